@@ -1,1 +1,42 @@
-//! network
+//! Where service addresses sit on this node: claim, announce, refresh, defend, release.
+//!
+//! A service address is useful only if the network notices that it moved, and harmless only if it
+//! is never answered for by two machines. Both are the work of this layer, for one node and for
+//! its own interfaces; *which* node may own an address was decided above.
+//!
+//! ```text
+//!            picture known,           no conflict          added
+//!  Claim ──► Clearing ──────► Probing ───────────► Adding ───────► Owned ──► refresh, announce,
+//!               │  leftovers gone  │ ▲ conflict: wait │               │      defend
+//!               ▼                  ▼ └──────────┘     ▼               ▼ Release
+//!             Failed             Failed            Removing ◄─────────┘
+//!                                                     └──► Failed, Released
+//! ```
+//!
+//! - **Probe before use** (RFC 5227 §2.1.1, RFC 4862 §5.4). Three probes in 30 ms, not in seconds:
+//!   the cluster itself already excludes a second owner, the probe looks for strangers and for a
+//!   frozen node whose kernel still answers. The latter ends by itself (next point), so a conflict
+//!   is waited out that long before the claim fails with the other's hardware address.
+//! - **A kernel lifetime** on every address, a backstop against a machine whose programs are all
+//!   stopped: whole seconds, the lease rounded up plus one, refreshed each second while the lease
+//!   lies in the future. Addresses are added as /32 or /128: removing another address of the
+//!   subnet then takes nothing with it.
+//! - **Announce** (RFC 5227 §2.3, RFC 4861 §7.2.6) at once, after 1, 2, 4 and 8 s, each minute,
+//!   and whenever a part of the network may have missed it: a path healed, the carrier came back,
+//!   the hardware address changed, a conflict was seen.
+//! - **Defend** (RFC 5227 §2.4 c): announce, at most once a second, and report. The address is
+//!   never given up for a stranger; that would let anybody on the wire stop a service.
+//! - **Never forget**: a service address that stands on an interface without being owned is
+//!   removed, at start and whenever it turns up.
+//!
+//! Without a lease nothing is added, refreshed, announced or defended.
+//!
+//! Assumes that the driver reports the result of each [`Output::Add`] and [`Output::Remove`] once,
+//! and gives a full picture of the interfaces after each change. Where we differ from the RFCs:
+//! probe spacing (RFC 5227: 1 to 2 s each), and no retreat after repeated conflicts.
+
+mod types;
+
+pub use types::{
+    AddressSeen, AddressStatus, Config, Counters, Input, Interface, Output, Phase, Status, Timer,
+};

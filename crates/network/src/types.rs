@@ -1,0 +1,312 @@
+//! What goes in, what comes out, and what can be looked at.
+
+use core::net::IpAddr;
+use core::time::Duration;
+
+use base::Instant;
+
+/// What does not change while the node runs, except through [`Input::Configure`].
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Config {
+    /// L of the timing: decides the kernel lifetime of an address.
+    pub lease: Duration,
+    /// All service addresses of the configuration, wherever their services run. One of them that
+    /// is found on an interface here without being owned is removed. Must not contain an address
+    /// by which a node is reached itself (the configuration check refuses that).
+    pub addresses: Vec<IpAddr>,
+}
+
+impl Config {
+    /// The kernel lifetime of an address: whole seconds, because the kernel counts in them. The
+    /// kernel lets go up to one second later.
+    #[must_use]
+    pub fn lifetime(&self) -> Duration {
+        let partial = u64::from(self.lease.subsec_nanos() > 0);
+        Duration::from_secs(self.lease.as_secs() + partial + 1)
+    }
+}
+
+/// An interface of this node as the kernel describes it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Interface {
+    /// The kernel's number; a re-created interface has another.
+    pub index: u32,
+    /// For people.
+    pub name: String,
+    /// Whether it is switched on.
+    pub up: bool,
+    /// Whether it has a signal.
+    pub carrier: bool,
+    /// Its Ethernet address; none on loopback, tunnels and the like, where nothing is probed or
+    /// announced.
+    pub mac: Option<[u8; 6]>,
+    /// The addresses on it, anyone's.
+    pub addresses: Vec<AddressSeen>,
+}
+
+/// An address on an interface.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct AddressSeen {
+    /// The address.
+    pub address: IpAddr,
+    /// Bits of its subnet.
+    pub prefix: u8,
+    /// What is left of its kernel lifetime; none = for ever.
+    pub lifetime: Option<Duration>,
+}
+
+/// What happened.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Input {
+    /// All interfaces of this node with all addresses, after each change. Until the first one
+    /// claims and releases wait.
+    Interfaces(Vec<Interface>),
+    /// The configuration has other service addresses now.
+    Configure {
+        /// All of them.
+        addresses: Vec<IpAddr>,
+    },
+    /// An address that an earlier life of the daemon claimed, with its service still running:
+    /// owned from now on if it stands on an interface, else [`Output::Lost`]. To be fed before the
+    /// first [`Input::Interfaces`], which would have it removed as a leftover.
+    Adopt {
+        /// The service that it belongs to.
+        service: String,
+        /// The address.
+        address: IpAddr,
+    },
+    /// This node shall own the address. Answered by [`Output::Claimed`] or, once nothing of it is
+    /// left here, [`Output::Failed`].
+    Claim {
+        /// Names the answer.
+        id: u64,
+        /// The service that it belongs to.
+        service: String,
+        /// The address.
+        address: IpAddr,
+        /// Bits of its subnet as configured, for messages; the interface decides.
+        prefix: u8,
+        /// Fails when not claimed by then.
+        deadline: Instant,
+    },
+    /// This node shall not have the address. Answered by [`Output::Released`] (also when it was
+    /// not here) or [`Output::Failed`]. Ends a claim that is under way; that one is answered first.
+    Release {
+        /// Names the answer.
+        id: u64,
+        /// The address.
+        address: IpAddr,
+    },
+    /// An Ethernet frame heard on an interface that [`Output::Listen`] named. Anything is allowed;
+    /// what is not about an address of ours is ignored.
+    Frame {
+        /// Where it was heard.
+        interface: u32,
+        /// From the Ethernet header on.
+        bytes: Vec<u8>,
+    },
+    /// What came of [`Output::Add`] or [`Output::Remove`]. Removing what is not there is `Ok`.
+    Done {
+        /// Which one.
+        operation: u64,
+        /// `Err` says in words what went wrong.
+        result: Result<(), String>,
+    },
+    /// A path over this interface came back, so part of the network may have missed announcements.
+    Heal {
+        /// The interface.
+        interface: u32,
+    },
+    /// Time has passed.
+    Tick,
+}
+
+/// What the driver must do, each one completed (or handed to somebody who works in order) before
+/// the next.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Output {
+    /// Start or stop hearing ARP and neighbour discovery on an interface: a packet socket that
+    /// also receives multicast of groups this node has not joined.
+    Listen {
+        /// The interface.
+        interface: u32,
+        /// Start or stop.
+        on: bool,
+    },
+    /// Put a frame on the wire.
+    Send {
+        /// The interface.
+        interface: u32,
+        /// A whole Ethernet frame without checksum.
+        bytes: Vec<u8>,
+    },
+    /// Add the address without duplicate detection by the kernel (it was done here), replacing one
+    /// that is there; answer with [`Input::Done`].
+    Add {
+        /// Names the answer.
+        operation: u64,
+        /// The interface.
+        interface: u32,
+        /// The address.
+        address: IpAddr,
+        /// 32 or 128.
+        prefix: u8,
+        /// Valid for so long; whole seconds.
+        lifetime: Duration,
+    },
+    /// Extend the lifetime of an address. No answer: if it fails the address runs out and the
+    /// next picture shows it.
+    Refresh {
+        /// The interface.
+        interface: u32,
+        /// The address.
+        address: IpAddr,
+        /// 32 or 128.
+        prefix: u8,
+        /// Valid for so long from now; whole seconds.
+        lifetime: Duration,
+    },
+    /// Remove the address; answer with [`Input::Done`].
+    Remove {
+        /// Names the answer.
+        operation: u64,
+        /// The interface.
+        interface: u32,
+        /// The address.
+        address: IpAddr,
+        /// As it was seen or added.
+        prefix: u8,
+    },
+    /// The answer to a claim: the address is here and was announced.
+    Claimed {
+        /// Of the claim.
+        id: u64,
+        /// Where.
+        interface: u32,
+        /// Since the claim came in.
+        took: Duration,
+    },
+    /// The answer to a claim or a release that could not be fulfilled.
+    Failed {
+        /// Of the claim or release.
+        id: u64,
+        /// A sentence for people.
+        reason: String,
+    },
+    /// The answer to a release: the address is not here.
+    Released {
+        /// Of the release.
+        id: u64,
+    },
+    /// An owned address is gone and could not be put back. It is owned no more.
+    Lost {
+        /// The service that it belonged to.
+        service: String,
+        /// The address.
+        address: IpAddr,
+        /// A sentence for people.
+        why: String,
+    },
+    /// Somebody else uses an address that this node owns or wants; at most one a second for each
+    /// address. An owned address is kept and was announced again.
+    Conflict {
+        /// The service that it belongs to.
+        service: String,
+        /// The address.
+        address: IpAddr,
+        /// The other's Ethernet address.
+        mac: [u8; 6],
+    },
+}
+
+/// Why this layer wants to be woken.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Timer {
+    /// Send the next probe, or see that none was answered.
+    Probe,
+    /// A claim runs out of time.
+    Claim,
+    /// Announce an owned address again.
+    Announce,
+    /// Extend the lifetime of an owned address.
+    Refresh,
+    /// Try again to remove a leftover.
+    Sweep,
+}
+
+/// How far an address is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Phase {
+    /// Kept from an earlier life of the daemon; waits for the first picture.
+    Adopting,
+    /// Claimed; waits for the picture of the interfaces, or until a leftover is removed.
+    Clearing,
+    /// Claimed; asks the network whether anybody else has it.
+    Probing,
+    /// Claimed; being added.
+    Adding,
+    /// Here.
+    Owned,
+    /// Being removed.
+    Removing,
+}
+
+impl Phase {
+    /// For people.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Phase::Adopting => "adopting",
+            Phase::Clearing => "clearing",
+            Phase::Probing => "probing",
+            Phase::Adding => "adding",
+            Phase::Owned => "owned",
+            Phase::Removing => "removing",
+        }
+    }
+}
+
+/// One address that this node owns, wants or removes.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct AddressStatus {
+    /// The address.
+    pub address: IpAddr,
+    /// The service; empty for a release of what no service claimed.
+    pub service: String,
+    /// How far it is.
+    pub phase: Phase,
+    /// When it came into this phase.
+    pub since: Instant,
+    /// The interface, once chosen.
+    pub interface: Option<u32>,
+    /// The Ethernet address of the newest conflict, and when it was heard.
+    pub conflict: Option<([u8; 6], Instant)>,
+}
+
+/// Counts since the start.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Counters {
+    /// Announcements sent.
+    pub announcements: u64,
+    /// Probes sent.
+    pub probes: u64,
+    /// Frames in which another claimed an address of ours.
+    pub conflicts: u64,
+    /// Frames that were neither ARP nor neighbour discovery in a correct form.
+    pub malformed: u64,
+    /// Service addresses found without an owner here and removed.
+    pub leftovers: u64,
+    /// Owned addresses that had vanished and were put back.
+    pub restored: u64,
+}
+
+/// Everything that can be looked at.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Status {
+    /// In the order of the addresses.
+    pub addresses: Vec<AddressStatus>,
+    /// The newest picture; none before the first.
+    pub interfaces: Option<Vec<Interface>>,
+    /// Counts since the start.
+    pub counters: Counters,
+}

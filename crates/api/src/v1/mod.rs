@@ -1,0 +1,29 @@
+//! Version 1 of the types.
+
+mod command;
+mod configuration;
+mod journal;
+mod status;
+
+pub use command::{
+    CommandReply, CommandRequest, Error, ErrorCode, LeaveRequest, NodeVerb, SeedRequest,
+    ServiceVerb, TokenReply, TokenRequest,
+};
+pub use configuration::{
+    Bound, ConfigShow, ConfigureRequest, Diagnostic, DiagnosticReport, ServiceBound, Severity,
+    TimingTable,
+};
+pub use journal::{Event, EventLevel, Events, Note, Notes, Rejected};
+pub use status::{
+    Cluster, Counter, Direction, Health, LocalNode, Membership, MembershipMember, Node, NodeState,
+    Nodes, Path, PathState, Priority, Resource, ResourceState, Service, ServiceMode, ServiceState,
+    Services, Status, Verdict, View, Warning,
+};
+
+/// The schema that all top-level answers name in `schema`.
+pub const SCHEMA: u32 = 1;
+
+/// For serde: the schema of an answer that does not name one.
+fn schema() -> u32 {
+    SCHEMA
+}

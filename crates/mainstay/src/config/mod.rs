@@ -1,0 +1,134 @@
+//! The configuration: one TOML file, the same on all nodes.
+//!
+//! [`parse`] reads the text of `etc/mainstay/cluster.toml` and either gives a [`Cluster`] or says
+//! what is wrong, all of it at once, each finding with its place and a way out. Nothing is guessed:
+//! a key that is not known is an error, since a misspelt key that is silently skipped is a setting
+//! that its author believes to be in force.
+//!
+//! How it works: the text becomes a tree whose every key and value knows where it stands
+//! (`toml`'s spanned tables). A [`reader`](read) takes keys out of a table one by one and turns
+//! what is left over into errors. Findings are collected in one list ([`diagnostic`]) and sorted by
+//! place.
+
+use std::collections::BTreeMap;
+use std::net::IpAddr;
+
+use base::{NodeId, Preset, Timing};
+
+/// The port that nodes talk on unless the configuration says otherwise.
+pub const PORT_DEFAULT: u16 = 7420;
+
+/// A whole configuration, checked.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Cluster {
+    /// Name of the cluster.
+    pub name: String,
+    /// Number that all datagrams carry; not 0.
+    pub id: u32,
+    /// The times in force: the preset's, with the overrides.
+    pub timing: Timing,
+    /// The preset that they started from.
+    pub preset: Preset,
+    /// UDP port of the paths and TCP port for joining.
+    pub port: u16,
+    /// How many nodes must be in contact to form the first view by themselves.
+    pub seed: usize,
+    /// Who decides when exactly half of the last view is left.
+    pub tie: Tie,
+    /// The nodes, in order of id.
+    pub nodes: Vec<Node>,
+    /// The networks, in the file's order: the place is the `NetworkId`.
+    pub networks: Vec<Network>,
+    /// The services, in the file's order.
+    pub services: Vec<engine::Service>,
+    /// The text that all this was read from.
+    pub text: String,
+    /// Version of the configuration: not in the text, grows with each change.
+    pub version: u64,
+    /// First 8 bytes of the SHA-256 of the text, big-endian.
+    pub checksum: u64,
+}
+
+impl Cluster {
+    /// The id of the node of that name.
+    #[must_use]
+    pub fn node(&self, name: &str) -> Option<NodeId> {
+        self.nodes.iter().find(|node| node.name == name).map(|node| node.id)
+    }
+
+    /// The name of that node; `#3` for one that is not configured.
+    #[must_use]
+    pub fn name_of(&self, id: NodeId) -> String {
+        match self.nodes.iter().find(|node| node.id == id) {
+            Some(node) => node.name.clone(),
+            None => id.to_string(),
+        }
+    }
+}
+
+/// Who decides when exactly half of the last view is left.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Tie {
+    /// Nobody: neither half goes on. Safe, and nothing moves.
+    #[default]
+    None,
+    /// A person, with `mainstay seed --force`.
+    Manual,
+    /// This node's half goes on.
+    Prefer(NodeId),
+}
+
+/// A configured node.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Node {
+    /// Its number.
+    pub id: NodeId,
+    /// Its name.
+    pub name: String,
+}
+
+/// A network: the paths between all pairs of nodes that have an address in it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Network {
+    /// Its name.
+    pub name: String,
+    /// What its paths are used for.
+    pub priority: Priority,
+    /// Each node's end.
+    pub endpoints: BTreeMap<NodeId, Endpoint>,
+}
+
+/// What the paths of a network are used for.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Priority {
+    /// Data and heartbeats.
+    #[default]
+    High,
+    /// Half the heartbeats; data only when no high path is left.
+    Low,
+}
+
+/// A node's end of a network.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Endpoint {
+    /// The node's own, stationary address.
+    pub address: IpAddr,
+    /// Length of the subnet's prefix.
+    pub prefix: u8,
+    /// The interface to bind to; None for whichever carries the address.
+    pub interface: Option<String>,
+}
+
+/// First 8 bytes of the SHA-256 of a configuration's text.
+#[must_use]
+pub fn checksum(text: &str) -> u64 {
+    let digest = ring::digest::digest(&ring::digest::SHA256, text.as_bytes());
+    let first = digest.as_ref()[..8].try_into().expect("SHA-256 has 32 bytes");
+    u64::from_be_bytes(first)
+}
+
+/// A checksum as the API writes it: 16 hexadecimal digits.
+#[must_use]
+pub fn checksum_text(checksum: u64) -> String {
+    format!("{checksum:016x}")
+}

@@ -1,0 +1,6 @@
+//! The program: daemon, guard, command line, management API.
+//!
+//! A library, so that tests and the lab reach its parts; `main.rs` only calls it.
+
+pub mod config;
+pub mod serve;

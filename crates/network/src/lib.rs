@@ -35,8 +35,17 @@
 //! and gives a full picture of the interfaces after each change. Where we differ from the RFCs:
 //! probe spacing (RFC 5227: 1 to 2 s each), and no retreat after repeated conflicts.
 
+mod claim;
+mod machine;
+mod own;
+mod subnet;
 mod types;
+pub mod wire;
 
+pub use machine::Network;
 pub use types::{
     AddressSeen, AddressStatus, Config, Counters, Input, Interface, Output, Phase, Status, Timer,
 };
+
+#[cfg(test)]
+mod tests;

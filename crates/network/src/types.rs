@@ -177,7 +177,7 @@ pub enum Output {
         /// As it was seen or added.
         prefix: u8,
     },
-    /// The answer to a claim: the address is here and was announced.
+    /// The answer to a claim: the address is here. Announcements follow.
     Claimed {
         /// Of the claim.
         id: u64,

@@ -1,0 +1,377 @@
+//! The state machine: what each input does to each address.
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::net::IpAddr;
+use std::time::Duration;
+
+use base::Instant;
+
+use crate::own::Owned;
+use crate::wire::{self, Heard, Mac};
+use crate::{AddressStatus, Config, Counters, Input, Interface, Output, Phase, Status, Timer};
+
+/// The service addresses of one node. Feed one input, drain all outputs.
+#[derive(Clone, Debug)]
+pub struct Network {
+    pub(crate) lifetime: Duration,
+    /// All service addresses of the configuration.
+    pub(crate) configured: BTreeSet<IpAddr>,
+    pub(crate) now: Instant,
+    /// This node may own addresses before this moment.
+    pub(crate) lease: Instant,
+    /// The newest picture, kept up to date with what was done since.
+    pub(crate) interfaces: Option<Vec<Interface>>,
+    pub(crate) entries: BTreeMap<IpAddr, Entry>,
+    /// What the driver was asked and did not answer yet.
+    pub(crate) operations: BTreeMap<u64, Operation>,
+    pub(crate) next_operation: u64,
+    /// Leftovers that could not be removed, and when to try again.
+    pub(crate) stubborn: BTreeMap<Place, Instant>,
+    pub(crate) listening: BTreeSet<u32>,
+    pub(crate) outputs: VecDeque<Output>,
+    pub(crate) counters: Counters,
+}
+
+/// An address with its prefix on an interface; the kernel keeps one entry for each.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct Place {
+    pub(crate) address: IpAddr,
+    pub(crate) interface: u32,
+    pub(crate) prefix: u8,
+}
+
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Operation {
+    pub(crate) place: Place,
+    pub(crate) adds: bool,
+}
+
+/// An address that this node owns, wants or is getting rid of.
+#[derive(Clone, Debug)]
+pub(crate) struct Entry {
+    pub(crate) service: String,
+    pub(crate) state: State,
+    pub(crate) since: Instant,
+    /// Why the newest removal failed, since the state was entered.
+    pub(crate) error: Option<String>,
+    pub(crate) conflict: Option<(Mac, Instant)>,
+    /// When a conflict was reported last.
+    pub(crate) reported: Option<Instant>,
+}
+
+#[derive(Clone, Debug)]
+pub(crate) enum State {
+    Adopting,
+    Clearing(Claim),
+    Probing(Probing),
+    Adding { claim: Claim, place: Place, operation: u64 },
+    Owned(Owned),
+    Removing(Removing),
+}
+
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Claim {
+    pub(crate) id: u64,
+    /// As configured.
+    pub(crate) prefix: u8,
+    pub(crate) asked: Instant,
+    pub(crate) deadline: Instant,
+}
+
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Probing {
+    pub(crate) claim: Claim,
+    pub(crate) interface: u32,
+    pub(crate) mac: Mac,
+    /// Probes sent in this round.
+    pub(crate) sent: u32,
+    /// When to send the next one, or to see that none was answered.
+    pub(crate) next: Instant,
+    /// A conflict heard at or after this moment is a stranger's.
+    pub(crate) patience: Option<Instant>,
+}
+
+/// What is to be answered when the address is gone from here.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Removing {
+    pub(crate) failing: Option<(u64, String)>,
+    pub(crate) releases: Vec<u64>,
+    pub(crate) next: Option<(String, Claim)>,
+}
+
+impl Network {
+    /// A node that owns nothing and knows nothing of its interfaces.
+    #[must_use]
+    pub fn new(config: Config, now: Instant) -> Network {
+        Network {
+            lifetime: config.lifetime(),
+            configured: config.addresses.into_iter().collect(),
+            now,
+            lease: Instant::ZERO,
+            interfaces: None,
+            entries: BTreeMap::new(),
+            operations: BTreeMap::new(),
+            next_operation: 1,
+            stubborn: BTreeMap::new(),
+            listening: BTreeSet::new(),
+            outputs: VecDeque::new(),
+            counters: Counters::default(),
+        }
+    }
+
+    /// Feeds one input. Never fails; what cannot be done is answered by an output.
+    ///
+    /// # Panics
+    /// When outputs were left, time went back, or an operation was answered twice: bugs of the
+    /// driver.
+    pub fn handle(&mut self, now: Instant, input: Input) {
+        assert!(self.outputs.is_empty(), "outputs are drained before the next input");
+        assert!(now >= self.now, "time does not go back");
+        self.now = now;
+        match input {
+            Input::Interfaces(interfaces) => self.see(interfaces),
+            Input::Configure { addresses } => {
+                self.configured = addresses.into_iter().collect();
+                self.sweep();
+            }
+            Input::Adopt { service, address } => self.adopt(service, address),
+            Input::Claim { id, service, address, prefix, deadline } => {
+                self.claim(service, address, Claim { id, prefix, asked: now, deadline });
+            }
+            Input::Release { id, address } => self.release(id, address),
+            Input::Frame { interface, bytes } => self.hear(interface, &bytes),
+            Input::Done { operation, result } => self.done(operation, result),
+            Input::Heal { interface } => {
+                for address in self.owned_on(interface) {
+                    self.announce_again(address);
+                }
+            }
+            Input::Tick => self.tick(),
+        }
+        self.stop_listening();
+    }
+
+    /// The next thing that the driver must do.
+    pub fn poll_output(&mut self) -> Option<Output> {
+        self.outputs.pop_front()
+    }
+
+    /// This node may own addresses before `until`. To be told whenever it changes; without it
+    /// (or with [`Instant::ZERO`]) nothing is added, refreshed, announced or defended.
+    pub fn set_lease(&mut self, until: Instant) {
+        self.lease = until;
+    }
+
+    /// When to feed [`Input::Tick`] at the latest, and what for.
+    #[must_use]
+    pub fn deadline(&self) -> Option<(Instant, Timer)> {
+        let sweep = self.stubborn.values().map(|at| (*at, Timer::Sweep));
+        let entries = self.entries.values().flat_map(|entry| match &entry.state {
+            State::Adopting | State::Removing(_) => [None, None],
+            State::Clearing(claim) | State::Adding { claim, .. } => {
+                [Some((claim.deadline, Timer::Claim)), None]
+            }
+            State::Probing(probing) => {
+                [Some((probing.claim.deadline, Timer::Claim)), Some((probing.next, Timer::Probe))]
+            }
+            State::Owned(owned) => [
+                Some((owned.announce_at, Timer::Announce)),
+                Some((owned.refresh_at, Timer::Refresh)),
+            ]
+            .map(|timer| timer.filter(|(at, _)| self.leased() && *at < self.lease)),
+        });
+        sweep.chain(entries.flatten()).min()
+    }
+
+    /// Everything that can be looked at.
+    #[must_use]
+    pub fn status(&self) -> Status {
+        let addresses = self.entries.iter().map(|(address, entry)| AddressStatus {
+            address: *address,
+            service: entry.service.clone(),
+            phase: entry.state.phase(),
+            since: entry.since,
+            interface: entry.state.interface(),
+            conflict: entry.conflict,
+        });
+        Status {
+            addresses: addresses.collect(),
+            interfaces: self.interfaces.clone(),
+            counters: self.counters,
+        }
+    }
+
+    /// Whether this node may own addresses now.
+    pub(crate) fn leased(&self) -> bool {
+        self.now < self.lease
+    }
+
+    /// A service address, here or anywhere.
+    pub(crate) fn is_service(&self, address: IpAddr) -> bool {
+        self.configured.contains(&address)
+            || self.entries.contains_key(&address)
+            || self.stubborn.keys().any(|place| place.address == address)
+    }
+
+    /// Changes the state of an address that has an entry.
+    pub(crate) fn enter(&mut self, address: IpAddr, state: State) {
+        let now = self.now;
+        let entry = self.entry(address);
+        entry.state = state;
+        entry.since = now;
+        entry.error = None;
+    }
+
+    pub(crate) fn entry(&mut self, address: IpAddr) -> &mut Entry {
+        self.entries.get_mut(&address).expect("an address in a state has an entry")
+    }
+
+    pub(crate) fn interface(&self, index: u32) -> Option<&Interface> {
+        self.interfaces.as_deref()?.iter().find(|interface| interface.index == index)
+    }
+
+    /// The interface's name for people.
+    pub(crate) fn name(&self, index: u32) -> String {
+        self.interface(index).map_or_else(|| format!("interface {index}"), |i| i.name.clone())
+    }
+
+    pub(crate) fn listen(&mut self, interface: u32) {
+        if self.listening.insert(interface) {
+            self.outputs.push_back(Output::Listen { interface, on: true });
+        }
+    }
+
+    /// Conflicts matter while probing and owning; other interfaces need not be heard.
+    fn stop_listening(&mut self) {
+        let entries = &self.entries;
+        let outputs = &mut self.outputs;
+        self.listening.retain(|interface| {
+            let needed = entries.values().any(|entry| entry.state.listens_on(*interface));
+            if !needed {
+                outputs.push_back(Output::Listen { interface: *interface, on: false });
+            }
+            needed
+        });
+    }
+
+    /// A new picture of the interfaces.
+    fn see(&mut self, interfaces: Vec<Interface>) {
+        let before = self.interfaces.replace(interfaces).unwrap_or_default();
+        let places: BTreeSet<Place> = self.places().collect();
+        self.stubborn.retain(|place, _| places.contains(place));
+        for address in self.addresses() {
+            match &self.entry(address).state {
+                State::Adopting => self.take_over(address),
+                State::Owned(_) => self.check_owned(address, true),
+                State::Probing(probing) => {
+                    let probing = *probing;
+                    let now = self.select(address, probing.claim).map(|i| (i.index, i.mac));
+                    if now != Ok((probing.interface, Some(probing.mac))) {
+                        self.start_probing(address, probing.claim, probing.patience);
+                    }
+                }
+                State::Clearing(_) | State::Adding { .. } | State::Removing(_) => {}
+            }
+        }
+        self.sweep();
+        // Neighbours behind a carrier that was off, or that know another Ethernet address of
+        // ours, have to be told.
+        let reached = |i: &Interface| i.up && i.carrier;
+        let changed: Vec<u32> = self
+            .interfaces
+            .iter()
+            .flatten()
+            .filter(|now| {
+                let before = before.iter().find(|before| before.index == now.index);
+                before.is_some_and(|b| b.mac != now.mac || (!reached(b) && reached(now)))
+            })
+            .map(|interface| interface.index)
+            .collect();
+        for interface in changed {
+            for address in self.owned_on(interface) {
+                self.announce_again(address);
+            }
+        }
+    }
+
+    /// Bytes from outside: counted when broken, ignored when not about an address of ours.
+    fn hear(&mut self, interface: u32, bytes: &[u8]) {
+        let heard = match wire::decode(bytes) {
+            Ok(Some(heard)) => heard,
+            Ok(None) => return,
+            Err(_) => {
+                self.counters.malformed += 1;
+                return;
+            }
+        };
+        let (Heard::Uses { address, mac } | Heard::Probes { address, mac }) = heard;
+        let is_own = |interface: &Interface| interface.mac == Some(mac);
+        if self.interfaces.iter().flatten().any(is_own) {
+            return; // Our own frame, reflected or heard by our interface next to it.
+        }
+        let Some(entry) = self.entries.get(&address) else { return };
+        match &entry.state {
+            State::Probing(probing) if probing.interface == interface => {
+                let probing = *probing;
+                self.conflict_while_probing(address, probing, mac);
+            }
+            // The kernel answers a probe for an address that it has; only use is a conflict.
+            State::Owned(owned) if owned.place.interface == interface => {
+                if matches!(heard, Heard::Uses { .. }) {
+                    self.defend(address, mac);
+                }
+            }
+            _ => {}
+        }
+    }
+
+    fn tick(&mut self) {
+        for address in self.addresses() {
+            match &self.entry(address).state {
+                State::Adopting | State::Removing(_) => {}
+                State::Clearing(_) | State::Adding { .. } | State::Probing(_) => {
+                    self.claim_tick(address);
+                }
+                State::Owned(_) => self.owned_tick(address),
+            }
+        }
+        if self.stubborn.values().any(|at| *at <= self.now) {
+            self.sweep();
+        }
+    }
+
+    pub(crate) fn addresses(&self) -> Vec<IpAddr> {
+        self.entries.keys().copied().collect()
+    }
+
+    fn owned_on(&self, interface: u32) -> Vec<IpAddr> {
+        let owned = |entry: &Entry| matches!(&entry.state, State::Owned(owned) if owned.place.interface == interface);
+        self.entries.iter().filter(|(_, e)| owned(e)).map(|(address, _)| *address).collect()
+    }
+}
+
+impl State {
+    fn phase(&self) -> Phase {
+        match self {
+            State::Adopting => Phase::Adopting,
+            State::Clearing(_) => Phase::Clearing,
+            State::Probing(_) => Phase::Probing,
+            State::Adding { .. } => Phase::Adding,
+            State::Owned(_) => Phase::Owned,
+            State::Removing(_) => Phase::Removing,
+        }
+    }
+
+    fn interface(&self) -> Option<u32> {
+        match self {
+            State::Probing(probing) => Some(probing.interface),
+            State::Adding { place, .. } => Some(place.interface),
+            State::Owned(owned) => Some(owned.place.interface),
+            State::Adopting | State::Clearing(_) | State::Removing(_) => None,
+        }
+    }
+
+    fn listens_on(&self, interface: u32) -> bool {
+        self.interface() == Some(interface)
+    }
+}

@@ -1,0 +1,248 @@
+//! What an owned address needs: lifetime, announcements, defence, and somebody who looks whether
+//! it is still there.
+
+use std::net::IpAddr;
+use std::time::Duration;
+
+use base::Instant;
+
+use crate::machine::{Entry, Network, Place, State};
+use crate::wire::{self, Mac};
+use crate::{AddressSeen, Output};
+
+#[derive(Clone, Debug)]
+pub(crate) struct Owned {
+    pub(crate) place: Place,
+    /// Of the interface, which may be gone when it has to be named.
+    pub(crate) name: String,
+    /// Whether a picture has shown the address since it was added.
+    pub(crate) seen: bool,
+    /// When it was added, or put back.
+    pub(crate) since: Instant,
+    /// When it was last found to have vanished.
+    pub(crate) vanished: Option<Instant>,
+    /// The operation that puts it back.
+    pub(crate) restoring: Option<u64>,
+    pub(crate) announced: Option<Instant>,
+    pub(crate) announce_at: Instant,
+    /// How many announcements were sent since the last reason for one.
+    pub(crate) step: usize,
+    pub(crate) refresh_at: Instant,
+}
+
+impl Owned {
+    /// Just added: to be announced now.
+    pub(crate) fn new(place: Place, name: String, now: Instant) -> Owned {
+        Owned {
+            place,
+            name,
+            seen: false,
+            since: now,
+            vanished: None,
+            restoring: None,
+            announced: None,
+            announce_at: now,
+            step: 0,
+            refresh_at: now + REFRESH_INTERVAL,
+        }
+    }
+}
+
+impl Network {
+    /// An address that an earlier life of the daemon claimed.
+    pub(crate) fn adopt(&mut self, service: String, address: IpAddr) {
+        if self.entries.contains_key(&address) {
+            return; // Somebody decided about it already.
+        }
+        self.entries.insert(address, Entry::new(service, State::Adopting, self.now));
+        if self.interfaces.is_some() {
+            self.take_over(address);
+        }
+    }
+
+    /// Owns an adopted address, now that the picture tells whether and where it is.
+    pub(crate) fn take_over(&mut self, address: IpAddr) {
+        let Some(place) = self.places().find(|place| place.address == address) else {
+            self.lose(address, "it was not on any interface when the daemon came back".into());
+            return;
+        };
+        let mut owned = Owned::new(place, self.name(place.interface), self.now);
+        owned.seen = true;
+        owned.refresh_at = self.now;
+        self.enter(address, State::Owned(owned));
+        if self.interface(place.interface).is_some_and(|interface| interface.mac.is_some()) {
+            self.listen(place.interface);
+        }
+        self.owned_tick(address);
+    }
+
+    /// Announces and refreshes what is due, while this node may own anything at all.
+    pub(crate) fn owned_tick(&mut self, address: IpAddr) {
+        if !self.leased() {
+            return;
+        }
+        let now = self.now;
+        let owned = self.owned(address);
+        if owned.announce_at <= now {
+            let delay = ANNOUNCE_DELAYS.get(owned.step).copied().unwrap_or(ANNOUNCE_SLOWLY);
+            owned.announce_at = now + delay;
+            owned.announced = Some(now);
+            owned.step += 1;
+            let interface = owned.place.interface;
+            let mac = self.interface(interface).and_then(|interface| interface.mac);
+            if let Some(mac) = mac {
+                let bytes = wire::announcement(mac, address);
+                self.outputs.push_back(Output::Send { interface, bytes });
+                self.counters.announcements += 1;
+            }
+        }
+        if self.owned(address).refresh_at <= now {
+            self.owned(address).refresh_at = now + REFRESH_INTERVAL;
+            self.check_owned(address, false);
+            self.refresh(address);
+        }
+    }
+
+    fn refresh(&mut self, address: IpAddr) {
+        let Some(State::Owned(owned)) = self.entries.get(&address).map(|entry| &entry.state) else {
+            return; // Seen to be lost.
+        };
+        if owned.restoring.is_none() {
+            let Place { address, interface, prefix } = owned.place;
+            let lifetime = self.lifetime;
+            self.outputs.push_back(Output::Refresh { interface, address, prefix, lifetime });
+        }
+    }
+
+    /// Part of the network may not know (any more) where the address is: starts the announcements
+    /// over, but not twice for one cause that shows itself several times.
+    pub(crate) fn announce_again(&mut self, address: IpAddr) {
+        let now = self.now;
+        let owned = self.owned(address);
+        match owned.announced {
+            Some(announced) if now.since(announced) < ANNOUNCE_SPACING => {
+                owned.step = 1;
+                owned.announce_at = announced + ANNOUNCE_DELAYS[0];
+            }
+            _ => {
+                owned.step = 0;
+                owned.announce_at = now;
+            }
+        }
+        self.owned_tick(address);
+    }
+
+    /// Somebody else uses an address of ours. RFC 5227 §2.4 (c): keep it and say so.
+    pub(crate) fn defend(&mut self, address: IpAddr, mac: Mac) {
+        if self.note_conflict(address, mac) {
+            let now = self.now;
+            let owned = self.owned(address);
+            owned.step = 0;
+            owned.announce_at = now;
+            self.owned_tick(address);
+        }
+    }
+
+    /// Counts and remembers a conflict; true when it was reported, at most once a second.
+    pub(crate) fn note_conflict(&mut self, address: IpAddr, mac: Mac) -> bool {
+        let now = self.now;
+        self.counters.conflicts += 1;
+        let entry = self.entry(address);
+        entry.conflict = Some((mac, now));
+        if entry.reported.is_some_and(|reported| now.since(reported) < DEFEND_INTERVAL) {
+            return false;
+        }
+        entry.reported = Some(now);
+        let service = entry.service.clone();
+        self.outputs.push_back(Output::Conflict { service, address, mac });
+        true
+    }
+
+    /// Looks whether an owned address is where it was put; `fresh` after a new picture. Pictures
+    /// may be older than the addition, so absence counts once the address was seen, or when it
+    /// was to be seen for a second.
+    pub(crate) fn check_owned(&mut self, address: IpAddr, fresh: bool) {
+        let now = self.now;
+        let owned = self.owned(address).clone();
+        let Owned { place, name, .. } = owned;
+        if self.interface(place.interface).is_none() {
+            return self.lose(address, format!("interface {name} is gone"));
+        }
+        if self.places().any(|seen| seen == place) {
+            self.owned(address).seen |= fresh;
+            return;
+        }
+        if owned.restoring.is_some() || (!owned.seen && now < owned.since + SEEN_WITHIN) {
+            return;
+        }
+        if !self.leased() {
+            let why = format!("it vanished from {name} while this node had no lease");
+            return self.lose(address, why);
+        }
+        if let Some(before) = owned.vanished.filter(|at| now.since(*at) < RESTORE_INTERVAL) {
+            let after = now.since(before).as_secs();
+            let why = format!("it vanished from {name} again {after} s after it was put back");
+            return self.lose(address, why);
+        }
+        self.counters.restored += 1;
+        let restoring = Some(self.operate(place, true));
+        let owned = self.owned(address);
+        owned.vanished = Some(now);
+        owned.restoring = restoring;
+    }
+
+    /// Owns an address no more, because it is not there.
+    pub(crate) fn lose(&mut self, address: IpAddr, why: String) {
+        let entry = self.entries.remove(&address).expect("what is lost was owned");
+        self.outputs.push_back(Output::Lost { service: entry.service, address, why });
+    }
+
+    fn owned(&mut self, address: IpAddr) -> &mut Owned {
+        match &mut self.entry(address).state {
+            State::Owned(owned) => owned,
+            state => unreachable!("callers know that it is owned, not {state:?}"),
+        }
+    }
+
+    /// Keeps the picture true after an address was added.
+    pub(crate) fn picture_add(&mut self, place: Place) {
+        let lifetime = Some(self.lifetime);
+        let seen = AddressSeen { address: place.address, prefix: place.prefix, lifetime };
+        if !self.places().any(|there| there == place) {
+            self.with_interface(place.interface, |addresses| addresses.push(seen));
+        }
+    }
+
+    /// Keeps the picture true after an address was removed.
+    pub(crate) fn picture_remove(&mut self, place: Place) {
+        self.with_interface(place.interface, |addresses| {
+            addresses.retain(|seen| (seen.address, seen.prefix) != (place.address, place.prefix));
+        });
+    }
+
+    fn with_interface(&mut self, index: u32, change: impl FnOnce(&mut Vec<AddressSeen>)) {
+        let mut interfaces = self.interfaces.iter_mut().flatten();
+        if let Some(interface) = interfaces.find(|interface| interface.index == index) {
+            change(&mut interface.addresses);
+        }
+    }
+}
+
+/// After the first announcement: at 1, 2, 4 and 8 s.
+const ANNOUNCE_DELAYS: [Duration; 4] = [
+    Duration::from_secs(1),
+    Duration::from_secs(1),
+    Duration::from_secs(2),
+    Duration::from_secs(4),
+];
+/// After those: for a switch or neighbour that came up meanwhile and was told by nobody.
+pub(crate) const ANNOUNCE_SLOWLY: Duration = Duration::from_secs(60);
+/// Several paths that heal at once are one reason to announce.
+const ANNOUNCE_SPACING: Duration = Duration::from_millis(200);
+/// Between two defences of one address, and two reports of conflicts about it.
+pub(crate) const DEFEND_INTERVAL: Duration = Duration::from_secs(1);
+const REFRESH_INTERVAL: Duration = Duration::from_secs(1);
+/// An address that was put back is not put back again for so long: somebody wants it away.
+pub(crate) const RESTORE_INTERVAL: Duration = Duration::from_secs(60);
+/// By then a picture that is newer than the addition has come.
+const SEEN_WITHIN: Duration = Duration::from_secs(1);

@@ -1,0 +1,77 @@
+//! Which interface carries an address: the one whose own subnet contains it.
+//!
+//! The longest such subnet wins, as in routing; of equals the one with the lowest number. Service
+//! addresses do not count, nor do /32 and /128, which are subnets of nothing but themselves.
+
+use core::net::IpAddr;
+
+use crate::Interface;
+
+/// The interface on which `address` belongs; `prefix` is what the configuration says of its subnet,
+/// for the message. `is_service` tells service addresses from a node's own.
+///
+/// # Errors
+/// A sentence that names what there is instead.
+pub(crate) fn select<'a>(
+    interfaces: &'a [Interface],
+    (address, prefix): (IpAddr, u8),
+    is_service: impl Fn(IpAddr) -> bool,
+) -> Result<&'a Interface, String> {
+    let own = |interface: &'a Interface| {
+        let addresses = interface.addresses.iter();
+        addresses
+            .filter(|own| own.prefix < bits(own.address) && !is_service(own.address))
+            .map(|own| (own.address, own.prefix))
+    };
+    let mut best: Option<(u8, &Interface)> = None;
+    let mut unusable = Vec::new();
+    for interface in interfaces {
+        let subnets = own(interface).filter(|own| contains(*own, address));
+        let Some(prefix) = subnets.map(|(_, prefix)| prefix).max() else { continue };
+        if !interface.up {
+            unusable.push(format!("{} carries it but is switched off", interface.name));
+        } else if !interface.carrier {
+            unusable.push(format!("{} carries it but has no carrier", interface.name));
+        } else if best.is_none_or(|(best_prefix, _)| prefix > best_prefix) {
+            best = Some((prefix, interface));
+        }
+    }
+    if let Some((_, interface)) = best {
+        return Ok(interface);
+    }
+    if !unusable.is_empty() {
+        return Err(format!("no interface for {address}/{prefix}: {}", unusable.join("; ")));
+    }
+    let there_is: Vec<String> = interfaces
+        .iter()
+        .map(|interface| {
+            let subnets: Vec<String> = own(interface)
+                .filter(|(own, _)| own.is_ipv4() == address.is_ipv4())
+                .map(|(own, prefix)| format!("{own}/{prefix}"))
+                .collect();
+            let subnets = if subnets.is_empty() { "none".into() } else { subnets.join(", ") };
+            format!("{} ({subnets})", interface.name)
+        })
+        .collect();
+    let there_is = if there_is.is_empty() { "none".into() } else { there_is.join(", ") };
+    Err(format!(
+        "no interface has a subnet that contains {address}/{prefix}; interfaces here: {there_is}"
+    ))
+}
+
+/// Bits of an address of that family.
+pub(crate) const fn bits(address: IpAddr) -> u8 {
+    if address.is_ipv4() { 32 } else { 128 }
+}
+
+/// Whether the subnet of `own` contains `address`.
+fn contains((own, prefix): (IpAddr, u8), address: IpAddr) -> bool {
+    let differing = match (own, address) {
+        (IpAddr::V4(own), IpAddr::V4(address)) => {
+            u128::from(own.to_bits() ^ address.to_bits()) << 96
+        }
+        (IpAddr::V6(own), IpAddr::V6(address)) => own.to_bits() ^ address.to_bits(),
+        _ => return false,
+    };
+    differing.leading_zeros() >= u32::from(prefix)
+}

@@ -1,1 +1,720 @@
-//! group
+//! One view, one order: agreed membership, atomic broadcast, and who may act.
+//!
+//! ```text
+//!                        accepted by all founders
+//!            ┌──────────┐  or installed by a hub   ┌────────┐ promises a ballot ┌────────┐
+//!  start ───►│ unseeded ├─────────────────────────►│ member │──────────────────►│ sealed │
+//!            └──────────┘                          └───▲────┘                   └─┬────┬─┘
+//!                 ▲                                    └──── the decided view ────┘    │
+//!                 │  a new incarnation    ┌─────┐        installed with us in it       │
+//!                 └───────────────────────┤ out │◄──────── … without us ───────────────┘
+//!                                         └─────┘
+//! ```
+//!
+//! **Views.** Each view decides its single successor by one Paxos instance whose acceptors are
+//! its members (Lamport, "Paxos Made Simple"). So more than half of the *previous members* goes
+//! on; exactly half needs the tie-breaker; less stops. A restarted node is a new incarnation: a
+//! joiner, and no acceptor of its former view, so that promises need no disk. Whoever coordinates
+//! the change is the hub of the new view (`change`).
+//!
+//! **Order.** Members submit to the hub, the hub gives out sequence numbers, and an entry is
+//! delivered when every member of the view holds it (`order`). A view change cuts the log at the
+//! shortest log among those who promised: whatever anybody delivered, all of them hold; the rest
+//! is rolled back everywhere and submitted again by its origin.
+//!
+//! **Leases.** A member may own services for a bounded time after the newest own stamp that more
+//! than half of its view has echoed; the survivors of a change wait that bound out, counted from
+//! their own last contact (`lease`).
+//!
+//! **Formation.** With no view anywhere, founders accept a first one unanimously; after a power
+//! failure, all members of the newest recorded view do (`form`).
+//!
+//! Where this differs from the textbook: a promise, once given, also stops ordering,
+//! acknowledging and lease evidence (it "seals" the member); accepted values are not durable,
+//! installed views are; a value is chosen by its proposer from promises and not from a client.
+//!
+//! **Invariants** kept here: at most one value is decided per lineage and generation;
+//! generations only grow at a node; entries are delivered in one order, once, by all members of
+//! their view or by none that goes on; nothing is ordered, acknowledged or granted while sealed;
+//! a view is durable before anybody is told that its member has it.
+
+mod change;
+mod form;
+mod join;
+mod lease;
+mod order;
+mod status;
+mod tie;
+mod wire;
+
+use core::time::Duration;
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+
+use base::{Incarnation, Instant, Member, NodeId, NodeSet, Prng, Timing, View, codec};
+
+pub use status::{Status, WaitStatus};
+pub use tie::{Tie, TieBreaker, Vote};
+pub use wire::{
+    Absence, Ballot, Content, Digest, Entry, Message, Order, Promise, Proof, Scope, Snapshot,
+    Standing, Value, Wait,
+};
+
+use change::Attempt;
+use form::Unseeded;
+use lease::Evidence;
+use order::Log;
+
+/// Own submissions that are not delivered yet; beyond this [`Rejected::Busy`].
+pub const SUBMISSIONS_MAX: usize = 64;
+/// Messages of a view that is not installed here yet, kept until it is.
+const EARLY_MESSAGES_MAX: usize = 1024;
+
+/// What a group is told once.
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// This node in this life.
+    pub local: Member,
+    /// All configured nodes.
+    pub nodes: NodeSet,
+    /// How many nodes in mutual contact form the first view.
+    pub seed: usize,
+    /// Who decides at exactly half.
+    pub tie: Tie,
+    /// Times.
+    pub timing: Timing,
+    /// The newest view that this node has recorded in a former life.
+    pub record: Option<View>,
+    /// Version of the configuration here; the newest is taken at a cold start.
+    pub configuration: u64,
+    /// The guard has restarted this daemon after a crash.
+    pub certified: bool,
+}
+
+/// What happened.
+#[derive(Clone, Debug)]
+pub enum Input {
+    /// The end of one turn of the driver's loop.
+    Turn,
+    /// A peer can be reached in both directions.
+    Connected(Member),
+    /// It cannot be reached any more.
+    Lost(Member),
+    /// A peer's digest has changed.
+    Digest(Member, Digest),
+    /// A heartbeat of a peer: the newest stamp of ours that it echoes, and whom it reaches.
+    Heard {
+        /// The sender.
+        from: Member,
+        /// Our own stamp, on our clock.
+        echo: Option<Instant>,
+        /// The peers that the sender reaches in both directions.
+        row: NodeSet,
+    },
+    /// A message of a peer's group.
+    Message {
+        /// The sender.
+        from: Member,
+        /// The bytes of one [`Message`].
+        bytes: Vec<u8>,
+    },
+    /// What [`Output::Persist`] asked for is on the disk.
+    Persisted(u64),
+    /// The state that [`Output::TakeSnapshot`] asked for.
+    Snapshot(Vec<u8>),
+    /// A guard says that this life is over and runs nothing.
+    Goodbye(Member),
+}
+
+/// What the driver must do, in this order.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Output {
+    /// Send over the reliable channel to this connected peer.
+    Send {
+        /// The peer.
+        to: NodeId,
+        /// Large and not urgent.
+        bulk: bool,
+        /// The bytes.
+        message: Vec<u8>,
+    },
+    /// Make durable, then feed [`Input::Persisted`].
+    Persist {
+        /// Names this request.
+        token: u64,
+        /// What.
+        what: Durable,
+    },
+    /// A new view, at this place in the order.
+    View(ViewChange),
+    /// An entry, at this place in the order.
+    Deliver {
+        /// How many entries of this history came before, plus one.
+        position: u64,
+        /// Who submitted it.
+        origin: Member,
+        /// The origin's own number for it.
+        number: u64,
+        /// What was submitted.
+        payload: Vec<u8>,
+    },
+    /// An absent node can act no more; at this place in the order.
+    Fenced {
+        /// Which absence this ends.
+        absence: Absence,
+        /// How it is known.
+        proof: Proof,
+    },
+    /// Take the state as it is after all outputs before this one, and feed [`Input::Snapshot`]
+    /// once all outputs are drained.
+    TakeSnapshot,
+    /// Take this state instead of the own one; it already contains the view change.
+    Restore {
+        /// The view that this node is in now.
+        change: ViewChange,
+        /// The bytes of [`Input::Snapshot`] on the hub.
+        state: Vec<u8>,
+    },
+    /// This node has no part in the primary view any more: stop everything.
+    Excluded {
+        /// Why, as a sentence for people.
+        reason: String,
+    },
+    /// The view that let this node go is recorded here: the daemon may end.
+    Left,
+}
+
+/// What is to be made durable.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Durable {
+    /// The newest view of this node, or none when a formation was called off.
+    Record(Option<View>),
+    /// The payload of an entry that was submitted as durable.
+    Entry(Vec<u8>),
+}
+
+/// A new view and how it differs from the one before.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ViewChange {
+    /// The view.
+    pub view: View,
+    /// Members that were not members of the one before.
+    pub joined: Vec<Member>,
+    /// Members that have left in order, with nothing running.
+    pub left: Vec<Member>,
+    /// Members that were lost, and, at a formation, configured nodes that are not there.
+    pub lost: Vec<Absence>,
+    /// There is no state from before.
+    pub formed: bool,
+}
+
+/// Why a wish was refused. Nothing has changed when one is returned.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Rejected {
+    /// Too many own submissions are on their way; try again when some are delivered.
+    Busy,
+    /// This node is not in a primary view; the text says what it waits for.
+    NoView(String),
+    /// A seeded cluster is in reach: this node will join it.
+    SeededPeer(NodeId),
+    /// That node was heard so long ago and is not down.
+    Alive(NodeId, Duration),
+    /// This node has a view already.
+    Seeded,
+    /// No such node in the configuration.
+    UnknownNode(NodeId),
+}
+
+/// Why the driver should wake up.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Timer {
+    /// A view change should be started or continued.
+    Change,
+    /// A joiner has been held down long enough.
+    Join,
+    /// A fence wait is over.
+    Fence,
+    /// A formation should be started or called off.
+    Form,
+}
+
+/// The state machine. Feed one input, drain all outputs.
+#[derive(Debug)]
+pub struct Group {
+    config: Config,
+    prng: Prng,
+    now: Instant,
+    outputs: VecDeque<Output>,
+    peers: BTreeMap<NodeId, Peer>,
+    /// When any authentic frame of that life was received last; survives a loss of contact.
+    contacts: BTreeMap<NodeId, (Incarnation, Instant)>,
+    phase: Phase,
+    record: Option<View>,
+    /// Messages of a view that is not installed here yet.
+    early: VecDeque<(Member, Message)>,
+    /// Own submissions that are not delivered yet, oldest first, with their numbers.
+    submissions: VecDeque<(u64, Content)>,
+    last_number: u64,
+    /// Delivered entries of this history.
+    position: u64,
+    /// The last number delivered of each origin: part of the replicated state.
+    delivered: BTreeMap<Member, u64>,
+    /// The decision that led to the present view, for members that have missed it.
+    last_decision: Option<(Scope, Value)>,
+    goodbyes: BTreeSet<Member>,
+    /// Nodes that a person has declared dead.
+    down: NodeSet,
+    /// When each node joined, newest last, for the hold-down.
+    joins: BTreeMap<NodeId, Vec<Instant>>,
+    leaving: bool,
+    /// When peers that lag behind were told so last.
+    told_at: BTreeMap<NodeId, Instant>,
+    /// Joiners that wait for the state of the layer above, with our part of it.
+    snapshot: Option<(Value, Snapshot)>,
+    persisting: Option<(u64, Persisting)>,
+    last_token: u64,
+    wake: Option<(Instant, Timer)>,
+}
+
+/// A connected peer.
+#[derive(Debug)]
+struct Peer {
+    incarnation: Incarnation,
+    since: Instant,
+    row: NodeSet,
+    digest: Digest,
+}
+
+#[derive(Debug)]
+enum Phase {
+    Unseeded(Box<Unseeded>),
+    Member(Box<Membership>),
+    Out,
+}
+
+/// What goes on when the disk has taken it.
+#[derive(Debug)]
+enum Persisting {
+    /// A decided successor.
+    Install(Box<Value>),
+    /// The view that this node joins.
+    Join(Box<Value>, Box<Snapshot>),
+    /// The view that let this node go.
+    Leave,
+    /// The own tentative record of a formation that this node coordinates.
+    FormTentative,
+    /// The same, decided.
+    FormDecided,
+    /// The tentative record of somebody else's formation.
+    FormAccept,
+    /// The record from before a formation that was called off.
+    FormReverted,
+}
+
+/// A member's life in one view.
+#[derive(Debug)]
+struct Membership {
+    view: View,
+    installed_at: Instant,
+    log: Log,
+    evidence: Evidence,
+    promised: Ballot,
+    sealed_at: Option<Instant>,
+    accepted: Option<(Ballot, Value)>,
+    attempt: Option<Attempt>,
+    /// Not before this: a ballot was lost.
+    backoff_until: Instant,
+    /// Since when there has been a reason for a change.
+    wanted_since: Option<Instant>,
+    /// Absences and, on this clock, when their waits are over.
+    waits: BTreeMap<Absence, Instant>,
+    /// Fence entries that this node has submitted in this view.
+    fences_submitted: BTreeSet<Absence>,
+    /// Members that beat but make no progress (the hub's opinion).
+    expelled: NodeSet,
+}
+
+impl Group {
+    /// A group without a view.
+    #[must_use]
+    pub fn new(config: Config, prng: Prng, now: Instant) -> Group {
+        assert!(config.nodes.contains(config.local.node), "the local node is configured");
+        Group {
+            record: config.record.clone(),
+            config,
+            prng,
+            now,
+            outputs: VecDeque::new(),
+            peers: BTreeMap::new(),
+            contacts: BTreeMap::new(),
+            phase: Phase::Unseeded(Box::default()),
+            early: VecDeque::new(),
+            submissions: VecDeque::new(),
+            last_number: 0,
+            position: 0,
+            delivered: BTreeMap::new(),
+            last_decision: None,
+            goodbyes: BTreeSet::new(),
+            down: NodeSet::EMPTY,
+            joins: BTreeMap::new(),
+            leaving: false,
+            told_at: BTreeMap::new(),
+            snapshot: None,
+            persisting: None,
+            last_token: 0,
+            wake: None,
+        }
+    }
+
+    /// Feeds one input. Never fails: what peers send is checked, and dropped when it is not
+    /// right.
+    pub fn handle(&mut self, now: Instant, input: Input) {
+        assert!(self.outputs.is_empty(), "drain the outputs of one input before the next");
+        assert!(now >= self.now, "time does not go back");
+        self.now = now;
+        match input {
+            Input::Turn => return self.turn(),
+            Input::Connected(member) => self.connect(member),
+            Input::Lost(member) => {
+                if self.connected(member) {
+                    self.peers.remove(&member.node);
+                    self.forming_peer_lost(member.node);
+                }
+            }
+            Input::Digest(member, digest) => {
+                if self.connected(member) {
+                    let peer = self.peers.get_mut(&member.node).expect("it is connected");
+                    peer.digest = digest;
+                    self.check_record_of(member);
+                }
+            }
+            Input::Heard { from, echo, row } => return self.heard(from, echo, row),
+            Input::Message { from, bytes } => {
+                if let (true, Ok(message)) = (self.connected(from), codec::decode(&bytes)) {
+                    self.receive(from, message);
+                }
+            }
+            Input::Persisted(token) => self.persisted(token),
+            Input::Snapshot(state) => self.send_snapshot(state),
+            Input::Goodbye(member) => {
+                if self.config.nodes.contains(member.node) {
+                    self.goodbyes.retain(|known| known.node != member.node);
+                    self.goodbyes.insert(member);
+                }
+            }
+        }
+        self.consider_change();
+    }
+
+    /// The next thing for the driver to do.
+    pub fn poll_output(&mut self) -> Option<Output> {
+        self.outputs.pop_front()
+    }
+
+    /// When to feed [`Input::Turn`] at the latest, and for what.
+    #[must_use]
+    pub fn deadline(&self) -> Option<(Instant, Timer)> {
+        self.wake
+    }
+
+    /// Notes that an authentic frame of this life was received at that moment. Must be up to date
+    /// before each input: the age in a promise counts from here.
+    pub fn note_contact(&mut self, member: Member, at: Instant) {
+        let newest = self.contacts.entry(member.node).or_insert((member.incarnation, at));
+        if newest.0 <= member.incarnation {
+            *newest = (member.incarnation, at);
+        }
+    }
+
+    /// Broadcasts a payload; it is delivered once to all members of the view, this one included,
+    /// or this node is excluded. Returns the number with which it will be delivered.
+    ///
+    /// # Errors
+    /// [`Rejected::NoView`] outside the primary view, [`Rejected::Busy`] when too many are on
+    /// their way.
+    pub fn submit(&mut self, payload: Vec<u8>, durable: bool) -> Result<u64, Rejected> {
+        assert!(payload.len() <= base::limits::PAYLOAD_SIZE_MAX, "callers bound their payloads");
+        if !matches!(self.phase, Phase::Member(_)) {
+            return Err(Rejected::NoView(self.waiting().unwrap_or_default()));
+        }
+        if self.submissions.len() >= SUBMISSIONS_MAX {
+            return Err(Rejected::Busy);
+        }
+        let content = if durable { Content::Durable(payload) } else { Content::Payload(payload) };
+        Ok(self.submit_content(content))
+    }
+
+    /// Asks to be let go. The node has stopped everything and starts nothing any more.
+    pub fn leave(&mut self) {
+        self.leaving = true;
+    }
+
+    /// A person says that this node is down: it counts as fenced, and as a vote at exactly half.
+    ///
+    /// # Errors
+    /// [`Rejected::Alive`] while the node can be heard, [`Rejected::UnknownNode`].
+    pub fn confirm_down(&mut self, now: Instant, node: NodeId) -> Result<(), Rejected> {
+        if !self.config.nodes.contains(node) || node == self.config.local.node {
+            return Err(Rejected::UnknownNode(node));
+        }
+        if let (true, Some((_, at))) = (self.peers.contains_key(&node), self.contacts.get(&node)) {
+            return Err(Rejected::Alive(node, now.since(*at)));
+        }
+        self.down.insert(node);
+        Ok(())
+    }
+
+    /// Until when this member may own services: the newest evidence plus the lease.
+    /// [`Instant::ZERO`] outside a view.
+    #[must_use]
+    pub fn lease_until(&self, now: Instant) -> Instant {
+        match &self.phase {
+            Phase::Member(membership) => {
+                let evidence = membership.evidence.newest(&membership.view, self.local(), now);
+                if evidence == Instant::ZERO {
+                    Instant::ZERO
+                } else {
+                    evidence + self.config.timing.lease
+                }
+            }
+            Phase::Unseeded(_) | Phase::Out => Instant::ZERO,
+        }
+    }
+
+    /// The view, while this node is in one.
+    #[must_use]
+    pub fn view(&self) -> Option<&View> {
+        match &self.phase {
+            Phase::Member(membership) => Some(&membership.view),
+            Phase::Unseeded(_) | Phase::Out => None,
+        }
+    }
+
+    /// What to put into heartbeats.
+    #[must_use]
+    pub fn digest(&self) -> Digest {
+        let record = self.record.as_ref();
+        let (standing, view) = match &self.phase {
+            Phase::Unseeded(_) => (Standing::Unseeded, record),
+            Phase::Out => (Standing::Out, record),
+            Phase::Member(membership) => {
+                let standing = match membership.sealed_at {
+                    _ if self.leaving => Standing::Leaving,
+                    Some(_) => Standing::Sealed,
+                    None => Standing::Member,
+                };
+                (standing, Some(&membership.view))
+            }
+        };
+        Digest {
+            standing,
+            lineage: view.map_or(0, |view| view.lineage),
+            generation: view.map_or(0, |view| view.generation),
+            members: view.map_or(0, |view| view.members.len() as u8),
+            record: record.map(|view| (view.lineage, view.generation, wire::view_hash(view))),
+            configuration: self.config.configuration,
+            certified: self.config.certified,
+        }
+    }
+
+    /// The configuration has changed: other nodes, another version. Nodes that have left the
+    /// configuration stay members until they leave the view.
+    pub fn reconfigure(&mut self, nodes: NodeSet, seed: usize, tie: Tie, version: u64) {
+        self.config.nodes = nodes;
+        self.config.seed = seed;
+        self.config.tie = tie;
+        self.config.configuration = version;
+    }
+
+    fn local(&self) -> Member {
+        self.config.local
+    }
+
+    fn connected(&self, member: Member) -> bool {
+        self.peers.get(&member.node).is_some_and(|peer| peer.incarnation == member.incarnation)
+    }
+
+    fn connect(&mut self, member: Member) {
+        if !self.config.nodes.contains(member.node) || member.node == self.local().node {
+            return;
+        }
+        self.down.remove(member.node);
+        let peer = Peer {
+            incarnation: member.incarnation,
+            since: self.now,
+            row: NodeSet::EMPTY,
+            digest: Digest::default(),
+        };
+        self.peers.insert(member.node, peer);
+    }
+
+    fn heard(&mut self, from: Member, echo: Option<Instant>, row: NodeSet) {
+        if !self.connected(from) {
+            return;
+        }
+        let peer = self.peers.get_mut(&from.node).expect("it is connected");
+        peer.row = row;
+        let Phase::Member(membership) = &mut self.phase else { return };
+        let scope = Scope::of(&membership.view);
+        let granted = peer.digest.standing == Standing::Member
+            && (Scope { lineage: peer.digest.lineage, generation: peer.digest.generation })
+                == scope
+            && membership.view.has(from)
+            && membership.sealed_at.is_none();
+        if let (true, Some(stamp)) = (granted, echo) {
+            // Stamps from before this view say nothing about it: the peer may have echoed them
+            // to a view that has ended.
+            if stamp >= membership.installed_at {
+                membership.evidence.grant(from.node, stamp);
+            }
+        }
+    }
+
+    fn turn(&mut self) {
+        self.wake = None;
+        match &self.phase {
+            Phase::Unseeded(_) => self.turn_unseeded(),
+            Phase::Member(_) => {
+                self.wake_for_joiners();
+                self.tell_laggards();
+                self.submit_due_fences();
+                self.notice_stalled();
+                self.consider_change();
+                self.flush_order();
+                self.yield_to_stronger_primary();
+            }
+            Phase::Out => {}
+        }
+    }
+
+    fn receive(&mut self, from: Member, message: Message) {
+        match message {
+            Message::Form(id, view) => self.on_form(from, id, view),
+            Message::FormAccepted(id) => self.on_form_accepted(from, id),
+            Message::FormAbort(id) => self.on_form_abort(from, id),
+            Message::Install(scope, value, snapshot) => {
+                self.on_install(from, scope, *value, *snapshot);
+            }
+            Message::LeftOut(scope) => self.on_left_out(from, scope),
+            Message::Prepare(scope, ..)
+            | Message::Promise(scope, ..)
+            | Message::Refuse(scope, ..)
+            | Message::Accept(scope, ..)
+            | Message::Accepted(scope, ..)
+            | Message::Decided(scope, ..)
+            | Message::Submit(scope, ..)
+            | Message::Order(scope, ..)
+            | Message::Ack(scope, ..) => match self.place(from, scope) {
+                Place::Here => self.receive_in_view(from, message),
+                Place::Later => {
+                    if self.early.len() < EARLY_MESSAGES_MAX {
+                        self.early.push_back((from, message));
+                    }
+                }
+                Place::Earlier => {
+                    if matches!(message, Message::Prepare(..)) {
+                        self.tell_laggard(from, scope);
+                    }
+                }
+                Place::Nowhere => {}
+            },
+        }
+    }
+
+    fn receive_in_view(&mut self, from: Member, message: Message) {
+        match message {
+            Message::Prepare(_, ballot) => self.on_prepare(from, ballot),
+            Message::Promise(_, ballot, promise) => self.on_promise(from, ballot, *promise),
+            Message::Refuse(_, ballot, promised) => self.on_refuse(ballot, promised),
+            Message::Accept(_, ballot, value) => self.on_accept(from, ballot, *value),
+            Message::Accepted(_, ballot) => self.on_accepted(from, ballot),
+            Message::Decided(_, value) => self.install(*value),
+            Message::Submit(_, entries) => self.on_submit(from, entries),
+            Message::Order(_, order) => self.on_order(from, order),
+            Message::Ack(_, have) => self.on_ack(from, have),
+            _ => unreachable!("receive has sorted these out"),
+        }
+    }
+
+    /// Where a message of this scope belongs, seen from here.
+    fn place(&self, from: Member, scope: Scope) -> Place {
+        match &self.phase {
+            Phase::Member(membership) => {
+                let here = Scope::of(&membership.view);
+                if scope == here {
+                    let belongs = membership.view.has(from);
+                    if belongs { Place::Here } else { Place::Nowhere }
+                } else if scope.lineage != here.lineage {
+                    Place::Nowhere
+                } else if scope.generation > here.generation {
+                    Place::Later
+                } else {
+                    Place::Earlier
+                }
+            }
+            // A joiner's hub may order before the joiner's disk has taken the view.
+            Phase::Unseeded(_) => Place::Later,
+            Phase::Out => Place::Nowhere,
+        }
+    }
+
+    fn persist(&mut self, what: Durable, then: Persisting) {
+        assert!(self.persisting.is_none(), "one record at a time");
+        if let Durable::Record(record) = &what {
+            self.record = record.clone();
+        }
+        self.last_token += 1;
+        self.persisting = Some((self.last_token, then));
+        self.outputs.push_back(Output::Persist { token: self.last_token, what });
+    }
+
+    fn persisted(&mut self, token: u64) {
+        if self.persisting.as_ref().is_some_and(|(awaited, _)| *awaited == token) {
+            let (_, then) = self.persisting.take().expect("it was just seen");
+            match then {
+                Persisting::Install(value) => self.enter_successor(*value),
+                Persisting::Join(value, snapshot) => self.enter_joined(*value, *snapshot),
+                Persisting::Leave => self.outputs.push_back(Output::Left),
+                Persisting::FormTentative => self.form_self_accepted(),
+                Persisting::FormDecided => self.enter_formed(),
+                Persisting::FormAccept => self.form_accept_recorded(),
+                Persisting::FormReverted => {}
+            }
+        } else {
+            self.entry_persisted(token);
+        }
+    }
+
+    /// No part in the primary any more. The node stops everything, takes a new incarnation and
+    /// starts over with a new group.
+    fn exclude(&mut self, reason: String) {
+        if !matches!(self.phase, Phase::Out) {
+            self.phase = Phase::Out;
+            self.persisting = None;
+            self.outputs.push_back(Output::Excluded { reason });
+        }
+    }
+
+    fn send(&mut self, to: NodeId, message: &Message) {
+        if self.peers.contains_key(&to) {
+            let bulk = matches!(message, Message::Install(..));
+            self.outputs.push_back(Output::Send { to, bulk, message: codec::encode(message) });
+        }
+    }
+
+    fn wake_at(&mut self, at: Instant, timer: Timer) {
+        if self.wake.is_none_or(|wake| at < wake.0) {
+            self.wake = Some((at, timer));
+        }
+    }
+}
+
+/// Where a message belongs.
+enum Place {
+    Here,
+    Later,
+    Earlier,
+    Nowhere,
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,741 @@
+//! The change of views: one Paxos instance per view, decided by its members.
+//!
+//! ```text
+//!  coordinator                          other members
+//!      │── Prepare(ballot) ──────────────────►│  seals: no order, ack, evidence from here on
+//!      │◄───────────────── Promise(log, ages) │
+//!      │   value = (those who promised, joiners, shortest log, waits)
+//!      │── Accept(ballot, value) ────────────►│
+//!      │◄──────────────────── Accepted(ballot)│
+//!      │── Decided(value) ───────────────────►│  deliver up to the cut, record, enter
+//! ```
+//!
+//! Whoever promised is in the new view, whoever did not is not: the fence wait rests on it. The
+//! coordinator is the hub of the value it proposes, so that hub–member connectivity is given by
+//! construction; broken paths between two other members harm nobody.
+//!
+//! *Who starts* and *who answers* only protect progress (nobody badly connected deposes a good
+//! hub); safety never depends on them.
+
+use core::time::Duration;
+use std::collections::{BTreeMap, BTreeSet};
+
+use base::{Incarnation, Instant, Member, NodeId, NodeSet, View};
+
+use crate::lease::Evidence;
+use crate::order::Log;
+use crate::tie::TieBreaker;
+use crate::wire::{self, Absence, Ballot, Message, Promise, Scope, Standing, Value, Wait};
+use crate::{
+    Durable, Group, Membership, Output, Persisting, Phase, Rejected, Timer, ViewChange, tie,
+};
+
+/// Between the attempts of two candidates of neighbouring rank.
+const RANK_DELAY: Duration = Duration::from_millis(30);
+/// After a lost ballot, so that duels end.
+const BACKOFF_MIN: Duration = Duration::from_millis(50);
+const BACKOFF_MAX: Duration = Duration::from_millis(200);
+/// How often a peer that lags behind is told so.
+const TELL_INTERVAL: Duration = Duration::from_millis(500);
+
+/// An attempt of this node to decide the successor.
+#[derive(Debug)]
+pub(crate) struct Attempt {
+    ballot: Ballot,
+    since: Instant,
+    promises: BTreeMap<NodeId, Promise>,
+    /// Once the value is chosen: it, who has accepted it, and who must have.
+    proposal: Option<Proposal>,
+}
+
+#[derive(Debug)]
+struct Proposal {
+    value: Value,
+    accepted: NodeSet,
+    /// A return is decided by all living members, not by a quorum.
+    unanimous: Option<NodeSet>,
+}
+
+impl Group {
+    /// Whether a change is wanted, by whom, and when.
+    pub(crate) fn consider_change(&mut self) {
+        let Phase::Member(membership) = &self.phase else { return };
+        if self.persisting.is_some() {
+            return;
+        }
+        if self.leaving && membership.view.members.len() == 1 {
+            // Nobody is left who could be told.
+            self.phase = Phase::Out;
+            return self.outputs.push_back(Output::Left);
+        }
+        if membership.attempt.is_some() {
+            return self.continue_attempt();
+        }
+        let Some(delay) = self.wanted(membership) else {
+            let Phase::Member(membership) = &mut self.phase else { return };
+            membership.wanted_since = None;
+            return;
+        };
+        let now = self.now;
+        let Phase::Member(membership) = &mut self.phase else { return };
+        let since = *membership.wanted_since.get_or_insert(now);
+        let start = (since + delay).max(membership.backoff_until);
+        if now < start {
+            self.wake_at(start, Timer::Change);
+        } else if self.can_decide() {
+            self.prepare();
+        }
+    }
+
+    /// If this node wants a change: how long it gives better candidates first.
+    fn wanted(&self, membership: &Membership) -> Option<Duration> {
+        let view = &membership.view;
+        let timing = &self.config.timing;
+        let reach = self.reach(view);
+        let rank_delay = RANK_DELAY * self.rank(view, reach) as u32;
+        let hub_leaves = |hub| self.standing(hub) == Some(Standing::Leaving);
+        if view.hub == self.local().node {
+            let lost = !view.nodes().difference(reach).is_empty();
+            let leaving =
+                reach.into_iter().any(|node| self.standing(node) == Some(Standing::Leaving));
+            let stalled = !membership.expelled.intersection(reach).is_empty();
+            if lost && self.somebody_reaches_more(view, reach) {
+                // It may only not have noticed yet that the lost one is gone. If it really
+                // reaches more it takes over before this has passed.
+                return Some(timing.path_timeout + timing.heartbeat_high * 2);
+            }
+            if self.leaving && view.members.len() > 1 {
+                // Another member takes over and lets this one go.
+                return membership.sealed_at.map(|_| timing.collect * 4);
+            }
+            if lost || leaving || stalled || !self.ready_joiners(view).is_empty() {
+                return Some(Duration::ZERO);
+            }
+            if membership.sealed_at.is_some() {
+                return Some(rank_delay);
+            }
+            // A member that sealed itself for a change that did not come about acknowledges
+            // nothing more; only another change sets it free.
+            let is_sealed = |node: NodeId| self.standing(node) == Some(Standing::Sealed);
+            return reach.into_iter().any(is_sealed).then_some(timing.collect);
+        }
+        if !reach.contains(view.hub) || hub_leaves(view.hub) {
+            return Some(rank_delay);
+        }
+        let hub_reach = self.row(view.hub).intersection(view.nodes());
+        let covers_more = hub_reach.is_subset(reach) && !reach.is_subset(hub_reach);
+        if covers_more {
+            return Some(timing.heartbeat_high * 3 + rank_delay);
+        }
+        // Sealed by somebody who did not go on.
+        let sealed_at = membership.sealed_at?;
+        let patience = timing.collect * 2 + RANK_DELAY * 2;
+        let waited = self.now.since(sealed_at);
+        Some(patience.saturating_sub(waited) + rank_delay)
+    }
+
+    /// The members of `view`, in the lives that it names, that this node reaches; itself included.
+    pub(crate) fn reach(&self, view: &View) -> NodeSet {
+        let members = view.members.iter();
+        let here = members.filter(|member| **member == self.local() || self.connected(**member));
+        here.map(|member| member.node).collect()
+    }
+
+    /// Whom a connected peer says that it reaches, itself included.
+    fn row(&self, node: NodeId) -> NodeSet {
+        let mut row = self.peers.get(&node).map_or(NodeSet::EMPTY, |peer| peer.row);
+        row.insert(node);
+        row
+    }
+
+    fn standing(&self, node: NodeId) -> Option<Standing> {
+        self.peers.get(&node).map(|peer| peer.digest.standing)
+    }
+
+    /// Whether another reachable member claims to reach all that this one does, and more.
+    fn somebody_reaches_more(&self, view: &View, reach: NodeSet) -> bool {
+        reach.into_iter().filter(|node| *node != self.local().node).any(|node| {
+            let row = self.row(node).intersection(view.nodes());
+            reach.is_subset(row) && !row.is_subset(reach)
+        })
+    }
+
+    /// This node's place among the reachable members: the best connected first, then the senior.
+    fn rank(&self, view: &View, reach: NodeSet) -> usize {
+        let local = self.local().node;
+        let order = |node: NodeId| {
+            let row = if node == local { reach } else { self.row(node).intersection(view.nodes()) };
+            let seniority = view.members.iter().position(|member| member.node == node);
+            (usize::MAX - row.len(), seniority)
+        };
+        let own = order(local);
+        let able = |node: &NodeId| self.standing(*node) != Some(Standing::Leaving);
+        reach.into_iter().filter(able).filter(|node| order(*node) < own).count()
+    }
+
+    /// Whether the members in reach could decide, so that sealing them is of use.
+    fn can_decide(&self) -> bool {
+        let Phase::Member(membership) = &self.phase else { return false };
+        let able = self.reach(&membership.view).difference(membership.expelled);
+        self.is_quorum(&membership.view, able) || self.returned(membership, able).is_some()
+    }
+
+    fn is_quorum(&self, view: &View, present: NodeSet) -> bool {
+        tie::is_quorum(&self.config.tie, view, present, self.down)
+    }
+
+    fn prepare(&mut self) {
+        let local = self.local();
+        let Phase::Member(membership) = &mut self.phase else { return };
+        let ballot = Ballot { round: membership.promised.round + 1, node: local.node.0 };
+        let scope = Scope::of(&membership.view);
+        self.seal(ballot);
+        let promise = self.promise();
+        let now = self.now;
+        let Phase::Member(membership) = &mut self.phase else { return };
+        membership.wanted_since = None;
+        membership.attempt = Some(Attempt {
+            ballot,
+            since: now,
+            promises: BTreeMap::from([(local.node, promise)]),
+            proposal: None,
+        });
+        self.send_to_reachable(&Message::Prepare(scope, ballot));
+        self.continue_attempt();
+    }
+
+    fn send_to_reachable(&mut self, message: &Message) {
+        let Phase::Member(membership) = &self.phase else { return };
+        for node in self.reach(&membership.view) {
+            self.send(node, message);
+        }
+    }
+
+    fn seal(&mut self, ballot: Ballot) {
+        let (now, local) = (self.now, self.local());
+        let Phase::Member(membership) = &mut self.phase else { return };
+        assert!(ballot >= membership.promised, "promises only rise");
+        membership.promised = ballot;
+        membership.attempt = None;
+        if membership.sealed_at.is_none() {
+            membership.sealed_at = Some(now);
+            membership.evidence.freeze(&membership.view, local, now);
+        }
+    }
+
+    fn promise(&self) -> Promise {
+        let Phase::Member(membership) = &self.phase else { return Promise::default() };
+        Promise {
+            accepted: membership.accepted.clone(),
+            have: membership.log.have(),
+            ages: self.ages(membership),
+            waits: self.remaining_waits(membership),
+        }
+    }
+
+    pub(crate) fn on_prepare(&mut self, from: Member, ballot: Ballot) {
+        if self.answer_with_decision(from) {
+            return;
+        }
+        let Phase::Member(membership) = &self.phase else { return };
+        let scope = Scope::of(&membership.view);
+        if ballot.node != from.node.0 || ballot <= membership.promised {
+            return self.send(from.node, &Message::Refuse(scope, ballot, membership.promised));
+        }
+        if !self.is_acceptable(membership, from.node) {
+            return self.send(from.node, &Message::Refuse(scope, ballot, Ballot::default()));
+        }
+        self.seal(ballot);
+        let promise = self.promise();
+        self.send(from.node, &Message::Promise(scope, ballot, Box::new(promise)));
+    }
+
+    /// Whether this proposer should be helped. Only progress depends on it.
+    fn is_acceptable(&self, membership: &Membership, proposer: NodeId) -> bool {
+        let view = &membership.view;
+        let (hub, local) = (view.hub, self.local().node);
+        let reach = self.reach(view);
+        let hub_row = if hub == local { reach } else { self.row(hub).intersection(view.nodes()) };
+        let row = self.row(proposer).intersection(view.nodes());
+        let hub_is_gone = !reach.contains(hub);
+        let hub_leaves =
+            if hub == local { self.leaving } else { self.standing(hub) == Some(Standing::Leaving) };
+        let covers_more = hub_row.is_subset(row) && !row.is_subset(hub_row);
+        let stuck = membership
+            .sealed_at
+            .is_some_and(|at| self.now.since(at) >= self.config.timing.collect * 2);
+        proposer == hub || hub_is_gone || hub_leaves || covers_more || stuck
+    }
+
+    pub(crate) fn on_promise(&mut self, from: Member, ballot: Ballot, promise: Promise) {
+        let Phase::Member(membership) = &mut self.phase else { return };
+        if let Some(attempt) = &mut membership.attempt {
+            let is_expelled = membership.expelled.contains(from.node);
+            if attempt.ballot == ballot && attempt.proposal.is_none() && !is_expelled {
+                attempt.promises.insert(from.node, promise);
+            }
+        }
+    }
+
+    pub(crate) fn on_refuse(&mut self, ballot: Ballot, promised: Ballot) {
+        let backoff = self.prng.duration(BACKOFF_MIN..=BACKOFF_MAX);
+        let now = self.now;
+        let Phase::Member(membership) = &mut self.phase else { return };
+        if membership.attempt.as_ref().is_none_or(|attempt| attempt.ballot != ballot) {
+            return;
+        }
+        // Going on without a member that refuses would expel it. The own promise stands; the next
+        // round starts above what the other one has seen.
+        membership.promised.round = membership.promised.round.max(promised.round);
+        membership.attempt = None;
+        membership.backoff_until = now + backoff;
+    }
+
+    fn continue_attempt(&mut self) {
+        let (now, collect) = (self.now, self.config.timing.collect);
+        let Phase::Member(membership) = &self.phase else { return };
+        let Some(attempt) = &membership.attempt else { return };
+        let over = attempt.since + collect;
+        match &attempt.proposal {
+            None => {
+                let able = self.reach(&membership.view).difference(membership.expelled);
+                let answered: NodeSet = attempt.promises.keys().copied().collect();
+                if !able.is_subset(answered) && now < over {
+                    return self.wake_at(over, Timer::Change);
+                }
+                let chosen = self.choose(membership, attempt, answered);
+                match chosen {
+                    Some((value, unanimous)) => self.propose(value, unanimous),
+                    None => self.give_up(),
+                }
+            }
+            Some(proposal) => {
+                let decided = match proposal.unanimous {
+                    Some(all) => all.is_subset(proposal.accepted),
+                    None => self.is_quorum(&membership.view, proposal.accepted),
+                };
+                if decided {
+                    let value = proposal.value.clone();
+                    self.announce_decision(&value);
+                    self.install(value);
+                } else if now >= over + collect {
+                    self.give_up();
+                } else {
+                    self.wake_at(over + collect, Timer::Change);
+                }
+            }
+        }
+    }
+
+    fn give_up(&mut self) {
+        let backoff = self.prng.duration(BACKOFF_MIN..=BACKOFF_MAX);
+        let now = self.now;
+        let Phase::Member(membership) = &mut self.phase else { return };
+        membership.attempt = None;
+        membership.backoff_until = now + backoff;
+        self.wake_at(now + backoff, Timer::Change);
+    }
+
+    /// The value that these promises allow, if they are enough.
+    fn choose(
+        &self,
+        membership: &Membership,
+        attempt: &Attempt,
+        answered: NodeSet,
+    ) -> Option<(Value, Option<NodeSet>)> {
+        if self.is_quorum(&membership.view, answered) {
+            let accepted =
+                attempt.promises.values().filter_map(|promise| promise.accepted.as_ref());
+            let newest = accepted.max_by_key(|(ballot, _)| *ballot);
+            let value = match newest {
+                // It may have been decided: finish it.
+                Some((_, value)) => value.clone(),
+                None => self.compose(membership, attempt, answered, None)?,
+            };
+            return Some((value, None));
+        }
+        let returned = self.returned(membership, answered)?;
+        Some((self.compose(membership, attempt, answered, Some(returned))?, Some(answered)))
+    }
+
+    /// If all members of the view that are not in `living` are back in newer lives that have
+    /// recorded no later view: those newer lives. Then no quorum of this view can ever form, none
+    /// has been installed, and the living decide alone (protocol, rule C2).
+    fn returned(&self, membership: &Membership, living: NodeSet) -> Option<Vec<Member>> {
+        let scope = Scope::of(&membership.view);
+        let gone = membership.view.members.iter().filter(|member| !living.contains(member.node));
+        gone.map(|member| {
+            let peer = self.peers.get(&member.node)?;
+            let newer = peer.incarnation > member.incarnation;
+            let unseeded = peer.digest.standing == Standing::Unseeded;
+            let no_later = peer.digest.record.is_none_or(|(lineage, generation, _)| {
+                lineage == scope.lineage && generation <= scope.generation
+            });
+            let back = Member { node: member.node, incarnation: peer.incarnation };
+            (newer && unseeded && no_later).then_some(back)
+        })
+        .collect()
+    }
+
+    fn compose(
+        &self,
+        membership: &Membership,
+        attempt: &Attempt,
+        answered: NodeSet,
+        returned: Option<Vec<Member>>,
+    ) -> Option<Value> {
+        let old = &membership.view;
+        let step = if returned.is_some() { 2 } else { 1 };
+        let generation = old.generation + step;
+        let leaves = |node: NodeId| {
+            if node == self.local().node {
+                self.leaving
+            } else {
+                self.standing(node) == Some(Standing::Leaving)
+            }
+        };
+        let promised = old.members.iter().copied().filter(|member| answered.contains(member.node));
+        let (left, stay): (Vec<Member>, Vec<Member>) = promised.partition(|m| leaves(m.node));
+        let mut joiners = returned.unwrap_or_else(|| self.ready_joiners(old));
+        // A node that promised and then came back in a newer life joins in the next change.
+        joiners.retain(|joiner| !answered.contains(joiner.node));
+        let members: Vec<Member> = stay.iter().chain(&joiners).copied().collect();
+        let senior = stay.first()?.node;
+        let trim = attempt.promises.values().map(|promise| promise.have).min()?;
+        let hub = if self.leaving { senior } else { self.local().node };
+        let view = View { lineage: old.lineage, generation, members, hub };
+        let waits = self.compose_waits(membership, attempt, &view, &left);
+        let trim_hash = membership.log.hash(trim);
+        Some(Value { view, joiners, left, trim, trim_hash, waits })
+    }
+
+    /// Newly lost members wait F from the youngest contact among the promises; waits that run
+    /// already go on. A node that is back in a newer life answers for its former ones itself.
+    fn compose_waits(
+        &self,
+        membership: &Membership,
+        attempt: &Attempt,
+        view: &View,
+        left: &[Member],
+    ) -> Vec<Wait> {
+        let fence_ms = self.config.timing.fence_wait().as_nanos().div_ceil(1_000_000) as u64;
+        let mut waits: BTreeMap<Absence, u64> = BTreeMap::new();
+        for wait in attempt.promises.values().flat_map(|promise| &promise.waits) {
+            let longest = waits.entry(wait.absence).or_insert(wait.wait_ms);
+            *longest = wait.wait_ms.max(*longest);
+        }
+        for member in &membership.view.members {
+            if view.has(*member) || left.contains(member) {
+                continue;
+            }
+            let ages = attempt.promises.values().flat_map(|promise| &promise.ages);
+            let youngest = ages.filter(|(node, _)| *node == member.node).map(|(_, age)| *age).min();
+            let absence = Absence {
+                node: member.node,
+                incarnation: member.incarnation,
+                generation: view.generation,
+            };
+            waits.insert(absence, fence_ms.saturating_sub(youngest.unwrap_or(0)));
+        }
+        let here = view.nodes();
+        let waits = waits.into_iter().filter(|(absence, _)| !here.contains(absence.node));
+        waits.map(|(absence, wait_ms)| Wait { absence, wait_ms }).collect()
+    }
+
+    fn propose(&mut self, value: Value, unanimous: Option<NodeSet>) {
+        let (now, local) = (self.now, self.local().node);
+        let Phase::Member(membership) = &mut self.phase else { return };
+        let scope = Scope::of(&membership.view);
+        let Some(attempt) = &mut membership.attempt else { return };
+        let ballot = attempt.ballot;
+        membership.accepted = Some((ballot, value.clone()));
+        attempt.since = now;
+        attempt.proposal = Some(Proposal {
+            value: value.clone(),
+            accepted: NodeSet::from_iter([local]),
+            unanimous,
+        });
+        self.send_to_reachable(&Message::Accept(scope, ballot, Box::new(value)));
+        self.continue_attempt();
+    }
+
+    pub(crate) fn on_accept(&mut self, from: Member, ballot: Ballot, value: Value) {
+        if self.answer_with_decision(from) {
+            return;
+        }
+        let Phase::Member(membership) = &self.phase else { return };
+        let scope = Scope::of(&membership.view);
+        if ballot < membership.promised {
+            return self.send(from.node, &Message::Refuse(scope, ballot, membership.promised));
+        }
+        self.seal(ballot);
+        let Phase::Member(membership) = &mut self.phase else { return };
+        membership.accepted = Some((ballot, value));
+        self.send(from.node, &Message::Accepted(scope, ballot));
+    }
+
+    pub(crate) fn on_accepted(&mut self, from: Member, ballot: Ballot) {
+        let Phase::Member(membership) = &mut self.phase else { return };
+        let Some(attempt) = &mut membership.attempt else { return };
+        if let (true, Some(proposal)) = (attempt.ballot == ballot, &mut attempt.proposal) {
+            proposal.accepted.insert(from.node);
+        }
+    }
+
+    /// While the decided view is on its way to the disk, whoever asks about the old one is told.
+    fn answer_with_decision(&mut self, from: Member) -> bool {
+        let Phase::Member(membership) = &self.phase else { return false };
+        let Some((_, Persisting::Install(value))) = &self.persisting else { return false };
+        let message = Message::Decided(Scope::of(&membership.view), value.clone());
+        self.send(from.node, &message);
+        true
+    }
+
+    fn announce_decision(&mut self, value: &Value) {
+        let Phase::Member(membership) = &self.phase else { return };
+        let scope = Scope::of(&membership.view);
+        self.send_to_reachable(&Message::Decided(scope, Box::new(value.clone())));
+    }
+
+    /// A peer whose newest record is the very value that was accepted here proves that it was
+    /// decided.
+    pub(crate) fn check_record_of(&mut self, member: Member) {
+        let Phase::Member(membership) = &self.phase else { return };
+        let Some((_, value)) = &membership.accepted else { return };
+        let record = self.peers.get(&member.node).and_then(|peer| peer.digest.record);
+        let view = &value.view;
+        if record == Some((view.lineage, view.generation, wire::view_hash(view))) {
+            let value = value.clone();
+            self.install(value);
+        }
+    }
+
+    /// The successor is decided.
+    pub(crate) fn install(&mut self, value: Value) {
+        let local = self.local();
+        let Phase::Member(membership) = &mut self.phase else { return };
+        if self.persisting.is_some() {
+            return;
+        }
+        assert!(
+            value.view.lineage == membership.view.lineage
+                && value.view.generation > membership.view.generation,
+            "a successor comes later in the same history"
+        );
+        if membership.sealed_at.is_none() {
+            // Decided without this member's promise; it must not order on in the old view.
+            let ballot = membership.promised;
+            self.seal(ballot);
+        }
+        let Phase::Member(membership) = &mut self.phase else { return };
+        membership.attempt = None;
+        if value.view.has(local) {
+            let have = membership.log.have();
+            assert!(have >= value.trim, "whoever promised holds everything up to the cut");
+            assert_eq!(membership.log.hash(value.trim), value.trim_hash, "logs of a view agree");
+            self.deliver_to(value.trim);
+            self.persist(
+                Durable::Record(Some(value.view.clone())),
+                Persisting::Install(Box::new(value)),
+            );
+        } else if value.left.contains(&local) {
+            self.deliver_to(value.trim);
+            let record = Durable::Record(Some(value.view));
+            self.phase = Phase::Out;
+            self.persist(record, Persisting::Leave);
+        } else {
+            let generation = value.view.generation;
+            let hub = value.view.hub;
+            self.exclude(format!("left out by {hub} in generation {generation}"));
+        }
+    }
+
+    /// The successor is recorded: enter it.
+    pub(crate) fn enter_successor(&mut self, value: Value) {
+        let (now, local) = (self.now, self.local());
+        let Phase::Member(old) = &self.phase else { return };
+        let scope = Scope::of(&old.view);
+        let inherited = old.evidence.newest(&old.view, local, now);
+        // A wait that ended within the entries that were kept does not go on.
+        let is_over = |wait: &Wait| {
+            wait.absence.generation <= old.view.generation && !old.waits.contains_key(&wait.absence)
+        };
+        let waits: Vec<Wait> = value.waits.iter().filter(|wait| !is_over(wait)).copied().collect();
+        self.last_decision = Some((scope, value.clone()));
+        let change = self.enter(&value, &waits, inherited, false);
+        self.outputs.push_back(Output::View(change));
+        self.take_snapshot_for(&value);
+        self.settle_in();
+    }
+
+    /// Sets up the life in a new view; the caller tells the layer above.
+    pub(crate) fn enter(
+        &mut self,
+        value: &Value,
+        waits: &[Wait],
+        inherited: Instant,
+        formed: bool,
+    ) -> ViewChange {
+        let (now, local) = (self.now, self.local());
+        let view = value.view.clone();
+        let others = view.members.iter().map(|member| member.node).filter(|n| *n != local.node);
+        self.delivered.retain(|origin, _| view.has(*origin));
+        for joiner in &value.joiners {
+            let joins = self.joins.entry(joiner.node).or_default();
+            joins.push(now);
+            if joins.len() > crate::join::JOINS_REMEMBERED_MAX {
+                joins.remove(0);
+            }
+        }
+        let waits: BTreeMap<Absence, Instant> = (waits.iter())
+            .map(|wait| (wait.absence, now + Duration::from_millis(wait.wait_ms)))
+            .collect();
+        let lost = waits.keys().filter(|absence| absence.generation == view.generation);
+        let change = ViewChange {
+            joined: value.joiners.clone(),
+            left: value.left.clone(),
+            lost: lost.copied().collect(),
+            formed,
+            view: view.clone(),
+        };
+        self.phase = Phase::Member(Box::new(Membership {
+            log: Log::new(others, now),
+            view,
+            installed_at: now,
+            evidence: Evidence::starting_with(inherited),
+            promised: Ballot::default(),
+            sealed_at: None,
+            accepted: None,
+            attempt: None,
+            backoff_until: now,
+            wanted_since: None,
+            waits,
+            fences_submitted: BTreeSet::new(),
+            expelled: NodeSet::EMPTY,
+        }));
+        change
+    }
+
+    /// After the layer above was told: hand own unfinished business to the hub, and take what
+    /// came too early.
+    pub(crate) fn settle_in(&mut self) {
+        self.resubmit();
+        for (from, message) in core::mem::take(&mut self.early) {
+            if self.connected(from) {
+                self.receive(from, message);
+            }
+        }
+    }
+
+    /// Members of the last view that have missed its end, and nodes that were left out.
+    pub(crate) fn tell_laggards(&mut self) {
+        let Phase::Member(membership) = &self.phase else { return };
+        let here = Scope::of(&membership.view);
+        let lagging = self.peers.iter().filter(|(_, peer)| {
+            let digest = &peer.digest;
+            matches!(digest.standing, Standing::Member | Standing::Sealed | Standing::Leaving)
+                && digest.lineage == here.lineage
+                && digest.generation < here.generation
+        });
+        let lagging: Vec<(Member, Scope)> = lagging
+            .map(|(node, peer)| {
+                let member = Member { node: *node, incarnation: peer.incarnation };
+                let generation = peer.digest.generation;
+                (member, Scope { lineage: here.lineage, generation })
+            })
+            .collect();
+        for (member, scope) in lagging {
+            self.tell_laggard(member, scope);
+        }
+    }
+
+    pub(crate) fn tell_laggard(&mut self, to: Member, scope: Scope) {
+        let now = self.now;
+        if self.told_at.get(&to.node).is_some_and(|at| now.since(*at) < TELL_INTERVAL) {
+            return;
+        }
+        let Phase::Member(membership) = &self.phase else { return };
+        let message = match &self.last_decision {
+            Some((from, value)) if *from == scope => {
+                Message::Decided(scope, Box::new(value.clone()))
+            }
+            _ if membership.view.has(to) => return,
+            _ => Message::LeftOut(Scope::of(&membership.view)),
+        };
+        self.told_at.insert(to.node, now);
+        self.send(to.node, &message);
+    }
+
+    pub(crate) fn on_left_out(&mut self, from: Member, scope: Scope) {
+        let Phase::Member(membership) = &self.phase else { return };
+        let here = Scope::of(&membership.view);
+        if scope.lineage == here.lineage && scope.generation > here.generation {
+            let generation = scope.generation;
+            self.exclude(format!("left out: {} is in generation {generation}", from.node));
+        }
+    }
+
+    /// Two primary views can meet only after a person has forced one. The lower one yields.
+    pub(crate) fn yield_to_stronger_primary(&mut self) {
+        let Phase::Member(membership) = &self.phase else { return };
+        let view = &membership.view;
+        let own = (view.members.len() as u8, view.generation, view.lineage);
+        // Without a quorum this side is none, however many members its view once had.
+        let is_alive = self.is_quorum(view, self.reach(view));
+        let stronger = self.peers.iter().find(|(_, peer)| {
+            let digest = &peer.digest;
+            digest.standing == Standing::Member
+                && digest.lineage != view.lineage
+                && (!is_alive || (digest.members, digest.generation, digest.lineage) > own)
+        });
+        if let Some((node, peer)) = stronger {
+            let reason = format!(
+                "{node} is in another primary view, of {} members: this side was the lower one",
+                peer.digest.members
+            );
+            self.exclude(reason);
+        }
+    }
+
+    /// What a half or less of a view waits for.
+    pub(crate) fn no_quorum_reason(&self, membership: &Membership) -> Option<String> {
+        let view = &membership.view;
+        let reach = self.reach(view);
+        if self.is_quorum(view, reach) {
+            return None;
+        }
+        let missing: Vec<String> =
+            view.nodes().difference(reach).into_iter().map(|node| node.to_string()).collect();
+        let share = if 2 * reach.len() == view.members.len() {
+            format!(
+                "exactly half of generation {}, and {}",
+                view.generation,
+                self.config.tie.waits_for()
+            )
+        } else {
+            format!(
+                "{} of {} members of generation {}",
+                reach.len(),
+                view.members.len(),
+                view.generation
+            )
+        };
+        Some(format!("{share}; waiting for {}", missing.join(", ")))
+    }
+
+    /// # Errors
+    /// [`Rejected::Seeded`] when this member's view is alive.
+    pub(crate) fn check_unseedable(&self) -> Result<(), Rejected> {
+        match &self.phase {
+            Phase::Member(membership) if self.no_quorum_reason(membership).is_none() => {
+                Err(Rejected::Seeded)
+            }
+            _ => Ok(()),
+        }
+    }
+}
+
+/// Any life of a node that is not there when a first view is formed.
+pub(crate) fn any_life(node: NodeId, generation: u64) -> Absence {
+    Absence { node, incarnation: Incarnation(u64::MAX), generation }
+}

@@ -1,0 +1,144 @@
+//! Who may act, and how long the others wait before they do.
+//!
+//! A member's **evidence** X is the newest own stamp that more than half of its view, itself
+//! included, has echoed in this view. It may own services until X + L on its own strict clock.
+//! When a member is lost, the survivors wait F, counted from their own last contact with it: the
+//! majority that echoed X and the quorum that decided the successor share a member, and that
+//! member had heard the lost one at X or later. Clock *rates* are all that matters; F contains
+//! their error.
+//!
+//! Three rules carry the argument over consecutive views:
+//! * a sealed member's evidence is frozen, and it grants none: else it could live on the echoes
+//!   of a member that was left behind while the view after next frees its services;
+//! * only stamps that were sent and echoed in the same view count; what a member had when it
+//!   promised stays valid;
+//! * at its installation, all members of a view count as heard. (Not at the own promise: another
+//!   member may have gained evidence between our promise and its own. The installation comes
+//!   after all promises.)
+
+use std::collections::BTreeMap;
+
+use base::{Incarnation, Instant, Member, NodeId, View};
+
+use crate::wire::{Absence, Content, Proof, Wait};
+use crate::{Group, Membership, Phase, Timer};
+
+/// What a member knows about being known.
+#[derive(Debug)]
+pub(crate) struct Evidence {
+    /// The evidence with which this view began.
+    inherited: Instant,
+    /// The newest own stamp of this view that each other member has echoed.
+    echoes: BTreeMap<NodeId, Instant>,
+    frozen: Option<Instant>,
+}
+
+impl Evidence {
+    pub(crate) fn starting_with(inherited: Instant) -> Evidence {
+        Evidence { inherited, echoes: BTreeMap::new(), frozen: None }
+    }
+
+    /// A member has echoed this stamp of ours.
+    pub(crate) fn grant(&mut self, by: NodeId, stamp: Instant) {
+        if self.frozen.is_none() {
+            let newest = self.echoes.entry(by).or_insert(stamp);
+            *newest = stamp.max(*newest);
+        }
+    }
+
+    /// From now on nothing changes any more.
+    pub(crate) fn freeze(&mut self, view: &View, local: Member, now: Instant) {
+        self.frozen = Some(self.newest(view, local, now));
+    }
+
+    /// X. [`Instant::ZERO`] before there is any.
+    pub(crate) fn newest(&self, view: &View, local: Member, now: Instant) -> Instant {
+        if let Some(frozen) = self.frozen {
+            return frozen;
+        }
+        let others = view.members.len() / 2;
+        let Some(last) = others.checked_sub(1) else { return now };
+        let mut stamps: Vec<Instant> = (view.members.iter())
+            .filter(|member| **member != local)
+            .filter_map(|member| self.echoes.get(&member.node).copied())
+            .collect();
+        stamps.sort_unstable_by(|a, b| b.cmp(a));
+        stamps.get(last).copied().unwrap_or(Instant::ZERO).max(self.inherited)
+    }
+}
+
+impl Group {
+    /// Milliseconds, rounded down, since this member last heard each other one of its view.
+    pub(crate) fn ages(&self, membership: &Membership) -> Vec<(NodeId, u64)> {
+        let others = membership.view.members.iter().filter(|member| **member != self.local());
+        others
+            .map(|member| {
+                let contact = match self.contacts.get(&member.node) {
+                    Some((incarnation, at)) if *incarnation == member.incarnation => *at,
+                    _ => Instant::ZERO,
+                };
+                let heard = contact.max(membership.installed_at);
+                (member.node, self.now.since(heard).as_millis() as u64)
+            })
+            .collect()
+    }
+
+    /// What this member still waits for, in milliseconds, rounded up.
+    pub(crate) fn remaining_waits(&self, membership: &Membership) -> Vec<Wait> {
+        let waits = membership.waits.iter();
+        waits
+            .map(|(absence, until)| {
+                let remaining = until.since(self.now).as_nanos().div_ceil(1_000_000);
+                Wait { absence: *absence, wait_ms: remaining as u64 }
+            })
+            .collect()
+    }
+
+    /// Submits the end of each wait that is over or was proven needless. Time is the hub's to
+    /// tell; anybody may bring a proof.
+    pub(crate) fn submit_due_fences(&mut self) {
+        let local = self.local().node;
+        let Phase::Member(membership) = &self.phase else { return };
+        if membership.sealed_at.is_some() {
+            return;
+        }
+        let is_hub = membership.view.hub == local;
+        let mut due = Vec::new();
+        let mut next: Option<Instant> = None;
+        for (absence, until) in &membership.waits {
+            if membership.fences_submitted.contains(absence) {
+                continue;
+            }
+            let proof =
+                self.proof_of(absence).or((is_hub && self.now >= *until).then_some(Proof::Time));
+            match proof {
+                Some(proof) => due.push((*absence, proof)),
+                None if is_hub => next = Some(next.map_or(*until, |next| next.min(*until))),
+                None => {}
+            }
+        }
+        for (absence, proof) in due {
+            let Phase::Member(membership) = &mut self.phase else { return };
+            membership.fences_submitted.insert(absence);
+            self.submit_content(Content::Fence(absence, proof));
+        }
+        if let Some(until) = next {
+            self.wake_at(until, Timer::Fence);
+        }
+    }
+
+    fn proof_of(&self, absence: &Absence) -> Option<Proof> {
+        let goodbye = self.goodbyes.iter().any(|member| {
+            member.node == absence.node
+                && absence.incarnation != Incarnation(u64::MAX)
+                && member.incarnation >= absence.incarnation
+        });
+        if goodbye {
+            Some(Proof::Goodbye)
+        } else if self.down.contains(absence.node) {
+            Some(Proof::Operator)
+        } else {
+            None
+        }
+    }
+}

@@ -1,1 +1,45 @@
-//! lab
+//! The lab: real daemons on machines that only exist inside this process.
+//!
+//! A failure detector is believed when its cables have been cut. So the lab makes machines (network,
+//! pid and mount namespaces with a root directory each), switches (kernel bridges in namespaces of
+//! their own) and an outside client, runs `mainstay --root DIR run` in each machine, breaks things
+//! the way they break in a rack, and lets the client write down who answered and when.
+//!
+//! ```text
+//!  n1 ──net0── switch 0 ──net0── client        a box is a network namespace,
+//!   │             │  └───net0── n2             a line a veth pair; the switch's end
+//!   └─net1── switch 1 ───net1── n2             is what gets cut
+//! ```
+//!
+//! Reading order: [`enter`] (how the process gets inside and why nothing stays behind), [`Lab`],
+//! `faults.rs`, [`client`] and [`trace`], then [`scenarios`] and [`story`]. It needs no program that
+//! a bare machine lacks, no root where the kernel lets users make namespaces, and nothing of the
+//! rest of the workspace: to the lab, Mainstay is a program with a command line and a socket.
+
+mod cgroup;
+mod faults;
+mod lab;
+mod machine;
+mod namespace;
+mod netlink;
+mod nft;
+mod processes;
+mod switch;
+mod sys;
+
+pub mod client;
+pub mod clock;
+pub mod enter;
+pub mod responder;
+pub mod spec;
+pub mod trace;
+pub mod wait;
+
+pub use client::{Client, Mode, Probe};
+pub use enter::enter;
+pub use lab::{Lab, Which};
+pub use netlink::Hardware;
+pub use processes::Process;
+pub use rustix::process::Signal;
+pub use spec::Spec;
+pub use trace::{Trace, Verdict};

@@ -1,0 +1,146 @@
+//! Probes by UDP: a number and a time go out, come back with the name of who answered.
+
+use std::io;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
+use std::os::fd::{AsFd, BorrowedFd};
+use std::time::Duration;
+
+use anyhow::{Context, Result};
+use rustix::event::PollFlags;
+
+use super::{Asker, received_at};
+use crate::sys;
+
+const ASK: &[u8; 4] = b"MLq1";
+const ANSWER: &[u8; 4] = b"MLa1";
+/// Longest name in an answer.
+pub(crate) const NAME_MAX: usize = 64;
+/// Longest datagram of either kind.
+pub(crate) const DATAGRAM_MAX: usize = 24 + NAME_MAX;
+
+/// `MLq1`, number (8 bytes), time (8 bytes), all big-endian.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Question {
+    pub(crate) number: u64,
+    pub(crate) sent: u64,
+}
+
+impl Question {
+    pub(crate) fn encode(self) -> [u8; 20] {
+        let mut bytes = [0; 20];
+        bytes[..4].copy_from_slice(ASK);
+        bytes[4..12].copy_from_slice(&self.number.to_be_bytes());
+        bytes[12..].copy_from_slice(&self.sent.to_be_bytes());
+        bytes
+    }
+
+    pub(crate) fn decode(bytes: &[u8]) -> Option<Self> {
+        let rest = bytes.strip_prefix(ASK)?;
+        let (number, rest) = rest.split_first_chunk()?;
+        let sent = rest.try_into().ok()?;
+        Some(Self { number: u64::from_be_bytes(*number), sent: u64::from_be_bytes(sent) })
+    }
+}
+
+/// `MLa1`, number and time as asked, process id (4 bytes), name.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Reply<'a> {
+    pub(crate) question: Question,
+    pub(crate) pid: u32,
+    pub(crate) name: &'a str,
+}
+
+impl<'a> Reply<'a> {
+    pub(crate) fn encode(self) -> Vec<u8> {
+        let mut bytes = ANSWER.to_vec();
+        bytes.extend(self.question.number.to_be_bytes());
+        bytes.extend(self.question.sent.to_be_bytes());
+        bytes.extend(self.pid.to_be_bytes());
+        bytes.extend(self.name.as_bytes().iter().take(NAME_MAX));
+        bytes
+    }
+
+    pub(crate) fn decode(bytes: &'a [u8]) -> Option<Self> {
+        let rest = bytes.strip_prefix(ANSWER)?;
+        let (number, rest) = rest.split_first_chunk()?;
+        let (sent, rest) = rest.split_first_chunk()?;
+        let (pid, name) = rest.split_first_chunk()?;
+        let question =
+            Question { number: u64::from_be_bytes(*number), sent: u64::from_be_bytes(*sent) };
+        let name = str::from_utf8(name).ok()?;
+        Some(Self { question, pid: u32::from_be_bytes(*pid), name })
+    }
+}
+
+/// Asks by UDP.
+pub(super) struct Udp {
+    socket: UdpSocket,
+    target: SocketAddr,
+}
+
+impl Udp {
+    pub(super) fn open(address: IpAddr, port: u16) -> Result<Self> {
+        let any: IpAddr = match address {
+            IpAddr::V4(_) => Ipv4Addr::UNSPECIFIED.into(),
+            IpAddr::V6(_) => Ipv6Addr::UNSPECIFIED.into(),
+        };
+        let socket = UdpSocket::bind((any, 0)).context("opening the client's socket")?;
+        sys::set_number(&socket, libc::SOL_SOCKET, libc::SO_TIMESTAMPNS, 1)
+            .context("asking for receive stamps")?;
+        Ok(Self { socket, target: SocketAddr::new(address, port) })
+    }
+}
+
+impl Asker for Udp {
+    fn send(&mut self, number: u64, now: Duration) -> io::Result<()> {
+        let question = Question { number, sent: now.as_nanos() as u64 };
+        sys::send_datagram(&self.socket, &question.encode(), self.target, None)
+    }
+
+    fn waits(&self) -> Vec<(BorrowedFd<'_>, PollFlags)> {
+        vec![(self.socket.as_fd(), PollFlags::IN)]
+    }
+
+    fn receive(
+        &mut self,
+        now: Duration,
+        each: &mut dyn FnMut(u64, &str, u32, Duration),
+    ) -> io::Result<()> {
+        let mut buffer = [0; DATAGRAM_MAX];
+        loop {
+            let datagram = match sys::receive_datagram(&self.socket, &mut buffer) {
+                Ok(datagram) => datagram,
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(()),
+                Err(error) => return Err(error),
+            };
+            // An answer from another address than the one asked is no answer of the service.
+            if datagram.source != self.target {
+                continue;
+            }
+            if let Some(reply) = Reply::decode(&buffer[..datagram.length]) {
+                let at = received_at(datagram.stamp, now);
+                each(reply.question.number, reply.name, reply.pid, at);
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn both_ways() {
+        let question = Question { number: 7, sent: u64::MAX };
+        assert_eq!(Question::decode(&question.encode()), Some(question));
+        let reply = Reply { question, pid: 99, name: "n1" };
+        assert_eq!(Reply::decode(&reply.encode()), Some(reply));
+    }
+
+    #[test]
+    fn foreign_datagrams_are_nothing() {
+        assert_eq!(Question::decode(b"MLq1"), None);
+        assert_eq!(Question::decode(&[0; 20]), None);
+        assert_eq!(Reply::decode(&Question { number: 1, sent: 2 }.encode()), None);
+    }
+}

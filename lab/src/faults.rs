@@ -1,0 +1,157 @@
+//! What can go wrong with a network, at the switch's end where a cable or switch would fail.
+//!
+//! Cutting at the switch takes the node's carrier and leaves its addresses; setting an interface
+//! down inside the node is another fault (its IPv6 addresses and routes go), kept apart as
+//! [`Lab::link_down`].
+
+use anyhow::{Result, ensure};
+
+use crate::lab::Lab;
+use crate::spec;
+
+impl Lab {
+    /// A node or the client, attached to that network: else nothing could be cut.
+    fn check_port(&self, machine: &str, network: &str) -> Result<u8> {
+        let number = self.network(network)?;
+        if machine == spec::CLIENT {
+            let attached = self.spec.client_networks.contains(&number);
+            ensure!(attached, "the client is not attached to {network}");
+        } else {
+            self.node(machine)?;
+        }
+        Ok(number)
+    }
+
+    fn has_port(&self, machine: &str) -> bool {
+        machine == spec::CLIENT || self.node(machine).is_ok_and(|node| node.machine.is_some())
+    }
+
+    /// Pulls a machine's cable out of the switch: it loses its carrier. Lasts over power-off.
+    ///
+    /// # Errors
+    /// When there is no such node or network.
+    pub fn cut(&mut self, machine: &str, network: &str) -> Result<()> {
+        let number = self.check_port(machine, network)?;
+        self.cut.insert((machine.to_owned(), number));
+        if self.has_port(machine) {
+            self.switches[usize::from(number)].set_port(machine, false)?;
+        }
+        Ok(())
+    }
+
+    /// Repairs everything between a machine and a network: cable, interface, rules about it.
+    ///
+    /// # Errors
+    /// When there is no such node or network.
+    pub fn heal(&mut self, machine: &str, network: &str) -> Result<()> {
+        let number = self.check_port(machine, network)?;
+        self.cut.remove(&(machine.to_owned(), number));
+        let switch = &mut self.switches[usize::from(number)];
+        if switch.forget(Some(machine)) {
+            switch.apply()?;
+        }
+        if self.has_port(machine) {
+            self.switches[usize::from(number)].set_port(machine, true)?;
+            self.restore_interface(machine, number)?;
+        }
+        Ok(())
+    }
+
+    /// Up again, with the IPv6 addresses that went when it was set down.
+    fn restore_interface(&mut self, machine: &str, network: u8) -> Result<()> {
+        if machine == spec::CLIENT {
+            return Ok(());
+        }
+        let addresses = self.spec.addresses(self.node(machine)?.id, network);
+        let namespace = &mut self.machine(machine)?.namespace;
+        namespace.configure(&spec::network_name(network), &addresses)
+    }
+
+    /// Repairs everything on all networks. Power is not a matter of networks and stays as it is.
+    ///
+    /// # Errors
+    /// When the kernel refuses something.
+    pub fn heal_all(&mut self) -> Result<()> {
+        for switch in &mut self.switches {
+            if switch.forget(None) {
+                switch.apply()?;
+            }
+        }
+        let mut machines = self.node_names();
+        machines.push(spec::CLIENT.to_owned());
+        for machine in machines {
+            for number in 0..self.spec.networks {
+                let network = spec::network_name(number);
+                if self.check_port(&machine, &network).is_ok() {
+                    self.heal(&machine, &network)?;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Drops all frames from one machine to another; those of the other direction get through.
+    ///
+    /// # Errors
+    /// When there is no such machine or network, or the kernel has no filter for switches.
+    pub fn cut_one_way(&mut self, from: &str, to: &str, network: &str) -> Result<()> {
+        let number = self.check_port(from, network)?;
+        self.check_port(to, network)?;
+        ensure!(from != to, "from {from} to itself there is no cable");
+        let switch = &mut self.switches[usize::from(number)];
+        switch.one_way.insert((from.to_owned(), to.to_owned()));
+        switch.apply()
+    }
+
+    /// Splits the machines into two sets that do not hear each other, on all networks. Machines
+    /// that are in neither set hear both.
+    ///
+    /// # Errors
+    /// As [`Lab::cut_one_way`]; when a machine is in both sets.
+    pub fn partition(&mut self, one: &[&str], other: &[&str]) -> Result<()> {
+        for machine in one.iter().chain(other) {
+            if *machine != spec::CLIENT {
+                self.node(machine)?;
+            }
+        }
+        let both = one.iter().find(|machine| other.contains(machine));
+        ensure!(both.is_none(), "{} is on both sides", both.unwrap_or(&""));
+        for switch in &mut self.switches {
+            for a in one {
+                for b in other {
+                    switch.one_way.insert((a.to_string(), b.to_string()));
+                    switch.one_way.insert((b.to_string(), a.to_string()));
+                }
+            }
+            switch.apply()?;
+        }
+        Ok(())
+    }
+
+    /// Loses this many of a thousand frames on a machine's cable, by chance, in each direction.
+    /// 0 repairs it.
+    ///
+    /// # Errors
+    /// When there is no such machine or network, or more than 1,000 are asked for.
+    pub fn loss(&mut self, machine: &str, network: &str, permille: u32) -> Result<()> {
+        ensure!(permille <= 1000, "of a thousand frames at most 1000 can be lost");
+        let number = self.check_port(machine, network)?;
+        let switch = &mut self.switches[usize::from(number)];
+        if permille == 0 {
+            switch.loss.remove(machine);
+        } else {
+            switch.loss.insert(machine.to_owned(), permille);
+        }
+        switch.apply()
+    }
+
+    /// Sets a node's own interface administratively down, as `ip link set down` there would: its
+    /// IPv6 addresses and its routes of that network go.
+    ///
+    /// # Errors
+    /// When the node has no power.
+    pub fn link_down(&mut self, node: &str, network: &str) -> Result<()> {
+        self.network(network)?;
+        self.machine(node)?.namespace.route().set_up(network, false)
+    }
+}

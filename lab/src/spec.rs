@@ -1,0 +1,134 @@
+//! What a lab looks like, and the names and addresses that follow from it.
+//!
+//! Everything is fixed by position, so that a person can read an address: network `M` is
+//! `10.77.M.0/24` and `fd77:M::/64`, node `n7` has `.7` there, the client `.254`.
+
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::path::PathBuf;
+
+use anyhow::{Context, Result, ensure};
+use serde::{Deserialize, Serialize};
+
+use crate::netlink::Hardware;
+
+/// Nodes of one lab; more would need other addresses than `.1` to `.99`.
+pub const NODES_MAX: u8 = 64;
+/// Networks of one lab.
+pub const NETWORKS_MAX: u8 = 8;
+/// From this many nodes on neighbours are permanent: the kernel's table (1,024 entries for all
+/// namespaces of a machine together) would overflow, and permanent entries do not count in it.
+const PERMANENT_NEIGHBOURS_FROM: u8 = 16;
+/// The name of the outside client.
+pub const CLIENT: &str = "client";
+/// Its last octet.
+const CLIENT_HOST: u8 = 254;
+
+/// The shape of a lab.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Spec {
+    /// Number of nodes, named `n1`, `n2`, …
+    pub nodes: u8,
+    /// Number of networks, named `net0`, `net1`, …
+    pub networks: u8,
+    /// Give every node an IPv6 address in each network too.
+    pub ipv6: bool,
+    /// Networks that the client is attached to.
+    pub client_networks: Vec<u8>,
+    /// The program that nodes run: `PROGRAM --root DIR run`.
+    pub program: PathBuf,
+}
+
+impl Spec {
+    /// A lab whose nodes run the current program, with the client in network 0.
+    ///
+    /// # Errors
+    /// When the path of the current program cannot be found out.
+    pub fn new(nodes: u8, networks: u8) -> Result<Self> {
+        let program = std::env::current_exe().context("finding our own program")?;
+        Ok(Self { nodes, networks, ipv6: false, client_networks: vec![0], program })
+    }
+
+    pub(crate) fn check(&self) -> Result<()> {
+        ensure!((1..=NODES_MAX).contains(&self.nodes), "a lab has 1 to {NODES_MAX} nodes");
+        ensure!(
+            (1..=NETWORKS_MAX).contains(&self.networks),
+            "a lab has 1 to {NETWORKS_MAX} networks"
+        );
+        let known = |network: &u8| *network < self.networks;
+        ensure!(self.client_networks.iter().all(known), "the client is in a network that is not");
+        ensure!(self.program.is_absolute(), "the program needs an absolute path");
+        Ok(())
+    }
+
+    pub(crate) fn has_permanent_neighbours(&self) -> bool {
+        self.nodes >= PERMANENT_NEIGHBOURS_FROM
+    }
+
+    /// Names of all nodes.
+    pub fn node_names(&self) -> Vec<String> {
+        (1..=self.nodes).map(node_name).collect()
+    }
+
+    /// Addresses of a machine in a network, with their prefix lengths.
+    pub(crate) fn addresses(&self, host: u8, network: u8) -> Vec<(IpAddr, u8)> {
+        let mut list = vec![(IpAddr::V4(node_address(network, host)), 24)];
+        if self.ipv6 {
+            list.push((IpAddr::V6(node_address_v6(network, host)), 64));
+        }
+        list
+    }
+}
+
+/// `n1` for 1.
+pub fn node_name(id: u8) -> String {
+    format!("n{id}")
+}
+
+/// `net0` for 0: the name of the network, and of its interface inside a node.
+pub fn network_name(network: u8) -> String {
+    format!("net{network}")
+}
+
+/// `n1-net0`: the port of a machine at the switch.
+pub(crate) fn port_name(machine: &str, network: u8) -> String {
+    let name = format!("{machine}-{}", network_name(network));
+    assert!(name.len() < 16, "an interface name has at most 15 bytes");
+    name
+}
+
+/// The IPv4 address of node `id` in a network.
+pub fn node_address(network: u8, id: u8) -> Ipv4Addr {
+    Ipv4Addr::new(10, 77, network, id)
+}
+
+/// The IPv6 address of node `id` in a network.
+pub fn node_address_v6(network: u8, id: u8) -> Ipv6Addr {
+    Ipv6Addr::new(0xfd77, u16::from(network), 0, 0, 0, 0, 0, u16::from(id))
+}
+
+/// The client's IPv4 address in a network.
+pub fn client_address(network: u8) -> Ipv4Addr {
+    node_address(network, CLIENT_HOST)
+}
+
+pub(crate) fn client_host() -> u8 {
+    CLIENT_HOST
+}
+
+/// The hardware address of a machine in a network: locally administered, readable, never changing.
+pub fn hardware(network: u8, host: u8) -> Hardware {
+    [0x02, 0x4d, 0x53, network, 0, host]
+}
+
+pub(crate) fn port_hardware(network: u8, host: u8) -> Hardware {
+    [0x02, 0x4d, 0x53, network, 1, host]
+}
+
+/// Who has this hardware address: a node's name, the client, or the address itself.
+pub fn hardware_owner(hardware: Hardware) -> String {
+    match hardware {
+        [0x02, 0x4d, 0x53, _, 0, CLIENT_HOST] => CLIENT.to_owned(),
+        [0x02, 0x4d, 0x53, _, 0, id] => node_name(id),
+        other => other.map(|byte| format!("{byte:02x}")).join(":"),
+    }
+}

@@ -1,0 +1,403 @@
+//! Cases that run inside.
+
+use std::fs;
+use std::net::IpAddr;
+use std::process::ExitCode;
+use std::time::Duration;
+
+use anyhow::{Context, Result, bail, ensure};
+use lab::spec::{node_address, node_address_v6};
+use lab::{Lab, Mode, Signal, Spec, Which, clock, wait};
+
+use crate::outside::SKIPPED;
+
+type Case = fn() -> Result<()>;
+
+pub(crate) const ALL: [(&str, Case); 12] = [
+    ("switches_forward", switches_forward),
+    ("a_cut_takes_the_carrier_and_heals", a_cut_takes_the_carrier_and_heals),
+    ("one_way_cut", one_way_cut),
+    ("loss_is_what_was_asked", loss_is_what_was_asked),
+    ("partition_and_heal_all", partition_and_heal_all),
+    ("link_down_loses_and_gets_back_addresses", link_down_loses_and_gets_back_addresses),
+    ("takeover_is_seen_in_four_ways", takeover_is_seen_in_four_ways),
+    ("two_owners_are_seen", two_owners_are_seen),
+    ("daemon_guard_and_service_die_apart", daemon_guard_and_service_die_apart),
+    ("power_off_ends_all_and_keeps_the_disk", power_off_ends_all_and_keeps_the_disk),
+    ("nodes_are_apart", nodes_are_apart),
+    ("many_nodes_with_permanent_neighbours", many_nodes_with_permanent_neighbours),
+];
+
+const INTERVAL: Duration = Duration::from_millis(5);
+const PORT: u16 = 7700;
+
+pub(crate) fn run(name: &str) -> ExitCode {
+    if let Err(error) = lab::enter() {
+        println!("skipped: {error:#}");
+        return ExitCode::from(SKIPPED as u8);
+    }
+    let outcome = match ALL.iter().find(|(known, _)| *known == name) {
+        Some((_, case)) => case(),
+        None if name == "wait_with_everything_running" => wait_with_everything_running(),
+        None => Err(anyhow::anyhow!("no case {name}")),
+    };
+    match outcome {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            println!("{error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn build(nodes: u8, networks: u8, ipv6: bool) -> Result<Lab> {
+    let mut spec = Spec::new(nodes, networks)?;
+    spec.ipv6 = ipv6;
+    let lab = Lab::new(spec)?;
+    for name in lab.node_names() {
+        fs::write(lab.root(&name)?.join("etc/mainstay/node"), format!("{name}\n"))?;
+    }
+    Ok(lab)
+}
+
+fn responder(lab: &mut Lab, node: &str) -> Result<()> {
+    let program = lab.spec().program.display().to_string();
+    lab.spawn_in(node, &[&program, "lab", "responder", "--port", "7700"])?;
+    Ok(())
+}
+
+/// Probes for a while; the trace of that time.
+fn probe_for(lab: &Lab, address: IpAddr, mode: Mode, time: Duration) -> Result<lab::Trace> {
+    let probe = lab.client().probe(address, mode, INTERVAL)?;
+    clock::pause(time);
+    probe.stop()
+}
+
+fn answers(lab: &Lab, address: IpAddr) -> Result<bool> {
+    Ok(!probe_for(lab, address, Mode::Udp(PORT), Duration::from_millis(150))?.answers.is_empty())
+}
+
+fn eventually_answers(lab: &Lab, address: IpAddr) -> Result<()> {
+    wait::until(&format!("an answer of {address}"), Duration::from_secs(10), || {
+        Ok(answers(lab, address)?.then_some(()))
+    })
+}
+
+fn v4(network: u8, id: u8) -> IpAddr {
+    node_address(network, id).into()
+}
+
+fn switches_forward() -> Result<()> {
+    let mut lab = build(3, 2, true)?;
+    for node in lab.node_names() {
+        responder(&mut lab, &node)?;
+    }
+    for id in 1..=3 {
+        eventually_answers(&lab, v4(0, id))?;
+        eventually_answers(&lab, node_address_v6(0, id).into())?;
+        for mode in [Mode::Tcp(PORT), Mode::Udp(PORT), Mode::Arp, Mode::Echo] {
+            let trace = probe_for(&lab, v4(0, id), mode, Duration::from_millis(200))?;
+            let verdict = trace.verdict();
+            let only =
+                verdict.responders.iter().map(String::as_str).eq([format!("n{id}").as_str()]);
+            ensure!(only && verdict.sent > 10, "{mode:?}: {verdict:?}");
+            let answered = verdict.sent - verdict.lost;
+            ensure!(answered * 10 >= verdict.sent * 8, "{mode:?}: {verdict:?}");
+        }
+    }
+    // The client is not in network 1: nothing there answers it.
+    ensure!(!answers(&lab, v4(1, 1))?, "network 1 must be apart from network 0");
+    Ok(())
+}
+
+fn a_cut_takes_the_carrier_and_heals() -> Result<()> {
+    let mut lab = build(2, 2, false)?;
+    responder(&mut lab, "n1")?;
+    eventually_answers(&lab, v4(0, 1))?;
+    ensure!(lab.has_carrier("n1", "net0")?, "carrier at the start");
+    lab.cut("n1", "net0")?;
+    ensure!(!lab.has_carrier("n1", "net0")?, "a cut takes the carrier");
+    ensure!(lab.has_carrier("n1", "net1")?, "the other network is not touched");
+    ensure!(lab.has_carrier("n2", "net0")?, "the other node is not touched");
+    ensure!(!answers(&lab, v4(0, 1))?, "nothing gets through a cut cable");
+    lab.heal("n1", "net0")?;
+    eventually_answers(&lab, v4(0, 1))?;
+    ensure!(lab.cut("n9", "net0").is_err() && lab.cut("n1", "net7").is_err(), "unknown names");
+    Ok(())
+}
+
+fn one_way_cut() -> Result<()> {
+    let mut lab = build(2, 1, false)?;
+    responder(&mut lab, "n1")?;
+    responder(&mut lab, "n2")?;
+    eventually_answers(&lab, v4(0, 1))?;
+    eventually_answers(&lab, v4(0, 2))?;
+    // Frames of n1 do not reach the client, but the client's reach n1: n1 counts them.
+    let before = udp_received(&mut lab, "n1")?;
+    lab.cut_one_way("n1", "client", "net0")?;
+    let trace = probe_for(&lab, v4(0, 1), Mode::Udp(PORT), Duration::from_millis(300))?;
+    ensure!(trace.answers.is_empty(), "answers of n1 must be dropped");
+    let received = udp_received(&mut lab, "n1")? - before;
+    ensure!(received >= 30, "n1 must still hear the client, it heard {received} datagrams");
+    eventually_answers(&lab, v4(0, 2))?;
+    lab.heal("n1", "net0")?;
+    eventually_answers(&lab, v4(0, 1))?;
+    // The other direction: nothing arrives at n1.
+    lab.cut_one_way("client", "n1", "net0")?;
+    let before = udp_received(&mut lab, "n1")?;
+    ensure!(!answers(&lab, v4(0, 1))?, "n1 cannot hear the client");
+    ensure!(udp_received(&mut lab, "n1")? == before, "nothing may arrive at n1");
+    Ok(())
+}
+
+/// Datagrams that a node's kernel delivered, from `/proc/net/snmp` there.
+fn udp_received(lab: &mut Lab, node: &str) -> Result<u64> {
+    let output = lab.run_in(node, &["/bin/cat", "/proc/net/snmp"])?;
+    let text = String::from_utf8(output.stdout)?;
+    let line = text.lines().filter(|line| line.starts_with("Udp:")).nth(1);
+    let number = line.and_then(|line| line.split(' ').nth(1)).context("no UDP counters")?;
+    Ok(number.parse()?)
+}
+
+fn loss_is_what_was_asked() -> Result<()> {
+    let mut lab = build(1, 1, false)?;
+    responder(&mut lab, "n1")?;
+    eventually_answers(&lab, v4(0, 1))?;
+    lab.loss("n1", "net0", 200)?;
+    let probe = lab.client().probe(v4(0, 1), Mode::Udp(PORT), Duration::from_micros(500))?;
+    clock::pause(Duration::from_secs(3));
+    let verdict = probe.stop()?.verdict();
+    // 20 % each way: 36 % of the questions have no answer. ARP may be lost too, which adds gaps.
+    let lost = 100 * verdict.lost / verdict.sent;
+    ensure!(verdict.sent > 2000 && (25..=50).contains(&lost), "{lost} % lost: {verdict:?}");
+    lab.loss("n1", "net0", 0)?;
+    eventually_answers(&lab, v4(0, 1))?;
+    let verdict = probe_for(&lab, v4(0, 1), Mode::Udp(PORT), Duration::from_millis(500))?.verdict();
+    ensure!(verdict.lost * 20 <= verdict.sent, "loss must end: {verdict:?}");
+    Ok(())
+}
+
+fn partition_and_heal_all() -> Result<()> {
+    let mut lab = build(3, 2, false)?;
+    for node in lab.node_names() {
+        responder(&mut lab, &node)?;
+        eventually_answers(
+            &lab,
+            v4(0, lab.node_names().iter().position(|n| *n == node).map_or(0, |i| i as u8 + 1)),
+        )?;
+    }
+    lab.partition(&["client", "n1"], &["n2", "n3"])?;
+    ensure!(answers(&lab, v4(0, 1))?, "n1 is on the client's side");
+    ensure!(!answers(&lab, v4(0, 2))? && !answers(&lab, v4(0, 3))?, "n2 and n3 are not");
+    lab.cut("n1", "net0")?;
+    lab.heal_all()?;
+    for id in 1..=3 {
+        eventually_answers(&lab, v4(0, id))?;
+    }
+    ensure!(lab.partition(&["n1"], &["n1"]).is_err(), "nobody is on both sides");
+    Ok(())
+}
+
+fn link_down_loses_and_gets_back_addresses() -> Result<()> {
+    let mut lab = build(1, 1, true)?;
+    responder(&mut lab, "n1")?;
+    let address = node_address_v6(0, 1).into();
+    eventually_answers(&lab, address)?;
+    lab.link_down("n1", "net0")?;
+    ensure!(!answers(&lab, address)?, "an interface that is down does not answer");
+    lab.heal("n1", "net0")?;
+    eventually_answers(&lab, address)?;
+    eventually_answers(&lab, v4(0, 1))
+}
+
+const SERVICE_V4: std::net::Ipv4Addr = std::net::Ipv4Addr::new(10, 77, 0, 100);
+const SERVICE: IpAddr = IpAddr::V4(SERVICE_V4);
+
+fn takeover_is_seen_in_four_ways() -> Result<()> {
+    for mode in [Mode::Udp(PORT), Mode::Tcp(PORT), Mode::Arp, Mode::Echo] {
+        let mut lab = build(2, 1, false)?;
+        responder(&mut lab, "n1")?;
+        responder(&mut lab, "n2")?;
+        lab.add_address("n1", "net0", SERVICE, 24)?;
+        let mut probe = lab.client().probe(SERVICE, mode, INTERVAL)?;
+        let answered_by = |probe: &mut lab::Probe, who: &str| {
+            wait::until(&format!("{who} to answer ({mode:?})"), Duration::from_secs(20), || {
+                Ok(probe.last()?.is_some_and(|(name, _)| name == who).then_some(()))
+            })
+        };
+        answered_by(&mut probe, "n1")?;
+        clock::pause(Duration::from_millis(200));
+        lab.remove_address("n1", "net0", SERVICE, 24)?;
+        lab.add_address("n2", "net0", SERVICE, 24)?;
+        lab.announce("n2", "net0", SERVICE_V4)?;
+        answered_by(&mut probe, "n2")?;
+        clock::pause(Duration::from_millis(200));
+        let trace = probe.stop()?;
+        let verdict = trace.verdict();
+        ensure!(verdict.late_answers == 0, "{mode:?}: {verdict:?}");
+        ensure!(verdict.changes.len() == 1 && verdict.changes[0].to == "n2", "{verdict:?}");
+        let longest = verdict.longest_gap.context("a gap")?.milliseconds;
+        ensure!(longest >= verdict.changes[0].milliseconds - 0.001, "{mode:?}: {verdict:?}");
+        let seconds = trace.per_second();
+        ensure!(seconds.iter().map(|second| second.sent).sum::<u64>() == verdict.sent);
+    }
+    Ok(())
+}
+
+fn two_owners_are_seen() -> Result<()> {
+    let mut lab = build(2, 1, false)?;
+    lab.add_address("n1", "net0", SERVICE, 24)?;
+    lab.add_address("n2", "net0", SERVICE, 24)?;
+    let trace = probe_for(&lab, SERVICE, Mode::Arp, Duration::from_millis(500))?;
+    let verdict = trace.verdict();
+    ensure!(verdict.responders.len() == 2, "both must be seen: {verdict:?}");
+    ensure!(verdict.late_answers > 10 && verdict.answered_twice > 10, "{verdict:?}");
+    Ok(())
+}
+
+fn daemon_guard_and_service_die_apart() -> Result<()> {
+    let mut lab = build(1, 1, false)?;
+    lab.start("n1")?;
+    ensure!(lab.start("n1").is_err(), "it runs already");
+    let daemon = |lab: &mut Lab, other_than: Option<i32>| {
+        wait::until("a daemon", Duration::from_secs(10), || {
+            Ok(lab.daemon_pids("n1")?.1.filter(|pid| Some(*pid) != other_than))
+        })
+    };
+    let first = daemon(&mut lab, None)?;
+    eventually_answers(&lab, v4(0, 1))?;
+    let mut probe = lab.client().probe(v4(0, 1), Mode::Udp(PORT), INTERVAL)?;
+    lab.kill("n1", Signal::KILL, Which::Daemon)?;
+    let second = daemon(&mut lab, Some(first))?;
+    lab.stop("n1", Which::Both)?;
+    let (guard, _) = lab.daemon_pids("n1")?;
+    let states: Vec<char> = lab
+        .processes("n1")?
+        .iter()
+        .filter(|process| Some(process.pid) == guard || process.pid == second)
+        .map(|process| process.state)
+        .collect();
+    ensure!(states == ['T', 'T'], "both must be stopped: {states:?}");
+    lab.cont("n1", Which::Both)?;
+    clock::pause(Duration::from_millis(200));
+    let verdict = probe.trace()?.verdict();
+    ensure!(verdict.pids.get("n1").is_some_and(|pids| pids.len() == 1), "{verdict:?}");
+    lab.kill("n1", Signal::KILL, Which::Guard)?;
+    wait::until("the guard to be gone", Duration::from_secs(10), || {
+        Ok(lab.daemon_pids("n1")?.0.is_none().then_some(()))
+    })?;
+    ensure!(answers(&lab, v4(0, 1))?, "the stand-in's service outlives its guard");
+    lab.kill("n1", Signal::KILL, Which::Everything)?;
+    wait::until("no process on n1", Duration::from_secs(10), || {
+        Ok(lab.processes("n1")?.is_empty().then_some(()))
+    })?;
+    ensure!(!answers(&lab, v4(0, 1))?, "everything is dead");
+    lab.start("n1")?;
+    eventually_answers(&lab, v4(0, 1))
+}
+
+fn power_off_ends_all_and_keeps_the_disk() -> Result<()> {
+    let mut lab = build(2, 2, false)?;
+    lab.start_all()?;
+    eventually_answers(&lab, v4(0, 1))?;
+    fs::write(lab.root("n1")?.join("var/lib/mainstay/memory"), "kept")?;
+    fs::write(lab.root("n1")?.join("run/forgotten"), "lost")?;
+    let pids: Vec<i32> = lab.processes("n1")?.iter().map(|process| process.pid).collect();
+    ensure!(pids.len() >= 3, "guard, daemon and service: {pids:?}");
+    lab.power_off("n1")?;
+    for pid in pids {
+        ensure!(!fs::exists(format!("/proc/{pid}"))?, "process {pid} survived power-off");
+    }
+    let echo = probe_for(&lab, v4(0, 1), Mode::Echo, Duration::from_millis(300))?;
+    ensure!(echo.answers.is_empty(), "the kernel of a machine without power is silent");
+    ensure!(lab.run_in("n1", &["/bin/true"]).is_err(), "nothing runs without power");
+    ensure!(lab.power_off("n1").is_err(), "it is off already");
+    lab.cut("n1", "net1")?;
+    lab.power_on("n1")?;
+    ensure!(lab.has_carrier("n1", "net0")?, "cables are in again");
+    ensure!(!lab.has_carrier("n1", "net1")?, "but not the one that was cut meanwhile");
+    ensure!(fs::read_to_string(lab.root("n1")?.join("var/lib/mainstay/memory"))? == "kept");
+    ensure!(!fs::exists(lab.root("n1")?.join("run/forgotten"))?, "/run is empty after power-on");
+    ensure!(lab.processes("n1")?.is_empty(), "nothing starts by itself");
+    lab.start("n1")?;
+    eventually_answers(&lab, v4(0, 1))
+}
+
+fn nodes_are_apart() -> Result<()> {
+    let mut lab = build(2, 2, false)?;
+    let text = |output: std::process::Output| String::from_utf8_lossy(&output.stdout).into_owned();
+    for node in lab.node_names() {
+        let name = text(lab.run_in(&node, &["/bin/uname", "-n"])?);
+        ensure!(name.trim() == node, "the host name of {node} is {name}");
+        let pids = text(lab.run_in(&node, &["/bin/sh", "-c", "echo /proc/[0-9]*"])?);
+        ensure!(pids.split_whitespace().count() <= 3, "{node} sees processes of others: {pids}");
+        if lab.has_own_sysfs(&node)? {
+            let found = text(lab.run_in(&node, &["/bin/ls", "/sys/class/net"])?);
+            let mut list: Vec<&str> =
+                found.split_whitespace().filter(|name| *name != "bonding_masters").collect();
+            list.sort_unstable();
+            ensure!(list == ["lo", "net0", "net1"], "{node} has {list:?}");
+        }
+        let group = text(lab.run_in(&node, &["/bin/sh", "-c", "grep ^0:: /proc/self/cgroup"])?);
+        println!("{node}: control group {}", group.trim());
+    }
+    lab.run_in("n1", &["/bin/sh", "-c", "echo here > /run/a; echo here > /dev/shm/a"])?;
+    let other = lab.run_in("n2", &["/bin/sh", "-c", "cat /run/a /dev/shm/a"])?;
+    ensure!(other.stdout.is_empty(), "/run and /dev/shm must not be shared");
+    let own = lab.root("n1")?.join("run/a");
+    ensure!(fs::read_to_string(&own)? == "here\n", "/run of n1 is below its root");
+    let client = text(lab.run_in("client", &["/bin/cat", "/proc/net/dev"])?);
+    ensure!(client.contains("net0") && !client.contains("net1"), "{client}");
+    if let Some(script) = group_script(&mut lab)? {
+        let output = lab.run_in("n1", &["/bin/sh", "-c", &script])?;
+        ensure!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    }
+    Ok(())
+}
+
+/// Where the node has a control group of its own it is the root of what it sees, and it can make
+/// groups in it and kill them.
+fn group_script(lab: &mut Lab) -> Result<Option<String>> {
+    let mounts = lab.run_in("n1", &["/bin/cat", "/proc/self/mountinfo"])?;
+    let mounts = String::from_utf8(mounts.stdout)?;
+    let group = lab.run_in("n1", &["/bin/sh", "-c", "grep ^0:: /proc/self/cgroup"])?;
+    let root = String::from_utf8(group.stdout)?.trim() == "0::/";
+    let mount = mounts.lines().filter(|line| line.contains(" - cgroup2 ")).next_back();
+    let path = mount.and_then(|line| line.split(' ').nth(4));
+    Ok(match path {
+        Some(path) if root && rustix::process::geteuid().is_root() && can_write(path) => {
+            Some(format!(
+                "set -e; mkdir {path}/web; sleep 100 & echo $! > {path}/web/cgroup.procs; \
+                 echo 1 > {path}/web/cgroup.kill; wait $! || true; rmdir {path}/web"
+            ))
+        }
+        _ => None,
+    })
+}
+
+fn can_write(path: &str) -> bool {
+    rustix::fs::access(path, rustix::fs::Access::WRITE_OK).is_ok()
+}
+
+fn many_nodes_with_permanent_neighbours() -> Result<()> {
+    let start = clock::now();
+    let mut lab = build(24, 2, false)?;
+    println!("24 nodes in {:.0} ms", clock::milliseconds(clock::now() - start));
+    responder(&mut lab, "n24")?;
+    eventually_answers(&lab, v4(0, 24))?;
+    let table = lab.run_in("n1", &["/bin/cat", "/proc/net/arp"])?;
+    let table = String::from_utf8(table.stdout)?;
+    // 0x6: complete and permanent.
+    let permanent = table.lines().filter(|line| line.contains(" 0x6 ")).count();
+    ensure!(permanent == 23 * 2 + 1, "{permanent} permanent neighbours:\n{table}");
+    Ok(())
+}
+
+fn wait_with_everything_running() -> Result<()> {
+    let mut lab = build(2, 2, false)?;
+    lab.start_all()?;
+    eventually_answers(&lab, v4(0, 1))?;
+    println!("up");
+    clock::pause(Duration::from_secs(60));
+    bail!("nobody ended this case")
+}

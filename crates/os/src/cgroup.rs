@@ -1,0 +1,449 @@
+//! Control groups (cgroups(7), version 2): the box that a process and all its descendants cannot leave.
+//!
+//! One tree per node, `mainstay-CLUSTER-NODE-xxxxxxxx`, below the mount of `cgroup2` that
+//! `/proc/self/mountinfo` names (on machines with version 1 it is not `/sys/fs/cgroup`); below it one
+//! group per service, and in that one per resource. No controller is switched on: only the core files
+//! are used, `cgroup.procs` to enter, `cgroup.kill` (Linux 5.14) to end everything at once,
+//! `cgroup.events` to see that nothing is left. After the write to `cgroup.kill` returns, no user
+//! instruction of the group runs any more; giving back its memory takes longer (0.1 to 0.3 s per GB,
+//! more on a starved machine) and has no bound in uninterruptible sleep. So "killed" and "gone" are
+//! two answers here.
+//!
+//! The name of the tree holds a checksum of the node's root directory, so nodes that share a machine
+//! do not touch each other's.
+
+use std::fs;
+use std::io;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::path::{Path, PathBuf};
+
+use rustix::fs::{CWD, Mode, OFlags, RawDir, openat};
+use rustix::io::{Errno, pread, read, write};
+
+use crate::realtime;
+
+/// Bytes of the cluster's and of the node's name that go into the name of the tree.
+const NAME_PART_MAX: usize = 20;
+/// Levels of groups below a service that are walked for threads and for removal.
+const DEPTH_MAX: usize = 4;
+
+/// The name of the tree (and of the marker, where there are no control groups) of one node on this
+/// machine: the same at each start, another one for another root directory.
+///
+/// # Errors
+/// When `root` cannot be looked at.
+pub fn tree_name(cluster: &str, node: &str, root: &Path) -> io::Result<String> {
+    use std::os::unix::fs::MetadataExt;
+    let root = fs::canonicalize(root)?;
+    let metadata = fs::metadata(&root)?;
+    let mut hasher = crc32fast::Hasher::new();
+    hasher.update(cluster.as_bytes());
+    hasher.update(&[0]);
+    hasher.update(node.as_bytes());
+    hasher.update(&[0]);
+    hasher.update(root.as_os_str().as_encoded_bytes());
+    hasher.update(&metadata.dev().to_be_bytes());
+    hasher.update(&metadata.ino().to_be_bytes());
+    let part = |name: &str| -> String {
+        let is_plain = |c: &char| c.is_ascii_alphanumeric() || *c == '_' || *c == '-';
+        name.chars().filter(is_plain).take(NAME_PART_MAX).collect()
+    };
+    Ok(format!("mainstay-{}-{}-{:08x}", part(cluster), part(node), hasher.finalize()))
+}
+
+/// A service's or resource's name as the name of a group: nothing that could be a path or one of the
+/// kernel's own files.
+#[must_use]
+pub fn group_name(name: &str) -> String {
+    let mut safe = String::with_capacity(name.len());
+    for byte in name.bytes() {
+        if byte.is_ascii_alphanumeric() || byte == b'_' || byte == b'-' {
+            safe.push(char::from(byte));
+        } else {
+            safe.push_str(&format!("%{byte:02x}"));
+        }
+    }
+    safe
+}
+
+/// The groups of one node.
+#[derive(Clone, Debug)]
+pub struct Tree {
+    directory: PathBuf,
+}
+
+impl Tree {
+    /// Finds the tree called `name`, or makes it: directly below the mount, else (for those who may
+    /// only write their own part) below the group that this process is in.
+    ///
+    /// # Errors
+    /// When there is no version 2 hierarchy, it may not be written, or its kernel has no
+    /// `cgroup.kill`.
+    pub fn open(name: &str) -> io::Result<Tree> {
+        let mounts = fs::read_to_string("/proc/self/mountinfo")?;
+        let own = fs::read_to_string("/proc/self/cgroup")?;
+        let parents = parents(&mounts, &own);
+        if parents.is_empty() {
+            return Err(io::Error::from_raw_os_error(libc::ENODEV));
+        }
+        if let Some(found) = parents.iter().map(|parent| parent.join(name)).find(|p| p.is_dir()) {
+            return Tree::check(found);
+        }
+        let mut refusal = io::Error::from_raw_os_error(libc::ENODEV);
+        for parent in parents {
+            let directory = parent.join(name);
+            match fs::create_dir(&directory) {
+                Ok(()) => return Tree::check(directory),
+                // Guard and daemon may come at the same time.
+                Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
+                    return Tree::check(directory);
+                }
+                Err(error) => refusal = error,
+            }
+        }
+        Err(refusal)
+    }
+
+    fn check(directory: PathBuf) -> io::Result<Tree> {
+        let flags = OFlags::WRONLY | OFlags::CLOEXEC;
+        for file in ["cgroup.kill", "cgroup.procs"] {
+            openat(CWD, directory.join(file), flags, Mode::empty())?;
+        }
+        Ok(Tree { directory })
+    }
+
+    /// Where it is.
+    #[must_use]
+    pub fn path(&self) -> &Path {
+        &self.directory
+    }
+
+    /// The group of a service; it need not exist.
+    #[must_use]
+    pub fn service(&self, service: &str) -> Group {
+        Group { directory: self.directory.join(group_name(service)) }
+    }
+
+    /// The tree as one group: all services.
+    #[must_use]
+    pub fn all(&self) -> Group {
+        Group { directory: self.directory.clone() }
+    }
+
+    /// The groups that exist directly below.
+    ///
+    /// # Errors
+    /// When the tree cannot be read.
+    pub fn groups(&self) -> io::Result<Vec<Group>> {
+        let mut groups = Vec::new();
+        for entry in fs::read_dir(&self.directory)? {
+            let entry = entry?;
+            if entry.file_type()?.is_dir() {
+                groups.push(Group { directory: entry.path() });
+            }
+        }
+        groups.sort_by(|a, b| a.directory.cmp(&b.directory));
+        Ok(groups)
+    }
+}
+
+/// Where a tree may be: the root of the hierarchy, and the own group.
+fn parents(mounts: &str, own: &str) -> Vec<PathBuf> {
+    let mut parents = Vec::new();
+    for line in mounts.lines() {
+        let Some((before, after)) = line.split_once(" - ") else { continue };
+        if !after.starts_with("cgroup2 ") {
+            continue;
+        }
+        let mut fields = before.split(' ').skip(3);
+        let (Some(root), Some(mount)) = (fields.next(), fields.next()) else { continue };
+        let mount = PathBuf::from(unescape(mount));
+        parents.push(mount.clone());
+        let path = own.lines().find_map(|line| line.strip_prefix("0::"));
+        // Both are relative to the root of our cgroup namespace; a mount of a part shows that part.
+        let inside = path.and_then(|path| Path::new(path).strip_prefix(unescape(root)).ok());
+        if let Some(inside) = inside.filter(|inside| !inside.as_os_str().is_empty()) {
+            parents.push(mount.join(inside));
+        }
+    }
+    parents
+}
+
+/// mountinfo writes blanks and backslashes as three octal digits.
+fn unescape(field: &str) -> String {
+    let mut bytes = Vec::with_capacity(field.len());
+    let mut rest = field.as_bytes();
+    while let Some((&first, others)) = rest.split_first() {
+        let code = others.get(..3).and_then(|digits| std::str::from_utf8(digits).ok());
+        match code.and_then(|digits| u8::from_str_radix(digits, 8).ok()) {
+            Some(byte) if first == b'\\' => {
+                bytes.push(byte);
+                rest = &others[3..];
+            }
+            _ => {
+                bytes.push(first);
+                rest = others;
+            }
+        }
+    }
+    String::from_utf8_lossy(&bytes).into_owned()
+}
+
+/// One group, by its path; it need not exist.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Group {
+    directory: PathBuf,
+}
+
+impl Group {
+    /// The group at `path`, as it stands in the shared memory.
+    #[must_use]
+    pub fn at(path: &Path) -> Group {
+        Group { directory: path.to_owned() }
+    }
+
+    /// Where it is.
+    #[must_use]
+    pub fn path(&self) -> &Path {
+        &self.directory
+    }
+
+    /// A group within this one.
+    #[must_use]
+    pub fn child(&self, name: &str) -> Group {
+        Group { directory: self.directory.join(group_name(name)) }
+    }
+
+    /// Makes it, and the one around it.
+    ///
+    /// # Errors
+    /// When the hierarchy may not be written.
+    pub fn create(&self) -> io::Result<()> {
+        fs::create_dir_all(&self.directory)
+    }
+
+    /// The file to write "0" to in order to enter.
+    ///
+    /// # Errors
+    /// When the group does not exist.
+    pub(crate) fn entrance(&self) -> io::Result<OwnedFd> {
+        let flags = OFlags::WRONLY | OFlags::CLOEXEC;
+        Ok(openat(CWD, self.directory.join("cgroup.procs"), flags, Mode::empty())?)
+    }
+
+    /// Ends everything in it and below. A group that does not exist is ended.
+    ///
+    /// # Errors
+    /// When the kernel refuses the write.
+    pub fn kill(&self) -> io::Result<()> {
+        match Handle::open(&self.directory) {
+            Ok(handle) => Ok(handle.kill()?),
+            Err(Errno::NOENT) => Ok(()),
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    /// Whether nothing lives in it or below. A group that does not exist is empty.
+    ///
+    /// # Errors
+    /// When the kernel's file cannot be read.
+    pub fn is_empty(&self) -> io::Result<bool> {
+        match Handle::open(&self.directory) {
+            Ok(handle) => Ok(handle.is_empty()?),
+            Err(Errno::NOENT) => Ok(true),
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    /// The processes in it and below, in no order; none if it does not exist.
+    ///
+    /// # Errors
+    /// When the kernel's files cannot be read.
+    pub fn pids(&self) -> io::Result<Vec<u32>> {
+        let mut pids = Vec::new();
+        self.each_below(&mut |directory| {
+            match fs::read_to_string(directory.join("cgroup.procs")) {
+                Ok(text) => pids.extend(text.lines().filter_map(|line| line.parse::<u32>().ok())),
+                Err(error) if is_gone(&error) => {}
+                Err(error) => return Err(error),
+            }
+            Ok(())
+        })?;
+        Ok(pids)
+    }
+
+    /// Opens its kill switch and its event file, to use them later without looking anything up.
+    ///
+    /// # Errors
+    /// When it does not exist.
+    pub fn handle(&self) -> io::Result<Handle> {
+        Ok(Handle::open(&self.directory)?)
+    }
+
+    /// Removes it and what is below. One that does not exist is removed.
+    ///
+    /// # Errors
+    /// `EBUSY` while something lives in it.
+    pub fn remove(&self) -> io::Result<()> {
+        let mut directories = Vec::new();
+        self.each_below(&mut |directory| {
+            directories.push(directory.to_owned());
+            Ok(())
+        })?;
+        for directory in directories.iter().rev() {
+            match fs::remove_dir(directory) {
+                Ok(()) => {}
+                Err(error) if is_gone(&error) => {}
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(())
+    }
+
+    /// The group and all below, each before what is in it.
+    fn each_below(&self, take: &mut dyn FnMut(&Path) -> io::Result<()>) -> io::Result<()> {
+        let mut waiting = vec![self.directory.clone()];
+        while let Some(directory) = waiting.pop() {
+            let entries = match fs::read_dir(&directory) {
+                Ok(entries) => entries,
+                Err(error) if is_gone(&error) => continue,
+                Err(error) => return Err(error),
+            };
+            take(&directory)?;
+            for entry in entries {
+                let entry = entry?;
+                if entry.file_type()?.is_dir() {
+                    waiting.push(entry.path());
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
+fn is_gone(error: &io::Error) -> bool {
+    matches!(error.raw_os_error(), Some(libc::ENOENT | libc::ENODEV))
+}
+
+/// A group with its files open: what the guard uses, without allocating.
+#[derive(Debug)]
+pub struct Handle {
+    directory: OwnedFd,
+    kill: OwnedFd,
+    events: OwnedFd,
+}
+
+impl Handle {
+    /// Opens the group at `path`.
+    ///
+    /// # Errors
+    /// The kernel's error; `ENOENT` when there is no such group.
+    pub fn open(path: impl rustix::path::Arg) -> Result<Handle, Errno> {
+        let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
+        let directory = openat(CWD, path, flags, Mode::empty())?;
+        let open = |name, flags| openat(&directory, name, flags | OFlags::CLOEXEC, Mode::empty());
+        let kill = open("cgroup.kill", OFlags::WRONLY)?;
+        let events = open("cgroup.events", OFlags::RDONLY)?;
+        Ok(Handle { directory, kill, events })
+    }
+
+    /// Ends everything in the group and below: when it returns, none of it runs in user space.
+    ///
+    /// # Errors
+    /// When the kernel refuses. A group that was removed is ended.
+    pub fn kill(&self) -> Result<(), Errno> {
+        match write(&self.kill, b"1") {
+            Ok(_) | Err(Errno::NODEV) => Ok(()),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Whether nothing lives in the group or below.
+    ///
+    /// # Errors
+    /// When the kernel's file cannot be read. A group that was removed is empty.
+    pub fn is_empty(&self) -> Result<bool, Errno> {
+        let mut text = [0_u8; 256];
+        match pread(&self.events, &mut text, 0) {
+            Ok(length) => {
+                Ok(text[..length].split(|&byte| byte == b'\n').any(|line| line == b"populated 0"))
+            }
+            Err(Errno::NODEV) => Ok(true),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Lets all threads in it finish quickly (real-time class): they were killed and have to give
+    /// back what they hold. Threads that end meanwhile are no error.
+    ///
+    /// # Errors
+    /// When the kernel allows no real-time class here, or its files cannot be read.
+    pub fn hurry(&self) -> io::Result<()> {
+        hurry_below(self.directory.as_fd(), 0)
+    }
+}
+
+impl AsFd for Handle {
+    /// Reports an urgent change ([`crate::event::Interest::Urgent`]) when the group becomes empty or
+    /// stops being empty.
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.events.as_fd()
+    }
+}
+
+fn hurry_below(directory: BorrowedFd<'_>, depth: usize) -> io::Result<()> {
+    let open = |at: BorrowedFd<'_>, name: &std::ffi::CStr, flags| {
+        openat(at, name, flags | OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty())
+    };
+    match open(directory, c"cgroup.threads", OFlags::empty()) {
+        Ok(threads) => each_number(threads.as_fd(), |thread| match realtime::hurry(thread) {
+            Err(error) if error.raw_os_error() != Some(libc::ESRCH) => Err(error),
+            _ => Ok(()),
+        })?,
+        Err(Errno::NOENT | Errno::NODEV) => return Ok(()),
+        Err(error) => return Err(error.into()),
+    }
+    if depth == DEPTH_MAX {
+        return Ok(());
+    }
+    let mut buffer = [std::mem::MaybeUninit::<u8>::uninit(); 2_048];
+    let again = open(directory, c".", OFlags::DIRECTORY)?;
+    let mut entries = RawDir::new(&again, &mut buffer);
+    while let Some(entry) = entries.next() {
+        let entry = entry?;
+        let name = entry.file_name();
+        let is_group = entry.file_type() == rustix::fs::FileType::Directory
+            && !name.to_bytes().starts_with(b".");
+        if is_group && let Ok(below) = open(directory, name, OFlags::DIRECTORY) {
+            hurry_below(below.as_fd(), depth + 1)?;
+        }
+    }
+    Ok(())
+}
+
+/// Reads a file of decimal numbers, one a line, in a small buffer.
+fn each_number(
+    file: BorrowedFd<'_>,
+    mut take: impl FnMut(i32) -> io::Result<()>,
+) -> io::Result<()> {
+    let mut buffer = [0_u8; 1_024];
+    let mut number: Option<i32> = None;
+    loop {
+        let length = match read(file, &mut buffer) {
+            Ok(length) => length,
+            Err(Errno::NODEV) => 0,
+            Err(error) => return Err(error.into()),
+        };
+        for &byte in &buffer[..length] {
+            if byte.is_ascii_digit() {
+                let digit = i32::from(byte - b'0');
+                number = Some(number.unwrap_or(0).saturating_mul(10).saturating_add(digit));
+            } else if let Some(complete) = number.take() {
+                take(complete)?;
+            }
+        }
+        if length == 0 {
+            return number.map_or(Ok(()), take);
+        }
+    }
+}

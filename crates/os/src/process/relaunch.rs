@@ -1,0 +1,119 @@
+//! What the guard needs as the parent of the daemon and of all orphans.
+
+use std::ffi::{CString, OsString};
+use std::fs;
+use std::io;
+use std::os::unix::ffi::OsStringExt;
+use std::path::Path;
+
+use rustix::process::{Pid, Signal, WaitOptions, kill_process, set_child_subreaper, wait};
+
+use super::search::stat_field;
+use crate::sys;
+
+/// A program that can be started again and again without allocating and without waiting for a disk.
+#[derive(Debug)]
+pub struct Relaunch {
+    prepared: sys::Prepared,
+}
+
+impl Relaunch {
+    /// Prepares `program` (an absolute path) with its arguments, the first being its own name; the
+    /// descriptors in `inherit` stay open in it.
+    ///
+    /// # Errors
+    /// When the process has more than one thread (a fork would copy the others' locks), or a zero
+    /// byte is in a name.
+    pub fn new(
+        program: &Path,
+        arguments: Vec<OsString>,
+        inherit: Vec<i32>,
+    ) -> io::Result<Relaunch> {
+        let threads = stat_field(&fs::read("/proc/self/stat")?, 20);
+        if threads != Some(1) {
+            return Err(io::Error::other("only a process with one thread can relaunch programs"));
+        }
+        let convert = |text: OsString| CString::new(text.into_vec()).map_err(io::Error::other);
+        let program = convert(program.as_os_str().to_owned())?;
+        let arguments = arguments.into_iter().map(convert).collect::<io::Result<Vec<_>>>()?;
+        Ok(Relaunch { prepared: sys::Prepared::new(program, arguments, inherit) })
+    }
+
+    /// Starts it; returns its number. A program that cannot be executed ends with code 127.
+    ///
+    /// # Errors
+    /// When the kernel has no process or memory left.
+    pub fn start(&self) -> io::Result<u32> {
+        self.prepared.start().map(i32::cast_unsigned)
+    }
+}
+
+/// Orphans among the descendants become children of this process (prctl(2),
+/// `PR_SET_CHILD_SUBREAPER`), so that it can reap them and none is lost to init.
+///
+/// # Errors
+/// Never in a correct program.
+pub fn become_subreaper() -> io::Result<()> {
+    let own = rustix::process::getpid();
+    Ok(set_child_subreaper(Some(own))?)
+}
+
+/// A child that ended and was reaped.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Reaped {
+    /// Its number; free for another process from now on.
+    pub pid: u32,
+    /// How it ended, as wait(2) encodes it.
+    pub status: i32,
+}
+
+/// Reaps one child that has ended, if there is one.
+#[must_use]
+pub fn reap() -> Option<Reaped> {
+    match wait(WaitOptions::NOHANG) {
+        Ok(Some((pid, status))) => {
+            let pid = pid.as_raw_nonzero().get().cast_unsigned();
+            Some(Reaped { pid, status: status.as_raw() })
+        }
+        // No child has ended, or there is none.
+        Ok(None) | Err(_) => None,
+    }
+}
+
+/// Sends SIGTERM to a child that was not reaped yet (else the number may be another's).
+///
+/// # Errors
+/// When it is gone or we may not.
+pub fn terminate(child: u32) -> io::Result<()> {
+    signal(child, Signal::TERM)
+}
+
+/// Sends SIGHUP to a child that was not reaped yet.
+///
+/// # Errors
+/// When it is gone or we may not.
+pub fn hang_up(child: u32) -> io::Result<()> {
+    signal(child, Signal::HUP)
+}
+
+/// Sends SIGCONT to a child that was not reaped yet, so that a stopped one hears other signals.
+///
+/// # Errors
+/// When it is gone or we may not.
+pub fn interrupt_stop(child: u32) -> io::Result<()> {
+    signal(child, Signal::CONT)
+}
+
+/// Sends SIGKILL to a child that was not reaped yet.
+///
+/// # Errors
+/// When it is gone or we may not.
+pub fn kill(child: u32) -> io::Result<()> {
+    signal(child, Signal::KILL)
+}
+
+fn signal(child: u32, signal: Signal) -> io::Result<()> {
+    let pid = i32::try_from(child).ok().and_then(Pid::from_raw);
+    let pid = pid.ok_or_else(|| io::Error::from_raw_os_error(libc::ESRCH))?;
+    Ok(kill_process(pid, signal)?)
+}

@@ -1,0 +1,1 @@
+//! Tests that use the kernel for real.

@@ -13,6 +13,9 @@ use base::limits::{NAME_SIZE_MAX, NODES_MAX, RESOURCES_PER_SERVICE_MAX, SERVICES
 use base::{NodeId, NodeSet};
 use minicbor::{Decode, Encode};
 
+/// Restarts that a service may allow within its window; each is a stamp in the replicated state.
+pub const RESTARTS_MAX: u32 = 100;
+
 /// The engine's part of the configuration, equal on all members.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Encode, Decode)]
 pub struct Intent {
@@ -252,6 +255,9 @@ impl Service {
                 "service {name} has {} resources; 1 to {RESOURCES_PER_SERVICE_MAX} are possible",
                 self.resources.len()
             ));
+        }
+        if self.restart.count > RESTARTS_MAX {
+            return Err(format!("service {name} allows more than {RESTARTS_MAX} restarts"));
         }
         let mut names = BTreeSet::new();
         for resource in &self.resources {

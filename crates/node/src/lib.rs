@@ -1,1 +1,251 @@
-//! node
+//! One node as one state machine: transport, group, engine and network composed, without I/O.
+//!
+//! **Start reading here.** The daemon and the simulator drive exactly this type: what ships is
+//! what is simulated.
+//!
+//! ```text
+//!          datagrams                    service addresses, frames        processes
+//!              │ ▲                                 │ ▲                      │ ▲
+//!  ┌───────────▼─┴──────────┐             ┌────────▼─┴────────┐             │ │
+//!  │ transport              │             │ network           │             │ │
+//!  │ who can be reached     │             │ where they sit    │             │ │
+//!  └─┬──────────────────▲───┘             └────────▲─┬────────┘             │ │
+//!    │ heard, messages  │ send                     │ │ claimed, lost        │ │
+//!  ┌─▼──────────────────┴───┐  views, entries  ┌───┴─▼──────────────────────▼─┴──┐
+//!  │ group                  ├─────────────────►│ engine                          │
+//!  │ one view, one order,   │◄─────────────────┤ what should run where, and why  │
+//!  │ who may act            │  submit          └─────────────────────────────────┘
+//!  └────────────────────────┘
+//! ```
+//!
+//! Each layer takes one input at a time and is drained before it gets the next; what comes out of
+//! one goes to the others in the order in which it came out. The driver's loop is: read all
+//! sockets (`Receive`), feed what else happened, then `Turn`, and carry out the outputs in order.
+//!
+//! **Lives.** A node that was left out of a view stops everything, takes a new incarnation, makes
+//! it durable, and starts over with a new transport, group and engine: it "is reborn" in the same
+//! process. So every joiner is a new member, and nobody votes twice.
+//!
+//! **Invariant:** nothing here knows what a socket, a file or a clock is.
+
+mod config;
+mod machine;
+mod report;
+mod status;
+
+use base::{Incarnation, NetworkId, NodeId, View};
+
+pub use config::{Birth, Cluster, NetworkSpec};
+pub use machine::Node;
+pub use report::Report;
+pub use status::{PeerReport, Status};
+
+/// What happened.
+#[derive(Clone, Debug)]
+pub enum Input {
+    /// The end of one turn of the driver's loop.
+    Turn {
+        /// Whether all sockets were read until they were empty.
+        drained: bool,
+    },
+    /// A datagram as it came.
+    Receive {
+        /// The network whose socket it was read from.
+        network: NetworkId,
+        /// All its bytes.
+        bytes: Vec<u8>,
+    },
+    /// A peer's kernel says that nobody listens.
+    Unreachable(transport::PathId),
+    /// What [`Output::Persist`] asked for is on the disk.
+    Persisted(u64),
+    /// Interfaces, frames and outcomes for the addresses. Claims and releases come from the
+    /// engine, not from here.
+    Network(network::Input),
+    /// What came of an [`Output::Process`].
+    Acted {
+        /// Which act.
+        id: engine::ActionId,
+        /// What came of it.
+        outcome: engine::Outcome,
+    },
+    /// A process of a service has ended by itself.
+    ResourceChanged {
+        /// The service.
+        service: String,
+        /// The resource.
+        resource: String,
+        /// What happened.
+        change: engine::ResourceChange,
+    },
+    /// Somebody wants something; answered by [`Output::Answer`].
+    Command {
+        /// Names the answer.
+        request: u64,
+        /// What.
+        command: Command,
+    },
+    /// The configuration that [`Output::Configured`] announced, as read from its text.
+    Configured(Box<Cluster>),
+}
+
+/// What people can ask a node for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Command {
+    /// Something about services, nodes or the configuration.
+    Engine(engine::Command),
+    /// Form a view of the nodes present.
+    Seed,
+    /// Move everything away, leave the view, end.
+    Leave,
+    /// That node is down: believe it.
+    ConfirmDown(NodeId),
+}
+
+/// What the driver must do, in this order.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Output {
+    /// Send a datagram, and hand the buffer back with [`Node::recycle`].
+    Transmit {
+        /// To whom, over which network.
+        path: transport::PathId,
+        /// All its bytes.
+        bytes: Vec<u8>,
+    },
+    /// Make durable, then feed [`Input::Persisted`]. Requests are carried out in order.
+    Persist {
+        /// Names this request.
+        token: u64,
+        /// What.
+        what: Durable,
+    },
+    /// Something to do about addresses.
+    Network(network::Output),
+    /// Something to do about a process.
+    Process(engine::Act),
+    /// The answer to a command.
+    Answer {
+        /// Of which.
+        request: u64,
+        /// A sentence about what happens now, or why nothing does.
+        result: Result<String, Refused>,
+    },
+    /// A line for the journal: a decision and its reasons.
+    Note(engine::Note),
+    /// A line for the journal: something happened to this node or its peers.
+    Event(Event),
+    /// Another configuration is in force. Write it down, read it, and feed
+    /// [`Input::Configured`].
+    Configured {
+        /// Its version.
+        version: u64,
+        /// Its checksum.
+        checksum: u64,
+        /// The file.
+        text: String,
+    },
+    /// Datagrams for the guard to send when this life is over and nothing runs.
+    Goodbyes(Vec<(transport::PathId, Vec<u8>)>),
+    /// This node has left: nothing runs here, the process may end.
+    Left,
+}
+
+/// What is to be made durable.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Durable {
+    /// The node's own memory; replaces what was there.
+    State {
+        /// The newest life.
+        incarnation: Incarnation,
+        /// The newest view.
+        record: Option<View>,
+    },
+    /// An entry that changes the configuration, before it is agreed on.
+    Entry(Vec<u8>),
+}
+
+/// Why a command was refused. Nothing has changed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Refused {
+    /// What sort of reason.
+    pub kind: RefusedKind,
+    /// The reason, for people.
+    pub sentence: String,
+}
+
+/// Sorts of refusals, for exit codes and programs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum RefusedKind {
+    /// This node is not in a primary view.
+    NoView,
+    /// No such service or node.
+    Unknown,
+    /// Too much at once.
+    Busy,
+    /// The configuration has changed meanwhile.
+    Stale,
+    /// Not in the present situation.
+    NotNow,
+}
+
+/// Something happened to this node or its peers.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Event {
+    /// What sort of thing.
+    pub kind: EventKind,
+    /// The other node, where one is concerned.
+    pub node: Option<NodeId>,
+    /// For people.
+    pub sentence: String,
+}
+
+/// Sorts of events.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum EventKind {
+    /// A path came up, went down, or is in trouble.
+    Path,
+    /// A peer can be reached, or cannot any more.
+    Peer,
+    /// A view was installed.
+    View,
+    /// An absent node counts as fenced.
+    Fenced,
+    /// This node was left out.
+    Excluded,
+    /// This node has taken a new incarnation.
+    Reborn,
+    /// A service address is in conflict.
+    Conflict,
+}
+
+impl EventKind {
+    /// For people and programs.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            EventKind::Path => "path",
+            EventKind::Peer => "peer",
+            EventKind::View => "view",
+            EventKind::Fenced => "fenced",
+            EventKind::Excluded => "excluded",
+            EventKind::Reborn => "reborn",
+            EventKind::Conflict => "conflict",
+        }
+    }
+}
+
+/// Why the driver should wake up.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Timer {
+    /// Heartbeats, retransmissions, silence.
+    Transport,
+    /// View changes, joins, fences.
+    Group,
+    /// Addresses.
+    Network,
+    /// Acts that take too long.
+    Engine,
+}
+
+#[cfg(test)]
+mod tests;

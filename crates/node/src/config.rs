@@ -1,0 +1,138 @@
+//! What a node is told when it is born, and the configuration that it shares with the others.
+
+use std::net::IpAddr;
+
+use base::{Incarnation, Member, NetworkId, NodeId, NodeSet, Timing, View};
+use engine::{Found, Intent, ResourceKind};
+use group::Tie;
+use transport::{PathConfig, PeerConfig, Priority};
+
+/// The shared configuration, in the neutral form that the core works with.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Cluster {
+    /// The number that all datagrams carry.
+    pub id: u32,
+    /// The times in force.
+    pub timing: Timing,
+    /// How many nodes in contact form the first view.
+    pub seed: usize,
+    /// Who decides at exactly half.
+    pub tie: Tie,
+    /// The networks; the place is the [`NetworkId`].
+    pub networks: Vec<NetworkSpec>,
+    /// Nodes and services.
+    pub intent: Intent,
+    /// The file that all this was read from.
+    pub text: String,
+}
+
+/// A network as the core sees it: who is on it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct NetworkSpec {
+    /// What its paths are used for.
+    pub priority: Priority,
+    /// The nodes that have an end on it.
+    pub nodes: NodeSet,
+    /// The local node's address on it.
+    pub local: Option<IpAddr>,
+}
+
+impl Cluster {
+    /// All configured nodes.
+    #[must_use]
+    pub fn nodes(&self) -> NodeSet {
+        self.intent.nodes.iter().map(|node| node.id).collect()
+    }
+
+    /// What people call a node.
+    #[must_use]
+    pub fn name(&self, id: NodeId) -> String {
+        let node = self.intent.nodes.iter().find(|node| node.id == id);
+        node.map_or_else(|| id.to_string(), |node| node.name.clone())
+    }
+
+    /// The same text with node numbers (`#3`) replaced by names.
+    #[must_use]
+    pub fn named(&self, text: &str) -> String {
+        let mut named = String::with_capacity(text.len());
+        let mut rest = text;
+        while let Some(at) = rest.find('#') {
+            let (before, after) = rest.split_at(at);
+            named.push_str(before);
+            let digits = after[1..].bytes().take_while(u8::is_ascii_digit).count();
+            match after[1..=digits].parse() {
+                Ok(id) => named.push_str(&self.name(NodeId(id))),
+                Err(_) => named.push_str(&after[..=digits]),
+            }
+            rest = &after[1 + digits..];
+        }
+        named.push_str(rest);
+        named
+    }
+
+    /// The peers of `local` and the paths to them.
+    #[must_use]
+    pub fn peers(&self, local: NodeId) -> Vec<PeerConfig> {
+        let others = self.nodes().into_iter().filter(|node| *node != local);
+        others
+            .map(|node| PeerConfig {
+                node,
+                paths: (0..)
+                    .zip(&self.networks)
+                    .filter(|(_, network)| {
+                        network.nodes.contains(node) && network.nodes.contains(local)
+                    })
+                    .map(|(id, network)| PathConfig {
+                        network: NetworkId(id),
+                        priority: network.priority,
+                    })
+                    .collect(),
+            })
+            .collect()
+    }
+
+    /// All service addresses.
+    #[must_use]
+    pub fn addresses(&self) -> Vec<IpAddr> {
+        let resources = self.intent.services.iter().flat_map(|service| &service.resources);
+        resources
+            .filter_map(|resource| match &resource.kind {
+                ResourceKind::Address { address, .. } => Some(*address),
+                ResourceKind::Process { .. } => None,
+            })
+            .collect()
+    }
+}
+
+/// What a node is told when its process starts.
+#[derive(Clone)]
+pub struct Birth {
+    /// Which node, and which life. The driver has made the incarnation durable already.
+    pub local: Member,
+    /// The shared configuration.
+    pub cluster: Cluster,
+    /// The cluster keys, two slots.
+    pub keys: [Option<[u8; 32]>; 2],
+    /// Random for each process: sessions are derived from it.
+    pub entropy: [u8; 16],
+    /// Seed of everything in the core that is drawn by lot.
+    pub seed: u64,
+    /// The newest view that was recorded.
+    pub record: Option<View>,
+    /// What was found running here, watched by the guard.
+    pub found: Vec<Found>,
+    /// The guard has restarted this daemon after a crash.
+    pub certified: bool,
+}
+
+impl Birth {
+    /// The session of this incarnation: never used twice, because neither the entropy nor an
+    /// incarnation is.
+    pub(crate) fn session(&self, incarnation: Incarnation) -> [u8; 16] {
+        let mut session = self.entropy;
+        for (byte, other) in session.iter_mut().zip(incarnation.0.to_be_bytes()) {
+            *byte ^= other;
+        }
+        session
+    }
+}

@@ -1,0 +1,892 @@
+//! The composition: what comes out of one layer goes into the others.
+
+use core::time::Duration;
+use std::collections::{BTreeMap, VecDeque};
+use std::net::IpAddr;
+
+use base::{Incarnation, Instant, Member, NetworkId, NodeId, Prng, View, codec};
+use engine::{ActionId, Engine, Outcome, ResourceKind, Verb};
+use group::{Group, Rejected};
+use network::Network;
+use transport::{Lane, Transport};
+
+use crate::config::{Birth, Cluster};
+use crate::report::Report;
+use crate::status::{PeerReport, Status};
+use crate::{Command, Durable, Event, EventKind, Input, Output, Refused, RefusedKind, Timer};
+
+/// Engine entries that the group could not take yet.
+const UNSUBMITTED_MAX: usize = 4096;
+
+/// One node. Feed one input, drain all outputs.
+pub struct Node {
+    birth: Birth,
+    local: Member,
+    now: Instant,
+    outputs: VecDeque<Output>,
+    work: VecDeque<Work>,
+    transport: Transport,
+    group: Group,
+    engine: Engine,
+    network: Network,
+    prng: Prng,
+    record: Option<View>,
+    report: Report,
+    peer_reports: BTreeMap<NodeId, (Member, Report)>,
+    /// The engine has been fed since its digest was taken.
+    engine_changed: bool,
+    lease: Instant,
+    unsubmitted: VecDeque<Vec<u8>>,
+    /// Local addresses of each interface, for networks that come and go.
+    interfaces: Vec<(u32, Vec<IpAddr>)>,
+    networks_up: Vec<bool>,
+    life: Life,
+    last_token: u64,
+    tokens: BTreeMap<u64, Token>,
+}
+
+/// Where the node is between two lives.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Life {
+    /// In one.
+    Lived,
+    /// An operator wants it to end; services are being moved away.
+    Draining,
+    /// Nothing runs here; waiting for the view that lets this node go.
+    Leaving,
+    /// Left out: everything is being stopped. Then a new life, and a view by hand if so wished.
+    Stopping { seed: bool },
+    /// The new incarnation is on its way to the disk.
+    Rebirth { seed: bool },
+    /// Let go: stopping what may still be there, then the end.
+    Ending,
+    /// Over.
+    Over,
+}
+
+/// One step inside the node.
+enum Work {
+    Transport(transport::Input),
+    Group(group::Input),
+    Engine(engine::Input),
+    Network(network::Input),
+    TakeSnapshot,
+    Restore(engine::ViewChange, Vec<u8>),
+}
+
+/// Whom a finished write concerns.
+enum Token {
+    Group(u64),
+    Rebirth(Incarnation),
+}
+
+impl Node {
+    /// A node at the start of its process.
+    #[must_use]
+    pub fn new(birth: Birth, now: Instant) -> Node {
+        let prng = Prng::new(birth.seed);
+        let local = birth.local;
+        let cluster = &birth.cluster;
+        let addresses = cluster.addresses();
+        let network =
+            Network::new(network::Config { lease: cluster.timing.lease, addresses }, now);
+        let (transport, group, engine) = layers(&birth, local, &prng, now);
+        let mut node = Node {
+            local,
+            now,
+            outputs: VecDeque::new(),
+            work: VecDeque::new(),
+            transport,
+            group,
+            engine,
+            network,
+            prng,
+            record: birth.record.clone(),
+            report: Report::default(),
+            peer_reports: BTreeMap::new(),
+            engine_changed: true,
+            lease: Instant::ZERO,
+            unsubmitted: VecDeque::new(),
+            interfaces: Vec::new(),
+            networks_up: vec![true; cluster.networks.len()],
+            life: Life::Lived,
+            last_token: 0,
+            tokens: BTreeMap::new(),
+            birth,
+        };
+        for found in node.birth.found.clone() {
+            if let ResourceKind::Address { address, .. } = found.resource.kind {
+                let service = found.service;
+                node.work.push_back(Work::Network(network::Input::Adopt { service, address }));
+            }
+        }
+        node.hand_out_goodbyes();
+        node.run();
+        node.publish();
+        node
+    }
+
+    /// Feeds one input.
+    pub fn handle(&mut self, now: Instant, input: Input) {
+        assert!(self.outputs.is_empty(), "drain the outputs of one input before the next");
+        assert!(now >= self.now, "time does not go back");
+        self.now = now;
+        match input {
+            Input::Turn { drained } => self.turn(drained),
+            Input::Receive { network, bytes } => {
+                self.work.push_back(Work::Transport(transport::Input::Receive { network, bytes }));
+            }
+            Input::Unreachable(path) => {
+                self.work.push_back(Work::Transport(transport::Input::Unreachable { path }));
+            }
+            Input::Persisted(token) => self.persisted(token),
+            Input::Network(input) => {
+                if let network::Input::Interfaces(interfaces) = &input {
+                    self.see_interfaces(interfaces);
+                }
+                self.work.push_back(Work::Network(input));
+            }
+            Input::Acted { id, outcome } => {
+                self.work.push_back(Work::Engine(engine::Input::Acted { id, outcome }));
+            }
+            Input::ResourceChanged { service, resource, change } => {
+                let changed = engine::Input::ResourceChanged { service, resource, change };
+                self.work.push_back(Work::Engine(changed));
+            }
+            Input::Command { request, command } => self.command(request, command),
+            Input::Configured(cluster) => self.configured(*cluster),
+        }
+        self.run();
+        self.go_on_leaving();
+        self.run();
+    }
+
+    /// The next thing for the driver to do.
+    pub fn poll_output(&mut self) -> Option<Output> {
+        self.outputs.pop_front()
+    }
+
+    /// When to feed [`Input::Turn`] at the latest, and for whom.
+    #[must_use]
+    pub fn deadline(&self) -> Option<(Instant, Timer)> {
+        let transport = self.transport.deadline().map(|(at, _)| (at, Timer::Transport));
+        let group = self.group.deadline().map(|(at, _)| (at, Timer::Group));
+        let network = self.network.deadline().map(|(at, _)| (at, Timer::Network));
+        let engine = self.engine.deadline().map(|(at, _)| (at, Timer::Engine));
+        [transport, group, network, engine].into_iter().flatten().min()
+    }
+
+    /// Takes back the buffer of an [`Output::Transmit`].
+    pub fn recycle(&mut self, buffer: Vec<u8>) {
+        self.transport.recycle(buffer);
+    }
+
+    /// Until when each service that this node holds may work; for the guard. A service that is
+    /// not named keeps the deadline that it has.
+    pub fn leases(&self) -> (Instant, impl Iterator<Item = &str>) {
+        (self.group.lease_until(self.now), self.engine.held())
+    }
+
+    /// Which node, which life.
+    #[must_use]
+    pub fn local(&self) -> Member {
+        self.local
+    }
+
+    /// The view, while this node is in one.
+    #[must_use]
+    pub fn view(&self) -> Option<&View> {
+        self.group.view()
+    }
+
+    /// The group, to look at.
+    #[must_use]
+    pub fn group(&self) -> &Group {
+        &self.group
+    }
+
+    /// The engine, to look at.
+    #[must_use]
+    pub fn engine(&self) -> &Engine {
+        &self.engine
+    }
+
+    /// The transport, to look at.
+    #[must_use]
+    pub fn transport(&self) -> &Transport {
+        &self.transport
+    }
+
+    /// The shared configuration in force here.
+    #[must_use]
+    pub fn cluster(&self) -> &Cluster {
+        &self.birth.cluster
+    }
+
+    /// The causal chain of a service, or the whole journal.
+    #[must_use]
+    pub fn why(&self, service: Option<&str>) -> Vec<engine::Note> {
+        self.engine.why(service)
+    }
+
+    /// Everything.
+    #[must_use]
+    pub fn status(&self) -> Status {
+        let group = self.group.status();
+        let peers = self.birth.cluster.nodes().into_iter().filter(|node| *node != self.local.node);
+        let waiting = match self.life {
+            Life::Stopping { .. } | Life::Ending => {
+                Some("stopping everything before this node starts over".to_owned())
+            }
+            _ => group.waiting.clone(),
+        };
+        Status {
+            at: self.now,
+            local: self.local,
+            transport: self.transport.status(),
+            engine: self.engine.status(),
+            network: self.network.status(),
+            peers: peers
+                .map(|node| PeerReport {
+                    node,
+                    member: self.peer_reports.get(&node).map(|(member, _)| *member),
+                    age: self.transport.last_received(node).map(|(_, at)| self.now.since(at)),
+                    report: self
+                        .peer_reports
+                        .get(&node)
+                        .map(|(_, report)| report.clone())
+                        .unwrap_or_default(),
+                })
+                .collect(),
+            waiting: waiting.map(|text| self.birth.cluster.named(&text)),
+            is_stopping: matches!(self.life, Life::Stopping { .. } | Life::Rebirth { .. }),
+            is_leaving: matches!(self.life, Life::Draining | Life::Leaving | Life::Ending),
+            group,
+        }
+    }
+
+    fn turn(&mut self, drained: bool) {
+        while let Some(payload) = self.unsubmitted.pop_front() {
+            if !self.submit(payload.clone()) {
+                self.unsubmitted.push_front(payload);
+                break;
+            }
+        }
+        self.work.push_back(Work::Group(group::Input::Turn));
+        let now = self.now;
+        if self.engine.deadline().is_some_and(|(at, _)| at <= now) {
+            self.work.push_back(Work::Engine(engine::Input::Tick));
+        }
+        if self.network.deadline().is_some_and(|(at, _)| at <= now) {
+            self.work.push_back(Work::Network(network::Input::Tick));
+        }
+        self.run();
+        self.renew_lease();
+        self.publish();
+        // What a lost peer or a message sets off is sent in the same turn.
+        self.work.push_back(Work::Transport(transport::Input::Turn { drained }));
+        if self.run() > 1 {
+            self.work.push_back(Work::Transport(transport::Input::Turn { drained }));
+            self.run();
+        }
+    }
+
+    fn renew_lease(&mut self) {
+        let until = self.group.lease_until(self.now);
+        if until != self.lease {
+            self.lease = until;
+            self.network.set_lease(until);
+            self.work.push_back(Work::Engine(engine::Input::Lease { until }));
+            self.run();
+        }
+    }
+
+    /// Puts what changed into the heartbeats.
+    fn publish(&mut self) {
+        let group = self.group.digest();
+        if group == self.report.group && !self.engine_changed {
+            return;
+        }
+        let engine = if self.engine_changed { self.engine.digest() } else { self.report.engine.clone() };
+        self.engine_changed = false;
+        let report = Report { group, engine };
+        if report != self.report {
+            self.transport.set_report(&codec::encode(&report));
+            self.report = report;
+        }
+    }
+
+    /// Does all work that is queued; returns how many steps that took.
+    fn run(&mut self) -> usize {
+        let mut steps = 0;
+        while let Some(work) = self.work.pop_front() {
+            steps += 1;
+            match work {
+                Work::Transport(input) => {
+                    self.transport.handle(self.now, input);
+                    while let Some(output) = self.transport.poll_output() {
+                        self.from_transport(output);
+                    }
+                }
+                Work::Group(input) => self.feed_group(input),
+                Work::Engine(input) => {
+                    self.engine_changed |= !matches!(input, engine::Input::Lease { .. });
+                    self.engine.handle(self.now, input);
+                    self.drain_engine();
+                }
+                Work::Network(input) => {
+                    self.network.handle(self.now, input);
+                    while let Some(output) = self.network.poll_output() {
+                        self.from_network(output);
+                    }
+                }
+                Work::TakeSnapshot => {
+                    let state = self.engine.snapshot();
+                    self.work.push_front(Work::Group(group::Input::Snapshot(state)));
+                }
+                Work::Restore(change, state) => self.restore(change, &state),
+            }
+        }
+        steps
+    }
+
+    fn from_transport(&mut self, output: transport::Output) {
+        use transport::Output as Out;
+        let group = |input| Work::Group(input);
+        match output {
+            Out::Transmit { path, bytes } => self.outputs.push_back(Output::Transmit { path, bytes }),
+            Out::Heard { from, echo, row, report_changed, .. } => {
+                if report_changed {
+                    let report = self.transport.report(from.node);
+                    if let Some(Ok(report)) = report.map(codec::decode::<Report>) {
+                        let digest = report.group.clone();
+                        self.peer_reports.insert(from.node, (from, report));
+                        self.work.push_back(group(group::Input::Digest(from, digest)));
+                    }
+                }
+                self.work.push_back(group(group::Input::Heard { from, echo, row }));
+            }
+            Out::Connected { peer } => {
+                self.work.push_back(group(group::Input::Connected(peer)));
+                // The digest came with the heartbeats that made the connection.
+                if let Some((_, report)) =
+                    self.peer_reports.get(&peer.node).filter(|(member, _)| *member == peer)
+                {
+                    let digest = report.group.clone();
+                    self.work.push_back(group(group::Input::Digest(peer, digest)));
+                }
+                self.event(EventKind::Peer, Some(peer.node), format!("{} can be reached", peer.node));
+            }
+            Out::Lost { peer, why } => {
+                self.work.push_back(group(group::Input::Lost(peer)));
+                let node = peer.node;
+                self.event(EventKind::Peer, Some(node), format!("{node} is lost: {why}"));
+            }
+            Out::Message { from, message, .. } => {
+                self.work.push_back(group(group::Input::Message { from, bytes: message }));
+            }
+            Out::Goodbye { from } => self.work.push_back(group(group::Input::Goodbye(from))),
+            Out::PathChanged { path, state, direction } => {
+                if state == transport::PathState::Alive {
+                    self.heal(path.network);
+                }
+                let direction = direction.map_or(String::new(), |way| format!(" ({way})"));
+                let sentence =
+                    format!("path to {} over network {}: {state}{direction}", path.peer, path.network.0);
+                self.event(EventKind::Path, Some(path.peer), sentence);
+            }
+        }
+    }
+
+    fn feed_group(&mut self, input: group::Input) {
+        // The age of the last contact that a promise states must count acknowledgements too, of
+        // which the transport tells nothing.
+        if !matches!(input, group::Input::Heard { .. }) {
+            for node in self.birth.cluster.nodes() {
+                if let Some((incarnation, at)) = self.transport.last_received(node) {
+                    self.group.note_contact(Member { node, incarnation }, at);
+                }
+            }
+        }
+        self.group.handle(self.now, input);
+        while let Some(output) = self.group.poll_output() {
+            self.from_group(output);
+        }
+    }
+
+    fn from_group(&mut self, output: group::Output) {
+        use group::Output as Out;
+        match output {
+            Out::Send { to, bulk, message } => {
+                let lane = if bulk { Lane::Bulk } else { Lane::Urgent };
+                self.work.push_back(Work::Transport(transport::Input::Send { to, lane, message }));
+            }
+            Out::Persist { token, what } => {
+                let what = match what {
+                    group::Durable::Record(record) => {
+                        self.record = record.clone();
+                        Durable::State { incarnation: self.local.incarnation, record }
+                    }
+                    group::Durable::Entry(entry) => Durable::Entry(entry),
+                };
+                self.persist(what, Token::Group(token));
+            }
+            Out::View(change) => {
+                self.view_event(&change.view);
+                self.work.push_back(Work::Engine(engine::Input::View(convert(change))));
+            }
+            Out::Deliver { position, origin, payload, .. } => {
+                let delivered = engine::Input::Delivered { position, origin, payload };
+                self.work.push_back(Work::Engine(delivered));
+            }
+            Out::Fenced { absence, proof } => {
+                let how = match proof {
+                    group::Proof::Time => engine::Proof::Time,
+                    group::Proof::Goodbye => engine::Proof::Goodbye,
+                    group::Proof::Operator => engine::Proof::Operator,
+                };
+                let node = absence.node;
+                let sentence = format!("{node} can act no more: {}", how.name());
+                self.event(EventKind::Fenced, Some(node), sentence);
+                let absence = convert_absence(absence);
+                self.work.push_back(Work::Engine(engine::Input::Fenced { absence, proof: how }));
+            }
+            Out::TakeSnapshot => self.work.push_back(Work::TakeSnapshot),
+            Out::Restore { change, state } => {
+                self.view_event(&change.view);
+                self.work.push_back(Work::Restore(convert(change), state));
+            }
+            Out::Excluded { reason } => {
+                self.event(EventKind::Excluded, None, reason);
+                if self.life != Life::Over {
+                    self.life = match self.life {
+                        Life::Draining | Life::Leaving | Life::Ending => Life::Ending,
+                        Life::Stopping { seed } | Life::Rebirth { seed } => Life::Stopping { seed },
+                        Life::Lived | Life::Over => Life::Stopping { seed: false },
+                    };
+                }
+                self.work.push_back(Work::Engine(engine::Input::Excluded));
+            }
+            Out::Left => {
+                self.life = Life::Ending;
+                self.work.push_back(Work::Engine(engine::Input::Excluded));
+            }
+        }
+    }
+
+    fn restore(&mut self, change: engine::ViewChange, state: &[u8]) {
+        self.engine_changed = true;
+        if self.engine.restore(self.now, state).is_err() {
+            // Only a hub of another release can have written what cannot be read here.
+            self.event(
+                EventKind::Excluded,
+                Some(change.view.hub),
+                format!("the state that {} sent cannot be read", change.view.hub),
+            );
+            self.life = Life::Ending;
+            self.work.push_back(Work::Engine(engine::Input::Excluded));
+            return;
+        }
+        self.drain_engine();
+    }
+
+    fn drain_engine(&mut self) {
+        while let Some(output) = self.engine.poll_output() {
+            self.from_engine(output);
+        }
+    }
+
+    fn from_engine(&mut self, output: engine::Output) {
+        use engine::Output as Out;
+        match output {
+            Out::Submit { payload } => {
+                let queued = !self.unsubmitted.is_empty();
+                if (queued || !self.submit(payload.clone()))
+                    && self.unsubmitted.len() < UNSUBMITTED_MAX
+                {
+                    self.unsubmitted.push_back(payload);
+                }
+            }
+            Out::Act(act) => match &act.resource.kind {
+                ResourceKind::Process { .. } => self.outputs.push_back(Output::Process(act)),
+                ResourceKind::Address { address, prefix } => {
+                    let (id, address, prefix) = (act.id.0, *address, *prefix);
+                    let input = match act.verb {
+                        Verb::Start => network::Input::Claim {
+                            id,
+                            service: act.service,
+                            address,
+                            prefix,
+                            deadline: act.deadline,
+                        },
+                        Verb::Stop | Verb::Kill => network::Input::Release { id, address },
+                    };
+                    self.work.push_back(Work::Network(input));
+                }
+            },
+            Out::Note(note) => self.outputs.push_back(Output::Note(note)),
+            Out::Answer { request, result } => {
+                let result = result.map_err(|refusal| refused(&refusal));
+                self.outputs.push_back(Output::Answer { request, result });
+            }
+            Out::Configured { version, checksum, text } => {
+                self.outputs.push_back(Output::Configured { version, checksum, text });
+            }
+            Out::Clean => self.clean(),
+        }
+    }
+
+    fn from_network(&mut self, output: network::Output) {
+        use network::Output as Out;
+        let acted = |id, outcome| {
+            Work::Engine(engine::Input::Acted { id: ActionId(id), outcome })
+        };
+        match output {
+            Out::Claimed { id, .. } | Out::Released { id } => {
+                self.work.push_back(acted(id, Outcome::Done));
+            }
+            Out::Failed { id, reason } => {
+                self.work.push_back(acted(id, Outcome::Failed { reason }));
+            }
+            Out::Lost { service, address, why } => {
+                self.event(EventKind::Conflict, None, format!("{address} of {service} is lost: {why}"));
+                self.address_changed(service, address, engine::ResourceChange::Vanished);
+            }
+            Out::Conflict { service, address, mac } => {
+                let mac: Vec<String> = mac.iter().map(|byte| format!("{byte:02x}")).collect();
+                let detail = format!("{address} is also used by {}", mac.join(":"));
+                self.event(EventKind::Conflict, None, detail.clone());
+                let change = engine::ResourceChange::Conflict { detail };
+                self.address_changed(service, address, change);
+            }
+            other => self.outputs.push_back(Output::Network(other)),
+        }
+    }
+
+    /// Tells the engine about an address by the name of its resource.
+    fn address_changed(
+        &mut self,
+        service: String,
+        address: IpAddr,
+        change: engine::ResourceChange,
+    ) {
+        let services = self.engine.intent().services.iter();
+        let resource = services.filter(|one| one.name == service).flat_map(|one| &one.resources);
+        let mut resource = resource.filter(|resource| {
+            matches!(&resource.kind, ResourceKind::Address { address: own, .. } if *own == address)
+        });
+        if let Some(resource) = resource.next().map(|resource| resource.name.clone()) {
+            let changed = engine::Input::ResourceChanged { service, resource, change };
+            self.work.push_back(Work::Engine(changed));
+        }
+    }
+
+    /// False when it has to be tried again later.
+    fn submit(&mut self, payload: Vec<u8>) -> bool {
+        let is_durable = engine::is_configuration(&payload);
+        match self.group.submit(payload.clone(), is_durable) {
+            Ok(_) => {
+                while let Some(output) = self.group.poll_output() {
+                    self.from_group(output);
+                }
+                true
+            }
+            Err(Rejected::Busy) => false,
+            // Outside the view nothing that was wanted in it matters.
+            Err(_) => true,
+        }
+    }
+
+    fn command(&mut self, request: u64, command: Command) {
+        let result = match command {
+            Command::Engine(command) => {
+                let proposed = self.engine.propose(self.now, request, command);
+                self.drain_engine();
+                match proposed {
+                    // Answered when it is delivered.
+                    Ok(()) => return,
+                    Err(refusal) => Err(refused(&refusal)),
+                }
+            }
+            Command::Seed => self.seed(),
+            Command::Leave => self.leave(),
+            Command::ConfirmDown(node) => self
+                .group
+                .confirm_down(self.now, node)
+                .map(|()| format!("{node} counts as down; what it held may start elsewhere"))
+                .map_err(|rejected| rejection(&rejected)),
+        };
+        let cluster = &self.birth.cluster;
+        let result = result.map(|sentence| cluster.named(&sentence)).map_err(|refused| Refused {
+            kind: refused.kind,
+            sentence: cluster.named(&refused.sentence),
+        });
+        self.outputs.push_back(Output::Answer { request, result });
+    }
+
+    fn seed(&mut self) -> Result<String, Refused> {
+        self.group.seed().map_err(|rejected| rejection(&rejected))?;
+        let mut excluded = false;
+        while let Some(output) = self.group.poll_output() {
+            excluded |= matches!(output, group::Output::Excluded { .. });
+            self.from_group(output);
+        }
+        if excluded {
+            self.life = Life::Stopping { seed: true };
+        }
+        Ok("forming a view of the nodes present".into())
+    }
+
+    fn leave(&mut self) -> Result<String, Refused> {
+        if self.life != Life::Lived {
+            let sentence = "this node is on its way out or starting over already".into();
+            return Err(Refused { kind: RefusedKind::NotNow, sentence });
+        }
+        if self.group.view().is_none() {
+            self.life = Life::Ending;
+            self.work.push_back(Work::Engine(engine::Input::Excluded));
+            return Ok("leaving".into());
+        }
+        self.life = Life::Draining;
+        let node = self.birth.cluster.name(self.local.node);
+        let proposed = self.engine.propose(self.now, 0, engine::Command::Drain { node });
+        self.drain_engine();
+        proposed.map_err(|refusal| {
+            self.life = Life::Lived;
+            refused(&refusal)
+        })?;
+        Ok("leaving: services move away first".into())
+    }
+
+    fn go_on_leaving(&mut self) {
+        if self.life == Life::Draining && self.engine.is_idle(self.local.node) {
+            self.life = Life::Leaving;
+            self.group.leave();
+        }
+    }
+
+    /// Nothing of ours runs here any more.
+    fn clean(&mut self) {
+        match self.life {
+            Life::Stopping { seed } => {
+                self.life = Life::Rebirth { seed };
+                let incarnation = Incarnation(self.local.incarnation.0 + 1);
+                let record = self.record.clone();
+                let state = Durable::State { incarnation, record };
+                self.persist(state, Token::Rebirth(incarnation));
+            }
+            Life::Ending => {
+                self.life = Life::Over;
+                self.outputs.push_back(Output::Left);
+            }
+            Life::Lived | Life::Draining | Life::Leaving | Life::Rebirth { .. } | Life::Over => {}
+        }
+    }
+
+    fn persist(&mut self, what: Durable, token: Token) {
+        self.last_token += 1;
+        self.tokens.insert(self.last_token, token);
+        self.outputs.push_back(Output::Persist { token: self.last_token, what });
+    }
+
+    fn persisted(&mut self, token: u64) {
+        match self.tokens.remove(&token) {
+            Some(Token::Group(token)) => {
+                self.work.push_back(Work::Group(group::Input::Persisted(token)));
+            }
+            Some(Token::Rebirth(incarnation)) => self.be_reborn(incarnation),
+            None => {}
+        }
+    }
+
+    fn be_reborn(&mut self, incarnation: Incarnation) {
+        let Life::Rebirth { seed } = self.life else { return };
+        self.life = Life::Lived;
+        // Writes that the former life still waits for concern nobody any more.
+        self.tokens.clear();
+        self.work.clear();
+        self.unsubmitted.clear();
+        self.local.incarnation = incarnation;
+        self.birth.local = self.local;
+        self.birth.record = self.record.clone();
+        self.birth.found = Vec::new();
+        self.birth.certified = false;
+        self.birth.cluster.intent = self.engine.intent().clone();
+        let prng = self.prng.child("life");
+        self.prng = prng;
+        let (transport, group, engine) = layers(&self.birth, self.local, &self.prng, self.now);
+        self.transport = transport;
+        self.group = group;
+        self.engine = engine;
+        self.lease = Instant::ZERO;
+        self.network.set_lease(Instant::ZERO);
+        self.report = Report::default();
+        self.engine_changed = true;
+        self.peer_reports.clear();
+        for (id, up) in (0..).zip(&self.networks_up) {
+            if !up {
+                let link = transport::Input::Link { network: NetworkId(id), up: false };
+                self.work.push_back(Work::Transport(link));
+            }
+        }
+        self.event(EventKind::Reborn, None, format!("new incarnation {incarnation}"));
+        self.hand_out_goodbyes();
+        if seed {
+            // A peer that is in a view by now makes this pointless, and the node joins it.
+            let _joins_instead = self.group.seed();
+        }
+        self.publish();
+    }
+
+    fn hand_out_goodbyes(&mut self) {
+        let frames = self.transport.goodbye_frames();
+        self.outputs.push_back(Output::Goodbyes(frames));
+    }
+
+    fn configured(&mut self, cluster: Cluster) {
+        let before = core::mem::replace(&mut self.birth.cluster, cluster);
+        let cluster = &self.birth.cluster;
+        let peers = cluster.peers(self.local.node);
+        if peers != before.peers(self.local.node) {
+            self.transport.reconfigure(self.now, peers);
+            while let Some(output) = self.transport.poll_output() {
+                self.from_transport(output);
+            }
+            self.hand_out_goodbyes();
+        }
+        let cluster = &self.birth.cluster;
+        self.networks_up.resize(cluster.networks.len(), true);
+        let version = cluster.intent.version;
+        self.group.reconfigure(cluster.nodes(), cluster.seed, cluster.tie, version);
+        let addresses = cluster.addresses();
+        self.work.push_back(Work::Network(network::Input::Configure { addresses }));
+    }
+
+    /// Networks whose local address is on no working interface are down.
+    fn see_interfaces(&mut self, interfaces: &[network::Interface]) {
+        self.interfaces = interfaces
+            .iter()
+            .filter(|interface| interface.up && interface.carrier)
+            .map(|interface| {
+                let addresses = interface.addresses.iter().map(|seen| seen.address);
+                (interface.index, addresses.collect())
+            })
+            .collect();
+        for id in 0..self.birth.cluster.networks.len() {
+            let Some(local) = self.birth.cluster.networks[id].local else { continue };
+            let up = self.interfaces.iter().any(|(_, addresses)| addresses.contains(&local));
+            if self.networks_up[id] != up {
+                self.networks_up[id] = up;
+                let link = transport::Input::Link { network: NetworkId(id as u8), up };
+                self.work.push_back(Work::Transport(link));
+            }
+        }
+    }
+
+    fn heal(&mut self, id: NetworkId) {
+        let network = self.birth.cluster.networks.get(usize::from(id.0));
+        let Some(local) = network.and_then(|network| network.local) else { return };
+        let interface = self.interfaces.iter().find(|(_, addresses)| addresses.contains(&local));
+        if let Some((interface, _)) = interface {
+            let heal = network::Input::Heal { interface: *interface };
+            self.work.push_back(Work::Network(heal));
+        }
+    }
+
+    fn view_event(&mut self, view: &View) {
+        let members: Vec<String> =
+            view.members.iter().map(|member| member.node.to_string()).collect();
+        let (generation, hub) = (view.generation, view.hub);
+        let sentence = format!("generation {generation}: {} (hub {hub})", members.join(" "));
+        self.event(EventKind::View, Some(hub), sentence);
+    }
+
+    fn event(&mut self, kind: EventKind, node: Option<NodeId>, sentence: String) {
+        let sentence = self.birth.cluster.named(&sentence);
+        self.outputs.push_back(Output::Event(Event { kind, node, sentence }));
+    }
+
+    /// The longest time that this node's loop was away lately.
+    #[must_use]
+    pub fn lag(&self) -> Duration {
+        self.transport.lag()
+    }
+}
+
+/// New layers for a new life.
+fn layers(birth: &Birth, local: Member, prng: &Prng, now: Instant) -> (Transport, Group, Engine) {
+    let cluster = &birth.cluster;
+    let transport = transport::Config {
+        local: local.node,
+        incarnation: local.incarnation,
+        session: birth.session(local.incarnation),
+        cluster: cluster.id,
+        keys: birth.keys,
+        active_key: 0,
+        timing: cluster.timing,
+        peers: cluster.peers(local.node),
+    };
+    let group = group::Config {
+        local,
+        nodes: cluster.nodes(),
+        seed: cluster.seed,
+        tie: cluster.tie,
+        timing: cluster.timing,
+        record: birth.record.clone(),
+        configuration: cluster.intent.version,
+        certified: birth.certified,
+    };
+    (
+        Transport::new(transport, prng.child("transport"), now),
+        Group::new(group, prng.child("group"), now),
+        Engine::new(local, cluster.intent.clone(), cluster.timing, birth.found.clone(), now),
+    )
+}
+
+fn convert(change: group::ViewChange) -> engine::ViewChange {
+    engine::ViewChange {
+        view: change.view,
+        joined: change.joined,
+        left: change.left,
+        lost: change.lost.into_iter().map(convert_absence).collect(),
+        formed: change.formed,
+    }
+}
+
+fn convert_absence(absence: group::Absence) -> engine::Absence {
+    let group::Absence { node, incarnation, generation } = absence;
+    engine::Absence { node, incarnation, generation }
+}
+
+fn refused(refusal: &engine::Refusal) -> Refused {
+    use engine::Refusal;
+    let kind = match refusal {
+        Refusal::NotMember => RefusedKind::NoView,
+        Refusal::UnknownService { .. } | Refusal::UnknownNode { .. } => RefusedKind::Unknown,
+        Refusal::Stale { .. } => RefusedKind::Stale,
+        Refusal::NotNow { .. } => RefusedKind::NotNow,
+    };
+    Refused { kind, sentence: refusal.to_string() }
+}
+
+fn rejection(rejected: &Rejected) -> Refused {
+    let (kind, sentence) = match rejected {
+        Rejected::Busy => (RefusedKind::Busy, "too many commands at once".into()),
+        Rejected::NoView(waiting) => (RefusedKind::NoView, format!("no primary view: {waiting}")),
+        Rejected::SeededPeer(node) => (
+            RefusedKind::NotNow,
+            format!("{node} is in a view already; this node joins it by itself"),
+        ),
+        Rejected::Alive(node, age) => (
+            RefusedKind::NotNow,
+            format!("{node} is alive: it was heard {} ms ago", age.as_millis()),
+        ),
+        Rejected::Seeded => {
+            (RefusedKind::NotNow, "this node is in a primary view already".to_owned())
+        }
+        Rejected::UnknownNode(node) => {
+            (RefusedKind::Unknown, format!("{node} is not another node of this cluster"))
+        }
+    };
+    Refused { kind, sentence }
+}

@@ -1,1 +1,39 @@
-fn main() {}
+//! `cargo xtask COMMAND`: see [`USAGE`].
+
+use std::process::ExitCode;
+
+use xtask::{ci, licences, plant, tree};
+
+const USAGE: &str = "\
+usage: cargo xtask COMMAND
+
+  ci                    everything that has to hold before a change goes in
+  licences              check licences and sources of all locked packages against deny.toml
+  sim [ARGUMENT…]       run the simulator, optimised; its exit code is passed on
+  canaries [NAME…]      plant each known fault in a copy and demand that the simulator finds it
+  canaries --list       print the known faults
+";
+
+fn main() -> ExitCode {
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
+    let root = tree::root();
+    let result = match arguments[..] {
+        ["ci"] => ci::run(&root),
+        ["licences"] => licences::run(&root),
+        ["sim", ref rest @ ..] => ci::simulate(&root, rest),
+        ["canaries", "--list"] => {
+            plant::list();
+            Ok(ExitCode::SUCCESS)
+        }
+        ["canaries", ref names @ ..] => plant::run(&root, names),
+        _ => {
+            eprint!("{USAGE}");
+            return ExitCode::from(64);
+        }
+    };
+    result.unwrap_or_else(|error| {
+        eprintln!("error: {error:#}");
+        ExitCode::FAILURE
+    })
+}

@@ -1,7 +1,7 @@
 //! From a claim to an owned address, and back to none.
 
-use std::net::IpAddr;
-use std::time::Duration;
+use core::net::IpAddr;
+use core::time::Duration;
 
 use base::Instant;
 

@@ -1,8 +1,8 @@
 //! The state machine: what each input does to each address.
 
+use core::net::IpAddr;
+use core::time::Duration;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
-use std::net::IpAddr;
-use std::time::Duration;
 
 use base::Instant;
 

@@ -1,8 +1,8 @@
 //! What an owned address needs: lifetime, announcements, defence, and somebody who looks whether
 //! it is still there.
 
-use std::net::IpAddr;
-use std::time::Duration;
+use core::net::IpAddr;
+use core::time::Duration;
 
 use base::Instant;
 

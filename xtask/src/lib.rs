@@ -1,0 +1,16 @@
+//! What keeps the tree in order: everything that CI does, as ordinary Rust.
+//!
+//! - [`arrows`]: who may depend on whom. [`tidy`]: rules on text that no compiler checks. Both run
+//!   as tests (`xtask/tests`), so that `cargo test` is the whole check.
+//! - [`licences`]: what may come in from outside.
+//! - [`canaries`]: known faults that the simulator has to find; a simulator that finds nothing is
+//!   worth as much as the faults that it is known to find.
+
+pub mod arrows;
+pub mod canaries;
+pub mod ci;
+pub mod licences;
+pub mod plant;
+pub mod source;
+pub mod tidy;
+pub mod tree;

@@ -94,19 +94,43 @@ impl Count {
     #[must_use]
     pub const fn text(self) -> &'static str {
         match self {
-            Count::Malformed => "Datagrams that are no frames of ours arrived; something else sends to this port.",
-            Count::WrongCluster => "Frames of another cluster arrived; two clusters share a network and a port.",
-            Count::Version => "A node speaks no protocol version that this one speaks; upgrade the older of the two.",
-            Count::WrongKey => "Frames could not be opened; the sender has another cluster key, or frames are forged or damaged.",
+            Count::Malformed => {
+                "Datagrams that are no frames of ours arrived; something else sends to this port."
+            }
+            Count::WrongCluster => {
+                "Frames of another cluster arrived; two clusters share a network and a port."
+            }
+            Count::Version => {
+                "A node speaks no protocol version that this one speaks; upgrade the older of the two."
+            }
+            Count::WrongKey => {
+                "Frames could not be opened; the sender has another cluster key, or frames are forged or damaged."
+            }
             Count::Replay => "Frames arrived twice; the network duplicates, or somebody replays.",
-            Count::EarlierLife => "Frames of an earlier life of a node arrived late or were replayed.",
-            Count::DuplicateNodeId => "Two machines run under the same node number; stop one and correct its configuration.",
-            Count::Reflected => "Our own frames came back; a switch loops, or an address is configured twice.",
-            Count::Misdirected => "Frames for another node arrived; an address is configured on the wrong node.",
-            Count::Crossed => "Frames arrived over another network than they were sent on; cables or VLANs are crossed.",
-            Count::UnknownPath => "Frames came from a node or over a network that is not in the configuration.",
-            Count::Surplus => "Fragments arrived that were not needed any more, as is normal for retransmissions and urgent messages.",
-            Count::Unsendable => "Messages were dropped, because no life of their receiver is known.",
+            Count::EarlierLife => {
+                "Frames of an earlier life of a node arrived late or were replayed."
+            }
+            Count::DuplicateNodeId => {
+                "Two machines run under the same node number; stop one and correct its configuration."
+            }
+            Count::Reflected => {
+                "Our own frames came back; a switch loops, or an address is configured twice."
+            }
+            Count::Misdirected => {
+                "Frames for another node arrived; an address is configured on the wrong node."
+            }
+            Count::Crossed => {
+                "Frames arrived over another network than they were sent on; cables or VLANs are crossed."
+            }
+            Count::UnknownPath => {
+                "Frames came from a node or over a network that is not in the configuration."
+            }
+            Count::Surplus => {
+                "Fragments arrived that were not needed any more, as is normal for retransmissions and urgent messages."
+            }
+            Count::Unsendable => {
+                "Messages were dropped, because no life of their receiver is known."
+            }
         }
     }
 }
@@ -163,8 +187,7 @@ impl RoundTrip {
     pub(crate) fn add(this: &mut Option<RoundTrip>, sample: u32) {
         match this {
             None => {
-                *this =
-                    Some(RoundTrip { last: sample, min: sample, average: sample, max: sample });
+                *this = Some(RoundTrip { last: sample, min: sample, average: sample, max: sample });
             }
             Some(trip) => {
                 trip.last = sample;
@@ -208,13 +231,10 @@ impl Meter {
         self.highest = self.highest.max(counter);
         let expected = (self.highest + 1).saturating_sub(start);
         if expected >= LOSS_BLOCK {
-            // A reconfigured sender continues far ahead; such a jump is no loss.
-            if expected < 1 << 32 {
-                let lost = expected.saturating_sub(self.block_received);
-                let permille = lost * 1000 / expected;
-                let smoothed = (u64::from(self.quality.loss_permille) * 3 + permille) / 4;
-                self.quality.loss_permille = u16::try_from(smoothed).expect("at most 1000");
-            }
+            let lost = expected.saturating_sub(self.block_received);
+            let permille = u128::from(lost) * 1000 / u128::from(expected);
+            let smoothed = (u128::from(self.quality.loss_permille) * 3 + permille) / 4;
+            self.quality.loss_permille = u16::try_from(smoothed).expect("at most 1000");
             self.block_start = Some(self.highest + 1);
             self.block_received = 0;
         }
@@ -222,8 +242,7 @@ impl Meter {
         if let Some(before) = self.transit.replace(transit) {
             let forward = transit.wrapping_sub(before);
             let difference = forward.min(forward.wrapping_neg());
-            self.jitter_x16 =
-                (self.jitter_x16 - self.jitter_x16 / 16).saturating_add(difference);
+            self.jitter_x16 = (self.jitter_x16 - self.jitter_x16 / 16).saturating_add(difference);
             self.quality.jitter = u32::try_from(self.jitter_x16 / 16_000).unwrap_or(u32::MAX);
         }
     }

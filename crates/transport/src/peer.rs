@@ -1,0 +1,591 @@
+//! One peer: which life of it counts, whether it is connected, and what its frames say.
+//!
+//! **Whose life?** At most two lives of a peer are known at a time: the *current* one, and a
+//! *candidate* that is authentic but has not shown that it is lived now. A candidate shows it by
+//! echoing a recent stamp of ours, which no replay can do; to let it, heartbeats alternate their
+//! echo between the two. It then becomes current if its incarnation is higher, or if the current
+//! life has no path left. Anything else under that number is a second machine with the same
+//! number, or the past speaking; both are counted.
+//!
+//! ```text
+//!   unknown, authentic ──► candidate ──(echoes us; higher, or current is silent)──► current
+//!                              │                                                      │
+//!                   silent for the timeout                          goodbye, or the next candidate
+//!                              ▼                                                      ▼
+//!                             gone                                                  over
+//! ```
+//!
+//! **Connected** is a peer with a path that is not dead, when both ends know each other's end of
+//! the channel. Each end of a channel has a number, which grows when it is made anew; data counts
+//! only if it names both numbers. So what was sent to a former life, or over a broken channel, can
+//! never be taken for something new.
+
+use core::time::Duration;
+
+use base::codec::Reader;
+use base::limits::REPORT_SIZE_MAX;
+use base::{Instant, Member, NodeId, NodeSet};
+
+use crate::channel::{Channel, Way};
+use crate::config::{
+    Lane, LostReason, Output, PathConfig, PathId, PathState, PeerConfig, Priority, Timer,
+};
+use crate::fragment::Taken;
+use crate::local::Local;
+use crate::path::{Moment, Path};
+use crate::session::{Session, SessionKeys};
+use crate::stats::{Count, PathStatus, PeerStatus};
+use crate::wire::{Data, HEADER_SIZE, Header, Heartbeat, Kind, Proof};
+
+/// Another node as seen from this one.
+#[derive(Debug)]
+pub(crate) struct Peer {
+    pub(crate) node: NodeId,
+    /// By network.
+    pub(crate) paths: Vec<Path>,
+    pub(crate) current: Option<Session>,
+    /// The current life said goodbye; it counts for nothing, but must not begin again.
+    pub(crate) ended: bool,
+    pub(crate) candidate: Option<Session>,
+    /// The life before the current one: its guard may still say goodbye for it.
+    previous: Option<([u8; 16], Member)>,
+    pub(crate) connected: bool,
+    row: NodeSet,
+    report: Option<Vec<u8>>,
+    pub(crate) channel: Channel,
+    /// Where the next bulk datagram goes, counted round the usable paths.
+    pub(crate) turn: usize,
+    pub(crate) due: (Instant, Timer),
+}
+
+/// The body of a frame that was opened.
+enum Body<'a> {
+    Heartbeat(Heartbeat<'a>),
+    Data(Data<'a>),
+}
+
+/// A frame that was opened.
+struct Opened<'a> {
+    header: Header,
+    proof: Proof,
+    /// The own stamp that it echoes, when it is of this life of ours.
+    echo: Option<Instant>,
+    body: Body<'a>,
+}
+
+/// Which life of the peer a session is.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Standing {
+    Current,
+    Candidate,
+    Stranger,
+}
+
+impl Peer {
+    pub(crate) fn new(at: Moment, local: &mut Local, config: &PeerConfig) -> Peer {
+        let mut peer = Peer {
+            node: config.node,
+            paths: Vec::new(),
+            current: None,
+            ended: false,
+            candidate: None,
+            previous: None,
+            connected: false,
+            row: NodeSet::EMPTY,
+            report: None,
+            channel: Channel::new(local.next_channel(), 0),
+            turn: 0,
+            due: (at.now, Timer::Heartbeat),
+        };
+        peer.set_paths(at, local, &config.paths);
+        peer
+    }
+
+    /// Adds, removes and reprioritises paths; the others are untouched.
+    pub(crate) fn set_paths(&mut self, at: Moment, local: &mut Local, configs: &[PathConfig]) {
+        self.paths.retain(|path| {
+            let stays = configs.iter().any(|config| config.network == path.id.network);
+            if !stays {
+                local.retire(path);
+            }
+            stays
+        });
+        for &config in configs {
+            let id = PathId { peer: self.node, network: config.network };
+            match self.paths.iter_mut().find(|path| path.id == id) {
+                Some(path) => path.priority = config.priority,
+                None => {
+                    let mut path = Path::new(at, id, config);
+                    local.reinstate(&mut path);
+                    self.paths.push(path);
+                }
+            }
+        }
+        self.paths.sort_by_key(|path| path.id.network);
+        let paths = &self.paths;
+        let is_gone = |way| match way {
+            Way::One(network) => !paths.iter().any(|path| path.id.network == network),
+            Way::All => false,
+        };
+        self.channel.outgoing.iter_mut().for_each(|lane| lane.give_up(is_gone));
+        self.settle(local);
+    }
+
+    /// The life that counts.
+    pub(crate) fn member(&self) -> Option<Member> {
+        let session = self.current.as_ref().filter(|_| !self.ended)?;
+        Some(Member { node: self.node, incarnation: session.incarnation })
+    }
+
+    pub(crate) fn report(&self) -> Option<&[u8]> {
+        self.report.as_deref().filter(|_| !self.ended)
+    }
+
+    pub(crate) fn forget_key(&mut self, slot: usize) {
+        for session in self.current.iter_mut().chain(&mut self.candidate) {
+            session.keys.forget(slot);
+        }
+    }
+
+    /// Takes a frame that says it comes from this peer over that path.
+    ///
+    /// # Errors
+    /// What was wrong with it, to be counted.
+    pub(crate) fn receive(
+        &mut self,
+        at: Moment,
+        local: &mut Local,
+        index: usize,
+        header: Header,
+        bytes: &mut [u8],
+    ) -> Result<(), Count> {
+        let is = |session: &Session| *session.id() == header.session;
+        let standing = match (&self.current, &self.candidate) {
+            (Some(session), _) if is(session) => Standing::Current,
+            (_, Some(session)) if is(session) => Standing::Candidate,
+            _ => Standing::Stranger,
+        };
+        let session = match standing {
+            Standing::Current => self.current.as_mut(),
+            Standing::Candidate => self.candidate.as_mut(),
+            Standing::Stranger => None,
+        };
+        let is_new = session.as_ref().is_none_or(|session| {
+            header.kind == Kind::Goodbye || session.is_new(header.network, header.counter)
+        });
+        if !is_new {
+            return Err(Count::Replay);
+        }
+        let keys: &mut SessionKeys = match session {
+            Some(session) => &mut session.keys,
+            None => local.strangers.get(header.source, header.session),
+        };
+        let key = keys.key(&local.keys, header.slot).ok_or(Count::WrongKey)?;
+        let plain = key.open(header.nonce(), HEADER_SIZE, bytes).ok_or(Count::WrongKey)?;
+        let mut reader = Reader::new(plain);
+        let proof = Proof::decode(&mut reader).map_err(|_| Count::Malformed)?;
+        let body = match header.kind {
+            Kind::Heartbeat => Heartbeat::decode(reader).map(Body::Heartbeat),
+            Kind::Data => Data::decode(reader).map(Body::Data),
+            Kind::Goodbye => return self.goodbye(local, &header, &proof, standing),
+        };
+        let body = body.map_err(|_| Count::Malformed)?;
+        let echo = Instant::from_nanos(proof.echo);
+        let is_ours = proof.tag == local.tag() && proof.echo != 0;
+        let echo = (is_ours && echo >= local.started && echo <= at.now).then_some(echo);
+        let frame = Opened { header, proof, echo, body };
+        match standing {
+            Standing::Current => self.receive_current(at, local, index, &frame),
+            Standing::Candidate => self.receive_candidate(at, local, index, &frame),
+            Standing::Stranger => {
+                self.admit(at, local, index, &frame)?;
+                self.receive_candidate(at, local, index, &frame)
+            }
+        }
+    }
+
+    /// Whether a life may take over from the current one.
+    fn may_follow(&self, proof: &Proof) -> bool {
+        let Some(current) = &self.current else { return true };
+        self.ended
+            || proof.incarnation > current.incarnation
+            || self.paths.iter().all(Path::is_dead)
+    }
+
+    fn is_proven(&self, at: Moment, local: &Local, index: usize, frame: &Opened<'_>) -> bool {
+        let bound = self.paths[index].echo_age_max(&local.timing);
+        frame.echo.is_some_and(|echo| at.now.since(echo) <= bound)
+    }
+
+    /// A life that may not follow: somebody else with this number, or the past.
+    fn refused(is_proven: bool) -> Count {
+        if is_proven { Count::DuplicateNodeId } else { Count::EarlierLife }
+    }
+
+    /// Makes a stranger the candidate, if it may be.
+    fn admit(
+        &mut self,
+        at: Moment,
+        local: &mut Local,
+        index: usize,
+        frame: &Opened<'_>,
+    ) -> Result<(), Count> {
+        if !self.may_follow(&frame.proof) {
+            return Err(Peer::refused(self.is_proven(at, local, index, frame)));
+        }
+        if let Some(candidate) = &self.candidate
+            && at.now.since(candidate.heard) <= local.timing.path_timeout
+            && candidate.incarnation >= frame.proof.incarnation
+        {
+            return Err(Count::EarlierLife);
+        }
+        let keys = local.strangers.take(frame.header.source, frame.header.session);
+        self.candidate = Some(Session::new(frame.proof.incarnation, keys, at.now));
+        // It can prove itself only by what we send.
+        for path in &mut self.paths {
+            path.hurry(at.now, &local.timing);
+        }
+        Ok(())
+    }
+
+    fn receive_candidate(
+        &mut self,
+        at: Moment,
+        local: &mut Local,
+        index: usize,
+        frame: &Opened<'_>,
+    ) -> Result<(), Count> {
+        let is_proven = self.is_proven(at, local, index, frame);
+        let may_follow = self.may_follow(&frame.proof);
+        let candidate = self.candidate.as_mut().expect("the caller found it");
+        if candidate.incarnation != frame.proof.incarnation {
+            return Err(Count::Malformed);
+        }
+        if !may_follow {
+            let gone = self.candidate.take();
+            local.strangers.keep(gone.map(|session| session.keys));
+            return Err(Peer::refused(is_proven));
+        }
+        let Header { network, counter, .. } = frame.header;
+        candidate.received(at.now, network, counter, frame.proof.stamp);
+        if !is_proven {
+            self.paths[index].hurry(at.now, &local.timing);
+            return Ok(());
+        }
+        self.succeed(local);
+        self.take_frame(at, local, index, frame)
+    }
+
+    /// The candidate becomes current.
+    fn succeed(&mut self, local: &mut Local) {
+        self.lose(local, LostReason::Superseded);
+        let next = self.candidate.take().expect("the caller has it");
+        if let Some(old) = self.current.replace(next) {
+            let member = Member { node: self.node, incarnation: old.incarnation };
+            self.previous = (!self.ended).then_some((old.keys.id, member));
+        }
+        self.ended = false;
+        self.begin_life(local);
+    }
+
+    /// Forgets what belonged to the life before.
+    fn begin_life(&mut self, local: &mut Local) {
+        self.row = NodeSet::EMPTY;
+        self.report = None;
+        self.channel = Channel::new(local.next_channel(), 0);
+        for path in &mut self.paths {
+            let before = (path.state, path.direction);
+            path.begin_life();
+            if before.0 != path.state {
+                local.outputs.push_back(changed(path));
+            }
+        }
+    }
+
+    fn receive_current(
+        &mut self,
+        at: Moment,
+        local: &mut Local,
+        index: usize,
+        frame: &Opened<'_>,
+    ) -> Result<(), Count> {
+        if self.ended {
+            return Err(Count::EarlierLife);
+        }
+        let session = self.current.as_mut().expect("the caller found it");
+        if session.incarnation != frame.proof.incarnation {
+            return Err(Count::Malformed);
+        }
+        let Header { network, counter, .. } = frame.header;
+        session.received(at.now, network, counter, frame.proof.stamp);
+        self.take_frame(at, local, index, frame)
+    }
+
+    /// What an authentic, new frame of the current life says.
+    fn take_frame(
+        &mut self,
+        at: Moment,
+        local: &mut Local,
+        index: usize,
+        frame: &Opened<'_>,
+    ) -> Result<(), Count> {
+        let Opened { header, proof, echo, .. } = frame;
+        let path = &mut self.paths[index];
+        path.meter.received(at.now, header.counter, proof.stamp);
+        let held = Duration::from_micros(u64::from(proof.held));
+        path.heard(at, &local.timing, *echo, held);
+        self.check_path(at, local, index);
+        if proof.tag == local.tag() && proof.channel != 0 {
+            self.meet(local, proof);
+        }
+        self.settle(local);
+        match &frame.body {
+            Body::Heartbeat(heartbeat) => {
+                self.take_heartbeat(at, local, index, heartbeat, *echo);
+                Ok(())
+            }
+            Body::Data(data) => self.take_data(local, index, proof, data),
+        }
+    }
+
+    /// Compares the numbers of the two ends of the channel.
+    fn meet(&mut self, local: &mut Local, proof: &Proof) {
+        if proof.channel > self.channel.remote {
+            if self.channel.remote != 0 {
+                self.lose(local, LostReason::Reset);
+                self.channel = Channel::new(self.channel.number, proof.channel);
+            }
+            self.channel.remote = proof.channel;
+        }
+        if proof.channel == self.channel.remote && proof.known == self.channel.number {
+            self.channel.confirmed = true;
+        }
+    }
+
+    fn take_heartbeat(
+        &mut self,
+        at: Moment,
+        local: &mut Local,
+        index: usize,
+        heartbeat: &Heartbeat<'_>,
+        echo: Option<Instant>,
+    ) {
+        let path = &mut self.paths[index];
+        path.outgoing.loss_permille = heartbeat.loss;
+        path.outgoing.jitter = heartbeat.jitter;
+        if path.is_hurried() || !self.connected {
+            path.hurry(at.now, &local.timing);
+        }
+        let network = path.id.network;
+        for path in &mut self.paths {
+            path.told(at, heartbeat.heard & 1 << path.id.network.0 != 0);
+        }
+        self.row = heartbeat.row;
+        let report_changed = self.report.as_deref() != Some(heartbeat.report);
+        if report_changed {
+            let report = self.report.get_or_insert_with(|| Vec::with_capacity(REPORT_SIZE_MAX));
+            report.clear();
+            report.extend_from_slice(heartbeat.report);
+        }
+        let echo = echo.filter(|echo| at.now.since(*echo) <= local.timing.path_timeout);
+        if let Some(from) = self.member() {
+            let row = heartbeat.row;
+            local.outputs.push_back(Output::Heard { from, network, echo, row, report_changed });
+        }
+    }
+
+    fn take_data(
+        &mut self,
+        local: &mut Local,
+        index: usize,
+        proof: &Proof,
+        data: &Data<'_>,
+    ) -> Result<(), Count> {
+        let is_ours = proof.tag == local.tag()
+            && proof.channel == self.channel.remote
+            && proof.known == self.channel.number;
+        let Some(from) = self.member().filter(|_| self.connected && is_ours) else {
+            return Err(Count::Surplus);
+        };
+        let mut result = Ok(());
+        for (lane, ack) in self.channel.outgoing.iter_mut().zip(&data.acks) {
+            if !lane.acknowledge(ack) {
+                result = Err(Count::Malformed);
+            }
+        }
+        let network = self.paths[index].id.network;
+        for item in data.items() {
+            let lane = item.lane;
+            let deliver =
+                |message| local.outputs.push_back(Output::Message { from, lane, message });
+            match self.channel.incoming[lane as usize].take(&item, deliver) {
+                Ok(Taken::New) => {}
+                Ok(Taken::Beyond) => {
+                    result = Err(Count::Surplus);
+                    continue;
+                }
+                // An urgent message comes over each path, so that coming again means nothing.
+                Ok(Taken::Again) => {
+                    self.channel.ack_everywhere |= lane == Lane::Bulk;
+                    result = Err(Count::Surplus);
+                }
+                Err(_) => {
+                    self.replace_channel(local, LostReason::Reset);
+                    return Err(Count::Malformed);
+                }
+            }
+            self.channel.ack = Some(network);
+        }
+        result
+    }
+
+    /// Queues a message for the life that counts.
+    pub(crate) fn send(&mut self, local: &mut Local, lane: Lane, message: Vec<u8>) {
+        if self.member().is_none() {
+            local.counters.add(Count::Unsendable);
+        } else if !self.channel.lane(lane).push(message) {
+            self.replace_channel(local, LostReason::Overflow);
+        }
+    }
+
+    /// Gives the channel up. The peer learns it from the new number.
+    fn replace_channel(&mut self, local: &mut Local, why: LostReason) {
+        self.lose(local, why);
+        self.channel = Channel::new(local.next_channel(), self.channel.remote);
+    }
+
+    fn goodbye(
+        &mut self,
+        local: &mut Local,
+        header: &Header,
+        proof: &Proof,
+        standing: Standing,
+    ) -> Result<(), Count> {
+        let from = Member { node: self.node, incarnation: proof.incarnation };
+        if standing == Standing::Current && self.member() == Some(from) {
+            local.outputs.push_back(Output::Goodbye { from });
+            self.lose(local, LostReason::Goodbye);
+            self.begin_life(local);
+            self.ended = true;
+            return Ok(());
+        }
+        if self.previous == Some((header.session, from)) {
+            self.previous = None;
+            local.outputs.push_back(Output::Goodbye { from });
+            return Ok(());
+        }
+        Err(Count::EarlierLife)
+    }
+
+    /// Decides all paths' states, and whether the peer is connected.
+    pub(crate) fn check(&mut self, at: Moment, local: &mut Local) {
+        let timeout = local.timing.path_timeout;
+        self.candidate.take_if(|candidate| at.now.since(candidate.heard) > timeout);
+        for index in 0..self.paths.len() {
+            self.check_path(at, local, index);
+        }
+        self.settle(local);
+    }
+
+    fn check_path(&mut self, at: Moment, local: &mut Local, index: usize) {
+        let was_usable = self.usable().count > 0;
+        let was_alive = self.paths[index].is_alive();
+        let is_last = self.is_last(index);
+        let path = &mut self.paths[index];
+        if !path.check(at, &local.timing, is_last) {
+            return;
+        }
+        local.outputs.push_back(changed(path));
+        if was_alive && !path.is_alive() {
+            let way = Way::One(path.id.network);
+            self.channel.outgoing.iter_mut().for_each(|lane| lane.give_up(|sent| sent == way));
+        } else if !was_usable && path.is_alive() {
+            self.channel.outgoing.iter_mut().for_each(|lane| lane.give_up(|_| true));
+        }
+    }
+
+    /// Whether all other paths are dead.
+    fn is_last(&self, index: usize) -> bool {
+        self.paths.iter().enumerate().all(|(other, path)| other == index || path.is_dead())
+    }
+
+    pub(crate) fn settle(&mut self, local: &mut Local) {
+        let is_reached = !self.paths.iter().all(Path::is_dead);
+        if self.connected && !is_reached {
+            self.lose(local, LostReason::Silent);
+        } else if !self.connected && is_reached && self.channel.confirmed {
+            if let Some(peer) = self.member() {
+                self.connected = true;
+                local.row.insert(self.node);
+                local.outputs.push_back(Output::Connected { peer });
+                self.channel.outgoing.iter_mut().for_each(|lane| lane.give_up(|_| true));
+            }
+        }
+    }
+
+    pub(crate) fn lose(&mut self, local: &mut Local, why: LostReason) {
+        if self.connected {
+            let peer = self.member().expect("only a life can be connected");
+            self.connected = false;
+            local.row.remove(self.node);
+            local.outputs.push_back(Output::Lost { peer, why });
+        }
+    }
+
+    pub(crate) fn link(&mut self, at: Moment, local: &mut Local, index: usize, up: bool) {
+        let path = &mut self.paths[index];
+        if up {
+            path.link_up = true;
+            path.hurry(at.now, &local.timing);
+        } else {
+            path.link_down(at.now);
+            self.check(at, local);
+        }
+    }
+
+    pub(crate) fn unreachable(&mut self, at: Moment, local: &mut Local, index: usize) {
+        let path = &mut self.paths[index];
+        if path.unreachable(at.now) {
+            local.outputs.push_back(changed(path));
+            let way = Way::One(path.id.network);
+            self.channel.outgoing.iter_mut().for_each(|lane| lane.give_up(|sent| sent == way));
+        }
+    }
+
+    pub(crate) fn status(&self, at: Moment) -> PeerStatus {
+        let usable = self.usable();
+        let path_status = |(index, path): (usize, &Path)| {
+            let carries_data = usable.contains(index);
+            PathStatus {
+                path: path.id,
+                priority: path.priority,
+                carries_data,
+                promoted: carries_data && path.priority == Priority::Low,
+                state: path.state,
+                direction: path.direction,
+                link_up: path.link_up,
+                echoes_wanted: path.echoes_missing(at, self.is_last(index)),
+                round_trip: path.round_trip,
+                incoming: path.meter.quality,
+                outgoing: path.outgoing,
+                last_heard: path.last_heard,
+                counters: path.counters.nonzero(),
+            }
+        };
+        PeerStatus {
+            node: self.node,
+            incarnation: self.member().map(|member| member.incarnation),
+            connected: self.connected,
+            candidate: self.candidate.as_ref().map(|session| session.incarnation),
+            row: self.row,
+            last_received: self.current.as_ref().map(|session| session.heard),
+            paths: self.paths.iter().enumerate().map(path_status).collect(),
+            lanes: self.channel.status(),
+        }
+    }
+}
+
+fn changed(path: &Path) -> Output {
+    debug_assert!(path.state != PathState::Alive || path.direction.is_none());
+    Output::PathChanged { path: path.id, state: path.state, direction: path.direction }
+}

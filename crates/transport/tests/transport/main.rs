@@ -1,0 +1,7 @@
+//! A mesh of transports over simulated networks: paths, lives, channels and refused frames.
+
+mod channels;
+mod lives;
+mod mesh;
+mod paths;
+mod refused;

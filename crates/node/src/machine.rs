@@ -4,7 +4,7 @@ use core::time::Duration;
 use std::collections::{BTreeMap, VecDeque};
 use std::net::IpAddr;
 
-use base::{Incarnation, Instant, Member, NetworkId, NodeId, Prng, View, codec};
+use base::{Incarnation, Instant, Member, NetworkId, NodeId, Prng, View};
 use engine::{ActionId, Engine, Outcome, ResourceKind, Verb};
 use group::{Group, Rejected};
 use network::Network;
@@ -88,8 +88,7 @@ impl Node {
         let local = birth.local;
         let cluster = &birth.cluster;
         let addresses = cluster.addresses();
-        let network =
-            Network::new(network::Config { lease: cluster.timing.lease, addresses }, now);
+        let network = Network::new(network::Config { lease: cluster.timing.lease, addresses }, now);
         let (transport, group, engine) = layers(&birth, local, &prng, now);
         let mut node = Node {
             local,
@@ -307,11 +306,12 @@ impl Node {
         if group == self.report.group && !self.engine_changed {
             return;
         }
-        let engine = if self.engine_changed { self.engine.digest() } else { self.report.engine.clone() };
+        let engine =
+            if self.engine_changed { self.engine.digest() } else { self.report.engine.clone() };
         self.engine_changed = false;
         let report = Report { group, engine };
         if report != self.report {
-            self.transport.set_report(&codec::encode(&report));
+            self.transport.set_report(&report.encode());
             self.report = report;
         }
     }
@@ -354,11 +354,13 @@ impl Node {
         use transport::Output as Out;
         let group = |input| Work::Group(input);
         match output {
-            Out::Transmit { path, bytes } => self.outputs.push_back(Output::Transmit { path, bytes }),
+            Out::Transmit { path, bytes } => {
+                self.outputs.push_back(Output::Transmit { path, bytes })
+            }
             Out::Heard { from, echo, row, report_changed, .. } => {
                 if report_changed {
                     let report = self.transport.report(from.node);
-                    if let Some(Ok(report)) = report.map(codec::decode::<Report>) {
+                    if let Some(Ok(report)) = report.map(Report::decode) {
                         let digest = report.group.clone();
                         self.peer_reports.insert(from.node, (from, report));
                         self.work.push_back(group(group::Input::Digest(from, digest)));
@@ -375,12 +377,20 @@ impl Node {
                     let digest = report.group.clone();
                     self.work.push_back(group(group::Input::Digest(peer, digest)));
                 }
-                self.event(EventKind::Peer, Some(peer.node), format!("{} can be reached", peer.node));
+                self.event(
+                    EventKind::Peer,
+                    Some(peer.node),
+                    format!("{} can be reached", peer.node),
+                );
             }
             Out::Lost { peer, why } => {
                 self.work.push_back(group(group::Input::Lost(peer)));
                 let node = peer.node;
-                self.event(EventKind::Peer, Some(node), format!("{node} is lost: {why}"));
+                self.event(
+                    EventKind::Peer,
+                    Some(node),
+                    format!("{node} is lost: {}", lost_because(why)),
+                );
             }
             Out::Message { from, message, .. } => {
                 self.work.push_back(group(group::Input::Message { from, bytes: message }));
@@ -390,9 +400,11 @@ impl Node {
                 if state == transport::PathState::Alive {
                     self.heal(path.network);
                 }
-                let direction = direction.map_or(String::new(), |way| format!(" ({way})"));
+                let direction = direction.map_or("", broken_direction);
+                let network = path.network.0;
+                let state = path_state(state);
                 let sentence =
-                    format!("path to {} over network {}: {state}{direction}", path.peer, path.network.0);
+                    format!("path to {} over network {network}: {state}{direction}", path.peer);
                 self.event(EventKind::Path, Some(path.peer), sentence);
             }
         }
@@ -538,9 +550,7 @@ impl Node {
 
     fn from_network(&mut self, output: network::Output) {
         use network::Output as Out;
-        let acted = |id, outcome| {
-            Work::Engine(engine::Input::Acted { id: ActionId(id), outcome })
-        };
+        let acted = |id, outcome| Work::Engine(engine::Input::Acted { id: ActionId(id), outcome });
         match output {
             Out::Claimed { id, .. } | Out::Released { id } => {
                 self.work.push_back(acted(id, Outcome::Done));
@@ -549,7 +559,11 @@ impl Node {
                 self.work.push_back(acted(id, Outcome::Failed { reason }));
             }
             Out::Lost { service, address, why } => {
-                self.event(EventKind::Conflict, None, format!("{address} of {service} is lost: {why}"));
+                self.event(
+                    EventKind::Conflict,
+                    None,
+                    format!("{address} of {service} is lost: {why}"),
+                );
                 self.address_changed(service, address, engine::ResourceChange::Vanished);
             }
             Out::Conflict { service, address, mac } => {
@@ -889,4 +903,32 @@ fn rejection(rejected: &Rejected) -> Refused {
         }
     };
     Refused { kind, sentence }
+}
+
+fn lost_because(why: transport::LostReason) -> &'static str {
+    use transport::LostReason as Why;
+    match why {
+        Why::Silent => "all paths to it are silent",
+        Why::Superseded => "a newer life of it took over",
+        Why::Goodbye => "its guard said goodbye",
+        Why::Overflow => "more was sent to it than it took",
+        Why::Reset => "it replaced its end of the channel",
+        Why::Removed => "it was removed from the configuration",
+    }
+}
+
+fn path_state(state: transport::PathState) -> &'static str {
+    use transport::PathState as State;
+    match state {
+        State::Alive => "alive",
+        State::Trouble => "in trouble",
+        State::Dead => "dead",
+    }
+}
+
+fn broken_direction(direction: transport::Direction) -> &'static str {
+    match direction {
+        transport::Direction::NotHeard => " (not heard)",
+        transport::Direction::NotHearingUs => " (not hearing us)",
+    }
 }

@@ -6,7 +6,7 @@
 //! the frame's hardware address tells whose).
 
 use std::net::IpAddr;
-use std::os::fd::{AsFd, BorrowedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
@@ -14,6 +14,7 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 use rustix::event::{PollFd, PollFlags, poll};
+use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
 
 use crate::clock;
 use crate::namespace::Namespace;
@@ -80,6 +81,17 @@ impl Client {
         &self.namespace
     }
 
+    /// The namespace, for a thread of its own that enters it.
+    pub(crate) fn namespace_handle(&self) -> Result<OwnedFd> {
+        self.namespace.as_fd().try_clone_to_owned().context("holding the client's namespace")
+    }
+
+    /// Moves the calling thread into it, for good.
+    pub(crate) fn enter_namespace(handle: &OwnedFd) -> Result<()> {
+        move_into_link_name_space(handle.as_fd(), Some(LinkNameSpaceType::Network))
+            .context("entering the client's namespace")
+    }
+
     /// Starts to probe an address.
     ///
     /// # Errors
@@ -102,16 +114,12 @@ impl Client {
         let shared =
             Arc::new(Shared { trace: Mutex::new(Trace::default()), stop: AtomicBool::new(false) });
         let ours = Arc::clone(&shared);
-        let namespace = self.namespace.as_fd().try_clone_to_owned().context("the client")?;
+        let namespace = self.namespace_handle()?;
         let worker = std::thread::Builder::new()
             .name("probe".to_owned())
             .spawn(move || {
                 // TCP opens a socket per probe, so this thread lives in the client.
-                rustix::thread::move_into_link_name_space(
-                    namespace.as_fd(),
-                    Some(rustix::thread::LinkNameSpaceType::Network),
-                )
-                .context("entering the client's namespace")?;
+                Self::enter_namespace(&namespace)?;
                 work(&ours, asker.as_mut(), interval)
             })
             .context("starting the probe")?;

@@ -24,18 +24,24 @@ mod namespace;
 mod netlink;
 mod nft;
 mod processes;
+mod shell;
 mod switch;
 mod sys;
 
+pub mod api;
 pub mod client;
 pub mod clock;
+pub mod cluster;
+pub mod control;
 pub mod enter;
 pub mod responder;
 pub mod spec;
 pub mod trace;
 pub mod wait;
 
+pub use api::Status;
 pub use client::{Client, Mode, Probe};
+pub use cluster::Cluster;
 pub use enter::enter;
 pub use lab::{Lab, Which};
 pub use netlink::Hardware;

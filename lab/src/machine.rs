@@ -97,7 +97,7 @@ impl Machine {
             child.wait().context("waiting for a program of the node")?;
         }
         wait::until("the processes of the node to be gone", wait::KERNEL, || {
-            Ok(waitpid(Some(self.init), WaitOptions::NOHANG).context("waiting for the node")?)
+            waitpid(Some(self.init), WaitOptions::NOHANG).context("waiting for the node")
         })?;
         self.group.take().map_or(Ok(()), |group| group.remove())
     }

@@ -122,13 +122,13 @@ impl Trace {
         &self.responders[usize::from(index)]
     }
 
-    /// The part of the probes that were sent in `[from, to)` (times since boot), and the answers
-    /// that were received in it: what happened in one step of a story.
+    /// The part about the probes that were sent in `[from, to)` (times since boot), with their
+    /// answers whenever those came: what happened in one step of a story.
     pub fn between(&self, from: Duration, to: Duration) -> Self {
         let (from, to) = (from.as_nanos() as u64, to.as_nanos() as u64);
         let start = self.sent.partition_point(|sent| *sent < from);
         let end = self.sent.partition_point(|sent| *sent < to);
-        let inside = |answer: &&Answer| answer.received >= from && answer.received < to;
+        let inside = |answer: &&Answer| answer.sent >= from && answer.sent < to;
         Self {
             responders: self.responders.clone(),
             sent: self.sent[start..end].to_vec(),

@@ -928,7 +928,8 @@ fn path_state(state: transport::PathState) -> &'static str {
 
 fn broken_direction(direction: transport::Direction) -> &'static str {
     match direction {
-        transport::Direction::NotHeard => " (not heard)",
-        transport::Direction::NotHearingUs => " (not hearing us)",
+        transport::Direction::Incoming => " (not heard)",
+        transport::Direction::Outgoing => " (not hearing us)",
+        transport::Direction::Both => " (both directions)",
     }
 }

@@ -362,7 +362,7 @@ fn group_script(lab: &mut Lab) -> Result<Option<String>> {
     let mounts = String::from_utf8(mounts.stdout)?;
     let group = lab.run_in("n1", &["/bin/sh", "-c", "grep ^0:: /proc/self/cgroup"])?;
     let root = String::from_utf8(group.stdout)?.trim() == "0::/";
-    let mount = mounts.lines().filter(|line| line.contains(" - cgroup2 ")).next_back();
+    let mount = mounts.lines().rfind(|line| line.contains(" - cgroup2 "));
     let path = mount.and_then(|line| line.split(' ').nth(4));
     Ok(match path {
         Some(path) if root && rustix::process::geteuid().is_root() && can_write(path) => {

@@ -11,7 +11,8 @@ use std::process::{Command, ExitCode};
 pub(crate) fn guard(root: &str) -> ExitCode {
     let program = std::env::current_exe().expect("our own program");
     let mut service = Command::new(&program);
-    service.args(["lab", "responder", "--port", "7700"]).spawn().expect("starting the service");
+    service.args(["lab", "responder", "--port", "7700"]);
+    std::thread::spawn(move || service.status().expect("starting the service"));
     loop {
         let status = Command::new(&program)
             .args(["daemon", "--root", root])

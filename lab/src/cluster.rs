@@ -1,0 +1,277 @@
+//! The files of a cluster on the nodes' disks: `cluster.toml`, `node` and `key`.
+
+use std::fmt::Write as _;
+use std::fs;
+use std::io::Write as _;
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::Path;
+
+use anyhow::{Context, Result};
+use rustix::rand::{GetRandomFlags, getrandom};
+use serde::{Deserialize, Serialize};
+
+use crate::lab::Lab;
+use crate::responder;
+use crate::spec;
+
+/// Name of the service that [`Cluster::demo`] has.
+pub const SERVICE: &str = "web";
+/// Its address, in network 0.
+pub const SERVICE_ADDRESS: std::net::Ipv4Addr = std::net::Ipv4Addr::new(10, 77, 0, 100);
+
+/// A resource of a service.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub enum Resource {
+    /// An address with its prefix length, as text.
+    Address {
+        /// Name of the resource.
+        name: String,
+        /// `10.77.0.100/24`
+        address: String,
+    },
+    /// A supervised process.
+    Process {
+        /// Name of the resource.
+        name: String,
+        /// Program (absolute) and arguments.
+        command: Vec<String>,
+    },
+}
+
+/// A service on some nodes, in their order.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Service {
+    /// Its name.
+    pub name: String,
+    /// Where it may run.
+    pub nodes: Vec<String>,
+    /// In the order in which they start.
+    pub resources: Vec<Resource>,
+}
+
+/// What is written into `cluster.toml` beside nodes and networks, which follow from the lab.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Cluster {
+    /// Name of the cluster.
+    pub name: String,
+    /// Number of the cluster.
+    pub id: u32,
+    /// `ultra`, `fast`, `normal` or `classic`.
+    pub detection: String,
+    /// Names networks over IPv6 too (the lab must have been built with it).
+    pub ipv6: bool,
+    /// Further lines of `[cluster]`, as they stand in the file.
+    pub head: String,
+    /// The services.
+    pub services: Vec<Service>,
+    /// Further tables, as they stand in the file.
+    pub tail: String,
+}
+
+impl Cluster {
+    /// A cluster without services.
+    pub fn new(detection: &str) -> Self {
+        Self {
+            name: "demo".to_owned(),
+            id: 10,
+            detection: detection.to_owned(),
+            ipv6: false,
+            head: String::new(),
+            services: Vec::new(),
+            tail: String::new(),
+        }
+    }
+
+    /// A cluster with the service `web` on all nodes: an address and a responder.
+    ///
+    /// # Errors
+    /// When the path of the program is not text.
+    pub fn demo(lab: &Lab, detection: &str) -> Result<Self> {
+        let program = lab.spec().program.to_str().context("the program's path is not text")?;
+        let words = [program, "lab", "responder", "--port", &responder::PORT.to_string()];
+        let address =
+            Resource::Address { name: "ip".to_owned(), address: format!("{SERVICE_ADDRESS}/24") };
+        let server = Resource::Process {
+            name: "server".to_owned(),
+            command: words.map(str::to_owned).to_vec(),
+        };
+        let service = Service {
+            name: SERVICE.to_owned(),
+            nodes: lab.node_names(),
+            resources: vec![address, server],
+        };
+        Ok(Self { services: vec![service], ..Self::new(detection) })
+    }
+
+    /// The text of `cluster.toml`.
+    pub fn text(&self, spec: &spec::Spec) -> String {
+        let mut text = format!(
+            "[cluster]\nname = {}\nid = {}\ndetection = {}\n{}",
+            quoted(&self.name),
+            self.id,
+            quoted(&self.detection),
+            self.head
+        );
+        let mut add = |part: String| text.push_str(&part);
+        for id in 1..=spec.nodes {
+            add(format!("\n[[node]]\nname = \"n{id}\"\nid = {id}\n"));
+        }
+        for network in 0..spec.networks {
+            let name = spec::network_name(network);
+            add(network_table(spec, &name, |id| {
+                format!("\"{}/24\"", spec::node_address(network, id))
+            }));
+            if self.ipv6 && spec.ipv6 {
+                add(network_table(spec, &format!("{name}v6"), |id| {
+                    format!("\"{}/64\"", spec::node_address_v6(network, id))
+                }));
+            }
+        }
+        for service in &self.services {
+            add(service.text());
+        }
+        add(self.tail.clone());
+        text
+    }
+}
+
+fn network_table(spec: &spec::Spec, name: &str, address: impl Fn(u8) -> String) -> String {
+    let nodes = (1..=spec.nodes).map(|id| format!("{} = {}", spec::node_name(id), address(id)));
+    let nodes: Vec<String> = nodes.collect();
+    format!("\n[[network]]\nname = {}\nnodes = {{ {} }}\n", quoted(name), nodes.join(", "))
+}
+
+impl Service {
+    fn text(&self) -> String {
+        let mut text = format!(
+            "\n[[service]]\nname = {}\nnodes = {}\n",
+            quoted(&self.name),
+            list(&self.nodes)
+        );
+        for resource in &self.resources {
+            let (name, kind, key, value) = match resource {
+                Resource::Address { name, address } => {
+                    (name, "address", "address", quoted(address))
+                }
+                Resource::Process { name, command } => (name, "process", "command", list(command)),
+            };
+            writeln!(
+                text,
+                "[[service.resource]]\nname = {}\nkind = \"{kind}\"\n{key} = {value}",
+                quoted(name)
+            )
+            .expect("writing to a string");
+        }
+        text
+    }
+}
+
+/// A basic string of TOML 1.0: the escapes of JSON are among its own.
+fn quoted(text: &str) -> String {
+    serde_json::Value::from(text).to_string()
+}
+
+fn list(words: &[String]) -> String {
+    let words: Vec<String> = words.iter().map(|word| quoted(word)).collect();
+    format!("[{}]", words.join(", "))
+}
+
+impl Lab {
+    /// Writes the files of a cluster with a new key to the disks of all nodes.
+    ///
+    /// # Errors
+    /// When they cannot be written.
+    pub fn write_cluster(&self, cluster: &Cluster) -> Result<()> {
+        let mut bytes = [0u8; 32];
+        getrandom(&mut bytes, GetRandomFlags::empty()).context("a random key")?;
+        let mut key = bytes.map(|byte| format!("{byte:02x}")).concat();
+        key.push('\n');
+        self.write_files(&cluster.text(self.spec()), &key)
+    }
+
+    /// Writes given contents to the disks of all nodes, each with its own name in `node`.
+    ///
+    /// # Errors
+    /// When they cannot be written.
+    pub fn write_files(&self, cluster: &str, key: &str) -> Result<()> {
+        for name in self.node_names() {
+            let directory = self.root(&name)?.join("etc/mainstay");
+            write(&directory.join("cluster.toml"), cluster, 0o644)?;
+            write(&directory.join("node"), &format!("{name}\n"), 0o644)?;
+            write(&directory.join("key"), key, 0o600)?;
+        }
+        Ok(())
+    }
+}
+
+fn write(path: &Path, text: &str, mode: u32) -> Result<()> {
+    let mut options = fs::OpenOptions::new();
+    options.write(true).create(true).truncate(true).mode(mode);
+    let written = options.open(path).and_then(|mut file| file.write_all(text.as_bytes()));
+    written.with_context(|| format!("writing {}", path.display()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_file_is_as_in_the_design() {
+        let spec = spec::Spec {
+            nodes: 2,
+            networks: 1,
+            ipv6: true,
+            client_networks: vec![0],
+            program: "/usr/bin/mainstay".into(),
+        };
+        let mut cluster = Cluster::new("fast");
+        cluster.ipv6 = true;
+        cluster.head = "tie = \"prefer:n1\"\n".to_owned();
+        cluster.services.push(Service {
+            name: "web".to_owned(),
+            nodes: spec.node_names(),
+            resources: vec![
+                Resource::Address { name: "ip".into(), address: "10.77.0.100/24".into() },
+                Resource::Process {
+                    name: "server".into(),
+                    command: vec!["/bin/sh".into(), "-c".into(), "echo \"a\\b\"".into()],
+                },
+            ],
+        });
+        let expected = r#"[cluster]
+name = "demo"
+id = 10
+detection = "fast"
+tie = "prefer:n1"
+
+[[node]]
+name = "n1"
+id = 1
+
+[[node]]
+name = "n2"
+id = 2
+
+[[network]]
+name = "net0"
+nodes = { n1 = "10.77.0.1/24", n2 = "10.77.0.2/24" }
+
+[[network]]
+name = "net0v6"
+nodes = { n1 = "fd77::1/64", n2 = "fd77::2/64" }
+
+[[service]]
+name = "web"
+nodes = ["n1", "n2"]
+[[service.resource]]
+name = "ip"
+kind = "address"
+address = "10.77.0.100/24"
+[[service.resource]]
+name = "server"
+kind = "process"
+command = ["/bin/sh", "-c", "echo \"a\\b\""]
+"#;
+        assert_eq!(cluster.text(&spec), expected);
+    }
+}

@@ -1,0 +1,264 @@
+//! Faults by name, from a shell inside the lab: `mainstay lab cut n1 net0`.
+//!
+//! The lab listens on a socket in its directory; a request is one line of JSON (a list of words), so
+//! is the answer. Parsing is apart from doing, so that a wrong word changes nothing.
+
+use std::io::{BufRead, BufReader, Write};
+use std::os::unix::net::{UnixListener, UnixStream};
+use std::path::{Path, PathBuf};
+use std::sync::{Mutex, PoisonError};
+
+use anyhow::{Context, Result, bail};
+use rustix::process::Signal;
+use serde::{Deserialize, Serialize};
+
+use crate::lab::{Lab, Which};
+
+/// Environment variable with the lab's directory.
+pub const VARIABLE: &str = "MAINSTAY_LAB";
+/// All commands, for help texts.
+pub const USAGE: &str = "\
+cut MACHINE NETWORK                 pull its cable out of the switch (carrier goes)
+cut-one-way FROM TO NETWORK         drop frames of one direction only
+partition A,B,… C,D,…               two sides that do not hear each other, on all networks
+loss MACHINE NETWORK PERMILLE       lose frames by chance, in each direction; 0 repairs
+link-down NODE NETWORK              set the interface down inside the node
+heal MACHINE NETWORK | heal         repair that cable, or everything
+kill NODE [daemon|guard|both|everything]   kill -9 (default: daemon)
+stop NODE [daemon|guard|both]       SIGSTOP (default: daemon)
+cont NODE [daemon|guard|both]       SIGCONT
+start NODE                          start the daemon
+power-off NODE                      everything of it ends at once
+power-on NODE                       interfaces and daemon come up again";
+const SOCKET: &str = ".control.sock";
+/// Longest request or answer.
+const LINE_MAX: u64 = 64 << 10;
+
+/// One thing to do to the lab.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Command {
+    /// [`Lab::cut`]
+    Cut(String, String),
+    /// [`Lab::cut_one_way`]
+    CutOneWay(String, String, String),
+    /// [`Lab::partition`]
+    Partition(Vec<String>, Vec<String>),
+    /// [`Lab::loss`]
+    Loss(String, String, u32),
+    /// [`Lab::link_down`]
+    LinkDown(String, String),
+    /// [`Lab::heal`]
+    Heal(String, String),
+    /// [`Lab::heal_all`]
+    HealAll,
+    /// [`Lab::kill`]
+    Kill(String, Which),
+    /// [`Lab::stop`]
+    Stop(String, Which),
+    /// [`Lab::cont`]
+    Cont(String, Which),
+    /// [`Lab::start`]
+    Start(String),
+    /// [`Lab::power_off`]
+    PowerOff(String),
+    /// [`Lab::power_on`] and [`Lab::start`]
+    PowerOn(String),
+}
+
+impl Command {
+    /// Reads the words of a command line.
+    ///
+    /// # Errors
+    /// When they are no command; says which there are.
+    pub fn parse(words: &[&str]) -> Result<Self> {
+        let own = |word: &str| word.to_owned();
+        let names = |word: &str| word.split(',').map(str::to_owned).collect();
+        Ok(match words {
+            ["cut", machine, network] => Self::Cut(own(machine), own(network)),
+            ["cut-one-way", from, to, network] => Self::CutOneWay(own(from), own(to), own(network)),
+            ["partition", one, other] => Self::Partition(names(one), names(other)),
+            ["loss", machine, network, permille] => {
+                let number = permille.parse().with_context(|| format!("{permille}: no number"))?;
+                Self::Loss(own(machine), own(network), number)
+            }
+            ["link-down", node, network] => Self::LinkDown(own(node), own(network)),
+            ["heal", machine, network] => Self::Heal(own(machine), own(network)),
+            ["heal"] => Self::HealAll,
+            ["kill", node, which @ ..] => Self::Kill(own(node), parse_which(which)?),
+            ["stop", node, which @ ..] => Self::Stop(own(node), parse_which(which)?),
+            ["cont", node, which @ ..] => Self::Cont(own(node), parse_which(which)?),
+            ["start", node] => Self::Start(own(node)),
+            ["power-off", node] => Self::PowerOff(own(node)),
+            ["power-on", node] => Self::PowerOn(own(node)),
+            _ => bail!("no such command: {}\n\n{USAGE}", words.join(" ")),
+        })
+    }
+
+    /// Does it; the answer is a sentence.
+    ///
+    /// # Errors
+    /// As the lab says.
+    pub fn apply(&self, lab: &mut Lab) -> Result<String> {
+        Ok(match self {
+            Self::Cut(machine, network) => {
+                lab.cut(machine, network)?;
+                format!("{machine} is cut off from {network}")
+            }
+            Self::CutOneWay(from, to, network) => {
+                lab.cut_one_way(from, to, network)?;
+                format!("nothing gets from {from} to {to} over {network}")
+            }
+            Self::Partition(one, other) => {
+                let a: Vec<&str> = one.iter().map(String::as_str).collect();
+                let b: Vec<&str> = other.iter().map(String::as_str).collect();
+                lab.partition(&a, &b)?;
+                format!("{} and {} do not hear each other", a.join(", "), b.join(", "))
+            }
+            Self::Loss(machine, network, permille) => {
+                lab.loss(machine, network, *permille)?;
+                format!("{machine} loses {permille} of 1000 frames on {network}, each way")
+            }
+            Self::LinkDown(node, network) => {
+                lab.link_down(node, network)?;
+                format!("{network} of {node} is set down")
+            }
+            Self::Heal(machine, network) => {
+                lab.heal(machine, network)?;
+                format!("{machine} and {network} are well")
+            }
+            Self::HealAll => {
+                lab.heal_all()?;
+                "all networks are well".to_owned()
+            }
+            Self::Kill(node, which) => {
+                lab.kill(node, Signal::KILL, *which)?;
+                format!("killed on {node}: {which:?}").to_lowercase()
+            }
+            Self::Stop(node, which) => {
+                lab.stop(node, *which)?;
+                format!("stopped on {node}: {which:?}").to_lowercase()
+            }
+            Self::Cont(node, which) => {
+                lab.cont(node, *which)?;
+                format!("goes on on {node}: {which:?}").to_lowercase()
+            }
+            Self::Start(node) => {
+                lab.start(node)?;
+                format!("the daemon of {node} is started")
+            }
+            Self::PowerOff(node) => {
+                lab.power_off(node)?;
+                format!("{node} has no power")
+            }
+            Self::PowerOn(node) => {
+                lab.power_on(node)?;
+                lab.start(node)?;
+                format!("{node} has power, its daemon is started")
+            }
+        })
+    }
+}
+
+fn parse_which(words: &[&str]) -> Result<Which> {
+    Ok(match words {
+        [] | ["daemon"] => Which::Daemon,
+        ["guard"] => Which::Guard,
+        ["both"] => Which::Both,
+        ["everything"] => Which::Everything,
+        _ => bail!("{}: it is daemon, guard, both or everything", words.join(" ")),
+    })
+}
+
+#[derive(Serialize, Deserialize)]
+struct Answer {
+    done: bool,
+    text: String,
+}
+
+/// Listens in the lab's directory; [`serve`] answers.
+pub(crate) fn listen(directory: &Path) -> Result<UnixListener> {
+    let path = directory.join(SOCKET);
+    match std::fs::remove_file(&path) {
+        Ok(()) => {}
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
+        Err(error) => return Err(error).context("removing the socket of a former lab"),
+    }
+    UnixListener::bind(&path).with_context(|| format!("listening at {}", path.display()))
+}
+
+/// Answers one request after the other until the process ends.
+pub(crate) fn serve(listener: &UnixListener, lab: &Mutex<Lab>) {
+    for stream in listener.incoming() {
+        // One who goes away in the middle of a request gets no answer; the next one does.
+        if let Err(error) = stream.map_err(Into::into).and_then(|stream| answer(stream, lab)) {
+            eprintln!("lab: a request broke off: {error:#}");
+        }
+    }
+}
+
+fn answer(stream: UnixStream, lab: &Mutex<Lab>) -> Result<()> {
+    stream.set_read_timeout(Some(std::time::Duration::from_secs(2)))?;
+    let mut line = String::new();
+    let mut reader = BufReader::new(std::io::Read::take(&stream, LINE_MAX));
+    reader.read_line(&mut line).context("reading it")?;
+    let words: Vec<String> = serde_json::from_str(&line).context("it is no list of words")?;
+    let words: Vec<&str> = words.iter().map(String::as_str).collect();
+    let outcome = Command::parse(&words).and_then(|command| {
+        let mut lab = lab.lock().unwrap_or_else(PoisonError::into_inner);
+        command.apply(&mut lab)
+    });
+    let answer = match outcome {
+        Ok(text) => Answer { done: true, text },
+        Err(error) => Answer { done: false, text: format!("{error:#}") },
+    };
+    let mut text = serde_json::to_string(&answer)?;
+    text.push('\n');
+    (&stream).write_all(text.as_bytes()).context("answering")
+}
+
+/// The directory of the lab in whose shell this process runs.
+///
+/// # Errors
+/// When it does not run in one.
+pub fn directory() -> Result<PathBuf> {
+    let path = std::env::var_os(VARIABLE).map(PathBuf::from);
+    path.with_context(|| {
+        format!("{VARIABLE} is not set: this works in the shell that `mainstay lab shell` opens")
+    })
+}
+
+/// Has the surrounding lab do something; the answer is a sentence.
+///
+/// # Errors
+/// When there is no lab around, or what the lab says.
+pub fn send(words: &[&str]) -> Result<String> {
+    Command::parse(words)?;
+    let path = directory()?.join(SOCKET);
+    let mut stream =
+        UnixStream::connect(&path).with_context(|| format!("no lab at {}", path.display()))?;
+    let mut line = serde_json::to_string(words)?;
+    line.push('\n');
+    stream.write_all(line.as_bytes()).context("asking the lab")?;
+    let mut line = String::new();
+    BufReader::new(stream).read_line(&mut line).context("waiting for the lab")?;
+    let answer: Answer = serde_json::from_str(&line).context("the lab's answer makes no sense")?;
+    if answer.done { Ok(answer.text) } else { bail!("{}", answer.text) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn words_become_commands() {
+        let parse = |text: &str| Command::parse(&text.split(' ').collect::<Vec<_>>());
+        assert_eq!(parse("heal").ok(), Some(Command::HealAll));
+        assert_eq!(parse("kill n1").ok(), Some(Command::Kill("n1".into(), Which::Daemon)));
+        assert_eq!(parse("stop n1 both").ok(), Some(Command::Stop("n1".into(), Which::Both)));
+        let sides = Command::Partition(vec!["n1".into()], vec!["n2".into(), "client".into()]);
+        assert_eq!(parse("partition n1 n2,client").ok(), Some(sides));
+        for wrong in ["", "cut n1", "loss n1 net0 many", "kill n1 cat", "heal n1"] {
+            assert!(parse(wrong).is_err(), "{wrong}");
+        }
+    }
+}

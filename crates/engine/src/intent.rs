@@ -289,17 +289,23 @@ pub(crate) fn list<S: AsRef<str>>(items: impl IntoIterator<Item = S>) -> String 
     text
 }
 
-/// The name that was probably meant: the one with the fewest edits, if these are few.
+/// The name that was probably meant: the one with the fewest edits, if these are few and no other
+/// name is as near.
 #[must_use]
 pub fn nearest<'a>(wanted: &str, names: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
     // More than a third of the letters wrong is another word, not a slip.
     let near = (wanted.chars().count() / 3).max(1);
-    names
+    let mut found: Vec<(usize, &str)> = names
         .into_iter()
         .map(|name| (edits(wanted, name), name))
         .filter(|(edits, _)| *edits <= near)
-        .min()
-        .map(|(_, name)| name)
+        .collect();
+    found.sort_unstable();
+    match found[..] {
+        [(best, name), (second, _), ..] if best < second => Some(name),
+        [(_, name)] => Some(name),
+        _ => None,
+    }
 }
 
 /// Levenshtein's distance: letters to insert, remove or replace.

@@ -1,8 +1,33 @@
 //! What should run where, and why.
+//!
+//! A service is a list of resources on a list of nodes. Everything that matters for where it runs
+//! is known by **delivered entries** alone: who is a member, what each member says that it runs,
+//! what operators wish, what failed. So every member has the same [`Observation`], computes the
+//! same [`plan`], and carries out only its own actions. There is no leader: when a node is lost,
+//! nothing has to be handed over but the services.
+//!
+//! ```text
+//!   entries, views, fences ──► Replica::apply ──► plan(intent, observation)
+//!        ▲                     (entries, commands)      │ actions put into the state
+//!        │ Submit                                       ▼
+//!   outcome, failure, report ◄── Runner (this node's own actions) ──► Act ──► driver
+//! ```
+//!
+//! Start reading at [`observation`](Observation) for the holder rule, then `plan`, `replica`,
+//! `entries`, `commands`, and at last `runner` and `engine` for what is local.
+//!
+//! **Invariants.** A service has at most one holder, and nothing of it is started without one. A
+//! holder is cleared only with proof that nothing runs there any more. No clock, lease or process
+//! of one node enters the replicated state but by an entry. Clocks of two nodes are never compared.
+//!
+//! It assumes of the layers below: entries, views and fences come in one order to all members; a
+//! submission of a member that stays is delivered exactly once; a fence is delivered only when the
+//! lost life can run nothing any more; all members that form a cluster have the same intent.
 
 mod command;
 mod commands;
 mod engine;
+mod entries;
 mod fnv;
 mod input;
 mod intent;

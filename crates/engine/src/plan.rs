@@ -186,9 +186,15 @@ pub(crate) fn unstartable(
     state: &ServiceState,
 ) -> Option<String> {
     if !state.intruders.is_empty() {
-        let nodes = state.intruders.iter().map(|member| member.node).collect();
-        let names = intent.names_of(nodes);
-        return Some(format!("waiting until it is stopped on {names}, where it must not run"));
+        let nodes: base::NodeSet = state.intruders.iter().map(|member| member.node).collect();
+        let absent = nodes.into_iter().filter(|node| !observation.is_member(*node));
+        let absent: base::NodeSet = absent.collect();
+        return Some(if absent.is_empty() {
+            let names = intent.names_of(nodes);
+            format!("waiting until it is stopped on {names}, where it must not run")
+        } else {
+            format!("waiting until {} fenced", are(intent, absent))
+        });
     }
     if !observation.suspects.is_empty() {
         let absent = observation.suspects.into_iter().filter(|node| !observation.is_member(*node));
@@ -197,8 +203,7 @@ pub(crate) fn unstartable(
         return Some(if absent.is_empty() {
             format!("waiting until {} said what runs there", intent.names_of(present))
         } else {
-            let are = if absent.len() == 1 { "is" } else { "are" };
-            format!("waiting until {} {are} fenced", intent.names_of(absent))
+            format!("waiting until {} fenced", are(intent, absent))
         });
     }
     if !observation.settled {
@@ -210,6 +215,12 @@ pub(crate) fn unstartable(
         ));
     }
     None
+}
+
+/// "n1 is", "n1 and n2 are".
+fn are(intent: &Intent, nodes: base::NodeSet) -> String {
+    let are = if nodes.len() == 1 { "is" } else { "are" };
+    format!("{} {are}", intent.names_of(nodes))
 }
 
 struct Look<'a> {
@@ -380,12 +391,14 @@ impl Look<'_> {
         let away = Request { to: None, away: Some(holder.node), manual: false, operator: false };
         let mut place = place(self.observation, spec, self.state, Some(away));
         place.rejected.retain(|(node, _)| *node != holder.node);
+        let manual = self.state.mode(spec, holder.node) == Mode::Manual;
         let reason = match place.node.filter(|node| *node != holder.node) {
             Some(node) => {
+                let why = if manual { format!("{reason}; {here} is manual") } else { why };
                 format!("{why}; it moves to {}", self.intent.name_of(node))
             }
             // Nothing is started here by itself, so stopping the rest would be no step forward.
-            None if self.state.mode(spec, holder.node) == Mode::Manual => {
+            None if manual => {
                 place.rejected.insert(0, (holder.node, why));
                 return Step::Wait(
                     format!("{reason}; {here} is manual, so it waits for the operator"),

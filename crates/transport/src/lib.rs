@@ -240,6 +240,13 @@ impl Transport {
         }
     }
 
+    /// An empty buffer with room for a datagram, for the driver to receive into. With it, and with
+    /// [`Transport::recycle`], buffers only circulate.
+    #[must_use]
+    pub fn take_buffer(&mut self) -> Vec<u8> {
+        self.local.take_buffer()
+    }
+
     /// Takes the buffer of a datagram that was sent.
     pub fn recycle(&mut self, buffer: Vec<u8>) {
         self.local.recycle(buffer);

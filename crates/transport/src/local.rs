@@ -149,7 +149,7 @@ impl Local {
             counter: *counter,
         };
         *counter += 1;
-        let mut bytes = self.free.pop().unwrap_or_else(|| Vec::with_capacity(DATAGRAM_SIZE_MAX));
+        let mut bytes = self.take_buffer();
         header.encode(&mut bytes);
         proof.encode(&mut bytes);
         Frame { path: path.id, nonce: header.nonce(), bytes }
@@ -168,6 +168,11 @@ impl Local {
     pub(crate) fn transmit(&mut self, frame: Frame) {
         let (path, bytes) = self.seal(frame);
         self.outputs.push_back(Output::Transmit { path, bytes });
+    }
+
+    /// An empty buffer with room for a datagram.
+    pub(crate) fn take_buffer(&mut self) -> Vec<u8> {
+        self.free.pop().unwrap_or_else(|| Vec::with_capacity(DATAGRAM_SIZE_MAX))
     }
 
     /// Keeps a buffer for reuse.

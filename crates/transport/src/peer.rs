@@ -513,13 +513,15 @@ impl Peer {
         let is_reached = !self.paths.iter().all(Path::is_dead);
         if self.connected && !is_reached {
             self.lose(local, LostReason::Silent);
-        } else if !self.connected && is_reached && self.channel.confirmed {
-            if let Some(peer) = self.member() {
-                self.connected = true;
-                local.row.insert(self.node);
-                local.outputs.push_back(Output::Connected { peer });
-                self.channel.outgoing.iter_mut().for_each(|lane| lane.give_up(|_| true));
-            }
+        } else if !self.connected
+            && is_reached
+            && self.channel.confirmed
+            && let Some(peer) = self.member()
+        {
+            self.connected = true;
+            local.row.insert(self.node);
+            local.outputs.push_back(Output::Connected { peer });
+            self.channel.outgoing.iter_mut().for_each(|lane| lane.give_up(|_| true));
         }
     }
 

@@ -30,7 +30,7 @@ pub fn pause(length: Duration) {
 
 /// Milliseconds with their fraction, for people and for JSON.
 pub fn milliseconds(length: Duration) -> f64 {
-    length.as_secs_f64() * 1e3
+    length.as_nanos() as f64 / 1e6
 }
 
 pub(crate) fn timespec(length: Duration) -> Timespec {

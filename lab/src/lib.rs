@@ -35,7 +35,10 @@ pub mod cluster;
 pub mod control;
 pub mod enter;
 pub mod responder;
+pub mod scenarios;
+pub mod scene;
 pub mod spec;
+pub mod story;
 pub mod trace;
 pub mod wait;
 
@@ -47,5 +50,7 @@ pub use lab::{Lab, Which};
 pub use netlink::Hardware;
 pub use processes::Process;
 pub use rustix::process::Signal;
+pub use scenarios::{Figure, Scenario};
+pub use scene::Scene;
 pub use spec::Spec;
 pub use trace::{Trace, Verdict};

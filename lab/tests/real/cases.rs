@@ -13,7 +13,7 @@ use crate::outside::SKIPPED;
 
 type Case = fn() -> Result<()>;
 
-pub(crate) const ALL: [(&str, Case); 12] = [
+pub(crate) const ALL: [(&str, Case); 14] = [
     ("switches_forward", switches_forward),
     ("a_cut_takes_the_carrier_and_heals", a_cut_takes_the_carrier_and_heals),
     ("one_way_cut", one_way_cut),
@@ -25,6 +25,8 @@ pub(crate) const ALL: [(&str, Case); 12] = [
     ("daemon_guard_and_service_die_apart", daemon_guard_and_service_die_apart),
     ("power_off_ends_all_and_keeps_the_disk", power_off_ends_all_and_keeps_the_disk),
     ("nodes_are_apart", nodes_are_apart),
+    ("a_daemon_tells_its_status", a_daemon_tells_its_status),
+    ("a_shell_breaks_and_repairs", a_shell_breaks_and_repairs),
     ("many_nodes_with_permanent_neighbours", many_nodes_with_permanent_neighbours),
 ];
 
@@ -377,6 +379,44 @@ fn group_script(lab: &mut Lab) -> Result<Option<String>> {
 
 fn can_write(path: &str) -> bool {
     rustix::fs::access(path, rustix::fs::Access::WRITE_OK).is_ok()
+}
+
+fn a_daemon_tells_its_status() -> Result<()> {
+    let mut lab = build(2, 1, false)?;
+    lab.write_files("", "")?;
+    let error = lab::api::status(lab.root("n2")?).expect_err("no daemon runs");
+    ensure!(format!("{error:#}").contains("no daemon listens"), "{error:#}");
+    lab.start_all()?;
+    let status = wait::until("a status of n2", Duration::from_secs(10), || {
+        Ok(lab::api::status(lab.root("n2")?).ok())
+    })?;
+    ensure!(status.node.name == "n2" && status.view.members.len() == 3, "{status:?}");
+    ensure!(status.services[0].node.as_deref() == Some("n1"), "{status:?}");
+    ensure!(status.paths[0].state == "alive", "{status:?}");
+    let error = lab::api::command(lab.root("n2")?, "/v1/seed", &serde_json::Value::Null)
+        .expect_err("the stand-in knows only its status");
+    ensure!(format!("{error:#}").contains("404"), "{error:#}");
+    lab.stop("n2", Which::Daemon)?;
+    ensure!(lab::api::status(lab.root("n2")?).is_err(), "a stopped daemon gives no status");
+    ensure!(lab.log_tail("n2", 3)?.contains("n2 is listening"), "the log has its words");
+    Ok(())
+}
+
+fn a_shell_breaks_and_repairs() -> Result<()> {
+    let lab = build(2, 2, false)?;
+    let program = lab.spec().program.display().to_string();
+    // Inside, the switch's port is the far end of the client's world: only the lab can cut it.
+    let script = format!(
+        "set -e; test -d $MAINSTAY_LAB/n1/etc/mainstay; grep -q net0 /proc/net/dev; \
+         {program} lab cut n1 net0; {program} lab loss n2 net1 100; {program} lab heal; \
+         {program} lab power-off n2; {program} lab start n1; \
+         if {program} lab cut n9 net0; then exit 3; fi; \
+         if {program} lab power-off n2; then exit 4; fi; exit 42"
+    );
+    let words = ["/bin/sh", "-c", &script].map(str::to_owned);
+    let status = lab.shell(&words)?;
+    ensure!(status == 42, "the shell ended with {status}");
+    Ok(())
 }
 
 fn many_nodes_with_permanent_neighbours() -> Result<()> {

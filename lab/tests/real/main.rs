@@ -18,6 +18,7 @@ fn main() -> ExitCode {
         ["--root", root, "run"] => stand_in::guard(root),
         ["daemon", "--root", root] => stand_in::daemon(root),
         ["lab", "responder", "--port", port] => stand_in::responder(port),
+        ["lab", words @ ..] => stand_in::send(words),
         ["case", name] => cases::run(name),
         ["--list"] => {
             outside::names().iter().for_each(|name| println!("{name}: test"));

@@ -62,3 +62,17 @@ pub(crate) fn responder(port: &str) -> ExitCode {
         }
     }
 }
+
+/// `lab WORDS…`: has the surrounding lab do something.
+pub(crate) fn send(words: &[&str]) -> ExitCode {
+    match lab::control::send(words) {
+        Ok(text) => {
+            println!("{text}");
+            ExitCode::SUCCESS
+        }
+        Err(error) => {
+            println!("{error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}

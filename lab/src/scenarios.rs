@@ -1,0 +1,329 @@
+//! What has to be true of a cluster when something breaks, measured by the outside client.
+//!
+//! Each scenario starts from a quiet cluster, breaks one thing on the active node, repairs it, waits
+//! until the cluster is quiet again, and gives figures with the reasons why they are not good
+//! enough, if any. The limits are those of the acceptance criteria for preset `fast`.
+
+use std::time::Duration;
+
+use anyhow::{Context, Result};
+use rustix::process::Signal;
+use serde::{Deserialize, Serialize};
+use serde_json::json;
+
+use crate::api;
+use crate::clock::{self, milliseconds};
+use crate::lab::Which;
+use crate::scene::{PATIENCE, Scene};
+use crate::spec;
+use crate::trace::{Trace, Verdict};
+use crate::wait;
+
+/// The service answers elsewhere within this time.
+pub const TAKEOVER_LIMIT: Duration = Duration::from_secs(2);
+/// A wished move is an outage of less than this.
+pub const MOVE_LIMIT: Duration = Duration::from_millis(100);
+/// How long a stopped daemon stays stopped.
+pub const STOPPED: Duration = Duration::from_secs(10);
+/// How long nothing may happen when nothing should.
+const WATCH: Duration = Duration::from_secs(3);
+
+/// One of so many last probes must be answered, else nobody has the service at the end.
+const LAST_PROBES: u64 = 40;
+
+/// What to break.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Scenario {
+    /// One network of the active node, one that the client does not use.
+    CutOneNetwork,
+    /// All networks of the active node.
+    CutAllNetworks,
+    /// SIGSTOP of the daemon for 10 s.
+    StopDaemon,
+    /// SIGSTOP of daemon and guard for 10 s.
+    StopDaemonAndGuard,
+    /// kill -9 of the daemon.
+    KillDaemon,
+    /// No power for the active node.
+    PowerOff,
+    /// A wished move to another node.
+    Move,
+}
+
+impl Scenario {
+    /// All, in the order of the acceptance criteria.
+    pub const ALL: [Self; 7] = [
+        Self::CutOneNetwork,
+        Self::CutAllNetworks,
+        Self::StopDaemon,
+        Self::StopDaemonAndGuard,
+        Self::KillDaemon,
+        Self::PowerOff,
+        Self::Move,
+    ];
+
+    /// Its name on a command line.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::CutOneNetwork => "cut-one-network",
+            Self::CutAllNetworks => "cut-all-networks",
+            Self::StopDaemon => "stop-daemon",
+            Self::StopDaemonAndGuard => "stop-daemon-and-guard",
+            Self::KillDaemon => "kill-daemon",
+            Self::PowerOff => "power-off",
+            Self::Move => "move",
+        }
+    }
+
+    /// The scenario of that name.
+    pub fn named(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|scenario| scenario.name() == name)
+    }
+
+    /// How often the acceptance criteria ask for it.
+    pub fn repetitions(self) -> u32 {
+        if self == Self::KillDaemon { 20 } else { 1 }
+    }
+
+    /// Plays it once. The cluster is quiet before and after.
+    ///
+    /// # Errors
+    /// When the scenario cannot be played to its end: no figures then.
+    pub fn run(self, scene: &mut Scene) -> Result<Figure> {
+        scene.wait_until_quiet()?;
+        let active = scene.active()?;
+        let outcome = match self {
+            Self::CutOneNetwork => cut_one_network(scene, &active),
+            Self::CutAllNetworks => cut_all_networks(scene, &active),
+            Self::StopDaemon => stop(scene, &active, Which::Daemon),
+            Self::StopDaemonAndGuard => stop(scene, &active, Which::Both),
+            Self::KillDaemon => kill_daemon(scene, &active),
+            Self::PowerOff => power_off(scene, &active),
+            Self::Move => wished_move(scene, &active),
+        };
+        let seen = outcome.with_context(|| format!("{} of {active}", self.name()))?;
+        Ok(Figure::judge(self, active, &seen))
+    }
+}
+
+/// Plays a scenario several times.
+///
+/// # Errors
+/// As [`Scenario::run`].
+pub fn repeat(scenario: Scenario, scene: &mut Scene, times: u32) -> Result<Vec<Figure>> {
+    (0..times).map(|_| scenario.run(scene)).collect()
+}
+
+/// What was measured once.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Figure {
+    /// What was broken.
+    pub scenario: Scenario,
+    /// The node that was active before.
+    pub from: String,
+    /// The node that was active after.
+    pub to: Option<String>,
+    /// From the last answer of the old one to the first of the new one, milliseconds; `None` if
+    /// nothing moved.
+    pub outage_milliseconds: Option<f64>,
+    /// All verdicts on what the client saw.
+    pub verdict: Verdict,
+    /// Why this is not good enough; empty if it is.
+    pub failures: Vec<String>,
+}
+
+impl Figure {
+    /// Compares what was seen with what must be.
+    fn judge(scenario: Scenario, from: String, seen: &Trace) -> Self {
+        let verdict = seen.verdict();
+        let mut failures = Vec::new();
+        let mut demand = |holds: bool, text: String| {
+            if !holds {
+                failures.push(text);
+            }
+        };
+        // Silence at the end is nobody, whoever answered before it.
+        let end = seen.first_number + verdict.sent;
+        let recent = seen.answers.last().is_some_and(|last| last.number + LAST_PROBES >= end);
+        let to = seen.last_responder().filter(|_| recent).map(str::to_owned);
+        let moves = !matches!(scenario, Scenario::CutOneNetwork | Scenario::KillDaemon);
+        let outage = verdict.changes.first().map(|change| change.milliseconds);
+        if moves {
+            let limit = if scenario == Scenario::Move { MOVE_LIMIT } else { TAKEOVER_LIMIT };
+            let within = outage.is_some_and(|outage| outage < milliseconds(limit));
+            let taken = outage.map_or("never".to_owned(), |outage| format!("after {outage:.0} ms"));
+            let limit = limit.as_millis();
+            demand(within, format!("another node answered {taken}, the limit is {limit} ms"));
+        } else {
+            let pids = verdict.pids.get(&from).map_or(0, |pids| pids.len());
+            demand(verdict.changes.is_empty(), "the service moved".to_owned());
+            demand(verdict.lost == 0, format!("{} probes had no answer", verdict.lost));
+            demand(pids == 1, format!("{pids} processes answered instead of one"));
+        }
+        // Nothing of ours runs on a node whose guard is stopped: there the overlap is a figure.
+        if scenario != Scenario::StopDaemonAndGuard {
+            let late = verdict.late_answers;
+            demand(late == 0, format!("{late} answers of a second owner"));
+            let changes = verdict.changes.len();
+            demand(changes <= 1, format!("it moved {changes} times"));
+        }
+        let twice = verdict.answered_twice;
+        demand(twice == 0, format!("{twice} probes were answered twice"));
+        let ends_elsewhere = to.as_ref().is_some_and(|to| (*to != from) == moves);
+        demand(
+            ends_elsewhere,
+            format!("at the end {} answered", to.as_deref().unwrap_or("nobody")),
+        );
+        Self { scenario, from, to, outage_milliseconds: outage, verdict, failures }
+    }
+
+    /// True when nothing is wrong with it.
+    pub fn is_good(&self) -> bool {
+        self.failures.is_empty()
+    }
+
+    /// The figures in one line.
+    pub fn sentence(&self) -> String {
+        let (sent, lost) = (self.verdict.sent, self.verdict.lost);
+        let what = match (&self.to, self.outage_milliseconds) {
+            (Some(to), Some(outage)) => {
+                format!("{} -> {to}, outage {outage:.0} ms", self.from)
+            }
+            _ => format!("stays on {}", self.from),
+        };
+        let overlap = self.verdict.overlap_milliseconds;
+        let late = self.verdict.late_answers;
+        format!("{what}; {sent} probes, {lost} lost, {late} late answers (overlap {overlap:.0} ms)")
+    }
+}
+
+fn cut_one_network(scene: &mut Scene, active: &str) -> Result<Trace> {
+    let used = scene.lab.spec().client_networks.clone();
+    let networks = scene.lab.spec().networks;
+    let free = (0..networks).find(|network| !used.contains(network));
+    let network = spec::network_name(free.context("it needs a network without the client")?);
+    let start = clock::now();
+    scene.lab.cut(active, &network)?;
+    wait_for_dead_paths(scene, active, &network)?;
+    clock::pause(WATCH);
+    scene.lab.heal(active, &network)?;
+    scene.wait_until_quiet()?;
+    scene.seen_since(start)
+}
+
+/// The cut must be noticed, else "nothing moves" would prove nothing.
+fn wait_for_dead_paths(scene: &Scene, node: &str, network: &str) -> Result<()> {
+    let outcome = wait::until(&format!("{node} to see {network} dead"), PATIENCE, || {
+        let Some(status) = scene.status(node) else { return Ok(None) };
+        let mut paths = status.paths.iter().filter(|path| path.network == network).peekable();
+        let dead = paths.peek().is_some() && paths.all(|path| path.state == "dead");
+        Ok(dead.then_some(()))
+    });
+    scene.explain(outcome)
+}
+
+fn cut_all_networks(scene: &mut Scene, active: &str) -> Result<Trace> {
+    let networks: Vec<String> = (0..scene.lab.spec().networks).map(spec::network_name).collect();
+    let start = clock::now();
+    for network in &networks {
+        scene.lab.cut(active, network)?;
+    }
+    scene.wait_for_another(active, PATIENCE)?;
+    clock::pause(WATCH);
+    for network in &networks {
+        scene.lab.heal(active, network)?;
+    }
+    scene.wait_for_all()?;
+    clock::pause(WATCH);
+    scene.wait_until_quiet()?;
+    scene.seen_since(start)
+}
+
+fn stop(scene: &mut Scene, active: &str, which: Which) -> Result<Trace> {
+    let start = clock::now();
+    scene.lab.stop(active, which)?;
+    let taken = scene.wait_for_another(active, PATIENCE);
+    clock::pause((start + STOPPED).saturating_sub(clock::now()));
+    scene.lab.cont(active, which)?;
+    taken?;
+    scene.wait_for_all()?;
+    clock::pause(WATCH);
+    scene.wait_until_quiet()?;
+    scene.seen_since(start)
+}
+
+fn kill_daemon(scene: &mut Scene, active: &str) -> Result<Trace> {
+    let start = clock::now();
+    let before = scene.status(active).context("the active node gives no status")?;
+    scene.lab.kill(active, Signal::KILL, Which::Daemon)?;
+    let again = wait::until("the daemon to be a member again", PATIENCE, || {
+        let status = scene.status(active);
+        let back = |status: &api::Status| {
+            status.node.state == "member" && status.node.incarnation != before.node.incarnation
+        };
+        Ok(status.filter(back).map(drop))
+    });
+    scene.explain(again)?;
+    scene.wait_until_quiet()?;
+    scene.seen_since(start)
+}
+
+fn power_off(scene: &mut Scene, active: &str) -> Result<Trace> {
+    let start = clock::now();
+    scene.lab.power_off(active)?;
+    scene.wait_for_another(active, PATIENCE)?;
+    scene.wait_until_quiet()?;
+    scene.lab.power_on(active)?;
+    scene.lab.start(active)?;
+    scene.wait_for_all()?;
+    clock::pause(WATCH);
+    scene.wait_until_quiet()?;
+    scene.seen_since(start)
+}
+
+fn wished_move(scene: &mut Scene, active: &str) -> Result<Trace> {
+    let other = scene.another_than(active)?;
+    let start = clock::now();
+    scene.command("move", Some(&other))?;
+    scene.wait_for_another(active, PATIENCE)?;
+    scene.wait_until_quiet()?;
+    scene.seen_since(start)
+}
+
+/// Median, smallest and largest of a figure, for reports.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+pub struct Spread {
+    /// Half are smaller.
+    pub median: f64,
+    /// The smallest.
+    pub least: f64,
+    /// The largest.
+    pub most: f64,
+}
+
+/// The spread of the outages of several figures; `None` if nothing moved in any.
+pub fn outages(figures: &[Figure]) -> Option<Spread> {
+    let mut list: Vec<f64> =
+        figures.iter().filter_map(|figure| figure.outage_milliseconds).collect();
+    list.sort_unstable_by(f64::total_cmp);
+    let (least, most) = (*list.first()?, *list.last()?);
+    let middle = list.len() / 2;
+    let median =
+        if list.len() % 2 == 1 { list[middle] } else { (list[middle - 1] + list[middle]) / 2.0 };
+    Some(Spread { median, least, most })
+}
+
+/// Figures of one scenario as JSON, with their spread.
+pub fn report(scenario: Scenario, figures: &[Figure]) -> serde_json::Value {
+    json!({
+        "schema": 1,
+        "scenario": scenario,
+        "good": figures.iter().all(Figure::is_good),
+        "outage_milliseconds": outages(figures),
+        "figures": figures,
+    })
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,82 @@
+//! Judgement of traces made by hand.
+
+use std::time::Duration;
+
+use super::*;
+
+/// A probe every 5 ms; `who` names the responder of each, or nobody.
+fn seen(probes: u64, who: impl Fn(u64) -> Option<(&'static str, u32)>) -> Trace {
+    let mut trace = Trace::default();
+    for number in 0..probes {
+        trace.note_sent(Duration::from_millis(number * 5), true);
+        if let Some((name, pid)) = who(number) {
+            trace.note_answer(number, name, pid, Duration::from_millis(number * 5 + 1));
+        }
+    }
+    trace
+}
+
+fn judge(scenario: Scenario, trace: &Trace) -> Figure {
+    Figure::judge(scenario, "n1".to_owned(), trace)
+}
+
+#[test]
+fn a_takeover_in_time_is_good() {
+    let trace = seen(400, |n| match n {
+        0..100 => Some(("n1", 4)),
+        100..300 => None,
+        _ => Some(("n2", 9)),
+    });
+    let figure = judge(Scenario::CutAllNetworks, &trace);
+    assert_eq!(figure.failures, Vec::<String>::new());
+    assert_eq!(figure.outage_milliseconds, Some(1005.0));
+    assert!(figure.sentence().contains("n1 -> n2, outage 1005 ms"));
+    // The same as a wished move is ten times too slow.
+    assert_eq!(judge(Scenario::Move, &trace).failures.len(), 1);
+}
+
+#[test]
+fn a_second_owner_is_never_good() {
+    let trace = seen(100, |n| Some(if n < 50 || n == 70 { ("n1", 4) } else { ("n2", 9) }));
+    let figure = judge(Scenario::PowerOff, &trace);
+    assert!(figure.failures.iter().any(|text| text.contains("second owner")), "{figure:?}");
+    // With the guard stopped too it is a figure, not a failure.
+    let stopped = judge(Scenario::StopDaemonAndGuard, &trace);
+    assert_eq!((stopped.failures.len(), stopped.verdict.late_answers), (0, 1));
+}
+
+#[test]
+fn nothing_may_move_or_restart_or_be_lost_when_the_daemon_dies() {
+    assert!(judge(Scenario::KillDaemon, &seen(100, |_| Some(("n1", 4)))).is_good());
+    let restarted = seen(100, |n| Some(("n1", if n < 50 { 4 } else { 5 })));
+    assert!(!judge(Scenario::KillDaemon, &restarted).is_good());
+    let lossy = seen(100, |n| (n != 50).then_some(("n1", 4)));
+    assert!(!judge(Scenario::KillDaemon, &lossy).is_good());
+    let moved = seen(100, |n| Some(if n < 50 { ("n1", 4) } else { ("n2", 5) }));
+    assert!(!judge(Scenario::CutOneNetwork, &moved).is_good());
+}
+
+#[test]
+fn nobody_at_the_end_is_not_good() {
+    let trace = seen(100, |n| (n < 50).then_some(("n1", 4)));
+    let figure = judge(Scenario::PowerOff, &trace);
+    assert!(figure.failures.iter().any(|text| text.contains("nobody")), "{figure:?}");
+}
+
+#[test]
+fn spread() {
+    let figure = |outage: u64| {
+        let mut figure = judge(Scenario::Move, &seen(2, |_| Some(("n1", 4))));
+        figure.outage_milliseconds = Some(outage as f64);
+        figure
+    };
+    let figures: Vec<Figure> = [30, 10, 20, 50].into_iter().map(figure).collect();
+    let expected = Spread { median: 25.0, least: 10.0, most: 50.0 };
+    assert_eq!(outages(&figures), Some(expected));
+    assert_eq!(outages(&figures[..0]), None);
+}
+
+#[test]
+fn names_lead_back() {
+    assert!(Scenario::ALL.iter().all(|s| Scenario::named(s.name()) == Some(*s)));
+}

@@ -9,6 +9,7 @@
 
 use std::io;
 use std::ops::ControlFlow;
+use std::os::fd::AsRawFd;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -28,6 +29,8 @@ pub const TIMEOUT_QUESTION: Duration = Duration::from_secs(10);
 pub const TIMEOUT_COMMAND: Duration = Duration::from_secs(60);
 /// The largest answer that is accepted.
 pub const ANSWER_SIZE_MAX: usize = 16 << 20;
+/// Bytes of a path that the kernel takes as a socket's address (`sun_path` without its zero).
+const ADDRESS_SIZE_MAX: usize = 107;
 /// The longest line of an event stream that is accepted.
 const EVENT_SIZE_MAX: usize = 64 << 10;
 
@@ -195,14 +198,27 @@ impl Client {
     }
 
     async fn send(&self, request: Request<Full<Bytes>>) -> Result<Response<Incoming>, ClientError> {
-        let stream =
-            UnixStream::connect(&self.socket).await.map_err(|error| self.unreachable(&error))?;
+        let stream = self.connect().await.map_err(|error| self.unreachable(&error))?;
         let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream))
             .await
             .map_err(|error| self.broken(&error))?;
         // Ends with the runtime, which lives for this one exchange.
         tokio::spawn(connection);
         sender.send_request(request).await.map_err(|error| self.broken(&error))
+    }
+
+    /// A path that is too long for a socket's address is reached through its directory's
+    /// descriptor.
+    async fn connect(&self) -> io::Result<UnixStream> {
+        if self.socket.as_os_str().len() <= ADDRESS_SIZE_MAX {
+            return UnixStream::connect(&self.socket).await;
+        }
+        let (Some(directory), Some(name)) = (self.socket.parent(), self.socket.file_name()) else {
+            return Err(io::ErrorKind::InvalidInput.into());
+        };
+        let directory = std::fs::File::open(directory)?;
+        let short = Path::new("/proc/self/fd").join(directory.as_raw_fd().to_string()).join(name);
+        UnixStream::connect(short).await
     }
 
     async fn collect(&self, body: Incoming) -> Result<Bytes, ClientError> {

@@ -3,4 +3,5 @@
 //! A library, so that tests and the lab reach its parts; `main.rs` only calls it.
 
 pub mod config;
+pub mod join;
 pub mod serve;

@@ -10,10 +10,23 @@
 //! what is left over into errors. Findings are collected in one list ([`diagnostic`]) and sorted by
 //! place.
 
+pub mod diagnostic;
+pub mod duration;
+pub mod edit;
+pub mod files;
+pub mod network;
+mod read;
+mod section;
+pub mod service;
+mod suggest;
+
 use std::collections::BTreeMap;
 use std::net::IpAddr;
 
 use base::{NodeId, Preset, Timing};
+
+pub use diagnostic::{Diagnostics, Finding};
+pub use section::{TEXT_SIZE_MAX, parse};
 
 /// The port that nodes talk on unless the configuration says otherwise.
 pub const PORT_DEFAULT: u16 = 7420;
@@ -132,3 +145,6 @@ pub fn checksum(text: &str) -> u64 {
 pub fn checksum_text(checksum: u64) -> String {
     format!("{checksum:016x}")
 }
+
+#[cfg(test)]
+mod tests;

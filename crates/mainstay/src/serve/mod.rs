@@ -10,8 +10,17 @@
 //! Anybody who can open the socket may look; only root, the daemon's own user and a group (see
 //! [`access`]) may change anything. The kernel says who it is.
 
+pub mod access;
+mod http;
 mod queue;
+mod routes;
+mod socket;
 
+pub use http::{Server, ServerConfig, start};
 pub use queue::{
     Answer, CALLS_MAX, Call, Caller, EVENTS_MAX, Handle, Inbox, Reply, Request, channel,
 };
+pub use socket::SocketError;
+
+#[cfg(test)]
+pub(crate) mod tests;

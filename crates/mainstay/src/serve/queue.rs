@@ -53,7 +53,7 @@ pub enum Request {
     Node {
         /// Name of the node; not checked yet.
         name: String,
-        /// What to do.
+        /// What to do; never `Remove`, which comes as [`Request::Configure`].
         verb: v1::NodeVerb,
         /// Why, for the journal.
         reason: Option<String>,
@@ -66,8 +66,9 @@ pub enum Request {
     Configure {
         /// Parsed and checked; its `text` is what is replicated.
         cluster: Box<Cluster>,
-        /// Refused with [`v1::ErrorCode::Conflict`] when another version is in force.
-        expected_version: Option<u64>,
+        /// The version it was made from; refused with [`v1::ErrorCode::Conflict`] when another one
+        /// is in force. `cluster.version` is one higher.
+        expected_version: u64,
     },
 }
 

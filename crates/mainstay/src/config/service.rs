@@ -1,0 +1,248 @@
+//! `[[service]]` and `[[service.resource]]`.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use base::NodeId;
+use base::limits::{RESOURCES_PER_SERVICE_MAX, SERVICES_MAX};
+use engine::{Failback, Mode, Resource, ResourceKind, RestartLimit, Service};
+
+use super::diagnostic::Diagnostics;
+use super::network::{self, Claimed};
+use super::read::{self, Section, Span};
+use super::section::{Names, duplicate};
+
+/// Restarts in place before a service moves, unless it says otherwise.
+pub const RESTART_DEFAULT: RestartLimit =
+    RestartLimit { count: 3, window: Duration::from_secs(600) };
+/// How long the start of a service may take, unless it says otherwise.
+pub const START_TIMEOUT_DEFAULT: Duration = Duration::from_secs(60);
+/// How long the stop of a resource may take, unless the service says otherwise.
+pub const STOP_TIMEOUT_DEFAULT: Duration = Duration::from_secs(60);
+
+const TIMEOUT_MIN: Duration = Duration::from_millis(100);
+const TIMEOUT_MAX: Duration = Duration::from_secs(24 * 3600);
+/// Arguments and environment variables of one process.
+const WORDS_MAX: usize = 1_024;
+
+/// Reads all services.
+pub(super) fn services<'a>(
+    sections: Vec<Section<'a>>,
+    nodes: &Names<'a, NodeId>,
+    claimed: &mut Vec<Claimed>,
+    found: &mut Diagnostics,
+) -> Vec<Service> {
+    let mut services = Vec::new();
+    let mut names: BTreeMap<&str, Span> = BTreeMap::new();
+    for (index, section) in sections.into_iter().enumerate() {
+        if index == SERVICES_MAX {
+            found.error(section.span, format!("there are more than {SERVICES_MAX} services"));
+            break;
+        }
+        services.push(service(section, &mut names, nodes, claimed, found));
+    }
+    services
+}
+
+fn service<'a>(
+    mut section: Section<'a>,
+    names: &mut BTreeMap<&'a str, Span>,
+    nodes: &Names<'a, NodeId>,
+    claimed: &mut Vec<Claimed>,
+    found: &mut Diagnostics,
+) -> Service {
+    section.require("name", "\"web\"", found);
+    let name = section.text("name", found).and_then(|written| {
+        duplicate(names, &written, "services", found);
+        read::name(&written, "a service", found)
+    });
+    let name = name.unwrap_or_default();
+    let service_nodes = service_nodes(&mut section, nodes, found);
+    let mode = section.text("mode", found).and_then(|written| {
+        let words = [("automatic", Mode::Automatic), ("manual", Mode::Manual)];
+        read::choice(&written, "mode", &words, found)
+    });
+    let failback = section.text("failback", found).and_then(|written| {
+        let words = [("never", Failback::Never), ("automatic", Failback::Automatic)];
+        read::choice(&written, "failback", &words, found)
+    });
+    let restart = restart(&mut section, found);
+    let timeouts = TIMEOUT_MIN..=TIMEOUT_MAX;
+    let start_timeout = section.duration("start_timeout", timeouts.clone(), found);
+    let stop_timeout = section.duration("stop_timeout", timeouts, found);
+    let span = section.span.clone();
+    let resources = resources(&mut section, &name, claimed, found);
+    if resources.is_empty() {
+        found
+            .error(span, format!("service {name} has no resource"))
+            .help("add a [[service.resource]] with name and kind below it");
+    }
+    section.finish(found);
+    Service {
+        name,
+        nodes: service_nodes,
+        resources,
+        mode: mode.unwrap_or_default(),
+        failback: failback.unwrap_or_default(),
+        restart,
+        start_timeout: start_timeout.map_or(START_TIMEOUT_DEFAULT, |placed| placed.value),
+        stop_timeout: stop_timeout.map_or(STOP_TIMEOUT_DEFAULT, |placed| placed.value),
+    }
+}
+
+fn service_nodes<'a>(
+    section: &mut Section<'a>,
+    nodes: &Names<'a, NodeId>,
+    found: &mut Diagnostics,
+) -> Vec<NodeId> {
+    let all: Vec<String> = nodes.iter().map(|(name, _)| format!("\"{name}\"")).collect();
+    let Some(value) = section.require("nodes", &format!("[{}]", all.join(", ")), found) else {
+        return Vec::new();
+    };
+    let Some(written) = read::texts(value, "nodes", found) else { return Vec::new() };
+    if written.is_empty() {
+        found
+            .error(value.span(), "the service can run nowhere")
+            .help("name its nodes, the preferred one first");
+    }
+    let mut read: Vec<NodeId> = Vec::new();
+    for word in written {
+        let Some(node) = nodes.find(&word, "node", found) else { continue };
+        if read.contains(&node) {
+            found.error(word.span, format!("{} is named twice", word.value));
+        } else {
+            read.push(node);
+        }
+    }
+    read
+}
+
+fn restart(section: &mut Section<'_>, found: &mut Diagnostics) -> RestartLimit {
+    let Some(value) = section.take("restart") else { return RESTART_DEFAULT };
+    let Some(mut table) = read::table(value, "`restart`", found) else { return RESTART_DEFAULT };
+    let count = table.number("count", 0..=1_000, found);
+    let window = table.duration("window", Duration::from_secs(1)..=TIMEOUT_MAX, found);
+    table.finish(found);
+    RestartLimit {
+        count: count.map_or(RESTART_DEFAULT.count, |placed| placed.value as u32),
+        window: window.map_or(RESTART_DEFAULT.window, |placed| placed.value),
+    }
+}
+
+fn resources<'a>(
+    section: &mut Section<'a>,
+    service: &str,
+    claimed: &mut Vec<Claimed>,
+    found: &mut Diagnostics,
+) -> Vec<Resource> {
+    let mut resources = Vec::new();
+    let mut names: BTreeMap<&str, Span> = BTreeMap::new();
+    let sections = section.tables("resource", "a [[service.resource]]", found);
+    for (index, mut section) in sections.into_iter().enumerate() {
+        if index == RESOURCES_PER_SERVICE_MAX {
+            let message = format!("there are more than {RESOURCES_PER_SERVICE_MAX} resources");
+            found.error(section.span, message);
+            break;
+        }
+        section.require("name", "\"ip\"", found);
+        let name = section.text("name", found).and_then(|written| {
+            duplicate(&mut names, &written, "resources of this service", found);
+            read::name(&written, "a resource", found)
+        });
+        let name = name.unwrap_or_default();
+        section.require("kind", "\"address\"", found);
+        let Some(kind) = section.text("kind", found) else { continue };
+        let kind = match kind.value {
+            "address" => address(&mut section, &format!("{service}/{name}"), claimed, found),
+            "process" => process(&mut section, found),
+            _ => {
+                // The other keys belong to a kind that is not known here: nothing to say of them.
+                network::unsupported(&kind, "resource", "address, process", found);
+                resources.push(Resource { name, kind: nothing() });
+                continue;
+            }
+        };
+        section.finish(found);
+        resources.push(Resource { name, kind: kind.unwrap_or_else(nothing) });
+    }
+    resources
+}
+
+/// Stands where an error was found, so that the rest can be checked; never leaves [`super::parse`].
+fn nothing() -> ResourceKind {
+    ResourceKind::Process {
+        command: Vec::new(),
+        directory: None,
+        environment: Vec::new(),
+        user: None,
+    }
+}
+
+fn address(
+    section: &mut Section<'_>,
+    owner: &str,
+    claimed: &mut Vec<Claimed>,
+    found: &mut Diagnostics,
+) -> Option<ResourceKind> {
+    section.require("address", "\"10.77.0.100/24\"", found);
+    let written = section.text("address", found)?;
+    let (address, prefix) = network::address(&written, "address", found)?;
+    if address.is_loopback() {
+        found.error(written.span, format!("{address} never leaves the machine"));
+        return None;
+    }
+    network::claim(claimed, address, format!("resource {owner}"), written.span, found);
+    Some(ResourceKind::Address { address, prefix })
+}
+
+fn process(section: &mut Section<'_>, found: &mut Diagnostics) -> Option<ResourceKind> {
+    let command = section
+        .require("command", "[\"/usr/bin/nginx\", \"-g\", \"daemon off;\"]", found)
+        .and_then(|value| {
+            let words = read::texts(value, "command", found)?;
+            if words.first().is_none_or(|program| program.value.is_empty()) {
+                found.error(value.span(), "the command is empty");
+                return None;
+            }
+            if words.len() > WORDS_MAX {
+                found.error(value.span(), format!("the command has more than {WORDS_MAX} words"));
+                return None;
+            }
+            if let Some(zero) = words.iter().find(|word| word.value.contains('\0')) {
+                found.error(zero.span.clone(), "a command can not contain a zero byte");
+                return None;
+            }
+            Some(words.into_iter().map(|word| word.value.to_owned()).collect())
+        });
+    let directory = section.text("directory", found).and_then(|written| {
+        if written.value.starts_with('/') {
+            return Some(written.value.to_owned());
+        }
+        found.error(written.span, "`directory` must begin with `/`");
+        None
+    });
+    let mut environment = Vec::new();
+    if let Some(value) = section.take("environment")
+        && let Some(table) = read::table(value, "`environment`", found)
+    {
+        for (name, value) in table.entries() {
+            if name.value.is_empty() || name.value.contains(['=', '\0']) {
+                found.error(name.span, format!("\"{}\" is no name of a variable", name.value));
+                continue;
+            }
+            let Some(text) = read::text(value, name.value, found) else { continue };
+            environment.push((name.value.to_owned(), text.value.to_owned()));
+        }
+        if environment.len() > WORDS_MAX {
+            found.error(value.span(), format!("there are more than {WORDS_MAX} variables"));
+        }
+    }
+    let user = section.text("user", found).and_then(|written| {
+        if !written.value.is_empty() {
+            return Some(written.value.to_owned());
+        }
+        found.error(written.span, "`user` is empty").help("leave it out to run as root");
+        None
+    });
+    Some(ResourceKind::Process { command: command?, directory, environment, user })
+}

@@ -1,0 +1,116 @@
+//! Interfaces and addresses, away from the loop: netlink requests wait for the kernel, and on a
+//! machine that is short of CPU the kernel may take its time.
+
+use std::net::IpAddr;
+use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
+use std::time::Duration;
+
+use os::event;
+use os::netlink::Netlink;
+
+use super::Done;
+
+/// Requests that may wait.
+const REQUESTS_MAX: usize = 4096;
+/// How often carriers are read; the kernel's own report can be a second late.
+const CARRIER_INTERVAL: Duration = Duration::from_millis(50);
+
+/// What the loop wants done.
+#[derive(Debug)]
+pub(super) enum Request {
+    /// Look at all interfaces again.
+    Look,
+    /// Add an address; answered by its operation.
+    Add { operation: u64, interface: u32, address: IpAddr, prefix: u8, lifetime: Duration },
+    /// Extend one; not answered.
+    Refresh { interface: u32, address: IpAddr, prefix: u8, lifetime: Duration },
+    /// Remove one; answered by its operation.
+    Remove { operation: u64, interface: u32, address: IpAddr, prefix: u8 },
+}
+
+/// Starts the thread.
+///
+/// # Errors
+/// When the kernel gives no netlink socket or no thread.
+pub(super) fn start(done: event::Sender<Done>) -> std::io::Result<SyncSender<Request>> {
+    let netlink = Netlink::open()?;
+    let (sender, requests) = sync_channel(REQUESTS_MAX);
+    std::thread::Builder::new().name("addresses".into()).spawn(move || {
+        Addresses { netlink, done, carriers: Vec::new() }.run(&requests);
+    })?;
+    Ok(sender)
+}
+
+struct Addresses {
+    netlink: Netlink,
+    done: event::Sender<Done>,
+    /// Names of the interfaces and whether each had a carrier.
+    carriers: Vec<(String, bool)>,
+}
+
+impl Addresses {
+    fn run(&mut self, requests: &Receiver<Request>) {
+        self.look();
+        loop {
+            match requests.recv_timeout(CARRIER_INTERVAL) {
+                Ok(request) => self.carry_out(request),
+                Err(RecvTimeoutError::Timeout) => {
+                    if self.carrier_changed() {
+                        self.look();
+                    }
+                }
+                Err(RecvTimeoutError::Disconnected) => return,
+            }
+        }
+    }
+
+    fn carry_out(&mut self, request: Request) {
+        match request {
+            Request::Look => self.look(),
+            Request::Add { operation, interface, address, prefix, lifetime } => {
+                let result =
+                    self.netlink.refresh_address(interface, address, prefix, Some(lifetime));
+                self.answer(operation, result.map_err(|error| error.to_string()));
+            }
+            Request::Refresh { interface, address, prefix, lifetime } => {
+                // If it fails the address runs out, and the next look shows that it is gone.
+                let _runs_out =
+                    self.netlink.refresh_address(interface, address, prefix, Some(lifetime));
+            }
+            Request::Remove { operation, interface, address, prefix } => {
+                let result = self.netlink.remove_address(interface, address, prefix);
+                self.answer(operation, result.map_err(|error| error.to_string()));
+            }
+        }
+    }
+
+    fn look(&mut self) {
+        match self.netlink.interfaces() {
+            Ok(interfaces) => {
+                self.carriers = interfaces
+                    .iter()
+                    .filter(|interface| !interface.loopback)
+                    .map(|interface| (interface.name.clone(), interface.carrier))
+                    .collect();
+                self.tell(Done::Interfaces(interfaces));
+            }
+            Err(error) => self.tell(Done::Trouble(format!("interfaces: {error}"))),
+        }
+    }
+
+    fn carrier_changed(&self) -> bool {
+        self.carriers.iter().any(|(name, before)| {
+            // An interface that does not say, or is gone, is told of by an event.
+            self.netlink.carrier(name).is_ok_and(|now| now != *before)
+        })
+    }
+
+    fn answer(&self, operation: u64, result: Result<(), String>) {
+        self.tell(Done::Address { operation, result });
+    }
+
+    fn tell(&self, done: Done) {
+        // The loop has gone when the process is ending.
+        let _ending = self.done.send_waiting(done);
+    }
+}

@@ -1,0 +1,166 @@
+//! Starting and stopping the processes of services, away from the loop.
+//!
+//! Each service has a worker thread of its own, so that a start that waits for a slow disk or a
+//! process that will not end holds up no other service. Jobs of one service are done in order; a
+//! kill ends the wait of the stop before it.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
+use std::time::Duration;
+
+use engine::{Act, ActionId, ResourceKind, Verb};
+use os::event;
+use os::process::{Containment, Output, Process, Program};
+
+use super::Done;
+
+/// How often a worker looks whether what it asked to stop is gone.
+const LOOK_INTERVAL: Duration = Duration::from_millis(5);
+/// Bytes of a service's log file before its older half is thrown away.
+const LOG_SIZE_MAX: u64 = 1 << 20;
+/// Workers do little; their stacks are small.
+const STACK_SIZE: usize = 256 << 10;
+
+/// The workers.
+pub(super) struct Agents {
+    containment: Containment,
+    logs: PathBuf,
+    done: event::Sender<Done>,
+    workers: BTreeMap<String, Sender<Act>>,
+}
+
+impl Agents {
+    pub(super) fn new(
+        containment: Containment,
+        logs: PathBuf,
+        done: event::Sender<Done>,
+    ) -> Agents {
+        Agents { containment, logs, done, workers: BTreeMap::new() }
+    }
+
+    /// Hands an act on a process to its service's worker.
+    ///
+    /// # Errors
+    /// When the machine has no thread left for a new worker.
+    pub(super) fn act(&mut self, act: Act) -> std::io::Result<()> {
+        let worker = match self.workers.get(&act.service) {
+            Some(worker) => worker.clone(),
+            None => {
+                let (sender, jobs) = channel();
+                let worker = Worker {
+                    containment: self.containment.clone(),
+                    logs: self.logs.clone(),
+                    done: self.done.clone(),
+                };
+                std::thread::Builder::new()
+                    .name("agent".into())
+                    .stack_size(STACK_SIZE)
+                    .spawn(move || worker.run(&jobs))?;
+                self.workers.insert(act.service.clone(), sender.clone());
+                sender
+            }
+        };
+        worker.send(act).expect("a worker lives as long as its queue");
+        Ok(())
+    }
+}
+
+struct Worker {
+    containment: Containment,
+    logs: PathBuf,
+    done: event::Sender<Done>,
+}
+
+impl Worker {
+    fn run(&self, jobs: &Receiver<Act>) {
+        let mut stopping: Vec<Act> = Vec::new();
+        loop {
+            let job = if stopping.is_empty() {
+                jobs.recv().map_err(|_| RecvTimeoutError::Disconnected)
+            } else {
+                jobs.recv_timeout(LOOK_INTERVAL)
+            };
+            match job {
+                Ok(act) => match act.verb {
+                    Verb::Start => self.start(&act),
+                    Verb::Stop | Verb::Kill => {
+                        let service = &act.service;
+                        let resource = Some(act.resource.name.as_str());
+                        let asked = match act.verb {
+                            Verb::Kill => self.containment.kill(service, resource),
+                            _ => self.containment.terminate(service, resource),
+                        };
+                        match asked {
+                            Ok(()) => stopping.push(act),
+                            Err(error) => self.stopped(act.id, Err(error)),
+                        }
+                    }
+                },
+                Err(RecvTimeoutError::Timeout) => {}
+                Err(RecvTimeoutError::Disconnected) => return,
+            }
+            stopping.retain(|act| {
+                let resource = Some(act.resource.name.as_str());
+                match self.containment.is_empty(&act.service, resource) {
+                    Ok(false) => true,
+                    Ok(true) => {
+                        self.stopped(act.id, self.containment.remove(&act.service, resource));
+                        false
+                    }
+                    Err(error) => {
+                        self.stopped(act.id, Err(error));
+                        false
+                    }
+                }
+            });
+        }
+    }
+
+    fn start(&self, act: &Act) {
+        let ResourceKind::Process { command, directory, environment, user } = &act.resource.kind
+        else {
+            unreachable!("only processes come here");
+        };
+        let log = self.logs.join(format!("{}.{}.log", act.service, act.resource.name));
+        // A log that cannot be trimmed only grows; that is no reason not to start.
+        let _grows = os::process::trim_log(&log, LOG_SIZE_MAX);
+        let program = Program {
+            command,
+            directory: directory.as_deref(),
+            environment,
+            user: user.as_deref(),
+            output: Output::File(&log),
+        };
+        let result = self
+            .containment
+            .spawn(&act.service, &act.resource.name, &program)
+            .map_err(|error| error.to_string());
+        self.tell(Done::Started {
+            id: act.id,
+            service: act.service.clone(),
+            resource: act.resource.name.clone(),
+            result,
+        });
+    }
+
+    fn stopped(&self, id: ActionId, result: std::io::Result<()>) {
+        self.tell(Done::Stopped { id, result: result.map_err(|error| error.to_string()) });
+    }
+
+    fn tell(&self, done: Done) {
+        // The loop has gone when the process is ending; nobody waits for the outcome then.
+        let _ending = self.done.send_waiting(done);
+    }
+}
+
+/// The processes of a service that still live, as the guard's memory describes them.
+pub(super) fn alive(processes: &[os::shared::HeldProcess]) -> Vec<(String, Process)> {
+    let processes = processes.iter();
+    processes
+        .filter_map(|held| {
+            let process = Process::adopt(held.pid, held.started).ok()??;
+            Some((held.resource.clone(), process))
+        })
+        .collect()
+}

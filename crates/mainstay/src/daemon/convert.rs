@@ -1,0 +1,58 @@
+//! The configuration as people write it, in the form that the core works with.
+
+use base::NodeId;
+use engine::{Intent, NodeSpec};
+
+use crate::config::{Cluster, Priority, Tie};
+
+/// The core's form of a configuration, as seen from `local`.
+pub(super) fn cluster(cluster: &Cluster, local: NodeId) -> node::Cluster {
+    let nodes = cluster.nodes.iter();
+    let networks = cluster.networks.iter();
+    node::Cluster {
+        id: cluster.id,
+        timing: cluster.timing,
+        seed: cluster.seed,
+        tie: match cluster.tie {
+            Tie::None => group::Tie::None,
+            Tie::Manual => group::Tie::Manual,
+            Tie::Prefer(node) => group::Tie::Prefer(node),
+        },
+        networks: networks
+            .map(|network| node::NetworkSpec {
+                priority: match network.priority {
+                    Priority::High => transport::Priority::High,
+                    Priority::Low => transport::Priority::Low,
+                },
+                nodes: network.endpoints.keys().copied().collect(),
+                local: network.endpoints.get(&local).map(|endpoint| endpoint.address),
+            })
+            .collect(),
+        intent: Intent {
+            nodes: nodes.map(|node| NodeSpec { id: node.id, name: node.name.clone() }).collect(),
+            services: cluster.services.clone(),
+            version: cluster.version,
+            checksum: cluster.checksum,
+        },
+        text: cluster.text.clone(),
+    }
+}
+
+/// The core's picture of an interface.
+pub(super) fn interface(interface: os::netlink::Interface) -> network::Interface {
+    let addresses = interface.addresses.into_iter();
+    network::Interface {
+        index: interface.index,
+        name: interface.name,
+        up: interface.up,
+        carrier: interface.carrier,
+        mac: if interface.loopback { None } else { interface.mac },
+        addresses: addresses
+            .map(|seen| network::AddressSeen {
+                address: seen.address,
+                prefix: seen.prefix,
+                lifetime: seen.lifetime,
+            })
+            .collect(),
+    }
+}

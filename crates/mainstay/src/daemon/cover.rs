@@ -1,0 +1,189 @@
+//! What the guard knows: for each service with anything of it on this node, what that is and
+//! until when it may work.
+//!
+//! **Rule:** an address or a process is entered here before it comes into being, and is taken out
+//! only after it is gone.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::IpAddr;
+use std::path::PathBuf;
+
+use base::Instant;
+use os::shared::{DaemonSide, Description, HeldAddress, HeldProcess, SharedError, Slot};
+
+/// The daemon's side of the shared memory, by service.
+pub(super) struct Cover {
+    shared: DaemonSide,
+    services: BTreeMap<String, Covered>,
+}
+
+struct Covered {
+    slot: Slot,
+    description: Description,
+    /// Process resources that are being started: the description is not complete yet.
+    starting: BTreeSet<String>,
+}
+
+impl Cover {
+    /// Takes over what a former life of the daemon has entered.
+    pub(super) fn new(shared: DaemonSide) -> Cover {
+        let entries = shared.entries().into_iter();
+        let services = entries
+            .map(|entry| {
+                let name = entry.description.service.clone();
+                let covered = Covered {
+                    slot: entry.slot,
+                    description: entry.description,
+                    starting: BTreeSet::new(),
+                };
+                (name, covered)
+            })
+            .collect();
+        Cover { shared, services }
+    }
+
+    pub(super) fn shared(&mut self) -> &mut DaemonSide {
+        &mut self.shared
+    }
+
+    pub(super) fn guard(&self) -> os::shared::GuardStatus {
+        self.shared.guard()
+    }
+
+    /// Extends the deadline of a service that this node holds.
+    pub(super) fn push(&mut self, service: &str, until: Instant) {
+        if let Some(covered) = self.services.get(service) {
+            // A service that the guard has killed stays killed; its end is reported by its
+            // processes and addresses.
+            let _is_alive = self.shared.push(covered.slot, until);
+        }
+    }
+
+    /// Enters a process that is about to be started.
+    ///
+    /// # Errors
+    /// When it does not fit, or the guard has just killed the service.
+    pub(super) fn starting(
+        &mut self,
+        service: &str,
+        resource: &str,
+        group: Option<PathBuf>,
+        until: Instant,
+    ) -> Result<(), String> {
+        let covered = self.enter(service, group, until)?;
+        covered.starting.insert(resource.to_owned());
+        Ok(())
+    }
+
+    /// What came of the start.
+    ///
+    /// # Errors
+    /// When it does not fit.
+    pub(super) fn started(
+        &mut self,
+        service: &str,
+        resource: &str,
+        process: Option<(u32, u64)>,
+    ) -> Result<(), String> {
+        let Some(covered) = self.services.get_mut(service) else { return Ok(()) };
+        covered.starting.remove(resource);
+        if let Some((pid, started)) = process {
+            covered.description.processes.retain(|held| held.resource != resource);
+            let resource = resource.to_owned();
+            covered.description.processes.push(HeldProcess { resource, pid, started });
+        }
+        self.describe(service)
+    }
+
+    /// A process resource is gone, with everything that it had started.
+    pub(super) fn ended(&mut self, service: &str, resource: &str) {
+        let Some(covered) = self.services.get_mut(service) else { return };
+        covered.starting.remove(resource);
+        covered.description.processes.retain(|held| held.resource != resource);
+        // It became shorter, so it fits.
+        let _fits = self.describe(service);
+    }
+
+    /// Enters an address that is about to be added.
+    ///
+    /// # Errors
+    /// When it does not fit, or the guard has just killed the service.
+    pub(super) fn adding(
+        &mut self,
+        service: &str,
+        address: HeldAddress,
+        until: Instant,
+    ) -> Result<(), String> {
+        let covered = self.enter(service, None, until)?;
+        covered.description.addresses.retain(|held| held.address != address.address);
+        covered.description.addresses.push(address);
+        self.describe(service)
+    }
+
+    /// An address is gone.
+    pub(super) fn removed(&mut self, address: IpAddr) {
+        let has = |covered: &Covered| {
+            covered.description.addresses.iter().any(|held| held.address == address)
+        };
+        let names: Vec<String> =
+            self.services.iter().filter(|(_, c)| has(c)).map(|(name, _)| name.clone()).collect();
+        for name in names {
+            let covered = self.services.get_mut(&name).expect("it was just seen");
+            covered.description.addresses.retain(|held| held.address != address);
+            let _fits = self.describe(&name);
+        }
+    }
+
+    /// Takes out services of which nothing is left; those in `held` stay for what comes.
+    pub(super) fn settle(&mut self, is_held: impl Fn(&str) -> bool) {
+        let shared = &mut self.shared;
+        self.services.retain(|name, covered| {
+            let description = &covered.description;
+            let is_empty = description.addresses.is_empty()
+                && description.processes.is_empty()
+                && covered.starting.is_empty();
+            let was_killed = shared.killed(covered.slot).is_some_and(|killed| killed.gone.is_some());
+            let done = is_empty && (was_killed || !is_held(name));
+            if done {
+                shared.release(covered.slot);
+            }
+            !done
+        });
+    }
+
+    fn enter(
+        &mut self,
+        service: &str,
+        group: Option<PathBuf>,
+        until: Instant,
+    ) -> Result<&mut Covered, String> {
+        if until == Instant::ZERO {
+            return Err("this node has no lease".into());
+        }
+        if let Some(covered) = self.services.get_mut(service) {
+            if !self.shared.push(covered.slot, until) {
+                return Err("the guard has just stopped this service here".into());
+            }
+            if group.is_some() && covered.description.group != group {
+                covered.description.group = group;
+                self.describe(service)?;
+            }
+        } else {
+            let description =
+                Description { service: service.to_owned(), group, ..Description::default() };
+            let slot = self.shared.register(&description, until).map_err(|e| said(&e))?;
+            let covered = Covered { slot, description, starting: BTreeSet::new() };
+            self.services.insert(service.to_owned(), covered);
+        }
+        Ok(self.services.get_mut(service).expect("it was just entered"))
+    }
+
+    fn describe(&mut self, service: &str) -> Result<(), String> {
+        let Some(covered) = self.services.get(service) else { return Ok(()) };
+        self.shared.describe(covered.slot, &covered.description).map_err(|error| said(&error))
+    }
+}
+
+fn said(error: &SharedError) -> String {
+    error.to_string()
+}

@@ -1,0 +1,109 @@
+//! What must survive a restart, written away from the loop.
+//!
+//! Writes are done in order, and each is reported only when it is durable. A disk that refuses is
+//! asked again and again, and said so meanwhile: a node that cannot remember must not promise.
+
+use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
+use std::time::Duration;
+
+use base::codec::{self, Malformed};
+use base::{Incarnation, View};
+use minicbor::{Decode, Encode};
+use os::event;
+use os::persist::Store;
+
+use super::Done;
+
+/// Writes that may wait.
+const WRITES_MAX: usize = 1024;
+/// Between two attempts at a disk that refuses.
+const RETRY_INTERVAL: Duration = Duration::from_millis(500);
+
+/// The node's own memory.
+pub(super) const STATE: &str = "state";
+/// A configuration that is about to be agreed on.
+pub(super) const PENDING: &str = "configuration.pending";
+/// Version and checksum of the configuration that was agreed on last.
+pub(super) const AGREED: &str = "configuration";
+
+/// The content of [`STATE`].
+#[derive(Clone, Debug, Default, PartialEq, Eq, Encode, Decode)]
+pub(super) struct State {
+    #[n(0)]
+    pub(super) incarnation: Incarnation,
+    #[n(1)]
+    pub(super) record: Option<View>,
+}
+
+/// The content of [`AGREED`].
+#[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
+pub(super) struct Agreed {
+    #[n(0)]
+    pub(super) version: u64,
+    #[n(1)]
+    pub(super) checksum: u64,
+    #[n(2)]
+    pub(super) text: String,
+}
+
+/// Something to write.
+#[derive(Debug)]
+pub(super) struct Write {
+    /// The node's name for it; none when nobody waits.
+    pub(super) token: Option<u64>,
+    /// Which file.
+    pub(super) name: &'static str,
+    /// Its whole content.
+    pub(super) bytes: Vec<u8>,
+}
+
+/// Starts the thread.
+///
+/// # Errors
+/// When the machine has no thread left.
+pub(super) fn start(store: Store, done: event::Sender<Done>) -> std::io::Result<SyncSender<Write>> {
+    let (sender, writes) = sync_channel(WRITES_MAX);
+    std::thread::Builder::new().name("disk".into()).spawn(move || run(&store, &writes, &done))?;
+    Ok(sender)
+}
+
+fn run(store: &Store, writes: &Receiver<Write>, done: &event::Sender<Done>) {
+    while let Ok(write) = writes.recv() {
+        let mut refused = false;
+        while let Err(error) = store.write(write.name, &write.bytes) {
+            refused = true;
+            if done.send_waiting(Done::Disk(Some(error.to_string()))).is_err() {
+                return;
+            }
+            std::thread::park_timeout(RETRY_INTERVAL);
+        }
+        if refused && done.send_waiting(Done::Disk(None)).is_err() {
+            return;
+        }
+        if let Some(token) = write.token
+            && done.send_waiting(Done::Persisted(token)).is_err()
+        {
+            return;
+        }
+    }
+}
+
+/// Reads one file of the node's memory.
+///
+/// # Errors
+/// When it is there and cannot be used; the text says what to do.
+pub(super) fn load<T: for<'b> Decode<'b, ()>>(
+    store: &Store,
+    name: &str,
+) -> anyhow::Result<Option<T>> {
+    use anyhow::Context;
+    let Some(loaded) = store.read(name)? else { return Ok(None) };
+    if let Some(reason) = &loaded.fallback {
+        eprintln!("mainstay: {name}: took the generation before: {reason}");
+    }
+    let value = codec::decode(&loaded.bytes).map_err(|Malformed| Malformed).with_context(|| {
+        let path = store.directory().join(name);
+        format!("{} is whole but of another release; move it away to start afresh", path.display())
+    })?;
+    Ok(Some(value))
+}

@@ -1,0 +1,721 @@
+//! The loop: read, feed, turn, carry out.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::{IpAddr, SocketAddr};
+use std::process::ExitCode;
+use std::sync::mpsc::SyncSender;
+use std::time::Duration;
+
+use anyhow::{Context, Result};
+use base::{Instant, NetworkId, NodeId};
+use engine::{ActionId, Outcome, ResourceChange, ResourceKind, Verb};
+use node::{Durable, Input, Node, Output};
+use os::event::{Bell, Events, Interest, Poll, Ready, Timer, Token};
+use os::persist::Store;
+use os::process::{Containment, Exit, Process};
+use os::shared::{Goodbye, HeldAddress};
+use os::udp::{Hint, Udp};
+
+use super::agents::Agents;
+use super::cover::Cover;
+use super::disk::{self, Write};
+use super::journal::Journal;
+use super::{Done, addresses, convert};
+use crate::config::{Cluster, files};
+use crate::serve::{self, Answer, Inbox};
+
+/// Datagrams taken from one socket in one turn.
+const DATAGRAMS_PER_TURN: usize = 256;
+/// Frames taken from one interface in one turn.
+const FRAMES_PER_TURN: usize = 64;
+/// Reports of other threads that may wait.
+const REPORTS_MAX: usize = 4096;
+/// Reports taken in one turn.
+const REPORTS_PER_TURN: usize = 256;
+/// API calls taken in one turn.
+const CALLS_PER_TURN: usize = 16;
+/// Of SCHED_RR.
+const PRIORITY: u8 = 50;
+
+const TIMER: Token = Token(1_000);
+const REPORTS: Token = Token(1_001);
+const WATCH: Token = Token(1_002);
+const SIGNALS: Token = Token(1_003);
+const CALLS: Token = Token(1_004);
+const ETHERNET: u64 = 1 << 32;
+const PROCESS: u64 = 1 << 40;
+
+/// What a daemon starts from.
+pub(super) struct Start {
+    pub(super) root: files::Root,
+    pub(super) store: Store,
+    pub(super) cluster: Cluster,
+    pub(super) cover: Cover,
+    pub(super) containment: Containment,
+    pub(super) processes: Vec<super::Living>,
+    pub(super) birth: node::Birth,
+}
+
+/// The loop's state.
+pub(super) struct Daemon {
+    pub(super) node: Node,
+    pub(super) cluster: Cluster,
+    pub(super) cover: Cover,
+    pub(super) journal: Journal,
+    pub(super) started_at: Instant,
+    /// Why there is no real-time class.
+    pub(super) realtime: Option<String>,
+    /// Why the disk refuses.
+    pub(super) disk_refuses: Option<String>,
+    pub(super) inbox: Inbox,
+    /// Commands on their way, by number.
+    pub(super) waiting: BTreeMap<u64, Answer>,
+    pub(super) last_request: u64,
+    root: files::Root,
+    containment: Containment,
+    poll: Poll,
+    timer: Timer,
+    sockets: Vec<Option<Udp>>,
+    ethernet: BTreeMap<u32, os::ethernet::Ethernet>,
+    watch: os::netlink::Watch,
+    signals: os::signal::Signals,
+    reports: os::event::Receiver<Done>,
+    agents: Agents,
+    addresses: SyncSender<addresses::Request>,
+    disk: SyncSender<Write>,
+    calls: Bell,
+    processes: BTreeMap<u64, Watched>,
+    last_process: u64,
+    /// Resources that are being stopped: their end is no surprise.
+    stopping: BTreeMap<ActionId, (String, String)>,
+    /// Addresses that were handed to the kernel and are not in its picture yet.
+    adding: BTreeMap<u64, IpAddr>,
+    removing: BTreeMap<u64, IpAddr>,
+    left: bool,
+    trouble: BTreeSet<String>,
+}
+
+struct Watched {
+    service: String,
+    resource: String,
+    process: Process,
+}
+
+impl Daemon {
+    /// Opens everything that the loop needs.
+    pub(super) fn start(start: Start) -> Result<Daemon> {
+        let Start { root, store, cluster, cover, containment, processes, birth } = start;
+        use os::signal::Signal;
+        let signals = os::signal::Signals::block(&[Signal::Terminate, Signal::Interrupt])?;
+        let (done, reports) = os::event::queue(REPORTS_MAX)?;
+        let logs = root.directory().join("var/log/mainstay");
+        std::fs::create_dir_all(&logs)
+            .with_context(|| format!("create {} for the services' output", logs.display()))?;
+        let agents = Agents::new(containment.clone(), logs, done.clone());
+        let addresses = addresses::start(done.clone()).context("start looking at interfaces")?;
+        let disk = disk::start(store, done)?;
+        let calls = Bell::new()?;
+        let bell = calls.clone();
+        let (handle, inbox) = serve::channel(move || bell.ring());
+        serve::start(serve::ServerConfig::new(&root, cluster.port), handle)?;
+        let now = os::clock::boottime();
+        let poll = Poll::new()?;
+        let timer = Timer::new()?;
+        let watch = os::netlink::Watch::open()?;
+        poll.add(&timer, TIMER, Interest::Read)?;
+        poll.add(&reports, REPORTS, Interest::Read)?;
+        poll.add(&watch, WATCH, Interest::Read)?;
+        poll.add(&signals, SIGNALS, Interest::Read)?;
+        poll.add(&calls, CALLS, Interest::Read)?;
+        let mut daemon = Daemon {
+            node: Node::new(birth, now),
+            journal: Journal::start()?,
+            started_at: now,
+            realtime: None,
+            disk_refuses: None,
+            inbox,
+            waiting: BTreeMap::new(),
+            last_request: 0,
+            cluster,
+            cover,
+            root,
+            containment,
+            poll,
+            timer,
+            sockets: Vec::new(),
+            ethernet: BTreeMap::new(),
+            watch,
+            signals,
+            reports,
+            agents,
+            addresses,
+            disk,
+            calls,
+            processes: BTreeMap::new(),
+            last_process: 0,
+            stopping: BTreeMap::new(),
+            adding: BTreeMap::new(),
+            removing: BTreeMap::new(),
+            left: false,
+            trouble: BTreeSet::new(),
+        };
+        daemon.open_sockets()?;
+        for (service, resource, process) in processes {
+            daemon.watch_process(service, resource, process);
+        }
+        daemon.carry_out();
+        Ok(daemon)
+    }
+
+    /// Runs until this node has left.
+    pub(super) fn run(mut self) -> Result<ExitCode> {
+        // After all other threads were started: they stay in the ordinary class.
+        self.realtime = os::realtime::round_robin(PRIORITY).err().map(|refused| refused.to_string());
+        if let Err(refused) = os::realtime::lock_memory() {
+            self.journal.say(&format!("memory is not locked: {refused}"));
+        }
+        let mut events = Events::with_capacity(256);
+        while !self.left {
+            self.poll.wait(&mut events, None).context("wait for events")?;
+            let mut drained = true;
+            let ready: Vec<Ready> = events.iter().collect();
+            for ready in ready {
+                drained &= self.take(ready)?;
+            }
+            self.feed(Input::Turn { drained });
+            self.push_leases();
+            let wake = self.node.deadline().map(|(at, _)| at);
+            self.timer.set(Some(if drained {
+                wake.unwrap_or(Instant::FAR)
+            } else {
+                os::clock::boottime()
+            }));
+        }
+        self.journal.flush();
+        Ok(ExitCode::SUCCESS)
+    }
+
+    /// Takes what one descriptor has; false when it may have more.
+    fn take(&mut self, ready: Ready) -> Result<bool> {
+        match ready.token {
+            TIMER => {
+                self.timer.take();
+            }
+            REPORTS => {
+                self.reports.silence();
+                for _ in 0..REPORTS_PER_TURN {
+                    let Some(done) = self.reports.take() else { return Ok(true) };
+                    self.report(done);
+                }
+                self.reports.ring();
+            }
+            WATCH => {
+                if self.watch.take().context("listen for changes of interfaces")? {
+                    self.request(addresses::Request::Look);
+                }
+            }
+            SIGNALS => {
+                while self.signals.take().is_some() {
+                    self.feed(Input::Command { request: 0, command: node::Command::Leave });
+                }
+            }
+            CALLS => {
+                self.calls.take();
+                for _ in 0..CALLS_PER_TURN {
+                    let Some(call) = self.inbox.next() else { return Ok(true) };
+                    self.answer(call);
+                }
+                self.calls.ring();
+            }
+            Token(token) if token >= PROCESS => self.process_ended(token),
+            Token(token) if token >= ETHERNET => self.take_frames((token - ETHERNET) as u32),
+            Token(network) => return self.take_datagrams(network as u8),
+        }
+        Ok(true)
+    }
+
+    fn take_datagrams(&mut self, network: u8) -> Result<bool> {
+        let Some(Some(socket)) = self.sockets.get_mut(usize::from(network)) else {
+            return Ok(true);
+        };
+        let mut datagrams = Vec::new();
+        let drained = socket
+            .drain(DATAGRAMS_PER_TURN, |_from, bytes| datagrams.push(bytes.to_vec()))
+            .with_context(|| format!("read from network {network}"))?;
+        let mut unreachable = Vec::new();
+        socket
+            .hints(|destination, hint| {
+                if hint == Hint::PortUnreachable {
+                    unreachable.push(destination);
+                }
+            })
+            .with_context(|| format!("read errors of network {network}"))?;
+        let network = NetworkId(network);
+        for bytes in datagrams {
+            self.feed(Input::Receive { network, bytes });
+        }
+        for destination in unreachable {
+            if let Some(peer) = self.node_at(network, destination.ip()) {
+                self.feed(Input::Unreachable(transport::PathId { peer, network }));
+            }
+        }
+        Ok(!drained.more)
+    }
+
+    fn node_at(&self, network: NetworkId, address: IpAddr) -> Option<NodeId> {
+        let network = self.cluster.networks.get(usize::from(network.0))?;
+        let mut endpoints = network.endpoints.iter();
+        endpoints.find(|(_, endpoint)| endpoint.address == address).map(|(node, _)| *node)
+    }
+
+    fn take_frames(&mut self, interface: u32) {
+        let Some(socket) = self.ethernet.get(&interface) else { return };
+        let mut frames = Vec::new();
+        let result = socket.drain(FRAMES_PER_TURN, |frame| frames.push(frame.to_vec()));
+        for bytes in frames {
+            self.feed(Input::Network(network::Input::Frame { interface, bytes }));
+        }
+        if result.is_err() {
+            // The interface is gone; a new picture is on its way.
+            self.close_ethernet(interface);
+        }
+    }
+
+    fn close_ethernet(&mut self, interface: u32) {
+        if let Some(socket) = self.ethernet.remove(&interface) {
+            // Closing it takes it out of the loop as well.
+            let _gone = self.poll.remove(&socket);
+        }
+    }
+
+    fn report(&mut self, done: Done) {
+        match done {
+            Done::Persisted(token) => self.feed(Input::Persisted(token)),
+            Done::Disk(refuses) => {
+                if let Some(reason) = &refuses {
+                    self.journal.say(&format!("the disk refuses: {reason}"));
+                }
+                self.disk_refuses = refuses;
+            }
+            Done::Interfaces(interfaces) => {
+                self.reconcile(&interfaces);
+                let interfaces = interfaces.into_iter().map(convert::interface).collect();
+                self.feed(Input::Network(network::Input::Interfaces(interfaces)));
+                self.settle();
+            }
+            Done::Address { operation, result } => {
+                let added = self.adding.remove(&operation);
+                if let (Some(address), Err(_)) = (added, &result) {
+                    self.cover.removed(address);
+                }
+                if let (Some(address), Ok(())) = (self.removing.remove(&operation), &result) {
+                    self.cover.removed(address);
+                }
+                self.feed(Input::Network(network::Input::Done { operation, result }));
+                self.settle();
+            }
+            Done::Started { id, service, resource, result } => {
+                let outcome = match result {
+                    Ok(process) => self.process_started(service, resource, process),
+                    Err(reason) => {
+                        // Nothing of it runs, so there is nothing to be described.
+                        self.cover.ended(&service, &resource);
+                        Outcome::Failed { reason }
+                    }
+                };
+                self.feed(Input::Acted { id, outcome });
+                self.settle();
+            }
+            Done::Stopped { id, result } => {
+                let stopped = self.stopping.remove(&id);
+                let outcome = match result {
+                    Ok(()) => {
+                        if let Some((service, resource)) = stopped {
+                            self.forget_process(&service, &resource);
+                            self.cover.ended(&service, &resource);
+                        }
+                        Outcome::Done
+                    }
+                    Err(reason) => Outcome::Failed { reason },
+                };
+                self.feed(Input::Acted { id, outcome });
+                self.settle();
+            }
+            Done::Trouble(text) => {
+                if self.trouble.insert(text.clone()) {
+                    self.journal.say(&text);
+                }
+            }
+        }
+    }
+
+    fn process_started(&mut self, service: String, resource: String, process: Process) -> Outcome {
+        let described = self.cover.started(
+            &service,
+            &resource,
+            Some((process.pid(), process.started())),
+        );
+        self.watch_process(service, resource, process);
+        match described {
+            Ok(()) => Outcome::Done,
+            Err(reason) => Outcome::Failed { reason },
+        }
+    }
+
+    fn watch_process(&mut self, service: String, resource: String, process: Process) {
+        self.last_process += 1;
+        let token = PROCESS + self.last_process;
+        if let Err(error) = self.poll.add(&process, Token(token), Interest::Read) {
+            self.journal.say(&format!("{service}: cannot watch {resource}: {error}"));
+        }
+        self.processes.insert(token, Watched { service, resource, process });
+    }
+
+    fn forget_process(&mut self, service: &str, resource: &str) {
+        self.processes.retain(|_, watched| {
+            watched.service != service || watched.resource != resource
+        });
+    }
+
+    fn process_ended(&mut self, token: u64) {
+        let Some(watched) = self.processes.get(&token) else { return };
+        let exit = match watched.process.exit() {
+            Ok(None) => return,
+            Ok(Some(exit)) => exit,
+            Err(_) => Exit::Unknown,
+        };
+        let watched = self.processes.remove(&token).expect("it was just seen");
+        // Dropping the descriptor takes it out of the loop.
+        let is_asked_for = self
+            .stopping
+            .values()
+            .any(|(service, resource)| *service == watched.service && *resource == watched.resource);
+        if is_asked_for {
+            return;
+        }
+        let (code, signal) = match exit {
+            Exit::Code(code) => (Some(code), None),
+            Exit::Signal(signal) => (None, Some(signal)),
+            Exit::Unknown => (None, None),
+        };
+        self.feed(Input::ResourceChanged {
+            service: watched.service,
+            resource: watched.resource,
+            change: ResourceChange::Exited { code, signal },
+        });
+    }
+
+    /// Feeds one input and carries out what follows, in order.
+    pub(super) fn feed(&mut self, input: Input) {
+        self.node.handle(os::clock::boottime(), input);
+        self.carry_out();
+    }
+
+    fn carry_out(&mut self) {
+        while let Some(output) = self.node.poll_output() {
+            match output {
+                Output::Transmit { path, bytes } => {
+                    if let Some(to) = self.address_of(path)
+                        && let Some(Some(socket)) =
+                            self.sockets.get_mut(usize::from(path.network.0))
+                    {
+                        // What the kernel does not take is lost like any other datagram; the
+                        // socket counts it.
+                        let _counted = socket.send_to(&bytes, to);
+                    }
+                    self.node.recycle(bytes);
+                }
+                Output::Persist { token, what } => self.persist(token, what),
+                Output::Network(output) => self.network(output),
+                Output::Process(act) => self.process(act),
+                Output::Answer { request, result } => self.answered(request, result),
+                Output::Note(note) => self.journal.note(&note, self.node.cluster(), &self.inbox),
+                Output::Event(event) => {
+                    self.journal.event(&event, self.node.cluster(), &self.inbox);
+                }
+                Output::Configured { version, checksum, text } => {
+                    self.configured(version, checksum, text);
+                }
+                Output::Goodbyes(frames) => self.hand_over_goodbyes(frames),
+                Output::Left => self.left = true,
+            }
+        }
+    }
+
+    fn address_of(&self, path: transport::PathId) -> Option<SocketAddr> {
+        let network = self.cluster.networks.get(usize::from(path.network.0))?;
+        let endpoint = network.endpoints.get(&path.peer)?;
+        Some(SocketAddr::new(endpoint.address, self.cluster.port))
+    }
+
+    fn persist(&mut self, token: u64, what: Durable) {
+        let write = match what {
+            Durable::State { incarnation, record } => {
+                let state = disk::State { incarnation, record };
+                Write { token: Some(token), name: disk::STATE, bytes: base::codec::encode(&state) }
+            }
+            Durable::Entry(entry) => match engine::configuration_of(&entry) {
+                Some((intent, text)) => {
+                    let pending = disk::Agreed {
+                        version: intent.version,
+                        checksum: intent.checksum,
+                        text,
+                    };
+                    let bytes = base::codec::encode(&pending);
+                    Write { token: Some(token), name: disk::PENDING, bytes }
+                }
+                None => {
+                    // Only configurations are submitted as durable; whatever else a newer release
+                    // makes durable is its own to read.
+                    Write { token: Some(token), name: disk::PENDING, bytes: entry }
+                }
+            },
+        };
+        self.write(write);
+    }
+
+    fn write(&mut self, write: Write) {
+        if self.disk.try_send(write).is_err() {
+            // A thousand writes wait: the disk is stuck, and nothing is promised without it.
+            self.disk_refuses = Some("the disk does not answer".into());
+        }
+    }
+
+    fn request(&mut self, request: addresses::Request) {
+        if self.addresses.try_send(request).is_err() {
+            self.journal.say("the kernel does not answer about addresses");
+        }
+    }
+
+    fn network(&mut self, output: network::Output) {
+        use network::Output as Out;
+        match output {
+            Out::Listen { interface, on: true } => match os::ethernet::Ethernet::open(interface) {
+                Ok(socket) => {
+                    let token = Token(ETHERNET + u64::from(interface));
+                    if let Err(error) = self.poll.add(&socket, token, Interest::Read) {
+                        self.journal.say(&format!("cannot listen for conflicts: {error}"));
+                    }
+                    self.ethernet.insert(interface, socket);
+                }
+                Err(error) => self.journal.say(&format!("cannot listen for conflicts: {error}")),
+            },
+            Out::Listen { interface, on: false } => self.close_ethernet(interface),
+            Out::Send { interface, bytes } => {
+                let socket = match self.ethernet.get(&interface) {
+                    Some(socket) => socket.send(&bytes),
+                    None => os::ethernet::Ethernet::open(interface)
+                        .and_then(|socket| socket.send(&bytes)),
+                };
+                if let Err(error) = socket
+                    && self.trouble.insert(format!("announce: {error}"))
+                {
+                    self.journal.say(&format!("cannot probe or announce an address: {error}"));
+                }
+            }
+            Out::Add { operation, interface, address, prefix, lifetime } => {
+                let until = self.node.leases().0;
+                let held = HeldAddress { interface, address, prefix };
+                let entered = match self.service_of(address) {
+                    Some(service) => self.cover.adding(&service, held, until),
+                    None => Err("no service has this address".into()),
+                };
+                match entered {
+                    Ok(()) => {
+                        self.adding.insert(operation, address);
+                        self.request(addresses::Request::Add {
+                            operation,
+                            interface,
+                            address,
+                            prefix,
+                            lifetime,
+                        });
+                    }
+                    Err(reason) => {
+                        let result = Err(reason);
+                        self.node.handle(
+                            os::clock::boottime(),
+                            Input::Network(network::Input::Done { operation, result }),
+                        );
+                    }
+                }
+            }
+            Out::Refresh { interface, address, prefix, lifetime } => {
+                self.request(addresses::Request::Refresh { interface, address, prefix, lifetime });
+            }
+            Out::Remove { operation, interface, address, prefix } => {
+                self.removing.insert(operation, address);
+                self.request(addresses::Request::Remove { operation, interface, address, prefix });
+            }
+            Out::Claimed { .. }
+            | Out::Failed { .. }
+            | Out::Released { .. }
+            | Out::Lost { .. }
+            | Out::Conflict { .. } => unreachable!("the node keeps these to itself"),
+        }
+    }
+
+    fn service_of(&self, address: IpAddr) -> Option<String> {
+        let services = self.node.engine().intent().services.iter();
+        let mut has = services.filter(|service| {
+            service.resources.iter().any(|resource| {
+                matches!(&resource.kind, ResourceKind::Address { address: own, .. } if *own == address)
+            })
+        });
+        has.next().map(|service| service.name.clone())
+    }
+
+    fn process(&mut self, act: engine::Act) {
+        let (id, service) = (act.id, act.service.clone());
+        let resource = act.resource.name.clone();
+        let entered = match act.verb {
+            Verb::Start => {
+                let group = self.containment.group_path(&service);
+                let until = self.node.leases().0;
+                self.cover.starting(&service, &resource, group, until)
+            }
+            Verb::Stop | Verb::Kill => {
+                self.stopping.insert(id, (service, resource));
+                Ok(())
+            }
+        };
+        let handed = entered
+            .and_then(|()| self.agents.act(act).map_err(|error| format!("no thread: {error}")));
+        if let Err(reason) = handed {
+            self.stopping.remove(&id);
+            let outcome = Outcome::Failed { reason };
+            self.node.handle(os::clock::boottime(), Input::Acted { id, outcome });
+        }
+    }
+
+    /// Extends the deadlines of what this node holds; one store each.
+    fn push_leases(&mut self) {
+        let (until, held) = self.node.leases();
+        if until > Instant::ZERO {
+            for service in held {
+                self.cover.push(service, until);
+            }
+        }
+    }
+
+    fn settle(&mut self) {
+        let node = &self.node;
+        self.cover.settle(|service| node.leases().1.any(|held| held == service));
+    }
+
+    /// Addresses that the kernel does not have are not held, whoever removed them.
+    fn reconcile(&mut self, interfaces: &[os::netlink::Interface]) {
+        let seen: BTreeSet<IpAddr> = (interfaces.iter())
+            .flat_map(|interface| &interface.addresses)
+            .map(|seen| seen.address)
+            .collect();
+        for entry in self.cover.shared().entries() {
+            for held in entry.description.addresses {
+                let is_coming = self.adding.values().any(|address| *address == held.address);
+                if !seen.contains(&held.address) && !is_coming {
+                    self.cover.removed(held.address);
+                }
+            }
+        }
+    }
+
+    fn hand_over_goodbyes(&mut self, frames: Vec<(transport::PathId, Vec<u8>)>) {
+        let incarnation = self.node.local().incarnation;
+        let local = self.node.local().node;
+        let goodbyes: Vec<Goodbye> = frames
+            .into_iter()
+            .filter_map(|(path, frame)| {
+                let network = self.cluster.networks.get(usize::from(path.network.0))?;
+                let source = network.endpoints.get(&local)?.address;
+                let source = SocketAddr::new(source, 0);
+                Some(Goodbye { source, destination: self.address_of(path)?, frame })
+            })
+            .take(os::shared::GOODBYES_MAX)
+            .collect();
+        self.cover.shared().set_incarnation(incarnation);
+        if let Err(error) = self.cover.shared().set_goodbyes(incarnation, &goodbyes) {
+            self.journal.say(&format!("goodbyes: {error}"));
+        }
+    }
+
+    /// Another configuration is in force: written down, read, and given to the core.
+    fn configured(&mut self, version: u64, checksum: u64, text: String) {
+        if text.is_empty() || (version, checksum) == (self.cluster.version, self.cluster.checksum) {
+            self.cluster.version = version;
+            return;
+        }
+        let file = self.root.cluster();
+        let mut cluster = match crate::config::parse(&file.display().to_string(), &text) {
+            Ok((cluster, _warnings)) => cluster,
+            Err(diagnostics) => {
+                let said = diagnostics.render(false);
+                return self.journal.say(&format!("version {version} cannot be read:\n{said}"));
+            }
+        };
+        cluster.version = version;
+        let agreed = disk::Agreed { version, checksum, text: text.clone() };
+        let bytes = base::codec::encode(&agreed);
+        self.write(Write { token: None, name: disk::AGREED, bytes });
+        if let Err(error) = replace_file(&file, &text) {
+            self.journal.say(&format!("{} cannot be replaced: {error}", file.display()));
+        }
+        let local = self.node.local().node;
+        let core = convert::cluster(&cluster, local);
+        self.cluster = cluster;
+        if let Err(error) = self.open_sockets() {
+            self.journal.say(&format!("{error:#}"));
+        }
+        self.node.handle(os::clock::boottime(), Input::Configured(Box::new(core)));
+    }
+
+    /// One socket for each network that this node is on; those that are open stay.
+    fn open_sockets(&mut self) -> Result<()> {
+        let local = self.node.local().node;
+        for (index, network) in self.cluster.networks.iter().enumerate() {
+            let wanted = network
+                .endpoints
+                .get(&local)
+                .map(|endpoint| SocketAddr::new(endpoint.address, self.cluster.port));
+            let open = self.sockets.get(index).and_then(|socket| socket.as_ref().map(Udp::local));
+            if self.sockets.len() <= index {
+                self.sockets.push(None);
+            }
+            if open == wanted {
+                continue;
+            }
+            self.sockets[index] = match wanted {
+                None => None,
+                Some(address) => {
+                    let socket = Udp::bind(address, None).with_context(|| {
+                        format!("network {}: bind {address}", network.name)
+                    })?;
+                    self.poll.add(&socket, Token(index as u64), Interest::Read)?;
+                    Some(socket)
+                }
+            };
+        }
+        self.sockets.truncate(self.cluster.networks.len());
+        Ok(())
+    }
+
+    /// How long this daemon has been up.
+    pub(super) fn uptime(&self) -> Duration {
+        os::clock::boottime().since(self.started_at)
+    }
+}
+
+/// Replaces a file that people read and write, keeping the one before as `….before`.
+fn replace_file(path: &std::path::Path, text: &str) -> std::io::Result<()> {
+    use std::io::Write;
+    let with = |ending: &str| {
+        let mut name = path.as_os_str().to_owned();
+        name.push(ending);
+        std::path::PathBuf::from(name)
+    };
+    let new = with(".new");
+    let mut file = std::fs::File::create(&new)?;
+    file.write_all(text.as_bytes())?;
+    file.sync_all()?;
+    std::fs::copy(path, with(".before"))?;
+    std::fs::rename(&new, path)
+}

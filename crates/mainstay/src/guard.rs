@@ -1,0 +1,428 @@
+//! The guard: the small parent process that makes a dead, stuck or stopped daemon safe.
+//!
+//! A cluster that moves a service after a fixed time needs somebody on the old node who ends it in
+//! that time, whatever became of the daemon. That is this process and nothing else: it is the parent
+//! of the daemon, the reaper of all orphans, and it looks at the memory that both share
+//! ([`os::shared`]). For each service that the daemon has started there is an entry with an absolute
+//! deadline, which the daemon pushes as long as its lease is good. **When the deadline is over the
+//! guard ends the service**: kills its control group, removes its addresses, and watches until nothing
+//! is left. It decides nothing else and asks nobody.
+//!
+//! - *The daemon dies*: its services run on. It is started again, at once the first time and with
+//!   growing pauses when it keeps dying; it finds the entries and adopts what runs. Only if it cannot
+//!   be back in time does a deadline end a service.
+//! - *The daemon is stopped or starved*: it is not dead, and nothing is done about it; the deadlines
+//!   are.
+//! - *Nothing of a dead daemon runs any more and it will not be back within a second*: the guard sends
+//!   the frames that the daemon sealed in advance, by which its peers know that this life is over, and
+//!   need not wait.
+//! - *The guard is told to end* (SIGTERM, SIGINT): the daemon is told to leave in an orderly way, and
+//!   what is still there after a bounded time is ended. A second signal shortens the wait.
+//! - *The guard itself is killed*: nobody enforces deadlines any more. No death signal is tied to it,
+//!   because a killed daemon would leave its services without *any* supervisor; instead the daemon
+//!   watches the guard's process and, when it ends, stops its services and leaves, in an orderly way
+//!   and with its lease still good. What a double fault (guard killed, daemon stopped) leaves is
+//!   covered by the lifetime of the addresses, and ended by the next guard before it starts a daemon.
+//!
+//! After its start the loop allocates nothing, waits for no disk, no log reader and no lock, has its
+//! memory locked and runs in a real-time class, as far as the kernel allows; what it does not allow is
+//! written into the shared memory for `mainstay status` to say.
+//!
+//! Exit codes: 0 left in order; 1 something had to be killed; 2 something could not be ended; 64 the
+//! daemon says that its configuration is wrong.
+
+mod entries;
+mod log;
+
+use std::ffi::OsString;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::time::Duration;
+
+use anyhow::Context;
+use base::Instant;
+use os::event::{Events, Interest, Poll, Timer, Token};
+use os::lock::Lock;
+use os::process::{Containment, Exit, Relaunch};
+use os::shared::{DaemonSide, GUARD_TICK, GuardSide, Promises};
+use os::signal::{Signal, Signals};
+
+use entries::Entries;
+use log::say;
+
+/// Real-time priority of the guard; the daemon's loop must be below.
+pub const PRIORITY: u8 = 60;
+/// The pause before the second start of a daemon that dies again, doubled with each.
+const PAUSE_MIN: Duration = Duration::from_millis(50);
+/// The longest pause.
+const PAUSE_MAX: Duration = Duration::from_secs(5);
+/// A daemon that lived this long has recovered: the next death is a first one again.
+const RECOVERED: Duration = Duration::from_secs(60);
+/// A daemon that will not be back before this is said goodbye for.
+const GOODBYE_AFTER: Duration = Duration::from_secs(1);
+/// How long stale services of a former guard may take to be gone.
+const LEFTOVERS_BUDGET: Duration = Duration::from_secs(10);
+/// How long everything may take to be gone at the end.
+const FINISH_BUDGET: Duration = Duration::from_secs(10);
+/// How often stale services of a former guard are looked at.
+const LEFTOVERS_TICK: Duration = Duration::from_millis(5);
+/// Exit code of a daemon whose configuration or command line is wrong (EX_USAGE).
+const USAGE: u8 = 64;
+
+const SIGNALS: Token = Token(0);
+const TIMER: Token = Token(1);
+const BELL: Token = Token(2);
+
+/// What the guard is told.
+#[derive(Clone, Debug)]
+pub struct Options {
+    /// The daemon's program; `/proc/self/exe` is this one.
+    pub program: PathBuf,
+    /// Its arguments, the first being its own name. `--shared-fd NUMBER` is added.
+    pub arguments: Vec<OsString>,
+    /// The name of this node's control groups: [`os::cgroup::tree_name`].
+    pub tree: String,
+    /// The file that allows one guard per node.
+    pub lock: PathBuf,
+    /// How long a killed service may take to be gone before that is an alarm, until the daemon says.
+    pub release_budget: Duration,
+    /// How long an orderly leave may take, until the daemon says.
+    pub leave_budget: Duration,
+}
+
+/// The daemon's end of the shared memory, from the number after `--shared-fd`. Once per process.
+///
+/// # Errors
+/// When the number is not a guard's memory, or the guard is not this process's parent.
+pub fn attach(number: i32) -> anyhow::Result<DaemonSide> {
+    DaemonSide::inherit(number).context("this daemon must be started by its guard: mainstay run")
+}
+
+/// Is the guard until it is told to end, or the daemon ends for good.
+///
+/// Must be called before the process starts a thread.
+///
+/// # Errors
+/// When the guard cannot be set up: another one runs, stale services do not die, or the kernel
+/// refuses what cannot be done without.
+pub fn run(options: &Options) -> anyhow::Result<ExitCode> {
+    let wanted = [Signal::Terminate, Signal::Interrupt, Signal::Hangup, Signal::Child];
+    let signals = Signals::block(&wanted).context("cannot listen for signals")?;
+    os::process::become_subreaper().context("cannot become the reaper of orphans")?;
+    let lock = Lock::take(&options.lock, &format!("mainstay guard, process {}", std::process::id()))
+        .context("another mainstay runs on this node")?;
+
+    let containment = Containment::open(&options.tree);
+    let leftovers = end_leftovers(&containment)?;
+
+    let shared = GuardSide::create().context("cannot make the memory shared with the daemon")?;
+    shared.set_lock(lock.number());
+    shared.set_leftovers(leftovers as u64);
+    let mut arguments = options.arguments.clone();
+    arguments.extend(["--shared-fd".into(), shared.number().to_string().into()]);
+    let inherit = vec![shared.number(), shared.bell().number(), lock.number()];
+    let relaunch = Relaunch::new(&options.program, arguments, inherit)
+        .context("cannot prepare the start of the daemon")?;
+    let entries = Entries::new(&containment, &options.tree)?;
+
+    let poll = Poll::new()?;
+    let timer = Timer::new()?;
+    poll.add(&signals, SIGNALS, Interest::Read)?;
+    poll.add(&timer, TIMER, Interest::Read)?;
+    poll.add(shared.bell(), BELL, Interest::Read)?;
+
+    let locked = os::realtime::lock_memory();
+    let real_time = os::realtime::round_robin(PRIORITY);
+    os::realtime::touch_stack::<{ 128 << 10 }>();
+    for refused in [&locked, &real_time].into_iter().filter_map(|result| result.as_ref().err()) {
+        say!("{}; promises are weaker", refused.reason);
+    }
+    if let Containment::Marked { refusal, .. } = containment {
+        say!("no control groups here (error {refusal}); services are kept together by marks only");
+    }
+    shared.set_promises(Promises {
+        contained: match containment {
+            Containment::Groups(_) => Ok(()),
+            Containment::Marked { refusal, .. } => Err(refusal),
+        },
+        real_time: real_time.map_err(|refused| refused.errno),
+        locked: locked.map_err(|refused| refused.errno),
+    });
+
+    let mut guard = Guard {
+        shared,
+        relaunch,
+        entries,
+        daemon: Daemon::Dead { restart: Some(Instant::ZERO) },
+        pause: Duration::ZERO,
+        restarts: 0,
+        leave: None,
+        finish: None,
+        said_goodbye: true,
+        release_budget: options.release_budget,
+        leave_budget: options.leave_budget,
+    };
+    let mut events = Events::with_capacity(8);
+    let code = loop {
+        let now = os::clock::boottime();
+        if let Some(code) = guard.turn(now) {
+            break code;
+        }
+        timer.set(Some(guard.wake(now)));
+        poll.wait(&mut events, None)?;
+        timer.take();
+        guard.shared.bell().take();
+        while let Some(signal) = signals.take() {
+            guard.signal(signal, os::clock::boottime());
+        }
+        while let Some(reaped) = os::process::reap() {
+            guard.reaped(reaped, os::clock::boottime());
+        }
+    };
+    drop(guard);
+    if code != 2 {
+        containment.remove_all().context("cannot remove the control groups of services")?;
+    }
+    Ok(ExitCode::from(code))
+}
+
+/// Ends what a former guard of this node left running: nobody has the right to run it.
+fn end_leftovers(containment: &Containment) -> anyhow::Result<usize> {
+    let count = containment.kill_all().context("cannot end services of a former guard")?;
+    let poll = Poll::new()?;
+    let mut events = Events::with_capacity(1);
+    let until = os::clock::boottime() + LEFTOVERS_BUDGET;
+    while !containment.nothing_left().context("cannot look for services of a former guard")? {
+        anyhow::ensure!(
+            os::clock::boottime() < until,
+            "services of a former guard were killed and are not gone after {LEFTOVERS_BUDGET:?}; \
+             a process in uninterruptible sleep needs its device back, or this node a reset"
+        );
+        poll.wait(&mut events, Some(LEFTOVERS_TICK))?;
+    }
+    containment.remove_all().context("cannot remove the control groups of a former guard")?;
+    if count > 0 {
+        say!("ended {count} services that a former guard had left running");
+    }
+    Ok(count)
+}
+
+#[derive(Clone, Copy, Debug)]
+enum Daemon {
+    Running {
+        pid: u32,
+        since: Instant,
+    },
+    /// `None`: it is not started again.
+    Dead {
+        restart: Option<Instant>,
+    },
+}
+
+/// Why and until when everything is being ended.
+#[derive(Clone, Copy, Debug)]
+struct Finish {
+    code: u8,
+    until: Instant,
+}
+
+struct Guard {
+    shared: GuardSide,
+    relaunch: Relaunch,
+    entries: Entries,
+    daemon: Daemon,
+    /// Before the next restart.
+    pause: Duration,
+    restarts: u64,
+    /// Told to end: how long the daemon may take to leave.
+    leave: Option<Instant>,
+    finish: Option<Finish>,
+    /// For the daemon that died last.
+    said_goodbye: bool,
+    release_budget: Duration,
+    leave_budget: Duration,
+}
+
+impl Guard {
+    /// Does what is due; the exit code when all is done.
+    fn turn(&mut self, now: Instant) -> Option<u8> {
+        let release = self.shared.release_budget().unwrap_or(self.release_budget);
+        // First the deadlines, before anything else can take time.
+        let all = self.finish.is_some();
+        self.entries.enforce(&self.shared, now, all, release);
+        self.shared.tick(now);
+
+        match self.daemon {
+            Daemon::Running { pid, .. } => {
+                if self.leave.is_some_and(|until| now >= until) {
+                    say!("the daemon did not leave in time: killing it");
+                    self.leave = Some(Instant::FAR);
+                    self.note_kill(os::process::kill(pid));
+                }
+            }
+            Daemon::Dead { restart: Some(restart) } if now >= restart => self.start(now),
+            Daemon::Dead { restart } => {
+                let is_away = restart.is_none_or(|restart| restart.since(now) >= GOODBYE_AFTER);
+                if !self.said_goodbye && is_away && self.entries.nothing_left(&self.shared) {
+                    self.say_goodbye();
+                }
+            }
+        }
+        self.finished(now)
+    }
+
+    /// When to look again, at the latest.
+    fn wake(&self, now: Instant) -> Instant {
+        let mut wake = now + GUARD_TICK;
+        wake = wake.min(self.entries.next_deadline());
+        if self.entries.is_something_dying() || self.finish.is_some() {
+            wake = wake.min(now + self.entries.dying_tick());
+        }
+        if let Daemon::Dead { restart: Some(restart) } = self.daemon {
+            wake = wake.min(restart);
+        }
+        if let (Some(leave), Daemon::Running { .. }) = (self.leave, self.daemon) {
+            wake = wake.min(leave);
+        }
+        wake
+    }
+
+    fn signal(&mut self, signal: Signal, now: Instant) {
+        let running = match self.daemon {
+            Daemon::Running { pid, .. } => Some(pid),
+            Daemon::Dead { .. } => None,
+        };
+        match signal {
+            Signal::Terminate | Signal::Interrupt => match (running, self.leave) {
+                (Some(pid), None) => {
+                    say!("told to end: the daemon leaves");
+                    let budget = self.shared.leave_budget().unwrap_or(self.leave_budget);
+                    self.leave = Some(now + budget);
+                    self.note_kill(os::process::terminate(pid));
+                    // One that somebody stopped must hear it too.
+                    self.note_kill(os::process::interrupt_stop(pid));
+                }
+                (Some(_), Some(_)) => self.leave = self.leave.map(|until| until.min(now)),
+                (None, _) => {
+                    say!("told to end, and there is no daemon: ending all services");
+                    self.leave = Some(now);
+                    self.finish(now, 0);
+                }
+            },
+            Signal::Hangup => {
+                if let Some(pid) = running {
+                    self.note_kill(os::process::hang_up(pid));
+                }
+            }
+            // The loop reaps in every turn.
+            Signal::Child | Signal::User1 => {}
+        }
+    }
+
+    /// A child ended: the daemon, or an orphan that nobody waits for.
+    fn reaped(&mut self, reaped: os::process::Reaped, now: Instant) {
+        let Daemon::Running { pid, since } = self.daemon else { return };
+        if pid != reaped.pid {
+            return;
+        }
+        let exit = Exit::from_wait(reaped.status);
+        let lived = now.since(since);
+        self.said_goodbye = false;
+        self.daemon = Daemon::Dead { restart: None };
+        if self.leave.is_some() || exit == Exit::Code(0) {
+            say!("the daemon (process {pid}) {exit}");
+            let code = u8::from(exit != Exit::Code(0));
+            self.finish(now, code);
+            return;
+        }
+        if exit == Exit::Code(USAGE.into()) && self.entries.is_none_held(&self.shared) {
+            say!("the daemon (process {pid}) refuses its configuration");
+            self.finish(now, USAGE);
+            return;
+        }
+        if lived >= RECOVERED {
+            self.pause = Duration::ZERO;
+        }
+        let pause = self.pause;
+        self.pause = (pause * 2).clamp(PAUSE_MIN, PAUSE_MAX);
+        self.restarts += 1;
+        self.shared.set_restarts(self.restarts, reaped.status);
+        self.daemon = Daemon::Dead { restart: Some(now + pause) };
+        say!(
+            "the daemon (process {pid}) {exit} after {} s; services run on within their lease; \
+             starting it again in {} ms",
+            lived.as_secs(),
+            pause.as_millis()
+        );
+    }
+
+    fn start(&mut self, now: Instant) {
+        match self.relaunch.start() {
+            Ok(pid) => self.daemon = Daemon::Running { pid, since: now },
+            Err(error) => {
+                self.pause = (self.pause * 2).clamp(PAUSE_MIN, PAUSE_MAX);
+                let errno = error.raw_os_error().unwrap_or(0);
+                say!("cannot start the daemon (error {errno}); again in {:?}", self.pause);
+                self.daemon = Daemon::Dead { restart: Some(now + self.pause) };
+            }
+        }
+    }
+
+    /// From now on everything is ended, whatever its deadline.
+    fn finish(&mut self, now: Instant, code: u8) {
+        self.daemon = Daemon::Dead { restart: None };
+        self.finish.get_or_insert(Finish { code, until: now + FINISH_BUDGET });
+        let release = self.shared.release_budget().unwrap_or(self.release_budget);
+        self.entries.enforce(&self.shared, now, true, release);
+        self.entries.kill_rest();
+    }
+
+    fn finished(&self, now: Instant) -> Option<u8> {
+        let finish = self.finish?;
+        if self.said_goodbye && self.entries.nothing_left(&self.shared) {
+            let killed = u8::from(self.entries.has_killed());
+            return Some(finish.code.max(killed));
+        }
+        if now >= finish.until {
+            say!("processes of services are still there after {FINISH_BUDGET:?}; leaving them");
+            return Some(2);
+        }
+        None
+    }
+
+    /// Tells the peers that the life of the dead daemon is over.
+    fn say_goodbye(&mut self) {
+        let mut failures = 0;
+        let count = self.shared.goodbyes(|source, destination, frame| {
+            failures += u32::from(!send(source, destination, frame));
+        });
+        self.said_goodbye = true;
+        if count > 0 {
+            say!("said goodbye for the dead daemon in {count} frames, {failures} not sent");
+        }
+    }
+
+    fn note_kill(&self, result: std::io::Result<()>) {
+        // ESRCH: it ended at this moment, and the next turn reaps it.
+        if let Err(error) = result {
+            let errno = error.raw_os_error().unwrap_or(0);
+            say!("a signal to the daemon was refused (error {errno})");
+        }
+    }
+}
+
+/// Sends one datagram from `source`, or from any address if that one is not here now.
+fn send(source: SocketAddr, destination: SocketAddr, frame: &[u8]) -> bool {
+    let any: IpAddr = match destination {
+        SocketAddr::V4(_) => Ipv4Addr::UNSPECIFIED.into(),
+        SocketAddr::V6(_) => Ipv6Addr::UNSPECIFIED.into(),
+    };
+    let mut other_port = source;
+    other_port.set_port(0);
+    [source, other_port, SocketAddr::new(any, 0)].into_iter().any(|from| {
+        UdpSocket::bind(from).is_ok_and(|socket| {
+            socket.set_nonblocking(true).is_ok() && socket.send_to(frame, destination).is_ok()
+        })
+    })
+}

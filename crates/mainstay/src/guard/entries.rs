@@ -1,0 +1,293 @@
+//! The services under the guard: whose deadline is over, and how far their end is.
+//!
+//! Ending a service has two answers. *Killed*: none of its code runs any more, microseconds after the
+//! deadline. *Gone*: its processes have given back everything and its addresses are removed; that can
+//! take longer, and is looked at until it is so. All expired services are killed before the first
+//! address is removed, because removing may have to wait for the kernel's lock on the network
+//! configuration.
+
+use std::io;
+use std::time::Duration;
+
+use anyhow::Context;
+use base::Instant;
+use os::cgroup::Handle;
+use os::netlink::Removal;
+use os::process::{Containment, Search, search};
+use os::shared::{ENTRIES_MAX, GuardSide, Held, Subject};
+
+use super::log::say;
+
+/// Bytes of the name of the tree and a service with their separators.
+const MARKER_MAX: usize = 256;
+/// How often something that does not die is killed again.
+const AGAIN: Duration = Duration::from_millis(100);
+
+/// What the guard keeps about one slot.
+#[derive(Default)]
+struct Watched {
+    /// Which use of the slot this is about; 0: none.
+    generation: u64,
+    /// The control group's files, as soon as it exists.
+    handle: Option<Handle>,
+    dying: Option<Dying>,
+}
+
+#[derive(Clone, Copy)]
+struct Dying {
+    since: Instant,
+    /// When it was last killed (again).
+    killed: Instant,
+    addresses_removed: bool,
+    alarmed: bool,
+}
+
+/// All slots.
+pub(super) struct Entries {
+    watched: Vec<Watched>,
+    subject: Box<Subject>,
+    removal: Removal,
+    /// The group of all services; `None`: they are found by their marks.
+    all: Option<Handle>,
+    /// `TREE/`: how the marks of all services begin.
+    mark: String,
+    next_deadline: Instant,
+    dying: usize,
+    killed: bool,
+    can_hurry: bool,
+}
+
+impl Entries {
+    pub(super) fn new(containment: &Containment, tree: &str) -> anyhow::Result<Entries> {
+        let all = match containment {
+            Containment::Groups(tree) => {
+                Some(tree.all().handle().context("cannot open the control group of all services")?)
+            }
+            Containment::Marked { .. } => None,
+        };
+        anyhow::ensure!(tree.len() + base::limits::NAME_SIZE_MAX + 2 <= MARKER_MAX, "tree name");
+        Ok(Entries {
+            watched: (0..ENTRIES_MAX).map(|_| Watched::default()).collect(),
+            subject: Box::default(),
+            removal: Removal::open().context("cannot open a netlink socket")?,
+            all,
+            mark: format!("{tree}/"),
+            next_deadline: Instant::FAR,
+            dying: 0,
+            killed: false,
+            can_hurry: os::realtime::is_real_time(),
+        })
+    }
+
+    /// Ends what may run no longer (with `all`: everything), and looks how far what was ended is.
+    pub(super) fn enforce(&mut self, shared: &GuardSide, now: Instant, all: bool, release: Duration) {
+        self.next_deadline = Instant::FAR;
+        self.dying = 0;
+        let used = shared.used();
+        for slot in 0..used {
+            let Some(held) = shared.held(slot) else {
+                if self.watched[slot].generation != 0 {
+                    self.watched[slot] = Watched::default();
+                }
+                continue;
+            };
+            if self.watched[slot].generation != held.generation {
+                self.watched[slot] = Watched { generation: held.generation, ..Watched::default() };
+            }
+            if held.killed {
+                continue;
+            }
+            if !all && now < held.deadline {
+                self.open_handle(shared, slot);
+                self.next_deadline = self.next_deadline.min(held.deadline);
+                continue;
+            }
+            self.begin(shared, slot, held, now);
+        }
+        for slot in 0..used {
+            if self.watched[slot].dying.is_some() {
+                self.follow(shared, slot, now, release);
+            }
+        }
+    }
+
+    /// The earliest deadline of those that still may run, as of the last look.
+    pub(super) fn next_deadline(&self) -> Instant {
+        self.next_deadline
+    }
+
+    pub(super) fn is_something_dying(&self) -> bool {
+        self.dying > 0
+    }
+
+    /// How often something that is dying is looked at: a group's file costs microseconds, searching
+    /// all processes milliseconds.
+    pub(super) fn dying_tick(&self) -> Duration {
+        Duration::from_millis(if self.all.is_some() { 2 } else { 25 })
+    }
+
+    /// Whether the guard ever had to kill something.
+    pub(super) fn has_killed(&self) -> bool {
+        self.killed
+    }
+
+    /// Whether no service is under the guard.
+    pub(super) fn is_none_held(&self, shared: &GuardSide) -> bool {
+        (0..shared.used()).all(|slot| shared.held(slot).is_none_or(|held| held.gone))
+    }
+
+    /// Whether nothing of any service is left, registered or not.
+    pub(super) fn nothing_left(&self, shared: &GuardSide) -> bool {
+        if !self.is_none_held(shared) {
+            return false;
+        }
+        let empty = match &self.all {
+            Some(all) => all.is_empty().map_err(io::Error::from),
+            None => self.search_all(false).map(|count| count == 0),
+        };
+        empty.unwrap_or_else(|error| {
+            say!("cannot see whether services run (error {})", error.raw_os_error().unwrap_or(0));
+            false
+        })
+    }
+
+    /// Kills what no entry names: a process that a daemon was starting when it died.
+    pub(super) fn kill_rest(&mut self) {
+        let (rest, result) = match &self.all {
+            Some(all) => (
+                !all.is_empty().unwrap_or(false),
+                all.kill().map_err(io::Error::from),
+            ),
+            None => match self.search_all(true) {
+                Ok(count) => (count > 0, Ok(())),
+                Err(error) => (true, Err(error)),
+            },
+        };
+        self.killed |= rest;
+        if let Err(error) = result {
+            say!("cannot kill all services (error {})", error.raw_os_error().unwrap_or(0));
+        }
+    }
+
+    fn search_all(&self, kill: bool) -> io::Result<usize> {
+        search(&Search { marker: &self.mark, sessions: &[], kill })
+    }
+
+    /// Opens the files of a service's group as soon as it exists, so that nothing has to be looked up
+    /// when its time is over.
+    fn open_handle(&mut self, shared: &GuardSide, slot: usize) {
+        if self.all.is_none() || self.watched[slot].handle.is_some() {
+            return;
+        }
+        if shared.read(slot, &mut self.subject) && !self.subject.group().is_empty() {
+            // Not there yet: again at the next look.
+            self.watched[slot].handle = Handle::open(self.subject.group()).ok();
+        }
+    }
+
+    /// The moment of a deadline: kill, before anything else.
+    fn begin(&mut self, shared: &GuardSide, slot: usize, held: Held, now: Instant) {
+        shared.set_killed(slot, held.generation, now);
+        self.killed = true;
+        self.open_handle(shared, slot);
+        self.kill(shared, slot);
+        let late = os::clock::boottime().since(held.deadline);
+        self.watched[slot].dying =
+            Some(Dying { since: now, killed: now, addresses_removed: false, alarmed: false });
+        if shared.read(slot, &mut self.subject) {
+            let service = self.subject.service();
+            if now >= held.deadline {
+                say!("{service}: its deadline is over, killed {} us after it", late.as_micros());
+            } else {
+                say!("{service}: killed, because all services are being ended");
+            }
+        }
+    }
+
+    fn kill(&mut self, shared: &GuardSide, slot: usize) {
+        let result = match (&self.watched[slot].handle, &self.all) {
+            (Some(handle), _) => handle.kill().map_err(io::Error::from),
+            // The group does not exist: nothing was started in it.
+            (None, Some(_)) => Ok(()),
+            (None, None) => self.search_service(shared, slot, true).map(drop),
+        };
+        if let Err(error) = result {
+            say!("cannot kill a service (error {})", error.raw_os_error().unwrap_or(0));
+        }
+        if let Some(handle) = self.watched[slot].handle.as_ref().filter(|_| self.can_hurry) {
+            // A dying process needs CPU time to die: lend it our class. Only the speed depends on it.
+            if handle.hurry().is_err() {
+                say!("dying processes cannot be given a real-time class; they may take longer");
+                self.can_hurry = false;
+            }
+        }
+    }
+
+    fn search_service(&mut self, shared: &GuardSide, slot: usize, kill: bool) -> io::Result<usize> {
+        if !shared.read(slot, &mut self.subject) {
+            return Err(io::Error::from(io::ErrorKind::WouldBlock));
+        }
+        let mut text = [0_u8; MARKER_MAX];
+        let marker = join(&mut text, &self.mark, self.subject.service());
+        search(&Search { marker, sessions: self.subject.processes(), kill })
+    }
+
+    /// Removes the addresses of a killed service, and looks whether all of it is gone.
+    fn follow(&mut self, shared: &GuardSide, slot: usize, now: Instant, release: Duration) {
+        let Some(mut dying) = self.watched[slot].dying else { return };
+        if now.since(dying.killed) >= AGAIN {
+            dying.killed = now;
+            self.open_handle(shared, slot);
+            self.kill(shared, slot);
+        }
+        if !dying.addresses_removed && shared.read(slot, &mut self.subject) {
+            let mut worst = 0;
+            for held in self.subject.addresses() {
+                if let Err(errno) = self.removal.remove(held.interface, held.address, held.prefix) {
+                    worst = errno;
+                }
+            }
+            shared.set_address_error(slot, worst);
+            dying.addresses_removed = worst == 0;
+            if worst != 0 && !dying.alarmed {
+                say!("{}: an address stays (error {worst})", self.subject.service());
+                dying.alarmed = true;
+            }
+        }
+        let empty = match (&self.watched[slot].handle, &self.all) {
+            (Some(handle), _) => handle.is_empty().map_err(io::Error::from),
+            (None, Some(_)) => Ok(true),
+            (None, None) => self.search_service(shared, slot, true).map(|count| count == 0),
+        };
+        let empty = empty.unwrap_or(false);
+        if empty && dying.addresses_removed {
+            let at = os::clock::boottime();
+            shared.set_gone(slot, at);
+            self.watched[slot].dying = None;
+            if shared.read(slot, &mut self.subject) {
+                let took = at.since(dying.since).as_micros();
+                say!("{}: nothing left of it after {took} us", self.subject.service());
+            }
+            return;
+        }
+        if !dying.alarmed && now.since(dying.since) >= release {
+            dying.alarmed = true;
+            if shared.read(slot, &mut self.subject) {
+                let service = self.subject.service();
+                say!("{service}: killed, and not gone within the release time {release:?}");
+            }
+        }
+        self.dying += 1;
+        self.watched[slot].dying = Some(dying);
+    }
+}
+
+/// `TREE/SERVICE/` in a buffer.
+fn join<'a>(text: &'a mut [u8; MARKER_MAX], mark: &str, service: &str) -> &'a str {
+    let mut length = 0;
+    for part in [mark, service, "/"] {
+        text[length..length + part.len()].copy_from_slice(part.as_bytes());
+        length += part.len();
+    }
+    std::str::from_utf8(&text[..length]).expect("joined from strings")
+}

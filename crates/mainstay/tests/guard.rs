@@ -1,0 +1,549 @@
+//! The guard with a real kernel and a daemon made for the test.
+//!
+//! This program has no test harness around it, because it is three programs: the test, the guard that
+//! the test starts (`guard DIR`), and the daemon that the guard starts (`daemon DIR --shared-fd N`).
+//! They speak through files in `DIR`. Nothing here asserts a duration: what must not happen *before* a
+//! deadline is compared with the deadline itself, and what must happen is waited for with a generous
+//! limit that only tells a failure from a hang.
+
+use std::fs;
+use std::io::Write;
+use std::net::{IpAddr, Ipv4Addr, UdpSocket};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, ExitCode, Stdio};
+use std::time::Duration;
+
+use base::{Incarnation, Instant};
+use mainstay::guard;
+use os::event::{Events, Interest, Poll, Timer, Token};
+use os::netlink::Netlink;
+use os::process::{Containment, Output, Process, Program};
+use os::shared::{DaemonSide, Description, Goodbye, HeldAddress, HeldProcess};
+use os::signal::{Signal, Signals};
+
+/// How far ahead the daemon of these tests pushes its deadline.
+const LEASE: Duration = Duration::from_secs(1);
+/// When a test gives up waiting.
+const PATIENCE: Duration = Duration::from_secs(60);
+/// The address that the service has in those tests that run in a network namespace of their own.
+const ADDRESS: IpAddr = IpAddr::V4(Ipv4Addr::new(10, 99, 0, 1));
+/// The loopback interface is number 1 in every network namespace.
+const LOOPBACK: u32 = 1;
+/// A user without any right.
+const NOBODY: &str = "65534";
+
+fn main() -> ExitCode {
+    let arguments: Vec<String> = std::env::args().collect();
+    match arguments.get(1).map(String::as_str) {
+        Some("guard") => run_guard(Path::new(&arguments[2])),
+        Some("daemon") => {
+            assert_eq!(arguments[3], "--shared-fd");
+            run_daemon(Path::new(&arguments[2]), arguments[4].parse().expect("a number"));
+            ExitCode::SUCCESS
+        }
+        _ => run_tests(arguments.iter().skip(1).find(|argument| !argument.starts_with('-'))),
+    }
+}
+
+// ---------------------------------------------------------------------------------------------
+// The guard and the daemon
+// ---------------------------------------------------------------------------------------------
+
+fn tree(directory: &Path) -> String {
+    os::cgroup::tree_name("guard-test", "n1", directory).expect("the directory exists")
+}
+
+fn run_guard(directory: &Path) -> ExitCode {
+    let options = guard::Options {
+        program: PathBuf::from("/proc/self/exe"),
+        arguments: vec!["test-daemon".into(), "daemon".into(), directory.into()],
+        tree: tree(directory),
+        lock: directory.join("lock"),
+        release_budget: Duration::from_secs(5),
+        leave_budget: Duration::from_millis(500),
+    };
+    guard::run(&options).unwrap_or_else(|error| {
+        eprintln!("guard: {error:#}");
+        ExitCode::from(99)
+    })
+}
+
+fn note(directory: &Path, line: &str) {
+    let mut journal =
+        fs::OpenOptions::new().append(true).create(true).open(directory.join("journal")).unwrap();
+    journal.write_all(format!("{line}\n").as_bytes()).unwrap();
+}
+
+fn has(directory: &Path, name: &str) -> bool {
+    directory.join(name).exists()
+}
+
+fn run_daemon(directory: &Path, number: i32) {
+    let signals = Signals::block(&[Signal::Terminate]).unwrap();
+    let mut shared = guard::attach(number).expect("started by the guard");
+    let containment = Containment::open(&tree(directory));
+    let status = shared.guard();
+    let weak = status.promises.weaknesses().len();
+    note(
+        directory,
+        &format!(
+            "start pid={} restarts={} exit={} leftovers={} weak={weak} contained={}",
+            std::process::id(),
+            status.restarts,
+            status.last_exit.map_or("none".to_owned(), |exit| exit.to_string()),
+            status.leftovers,
+            u8::from(matches!(containment, Containment::Groups(_))),
+        ),
+    );
+    shared.set_incarnation(Incarnation(status.restarts + 1));
+    let first = shared.entries().is_empty();
+    if first && !has(directory, "idle") {
+        start_service(directory, &mut shared, &containment);
+    }
+    if has(directory, "crash") {
+        std::process::exit(3);
+    }
+    for entry in shared.entries().iter().filter(|_| !first) {
+        assert_eq!(entry.description.service, "web");
+        for held in &entry.description.processes {
+            let adopted = Process::adopt(held.pid, held.started).unwrap();
+            note(directory, &format!("adopted pid={} alive={}", held.pid, adopted.is_some()));
+        }
+    }
+
+    let poll = Poll::new().unwrap();
+    let timer = Timer::new().unwrap();
+    poll.add(&signals, Token(0), Interest::Read).unwrap();
+    poll.add(&timer, Token(1), Interest::Read).unwrap();
+    let mut events = Events::with_capacity(4);
+    let mut told = false;
+    loop {
+        let now = os::clock::boottime();
+        for entry in shared.entries() {
+            let deadline = now + LEASE;
+            if shared.push(entry.slot, deadline) {
+                let new = directory.join("deadline.new");
+                fs::write(&new, deadline.as_nanos().to_string()).unwrap();
+                fs::rename(&new, directory.join("deadline")).unwrap();
+            } else if let Some(killed) = shared.killed(entry.slot).filter(|_| !told) {
+                note(directory, &format!("killed at={}", killed.at.as_nanos()));
+                told = true;
+            }
+        }
+        timer.set(Some(now + Duration::from_millis(20)));
+        poll.wait(&mut events, None).unwrap();
+        timer.take();
+        if signals.take().is_some() && !has(directory, "stubborn") {
+            leave(&mut shared, &containment);
+            note(directory, "left");
+            return;
+        }
+    }
+}
+
+fn start_service(directory: &Path, shared: &mut DaemonSide, containment: &Containment) {
+    let address = HeldAddress { interface: LOOPBACK, address: ADDRESS, prefix: 32 };
+    let with_address = has(directory, "address");
+    let mut description = Description {
+        service: "web".to_owned(),
+        group: containment.group_path("web"),
+        addresses: if with_address { vec![address] } else { Vec::new() },
+        processes: Vec::new(),
+    };
+    let slot = shared.register(&description, os::clock::boottime() + LEASE).unwrap();
+    if with_address {
+        Netlink::open().unwrap().add_address(LOOPBACK, ADDRESS, 32, None).unwrap();
+    }
+    // The first process, and one that leaves its session.
+    let script = "setsid sleep 1000 & exec sleep 1000";
+    let command = ["/bin/sh", "-c", script].map(str::to_owned);
+    let program = Program {
+        command: &command,
+        directory: None,
+        environment: &[],
+        user: None,
+        output: Output::Inherit,
+    };
+    let process = containment.spawn("web", "server", &program).unwrap();
+    let held = HeldProcess {
+        resource: "server".to_owned(),
+        pid: process.pid(),
+        started: process.started(),
+    };
+    description.processes.push(held);
+    shared.describe(slot, &description).unwrap();
+    if let Ok(port) = fs::read_to_string(directory.join("port")) {
+        let here = |port| (Ipv4Addr::LOCALHOST, port).into();
+        let goodbye = Goodbye {
+            source: here(0),
+            destination: here(port.parse().unwrap()),
+            frame: b"sealed goodbye".to_vec(),
+        };
+        shared.set_goodbyes(Incarnation(1), &[goodbye]).unwrap();
+    }
+    note(directory, &format!("service pid={}", process.pid()));
+}
+
+fn leave(shared: &mut DaemonSide, containment: &Containment) {
+    for entry in shared.entries() {
+        let service = &entry.description.service;
+        containment.kill(service, None).unwrap();
+        wait_for("an empty service", || containment.is_empty(service, None).unwrap().then_some(()));
+        let mut netlink = Netlink::open().unwrap();
+        for held in &entry.description.addresses {
+            netlink.remove_address(held.interface, held.address, held.prefix).unwrap();
+        }
+        shared.release(entry.slot);
+    }
+}
+
+// ---------------------------------------------------------------------------------------------
+// The test's tools
+// ---------------------------------------------------------------------------------------------
+
+fn pause() {
+    let poll = Poll::new().unwrap();
+    poll.wait(&mut Events::with_capacity(1), Some(Duration::from_millis(5))).unwrap();
+}
+
+fn wait_for<T>(what: &str, mut look: impl FnMut() -> Option<T>) -> T {
+    let until = os::clock::boottime() + PATIENCE;
+    loop {
+        if let Some(found) = look() {
+            return found;
+        }
+        assert!(os::clock::boottime() < until, "gave up waiting for {what}");
+        pause();
+    }
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Place {
+    /// This machine's own network, all rights that the test has.
+    Here,
+    /// A network namespace.
+    Network,
+    /// A user and a network namespace, as a user without any right outside.
+    Powerless,
+}
+
+struct Scene {
+    directory: tempfile::TempDir,
+    guard: Child,
+    containment: Containment,
+}
+
+impl Scene {
+    fn new(place: Place, files: &[(&str, &str)]) -> Scene {
+        let directory = tempfile::tempdir().unwrap();
+        for (name, content) in files {
+            fs::write(directory.path().join(name), content).unwrap();
+        }
+        if place == Place::Powerless {
+            std::os::unix::fs::chown(directory.path(), Some(65_534), Some(65_534)).unwrap();
+        }
+        let guard = Scene::start(place, directory.path());
+        let name = tree(directory.path());
+        let containment = if place == Place::Powerless {
+            Containment::Marked { tree: name, refusal: 0 }
+        } else {
+            Containment::open(&name)
+        };
+        Scene { directory, guard, containment }
+    }
+
+    fn start(place: Place, directory: &Path) -> Child {
+        let own = std::env::current_exe().unwrap();
+        let mut words: Vec<&str> = match place {
+            Place::Here => vec![],
+            Place::Network => vec!["unshare", "--net", "--"],
+            Place::Powerless => vec![
+                "setpriv", "--reuid", NOBODY, "--regid", NOBODY, "--clear-groups", "--",
+                "unshare", "--user", "--map-root-user", "--net", "--",
+            ],
+        };
+        let (own, path) = (own.to_str().unwrap(), directory.to_str().unwrap());
+        words.extend([own, "guard", path]);
+        let log = fs::OpenOptions::new().append(true).create(true).open(directory.join("log"));
+        Command::new(words[0])
+            .args(&words[1..])
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(log.unwrap())
+            .spawn()
+            .unwrap()
+    }
+
+    fn path(&self) -> &Path {
+        self.directory.path()
+    }
+
+    fn journal(&self) -> Vec<String> {
+        let text = fs::read_to_string(self.path().join("journal")).unwrap_or_default();
+        text.lines().map(str::to_owned).collect()
+    }
+
+    /// Waits for the line number `count` (from 1) that begins with `word`; returns its values.
+    fn line(&self, word: &str, count: usize) -> Line {
+        let beginning = format!("{word} ");
+        let found = wait_for(&format!("line {count} of '{word}'"), || {
+            self.journal().into_iter().filter(|line| line.starts_with(&beginning)).nth(count - 1)
+        });
+        Line(found)
+    }
+
+    fn pids(&self) -> Vec<u32> {
+        self.containment.pids("web", None).unwrap()
+    }
+
+    fn has_address(&self) -> bool {
+        let routes = format!("/proc/{}/net/fib_trie", self.guard.id());
+        fs::read_to_string(routes).unwrap().contains(&ADDRESS.to_string())
+    }
+
+    /// The deadline that the daemon pushed last.
+    fn deadline(&self) -> Instant {
+        let text = fs::read_to_string(self.path().join("deadline")).unwrap();
+        Instant::from_nanos(text.parse().unwrap())
+    }
+
+    fn log(&self) -> String {
+        fs::read_to_string(self.path().join("log")).unwrap_or_default()
+    }
+
+    fn wait_guard(&mut self) -> i32 {
+        let guard = &mut self.guard;
+        wait_for("the end of the guard", || guard.try_wait().unwrap())
+            .code()
+            .expect("the guard ends by itself")
+    }
+}
+
+impl Drop for Scene {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            eprintln!("--- journal\n{}\n--- guard\n{}", self.journal().join("\n"), self.log());
+        }
+        if self.guard.try_wait().is_ok_and(|status| status.is_none()) {
+            let _gone = self.guard.kill();
+            let _status = self.guard.wait();
+        }
+        for line in self.journal().iter().filter(|line| line.starts_with("start ")) {
+            let pid = Line(line.clone()).number("pid");
+            if fs::read_to_string(format!("/proc/{pid}/cmdline"))
+                .is_ok_and(|command| command.contains(self.path().to_str().unwrap()))
+            {
+                signal("KILL", pid);
+            }
+        }
+        let _killed = self.containment.kill_all();
+        let until = os::clock::boottime() + PATIENCE;
+        while !self.containment.nothing_left().unwrap_or(true) && os::clock::boottime() < until {
+            pause();
+        }
+        let _removed = self.containment.remove_all();
+        if let Containment::Groups(tree) = &self.containment {
+            let _removed = tree.all().remove();
+        }
+    }
+}
+
+struct Line(String);
+
+impl Line {
+    fn text(&self, name: &str) -> &str {
+        let beginning = format!("{name}=");
+        let mut words = self.0.split(' ');
+        words.find_map(|word| word.strip_prefix(&beginning)).expect("the line has the value")
+    }
+
+    fn number(&self, name: &str) -> u32 {
+        self.text(name).parse().expect("a number")
+    }
+}
+
+fn signal(name: &str, pid: u32) {
+    let status = Command::new("kill").args(["-s", name, &pid.to_string()]).status().unwrap();
+    assert!(status.success(), "process {pid} takes signal {name}");
+}
+
+// ---------------------------------------------------------------------------------------------
+// The tests
+// ---------------------------------------------------------------------------------------------
+
+/// SIGKILL to the daemon: another one comes, and the service does not notice.
+fn killed_daemon_comes_back(place: Place) {
+    let scene = Scene::new(place, &[("address", "")]);
+    let service = scene.line("service", 1).number("pid");
+    let first = scene.line("start", 1);
+    assert_eq!(first.text("exit"), "none");
+    let mut daemon = first.number("pid");
+    for restart in 1..=3 {
+        wait_for("a pushed deadline", || has(scene.path(), "deadline").then_some(()));
+        signal("KILL", daemon);
+        let next = scene.line("start", restart + 1);
+        assert_ne!(next.number("pid"), daemon);
+        assert_eq!(next.number("restarts") as usize, restart);
+        assert_eq!(next.text("exit"), "9", "wait(2) says: ended by signal 9");
+        let adopted = scene.line("adopted", restart);
+        assert_eq!((adopted.number("pid"), adopted.text("alive")), (service, "true"));
+        daemon = next.number("pid");
+    }
+    assert!(scene.pids().contains(&service), "the service is the one that was started first");
+    assert!(scene.has_address());
+    assert!(!scene.journal().iter().any(|line| line.starts_with("killed")));
+}
+
+/// SIGSTOP to the daemon: it is not dead, nothing happens until the deadline, and then the service
+/// and its address go.
+fn stopped_daemon_loses_its_services(place: Place) {
+    let scene = Scene::new(place, &[("address", "")]);
+    let service = scene.line("service", 1).number("pid");
+    let daemon = scene.line("start", 1).number("pid");
+    wait_for("a pushed deadline", || has(scene.path(), "deadline").then_some(()));
+    wait_for("both processes", || (scene.pids().len() >= 2).then_some(()));
+    assert!(scene.has_address());
+    signal("STOP", daemon);
+    wait_for("the daemon to be stopped", || {
+        let status = fs::read_to_string(format!("/proc/{daemon}/status")).unwrap();
+        status.contains("State:\tT").then_some(())
+    });
+    let deadline = scene.deadline();
+    wait_for("the end of the service", || scene.pids().is_empty().then_some(()));
+    assert!(os::clock::boottime() >= deadline, "it was ended before its deadline");
+    wait_for("the end of the address", || (!scene.has_address()).then_some(()));
+    assert!(!fs::exists(format!("/proc/{service}/environ")).unwrap() || is_zombie(service));
+    signal("CONT", daemon);
+    let killed = scene.line("killed", 1);
+    let at = Instant::from_nanos(killed.text("at").parse().unwrap());
+    assert!(at >= deadline, "killed at {at}, allowed until {deadline}");
+    assert_eq!(scene.journal().iter().filter(|line| line.starts_with("start ")).count(), 1);
+}
+
+fn is_zombie(pid: u32) -> bool {
+    fs::read_to_string(format!("/proc/{pid}/status"))
+        .is_ok_and(|status| status.contains("State:\tZ"))
+}
+
+/// A daemon that dies at every start: the service ends at its deadline, and then, not before, the
+/// peers are told.
+fn goodbye_when_nothing_runs() {
+    let peer = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
+    peer.set_read_timeout(Some(PATIENCE)).unwrap();
+    let port = peer.local_addr().unwrap().port().to_string();
+    let scene = Scene::new(Place::Here, &[("crash", ""), ("port", &port)]);
+    let mut frame = [0_u8; 100];
+    // Sealed by the first life; the later ones die before they get so far.
+    let (length, _) = peer.recv_from(&mut frame).expect("a goodbye");
+    assert_eq!(&frame[..length], b"sealed goodbye");
+    assert!(scene.pids().is_empty(), "goodbye was said while processes were there");
+    assert!(scene.line("start", 6).number("restarts") >= 5);
+}
+
+/// SIGTERM: the daemon leaves in order, nothing has to be killed.
+fn leaves_in_order() {
+    let mut scene = Scene::new(Place::Network, &[("address", "")]);
+    scene.line("service", 1);
+    wait_for("a pushed deadline", || has(scene.path(), "deadline").then_some(()));
+    signal("TERM", scene.guard.id());
+    assert_eq!(scene.wait_guard(), 0, "{}", scene.log());
+    assert_eq!(scene.journal().last().map(String::as_str), Some("left"));
+    assert!(scene.pids().is_empty());
+}
+
+/// SIGTERM with a daemon that does not leave: everything ends all the same, and the code says so.
+fn ends_what_does_not_leave() {
+    let mut scene = Scene::new(Place::Network, &[("address", ""), ("stubborn", "")]);
+    let daemon = scene.line("start", 1).number("pid");
+    scene.line("service", 1);
+    wait_for("a pushed deadline", || has(scene.path(), "deadline").then_some(()));
+    signal("TERM", scene.guard.id());
+    assert_eq!(scene.wait_guard(), 1, "{}", scene.log());
+    assert!(scene.pids().is_empty());
+    assert!(!fs::exists(format!("/proc/{daemon}")).unwrap());
+}
+
+/// Guard and daemon killed: the next guard ends what they left before it starts a daemon; before
+/// that, a second guard is refused.
+fn next_guard_ends_leftovers(place: Place) {
+    let mut scene = Scene::new(place, &[]);
+    let service = scene.line("service", 1).number("pid");
+    let daemon = scene.line("start", 1).number("pid");
+    let mut second = Scene::start(place, scene.path());
+    assert_eq!(second.wait().unwrap().code(), Some(99));
+    assert!(scene.log().contains("another mainstay runs on this node"), "{}", scene.log());
+    assert!(scene.pids().contains(&service), "the refused guard touched nothing");
+
+    scene.guard.kill().unwrap();
+    scene.guard.wait().unwrap();
+    signal("KILL", daemon);
+    wait_for("the daemon's end", || {
+        (!fs::exists(format!("/proc/{daemon}/environ")).unwrap() || is_zombie(daemon)).then_some(())
+    });
+    assert!(scene.pids().contains(&service), "nobody is there to end it");
+    fs::write(scene.path().join("idle"), "").unwrap();
+    scene.guard = Scene::start(place, scene.path());
+    let start = scene.line("start", 2);
+    assert!(start.number("leftovers") >= 1);
+    assert!(scene.pids().is_empty());
+    assert!(!fs::exists(format!("/proc/{service}")).unwrap() || is_zombie(service));
+}
+
+/// Without control groups and the real-time class the daemon can read that, and people can.
+fn powerless_says_so() {
+    let scene = Scene::new(Place::Powerless, &[("idle", "")]);
+    let start = scene.line("start", 1);
+    assert_eq!(start.text("contained"), "0");
+    assert!(start.number("weak") >= 2, "no control groups and no real-time class");
+    assert!(scene.log().contains("no control groups here"), "{}", scene.log());
+}
+
+/// What the kernel must allow for a test, tried for real.
+fn refusal(place: Place) -> Option<String> {
+    let words: &[&str] = match place {
+        Place::Here => return None,
+        Place::Network => &["unshare", "--net", "--", "true"],
+        Place::Powerless => &[
+            "setpriv", "--reuid", NOBODY, "--regid", NOBODY, "--clear-groups", "--", "unshare",
+            "--user", "--map-root-user", "--net", "--", "true",
+        ],
+    };
+    let output = Command::new(words[0]).args(&words[1..]).output();
+    match output {
+        Ok(output) if output.status.success() => None,
+        Ok(output) => Some(String::from_utf8_lossy(&output.stderr).trim().to_owned()),
+        Err(error) => Some(format!("{}: {error}", words[0])),
+    }
+}
+
+fn run_tests(filter: Option<&String>) -> ExitCode {
+    type Test = (&'static str, Place, fn(Place));
+    let tests: [Test; 9] = [
+        ("killed_daemon_comes_back", Place::Network, killed_daemon_comes_back),
+        ("killed_daemon_comes_back_powerless", Place::Powerless, killed_daemon_comes_back),
+        ("stopped_daemon_loses_its_services", Place::Network, stopped_daemon_loses_its_services),
+        (
+            "stopped_daemon_loses_its_services_powerless",
+            Place::Powerless,
+            stopped_daemon_loses_its_services,
+        ),
+        ("goodbye_when_nothing_runs", Place::Here, |_| goodbye_when_nothing_runs()),
+        ("leaves_in_order", Place::Network, |_| leaves_in_order()),
+        ("ends_what_does_not_leave", Place::Network, |_| ends_what_does_not_leave()),
+        ("next_guard_ends_leftovers", Place::Here, next_guard_ends_leftovers),
+        ("powerless_says_so", Place::Powerless, |_| powerless_says_so()),
+    ];
+    for (name, place, test) in tests {
+        if filter.is_some_and(|filter| !name.contains(filter.as_str())) {
+            continue;
+        }
+        if let Some(refusal) = refusal(place) {
+            println!("test {name} ... skipped, the kernel forbids it here: {refusal}");
+            continue;
+        }
+        // A panic ends the process with a code that is not 0: the profile has no unwinding.
+        test(place);
+        println!("test {name} ... ok");
+    }
+    ExitCode::SUCCESS
+}

@@ -110,8 +110,9 @@ pub fn run(options: &Options) -> anyhow::Result<ExitCode> {
     let wanted = [Signal::Terminate, Signal::Interrupt, Signal::Hangup, Signal::Child];
     let signals = Signals::block(&wanted).context("cannot listen for signals")?;
     os::process::become_subreaper().context("cannot become the reaper of orphans")?;
-    let lock = Lock::take(&options.lock, &format!("mainstay guard, process {}", std::process::id()))
-        .context("another mainstay runs on this node")?;
+    let lock =
+        Lock::take(&options.lock, &format!("mainstay guard, process {}", std::process::id()))
+            .context("another mainstay runs on this node")?;
 
     let containment = Containment::open(&options.tree);
     let leftovers = end_leftovers(&containment)?;

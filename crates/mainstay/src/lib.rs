@@ -3,5 +3,7 @@
 //! A library, so that tests and the lab reach its parts; `main.rs` only calls it.
 
 pub mod config;
+pub mod daemon;
+pub mod guard;
 pub mod join;
 pub mod serve;

@@ -258,8 +258,18 @@ impl Scene {
             Place::Here => vec![],
             Place::Network => vec!["unshare", "--net", "--"],
             Place::Powerless => vec![
-                "setpriv", "--reuid", NOBODY, "--regid", NOBODY, "--clear-groups", "--",
-                "unshare", "--user", "--map-root-user", "--net", "--",
+                "setpriv",
+                "--reuid",
+                NOBODY,
+                "--regid",
+                NOBODY,
+                "--clear-groups",
+                "--",
+                "unshare",
+                "--user",
+                "--map-root-user",
+                "--net",
+                "--",
             ],
         };
         let (own, path) = (own.to_str().unwrap(), directory.to_str().unwrap());
@@ -504,8 +514,19 @@ fn refusal(place: Place) -> Option<String> {
         Place::Here => return None,
         Place::Network => &["unshare", "--net", "--", "true"],
         Place::Powerless => &[
-            "setpriv", "--reuid", NOBODY, "--regid", NOBODY, "--clear-groups", "--", "unshare",
-            "--user", "--map-root-user", "--net", "--", "true",
+            "setpriv",
+            "--reuid",
+            NOBODY,
+            "--regid",
+            NOBODY,
+            "--clear-groups",
+            "--",
+            "unshare",
+            "--user",
+            "--map-root-user",
+            "--net",
+            "--",
+            "true",
         ],
     };
     let output = Command::new(words[0]).args(&words[1..]).output();

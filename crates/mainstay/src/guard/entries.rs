@@ -80,7 +80,13 @@ impl Entries {
     }
 
     /// Ends what may run no longer (with `all`: everything), and looks how far what was ended is.
-    pub(super) fn enforce(&mut self, shared: &GuardSide, now: Instant, all: bool, release: Duration) {
+    pub(super) fn enforce(
+        &mut self,
+        shared: &GuardSide,
+        now: Instant,
+        all: bool,
+        release: Duration,
+    ) {
         self.next_deadline = Instant::FAR;
         self.dying = 0;
         let used = shared.used();
@@ -154,10 +160,7 @@ impl Entries {
     /// Kills what no entry names: a process that a daemon was starting when it died.
     pub(super) fn kill_rest(&mut self) {
         let (rest, result) = match &self.all {
-            Some(all) => (
-                !all.is_empty().unwrap_or(false),
-                all.kill().map_err(io::Error::from),
-            ),
+            Some(all) => (!all.is_empty().unwrap_or(false), all.kill().map_err(io::Error::from)),
             None => match self.search_all(true) {
                 Ok(count) => (count > 0, Ok(())),
                 Err(error) => (true, Err(error)),

@@ -68,9 +68,9 @@ impl DaemonSide {
         Ok(DaemonSide { mapping, bell: Bell::from_descriptor(bell), _lock: lock })
     }
 
-    /// Writes down which life this daemon lives; withdraws the goodbye frames of any other.
+    /// Writes down which life this daemon lives. The goodbye frames of the former life stay until
+    /// [`DaemonSide::set_goodbyes`] replaces them: when the guard sends them, both lives are over.
     pub fn set_incarnation(&mut self, incarnation: Incarnation) {
-        self.withdraw_goodbyes();
         put(self.mapping.words(), layout::DAEMON_INCARNATION, incarnation.0);
     }
 

@@ -226,8 +226,15 @@ impl Replica {
                 self.judge_mode(service, node.as_deref(), Mode::Manual)
             }
             Command::Clear { service, node } => {
-                let (spec, _) = self.service(service)?;
-                let node = node.as_deref().map(|node| self.node_of(spec, node)).transpose()?;
+                // One that was removed and could not be stopped must be cleared as well.
+                let removed = self.intent.service(service).is_none()
+                    && self.observation.services.contains_key(service);
+                let node = match node {
+                    Some(node) if removed => Some(self.node(node)?),
+                    Some(node) => Some(self.node_of(self.service(service)?.0, node)?),
+                    None if removed => None,
+                    None => self.service(service).map(|_| None)?,
+                };
                 let on = node.map_or(String::new(), |node| format!(" on {}", self.name(node)));
                 let change = Change::Clear { service: service.clone(), node };
                 Ok((change, format!("clear {service}{on}")))

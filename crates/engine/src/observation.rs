@@ -374,6 +374,9 @@ impl Observation {
             Phase::Stopping { .. } => State::Stopping,
             Phase::BrokenUnsafe { .. } => State::BrokenUnsafe,
             Phase::Lost { .. } => State::Unknown,
+            Phase::Idle if service.intruders.iter().any(|m| !self.is_member(m.node)) => {
+                State::Unknown
+            }
             Phase::Idle if !service.intruders.is_empty() => State::Stopping,
             Phase::Idle if !self.suspects.is_empty() => State::Unknown,
             Phase::Idle if service.wish == Wish::Stopped => State::Stopped,

@@ -254,9 +254,8 @@ impl Look<'_> {
             }
             Phase::BrokenUnsafe { holder, reason, retry: false } => Step::Wait(
                 format!(
-                    "could not be stopped on {}: {reason}; it starts nowhere until it is cleared, \
-                     which tries the stop again, or {} is fenced",
-                    self.named(*holder),
+                    "could not be stopped on {0} ({reason}): starts nowhere until cleared, which \
+                     tries the stop again, or {0} is fenced",
                     self.named(*holder)
                 ),
                 Vec::new(),

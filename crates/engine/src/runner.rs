@@ -294,7 +294,7 @@ impl Runner {
                         // Its act stays open: a late confirmation is still worth knowing.
                         part.doing = Doing::Stuck;
                         part.deadline = now + KILL_TIMEOUT;
-                        part.reason.get_or_insert_with(|| "did not end, even by force".to_owned());
+                        part.reason.get_or_insert_with(|| "did not end by force".to_owned());
                     }
                     // Only where nobody else will say it: see `step_stop`.
                     Doing::Stuck if busy => self.act(now, &name, index, Verb::Kill),
@@ -584,8 +584,8 @@ impl Runner {
         part.doing = doing;
         part.act = Some(id);
         part.deadline = deadline;
-        if verb == Verb::Start {
-            part.reason = None;
+        if verb != Verb::Kill {
+            part.reason = None; // of whatever went before
         }
         let (service, resource) = (name.to_owned(), part.resource.clone());
         self.acts.push(Act { id, service, resource, verb, deadline });

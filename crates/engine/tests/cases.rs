@@ -33,7 +33,7 @@ use engine::{
 };
 
 const LINES_MAX: usize = 48;
-const COLUMNS_MAX: usize = 140;
+const COLUMNS_MAX: usize = 150;
 
 #[test]
 fn every_case_comes_out_as_written() {

@@ -18,7 +18,6 @@ use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
 
 use crate::clock;
 use crate::namespace::Namespace;
-use crate::spec;
 use crate::sys;
 use crate::trace::Trace;
 
@@ -36,15 +35,17 @@ pub enum Mode {
     Udp(u16),
     /// Connections to this port.
     Tcp(u16),
-    /// ARP requests on network 0 (or the network whose subnet has the address); IPv4 only.
+    /// ARP requests on the network whose subnet has the address; IPv4 only.
     Arp,
     /// ICMP echo requests; IPv4 only.
     Echo,
 }
 
-/// The machine outside the cluster.
+/// A machine outside the cluster.
 pub struct Client {
     namespace: Namespace,
+    /// Last octet of its addresses.
+    host: u8,
 }
 
 /// A running probe; it goes on until it is stopped or dropped.
@@ -73,8 +74,8 @@ trait Asker: Send {
 }
 
 impl Client {
-    pub(crate) fn new(namespace: Namespace) -> Self {
-        Self { namespace }
+    pub(crate) fn new(namespace: Namespace, host: u8) -> Self {
+        Self { namespace, host }
     }
 
     pub(crate) fn namespace(&self) -> &Namespace {
@@ -103,11 +104,9 @@ impl Client {
                 (Mode::Udp(port), _) => Box::new(udp::Udp::open(address, port)?) as Box<dyn Asker>,
                 (Mode::Tcp(port), _) => Box::new(tcp::Tcp::new(address, port)) as Box<dyn Asker>,
                 (Mode::Arp, IpAddr::V4(v4)) => {
-                    Box::new(frames::Arp::open(v4, network_of(v4))?) as Box<dyn Asker>
+                    Box::new(frames::Arp::open(v4, self.host)?) as Box<dyn Asker>
                 }
-                (Mode::Echo, IpAddr::V4(v4)) => {
-                    Box::new(frames::Echo::open(v4, network_of(v4))?) as Box<dyn Asker>
-                }
+                (Mode::Echo, IpAddr::V4(v4)) => Box::new(frames::Echo::open(v4)?) as Box<dyn Asker>,
                 _ => anyhow::bail!("ARP and echo probes are for IPv4 addresses"),
             })
         })?;
@@ -125,11 +124,6 @@ impl Client {
             .context("starting the probe")?;
         Ok(Probe { shared, worker: Some(worker) })
     }
-}
-
-/// The client's network whose subnet has the address: `10.77.M.x` is in network `M`.
-fn network_of(address: std::net::Ipv4Addr) -> String {
-    spec::network_name(address.octets()[2])
 }
 
 /// Sends on time, receives in between.

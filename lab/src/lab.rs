@@ -46,6 +46,7 @@ pub struct Lab {
     pub(crate) switches: Vec<Switch>,
     pub(crate) nodes: Vec<Node>,
     client: Client,
+    observer: Client,
     /// Cables that are cut: (machine, network).
     pub(crate) cut: BTreeSet<(String, u8)>,
 }
@@ -59,23 +60,15 @@ impl Lab {
         spec.check()?;
         ensure!(enter::is_inside(), "a lab can only be built after lab::enter()");
         let mut switches = (0..spec.networks).map(Switch::create).collect::<Result<Vec<_>>>()?;
-        let mut client = Namespace::create()?;
-        for network in &spec.client_networks {
-            let switch = &mut switches[usize::from(*network)];
-            switch.connect(spec::CLIENT, spec::client_host(), &client)?;
-            let addresses = spec.addresses(spec::client_host(), *network);
-            client.configure(&spec::network_name(*network), &addresses)?;
-            switch.set_port(spec::CLIENT, true)?;
-            write_neighbours(&spec, &mut client, spec::client_host(), *network)?;
-        }
+        let client = connect_outside(&spec, &mut switches, spec::CLIENT, spec::CLIENT_HOST)?;
+        let observer = connect_outside(&spec, &mut switches, spec::OBSERVER, spec::OBSERVER_HOST)?;
         let nodes = (1..=spec.nodes).map(|id| {
             let name = spec::node_name(id);
             let root = Path::new(enter::DIRECTORY).join(&name);
             Node { name, id, root, machine: None }
         });
         let nodes = nodes.collect();
-        let mut lab =
-            Self { spec, switches, nodes, client: Client::new(client), cut: BTreeSet::new() };
+        let mut lab = Self { spec, switches, nodes, client, observer, cut: BTreeSet::new() };
         for name in lab.spec.node_names() {
             for part in ["etc/mainstay", "var/lib/mainstay"] {
                 let path = lab.node(&name)?.root.join(part);
@@ -94,6 +87,12 @@ impl Lab {
     /// The outside client.
     pub fn client(&self) -> &Client {
         &self.client
+    }
+
+    /// A second machine outside. ARP probes belong here: the replies to them would also correct
+    /// the client's own neighbour table, and hide that a new owner had not announced itself.
+    pub fn observer(&self) -> &Client {
+        &self.observer
     }
 
     /// The directory that has a root directory per node, named like it (`MAINSTAY_LAB`).
@@ -395,6 +394,19 @@ impl Drop for Lab {
     }
 }
 
+/// A machine outside, attached to the client's networks.
+fn connect_outside(spec: &Spec, all: &mut [Switch], name: &str, host: u8) -> Result<Client> {
+    let mut namespace = Namespace::create()?;
+    for network in &spec.client_networks {
+        let switch = &mut all[usize::from(*network)];
+        switch.connect(name, host, &namespace)?;
+        namespace.configure(&spec::network_name(*network), &spec.addresses(host, *network))?;
+        switch.set_port(name, true)?;
+        write_neighbours(spec, &mut namespace, host, *network)?;
+    }
+    Ok(Client::new(namespace, host))
+}
+
 /// Permanent neighbours of a machine in one network, in labs that need them.
 fn write_neighbours(spec: &Spec, at: &mut Namespace, own: u8, network: u8) -> Result<()> {
     if !spec.has_permanent_neighbours() {
@@ -402,8 +414,8 @@ fn write_neighbours(spec: &Spec, at: &mut Namespace, own: u8, network: u8) -> Re
     }
     let (index, _) = at.route().interface(&spec::network_name(network))?;
     let mut hosts: Vec<u8> = (1..=spec.nodes).filter(|id| *id != own).collect();
-    if own != spec::client_host() && spec.client_networks.contains(&network) {
-        hosts.push(spec::client_host());
+    if own != spec::CLIENT_HOST && spec.client_networks.contains(&network) {
+        hosts.push(spec::CLIENT_HOST);
     }
     for host in hosts {
         for (address, _) in spec.addresses(host, network) {

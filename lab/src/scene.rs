@@ -15,10 +15,14 @@ use crate::clock;
 use crate::cluster::{Cluster, SERVICE, SERVICE_ADDRESS};
 use crate::lab::Lab;
 use crate::responder;
+use crate::scenarios::Limits;
+use crate::trace::Trace;
 use crate::wait;
 
 /// How often the client asks: the interval of the acceptance tests.
 pub const INTERVAL: Duration = Duration::from_millis(5);
+/// How often the observer asks who has the address.
+const WATCH_INTERVAL: Duration = Duration::from_millis(10);
 /// Until a cluster has formed, a node has joined again, a service runs. `classic` may need longer.
 pub const PATIENCE: Duration = Duration::from_secs(40);
 /// For how long nothing may change before the next scenario starts.
@@ -27,6 +31,8 @@ const SETTLE: Duration = Duration::from_millis(500);
 const FRESH: Duration = Duration::from_millis(200);
 /// How long the last answers of a part may take before the part is judged.
 const ANSWERS: Duration = Duration::from_millis(250);
+/// A part begins so much before the fault: the outage counts from the last answer before it.
+const LEAD: Duration = Duration::from_millis(100);
 /// Lines of each log in a failure.
 const LOG_LINES: usize = 12;
 
@@ -34,7 +40,20 @@ const LOG_LINES: usize = 12;
 pub struct Scene {
     /// The lab.
     pub lab: Lab,
+    /// What scenarios hold the cluster to; from the preset.
+    pub limits: Limits,
     probe: Probe,
+    watch: Probe,
+}
+
+/// What was seen from outside.
+#[derive(Debug, Clone)]
+pub struct Seen {
+    /// Who answered the client at the service address.
+    pub answers: Trace,
+    /// Who answered for the address itself, by ARP: a second owner shows here even when the
+    /// client's packets no longer go there.
+    pub owners: Trace,
 }
 
 /// How long it took to get there.
@@ -57,7 +76,8 @@ impl Scene {
         lab.write_cluster(&cluster)?;
         let mode = Mode::Udp(responder::PORT);
         let probe = lab.client().probe(SERVICE_ADDRESS.into(), mode, INTERVAL)?;
-        let mut scene = Self { lab, probe };
+        let watch = lab.observer().probe(SERVICE_ADDRESS.into(), Mode::Arp, WATCH_INTERVAL)?;
+        let mut scene = Self { lab, limits: Limits::of(detection), probe, watch };
         let start = clock::now();
         scene.lab.start_all()?;
         scene.wait_for_all()?;
@@ -212,22 +232,24 @@ impl Scene {
         other.context("there is no other node with power")
     }
 
-    /// What the client saw of the probes sent since `start`, with the answers that were on the way.
+    /// What was seen of the probes sent since shortly before `start` (when something was
+    /// broken), with the answers that were on the way.
     ///
     /// # Errors
     /// When the probe had ended by itself.
-    pub fn seen_since(&mut self, start: Duration) -> Result<crate::Trace> {
-        let end = clock::now();
+    pub fn seen_since(&mut self, start: Duration) -> Result<Seen> {
+        let (start, end) = (start.saturating_sub(LEAD), clock::now());
         clock::pause(ANSWERS);
-        Ok(self.probe.trace()?.between(start, end))
+        let answers = self.probe.trace()?.between(start, end);
+        Ok(Seen { answers, owners: self.watch.trace()?.between(start, end) })
     }
 
-    /// Everything that the client saw; ends the scene.
+    /// Everything that was seen; ends the scene.
     ///
     /// # Errors
-    /// When the probe had ended by itself.
-    pub fn end(self) -> Result<crate::Trace> {
-        self.probe.stop()
+    /// When a probe had ended by itself.
+    pub fn end(self) -> Result<Seen> {
+        Ok(Seen { answers: self.probe.stop()?, owners: self.watch.stop()? })
     }
 
     /// Adds what every node says and the ends of the logs to an error.

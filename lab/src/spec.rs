@@ -21,7 +21,11 @@ const PERMANENT_NEIGHBOURS_FROM: u8 = 16;
 /// The name of the outside client.
 pub const CLIENT: &str = "client";
 /// Its last octet.
-const CLIENT_HOST: u8 = 254;
+pub(crate) const CLIENT_HOST: u8 = 254;
+/// The name of the second machine outside, which watches addresses.
+pub(crate) const OBSERVER: &str = "observer";
+/// Its last octet.
+pub(crate) const OBSERVER_HOST: u8 = 253;
 
 /// The shape of a lab.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -111,10 +115,6 @@ pub fn client_address(network: u8) -> Ipv4Addr {
     node_address(network, CLIENT_HOST)
 }
 
-pub(crate) fn client_host() -> u8 {
-    CLIENT_HOST
-}
-
 /// The hardware address of a machine in a network: locally administered, readable, never changing.
 pub fn hardware(network: u8, host: u8) -> Hardware {
     [0x02, 0x4d, 0x53, network, 0, host]
@@ -128,6 +128,7 @@ pub(crate) fn port_hardware(network: u8, host: u8) -> Hardware {
 pub fn hardware_owner(hardware: Hardware) -> String {
     match hardware {
         [0x02, 0x4d, 0x53, _, 0, CLIENT_HOST] => CLIENT.to_owned(),
+        [0x02, 0x4d, 0x53, _, 0, OBSERVER_HOST] => OBSERVER.to_owned(),
         [0x02, 0x4d, 0x53, _, 0, id] => node_name(id),
         other => other.map(|byte| format!("{byte:02x}")).join(":"),
     }

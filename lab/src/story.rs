@@ -4,15 +4,14 @@
 use std::io::Write;
 use std::time::Duration;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, ensure};
 use serde::{Deserialize, Serialize};
 
 use crate::clock::{self, milliseconds};
 use crate::lab::Lab;
-use crate::scenarios::{Figure, Scenario};
-use crate::scene::Scene;
+use crate::scenarios::{Figure, Limits, Scenario};
+use crate::scene::{Scene, Seen};
 use crate::spec::Spec;
-use crate::trace::Trace;
 
 /// One step and what came of it.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -98,12 +97,13 @@ impl Teller<'_> {
     }
 }
 
-/// Tells the story with three nodes and two networks, as it happens.
+/// Tells the story with three nodes and two networks, as it happens; the limits are usually those
+/// of the preset ([`Limits::of`]).
 ///
 /// # Errors
 /// When the lab cannot be built or `out` cannot be written to. A step that fails is no error here:
 /// it is in the result.
-pub fn tell(out: &mut dyn Write, detection: &str) -> Result<Story> {
+pub fn tell(out: &mut dyn Write, detection: &str, limits: Limits) -> Result<Story> {
     let start = clock::now();
     let lab = Lab::new(Spec::new(3, 2)?).context("building the lab")?;
     writeln!(
@@ -114,7 +114,7 @@ pub fn tell(out: &mut dyn Write, detection: &str) -> Result<Story> {
         crate::scene::INTERVAL.as_millis()
     )?;
     let mut teller = Teller { out, steps: Vec::new(), total: CHAPTERS.len() + 2 };
-    let complete = play(&mut teller, lab, detection)?;
+    let complete = play(&mut teller, lab, detection, limits)?;
     let passed = complete && teller.steps.iter().all(Step::passed);
     let took = (clock::now() - start).as_secs_f64();
     let verdict = if passed { "all steps passed" } else { "FAILED" };
@@ -122,7 +122,7 @@ pub fn tell(out: &mut dyn Write, detection: &str) -> Result<Story> {
     Ok(Story { schema: 1, steps: teller.steps, passed })
 }
 
-fn play(teller: &mut Teller<'_>, lab: Lab, detection: &str) -> Result<bool> {
+fn play(teller: &mut Teller<'_>, lab: Lab, detection: &str, limits: Limits) -> Result<bool> {
     let formed = teller.step("form a cluster of 3 over 2 networks, start its service", || {
         let (scene, formation) = Scene::form(lab, detection)?;
         let text = format!(
@@ -133,6 +133,7 @@ fn play(teller: &mut Teller<'_>, lab: Lab, detection: &str) -> Result<bool> {
         Ok((scene, text, None))
     })?;
     let Some(mut scene) = formed else { return Ok(false) };
+    scene.limits = limits;
     let mut owners = vec![scene.active()?];
     for (title, scenario) in CHAPTERS {
         let played = teller.step(title, || {
@@ -156,20 +157,22 @@ fn play(teller: &mut Teller<'_>, lab: Lab, detection: &str) -> Result<bool> {
     Ok(evidence.is_some())
 }
 
-/// The nodes answered one after the other, in the order in which the service moved, and no probe
-/// was answered twice.
-fn evidence(seen: &Trace, owners: &[String]) -> Result<String> {
-    let runs = seen.runs();
-    let order: Vec<&str> = runs.iter().map(|run| run.responder.as_str()).collect();
-    let verdict = seen.verdict();
-    anyhow::ensure!(
-        order == owners,
-        "the service was on {}, but the answers came from {}",
-        owners.join(", "),
-        order.join(", ")
-    );
-    let twice = verdict.answered_twice;
-    anyhow::ensure!(twice == 0, "{twice} probes were answered twice");
+/// The nodes answered one after the other, in the order in which the service moved: the client's
+/// probes and the observer's ARP requests; and no probe was answered twice.
+fn evidence(seen: &Seen, owners: &[String]) -> Result<String> {
+    for (what, trace) in [("answers", &seen.answers), ("ARP replies", &seen.owners)] {
+        let runs = trace.runs();
+        let order: Vec<&str> = runs.iter().map(|run| run.responder.as_str()).collect();
+        ensure!(
+            order == owners,
+            "the service was on {}, but the {what} came from {}",
+            owners.join(", "),
+            order.join(", ")
+        );
+        let twice = trace.verdict().answered_twice;
+        ensure!(twice == 0, "{twice} probes got several {what}");
+    }
+    let seen = &seen.answers;
     let time = match (seen.sent.first(), seen.sent.last()) {
         (Some(first), Some(last)) => Duration::from_nanos(last - first),
         _ => Duration::ZERO,
@@ -177,15 +180,20 @@ fn evidence(seen: &Trace, owners: &[String]) -> Result<String> {
     Ok(format!(
         "{} answers to {} probes in {:.0} s, in this order of nodes: {}",
         seen.answers.len(),
-        verdict.sent,
+        seen.sent.len(),
         time.as_secs_f64(),
-        order.join(" -> ")
+        owners.join(" -> ")
     ))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::trace::Trace;
+
+    fn both(answers: &[&str], owners: &[&str]) -> Seen {
+        Seen { answers: seen(answers), owners: seen(owners) }
+    }
 
     fn seen(names: &[&str]) -> Trace {
         let mut trace = Trace::default();
@@ -200,11 +208,14 @@ mod tests {
     #[test]
     fn evidence_is_the_order_of_owners() {
         let owners = ["n1", "n2", "n1"].map(str::to_owned);
-        assert!(evidence(&seen(&["n1", "n1", "n2", "n1"]), &owners).is_ok());
-        assert!(evidence(&seen(&["n1", "n2", "n1", "n2"]), &owners).is_err());
-        assert!(evidence(&seen(&["n1", "n1"]), &owners).is_err());
-        let mut twice = seen(&["n1", "n2", "n1"]);
-        twice.note_answer(2, "n1", 1, Duration::from_millis(9));
+        let good = ["n1", "n1", "n2", "n1"];
+        assert!(evidence(&both(&good, &good), &owners).is_ok());
+        let overlapping = ["n1", "n2", "n1", "n2"];
+        assert!(evidence(&both(&overlapping, &good), &owners).is_err());
+        assert!(evidence(&both(&good, &overlapping), &owners).is_err());
+        assert!(evidence(&both(&["n1", "n1"], &good), &owners).is_err());
+        let mut twice = both(&good, &good);
+        twice.answers.note_answer(3, "n1", 1, Duration::from_millis(9));
         assert!(evidence(&twice, &owners).is_err());
     }
 }

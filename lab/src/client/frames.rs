@@ -28,6 +28,11 @@ fn open(network: &str, protocol: u16) -> Result<(OwnedFd, u32)> {
     Ok((socket, index))
 }
 
+/// The network whose subnet has the address: `10.77.M.x` is in network `M`.
+fn network_of(address: Ipv4Addr) -> u8 {
+    address.octets()[2]
+}
+
 /// All frames that are there, as (bytes, hardware address, time of receipt).
 fn receive_all(
     socket: &OwnedFd,
@@ -61,11 +66,11 @@ pub(super) struct Arp {
 }
 
 impl Arp {
-    pub(super) fn open(target: Ipv4Addr, network: String) -> Result<Self> {
-        let (socket, interface) = open(&network, ETHERTYPE_ARP)?;
-        let number = target.octets()[2];
-        let own = spec::hardware(number, spec::client_host());
-        let request = arp_request(own, spec::client_address(number), target);
+    pub(super) fn open(target: Ipv4Addr, host: u8) -> Result<Self> {
+        let network = network_of(target);
+        let (socket, interface) = open(&spec::network_name(network), ETHERTYPE_ARP)?;
+        let own = spec::hardware(network, host);
+        let request = arp_request(own, spec::node_address(network, host), target);
         Ok(Self { socket, interface, request, target, latest: 0 })
     }
 }
@@ -129,7 +134,7 @@ pub(super) struct Echo {
 }
 
 impl Echo {
-    pub(super) fn open(target: Ipv4Addr, network: String) -> Result<Self> {
+    pub(super) fn open(target: Ipv4Addr) -> Result<Self> {
         let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
         let send = rustix::net::socket_with(
             AddressFamily::INET,
@@ -138,7 +143,7 @@ impl Echo {
             Some(ipproto::ICMP),
         )
         .context("opening an ICMP socket")?;
-        let (receive, _) = open(&network, ETHERTYPE_IPV4)?;
+        let (receive, _) = open(&spec::network_name(network_of(target)), ETHERTYPE_IPV4)?;
         // Distinguishes probes that run at the same time.
         let identifier = (crate::clock::now().as_nanos() >> 10) as u16;
         Ok(Self { send, receive, target, identifier })

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use super::*;
+use crate::trace::Trace;
 
 /// A probe every 5 ms; `who` names the responder of each, or nobody.
 fn seen(probes: u64, who: impl Fn(u64) -> Option<(&'static str, u32)>) -> Trace {
@@ -17,7 +18,21 @@ fn seen(probes: u64, who: impl Fn(u64) -> Option<(&'static str, u32)>) -> Trace 
 }
 
 fn judge(scenario: Scenario, trace: &Trace) -> Figure {
-    Figure::judge(scenario, "n1".to_owned(), trace)
+    let seen = Seen { answers: trace.clone(), owners: trace.clone() };
+    Figure::judge(scenario, "n1".to_owned(), &seen, Limits::of("fast"))
+}
+
+#[test]
+fn a_second_owner_that_only_arp_sees_is_not_good() {
+    let answers = seen(100, |n| Some(if n < 50 { ("n1", 4) } else { ("n2", 9) }));
+    let owners = seen(100, |n| Some(if n < 50 || n % 2 == 0 { ("n1", 0) } else { ("n2", 0) }));
+    let seen = Seen { answers, owners };
+    let figure = Figure::judge(Scenario::PowerOff, "n1".to_owned(), &seen, Limits::of("fast"));
+    assert_eq!(figure.failures.len(), 1, "{figure:?}");
+    assert!(figure.sentence().contains("two nodes had the address for 235 ms"), "{figure:?}");
+    let stopped =
+        Figure::judge(Scenario::StopDaemonAndGuard, "n1".to_owned(), &seen, Limits::of("fast"));
+    assert!(stopped.is_good(), "{stopped:?}");
 }
 
 #[test]

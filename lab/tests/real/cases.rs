@@ -13,7 +13,7 @@ use crate::outside::SKIPPED;
 
 type Case = fn() -> Result<()>;
 
-pub(crate) const ALL: [(&str, Case); 14] = [
+pub(crate) const ALL: [(&str, Case); 16] = [
     ("switches_forward", switches_forward),
     ("a_cut_takes_the_carrier_and_heals", a_cut_takes_the_carrier_and_heals),
     ("one_way_cut", one_way_cut),
@@ -27,6 +27,8 @@ pub(crate) const ALL: [(&str, Case); 14] = [
     ("nodes_are_apart", nodes_are_apart),
     ("a_daemon_tells_its_status", a_daemon_tells_its_status),
     ("a_shell_breaks_and_repairs", a_shell_breaks_and_repairs),
+    ("the_story_with_a_toy", the_story_with_a_toy),
+    ("stopped_daemons_with_a_toy", stopped_daemons_with_a_toy),
     ("many_nodes_with_permanent_neighbours", many_nodes_with_permanent_neighbours),
 ];
 
@@ -140,7 +142,8 @@ fn one_way_cut() -> Result<()> {
     let trace = probe_for(&lab, v4(0, 1), Mode::Udp(PORT), Duration::from_millis(300))?;
     ensure!(trace.answers.is_empty(), "answers of n1 must be dropped");
     let received = udp_received(&mut lab, "n1")? - before;
-    ensure!(received >= 30, "n1 must still hear the client, it heard {received} datagrams");
+    let sent = trace.sent.len() as u64;
+    ensure!(received * 2 > sent, "n1 must still hear the client: {received} of {sent} datagrams");
     eventually_answers(&lab, v4(0, 2))?;
     lab.heal("n1", "net0")?;
     eventually_answers(&lab, v4(0, 1))?;
@@ -167,11 +170,14 @@ fn loss_is_what_was_asked() -> Result<()> {
     eventually_answers(&lab, v4(0, 1))?;
     lab.loss("n1", "net0", 200)?;
     let probe = lab.client().probe(v4(0, 1), Mode::Udp(PORT), Duration::from_micros(500))?;
-    clock::pause(Duration::from_secs(3));
+    let mut probe = probe;
+    wait::until("2000 probes", Duration::from_secs(60), || {
+        Ok((probe.trace()?.sent.len() > 2000).then_some(()))
+    })?;
     let verdict = probe.stop()?.verdict();
     // 20 % each way: 36 % of the questions have no answer. ARP may be lost too, which adds gaps.
     let lost = 100 * verdict.lost / verdict.sent;
-    ensure!(verdict.sent > 2000 && (25..=50).contains(&lost), "{lost} % lost: {verdict:?}");
+    ensure!((25..=50).contains(&lost), "{lost} % lost: {verdict:?}");
     lab.loss("n1", "net0", 0)?;
     eventually_answers(&lab, v4(0, 1))?;
     let verdict = probe_for(&lab, v4(0, 1), Mode::Udp(PORT), Duration::from_millis(500))?.verdict();
@@ -189,7 +195,7 @@ fn partition_and_heal_all() -> Result<()> {
         )?;
     }
     lab.partition(&["client", "n1"], &["n2", "n3"])?;
-    ensure!(answers(&lab, v4(0, 1))?, "n1 is on the client's side");
+    eventually_answers(&lab, v4(0, 1))?;
     ensure!(!answers(&lab, v4(0, 2))? && !answers(&lab, v4(0, 3))?, "n2 and n3 are not");
     lab.cut("n1", "net0")?;
     lab.heal_all()?;
@@ -416,6 +422,49 @@ fn a_shell_breaks_and_repairs() -> Result<()> {
     let words = ["/bin/sh", "-c", &script].map(str::to_owned);
     let status = lab.shell(&words)?;
     ensure!(status == 42, "the shell ended with {status}");
+    Ok(())
+}
+
+/// Times are not what these cases test.
+const PATIENT: lab::Limits =
+    lab::Limits { takeover: Duration::from_secs(60), wished_move: Duration::from_secs(60) };
+
+/// The toy reads its carrier in sysfs.
+fn toy_is_possible() -> Result<bool> {
+    let mut lab = build(1, 1, false)?;
+    let possible = lab.has_own_sysfs("n1")?;
+    if !possible {
+        println!("not played: the kernel refuses a sysfs of its own to this user");
+    }
+    Ok(possible)
+}
+
+fn the_story_with_a_toy() -> Result<()> {
+    if !toy_is_possible()? {
+        return Ok(());
+    }
+    let mut out = Vec::new();
+    let story = lab::story::tell(&mut out, "fast", PATIENT)?;
+    println!("{}", String::from_utf8_lossy(&out));
+    ensure!(story.passed && story.steps.len() == 7, "the toy plays by the rules");
+    Ok(())
+}
+
+fn stopped_daemons_with_a_toy() -> Result<()> {
+    if !toy_is_possible()? {
+        return Ok(());
+    }
+    let (mut scene, formation) = lab::Scene::form(Lab::new(Spec::new(3, 2)?)?, "fast")?;
+    scene.limits = PATIENT;
+    println!("{formation:?}");
+    for scenario in [lab::Scenario::StopDaemon, lab::Scenario::StopDaemonAndGuard] {
+        let figure = scenario.run(&mut scene)?;
+        println!("{}: {}", scenario.name(), figure.sentence());
+        ensure!(figure.is_good(), "{:?}", figure.failures);
+    }
+    let figures = lab::scenarios::repeat(lab::Scenario::Move, &mut scene, 3)?;
+    ensure!(figures.iter().all(lab::Figure::is_good), "{figures:?}");
+    println!("{}", lab::scenarios::report(lab::Scenario::Move, &figures)["outage_milliseconds"]);
     Ok(())
 }
 

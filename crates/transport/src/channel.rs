@@ -363,8 +363,6 @@ pub(crate) struct Channel {
     pub(crate) incoming: [Incoming; 2],
     /// Something came that is not acknowledged yet, and over which network.
     pub(crate) ack: Option<NetworkId>,
-    /// Something came again, so that an acknowledgement was lost: send the next on all paths.
-    pub(crate) ack_everywhere: bool,
     /// Bulk datagrams that may still leave before `pace`.
     burst: usize,
     pace: Instant,
@@ -379,7 +377,6 @@ impl Channel {
             outgoing: Lane::ALL.map(Outgoing::new),
             incoming: [Incoming::default(), Incoming::default()],
             ack: None,
-            ack_everywhere: false,
             burst: BURST_DATAGRAMS_MAX,
             pace: Instant::ZERO,
         }

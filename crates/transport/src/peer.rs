@@ -241,10 +241,6 @@ impl Peer {
         }
         let keys = local.strangers.take(frame.header.source, frame.header.session);
         self.candidate = Some(Session::new(frame.proof.incarnation, keys, at.now));
-        // It can prove itself only by what we send.
-        for path in &mut self.paths {
-            path.hurry(at.now, &local.timing);
-        }
         Ok(())
     }
 
@@ -269,6 +265,7 @@ impl Peer {
         let Header { network, counter, .. } = frame.header;
         candidate.received(at.now, network, counter, frame.proof.stamp);
         if !is_proven {
+            // It can prove itself only by what we send.
             self.paths[index].hurry(at.now, &local.timing);
             return Ok(());
         }
@@ -424,11 +421,8 @@ impl Peer {
                     result = Err(Count::Surplus);
                     continue;
                 }
-                // An urgent message comes over each path, so that coming again means nothing.
-                Ok(Taken::Again) => {
-                    self.channel.ack_everywhere |= lane == Lane::Bulk;
-                    result = Err(Count::Surplus);
-                }
+                // Acknowledged once more: the sender may not know it yet.
+                Ok(Taken::Again) => result = Err(Count::Surplus),
                 Err(_) => {
                     self.replace_channel(local, LostReason::Reset);
                     return Err(Count::Malformed);
@@ -488,7 +482,6 @@ impl Peer {
     }
 
     fn check_path(&mut self, at: Moment, local: &mut Local, index: usize) {
-        let was_usable = self.usable().count > 0;
         let was_alive = self.paths[index].is_alive();
         let is_last = self.is_last(index);
         let path = &mut self.paths[index];
@@ -499,8 +492,6 @@ impl Peer {
         if was_alive && !path.is_alive() {
             let way = Way::One(path.id.network);
             self.channel.outgoing.iter_mut().for_each(|lane| lane.give_up(|sent| sent == way));
-        } else if !was_usable && path.is_alive() {
-            self.channel.outgoing.iter_mut().for_each(|lane| lane.give_up(|_| true));
         }
     }
 

@@ -125,16 +125,11 @@ impl Peer {
     }
 
     fn send_acks(&mut self, at: Moment, local: &mut Local, usable: &Usable) {
-        if self.channel.ack_everywhere {
-            for &index in usable.places() {
-                self.send_data(at, local, index, Lane::Bulk, &[]);
-            }
-        } else if let Some(network) = self.channel.ack {
+        if let Some(network) = self.channel.ack {
             let came = |&&index: &&usize| self.paths[index].id.network == network;
             let index = usable.places().iter().find(came).unwrap_or(&usable.places[0]);
             self.send_data(at, local, *index, Lane::Bulk, &[]);
         }
-        self.channel.ack_everywhere = false;
     }
 
     fn slowest(&self, usable: &Usable) -> Duration {
@@ -232,7 +227,7 @@ impl Peer {
         }
         if self.connected && self.usable().count > 0 {
             let [urgent, bulk] = &self.channel.outgoing;
-            if self.channel.ack.is_some() || self.channel.ack_everywhere || urgent.wants() {
+            if self.channel.ack.is_some() || urgent.wants() {
                 consider(at.now, Timer::Flush);
             }
             if bulk.wants() {

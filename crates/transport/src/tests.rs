@@ -1,3 +1,5 @@
+mod forged;
+
 use core::time::Duration;
 
 use base::codec::{Malformed, Reader};

@@ -190,6 +190,11 @@ fn a_low_path_is_promoted_while_no_high_path_is_alive() {
     mesh.run_ms(500);
     assert!(low(&mesh).promoted);
     assert_eq!(mesh.node(0).row().len(), 1);
+    // It beats as fast as a high one now, because everything depends on it.
+    mesh.keeps = true;
+    mesh.run_ms(1_000);
+    let beats = mesh.sent.iter().filter(|sent| sent.1 == 0 && sent.2.network.0 == 1).count();
+    assert!((20..=23).contains(&beats), "{beats}");
     mesh.cuts.clear();
     mesh.run_ms(1_000);
     assert!(!low(&mesh).promoted);

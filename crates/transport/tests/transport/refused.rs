@@ -173,7 +173,10 @@ fn a_key_is_rotated_while_nothing_goes_down() {
     let mut mesh = connected();
     let (old, new) = (Some([7; 32]), Some([8; 32]));
     mesh.log.clear();
-    for (keys, active) in [([old, new], 0), ([old, new], 1), ([None, new], 1)] {
+    let newest = Some([9; 32]);
+    for (keys, active) in
+        [([old, new], 0), ([old, new], 1), ([None, new], 1), ([newest, new], 1), ([newest, new], 0)]
+    {
         for node in [0, 1] {
             mesh.node_mut(node).set_keys(keys, active);
             mesh.run_ms(300);
@@ -181,7 +184,7 @@ fn a_key_is_rotated_while_nothing_goes_down() {
     }
     assert!(mesh.log.is_empty(), "{:?}", mesh.log);
     assert_eq!(mesh.count(0, Count::WrongKey) + mesh.count(1, Count::WrongKey), 0);
-    // The old key is of no use any more.
+    // The old key is of no use any more, although it was good in this slot.
     let config = mesh.config(1);
     let frames = heartbeats(Transport::new(config, base::Prng::new(1), mesh.now), &mesh);
     refuse(&mut mesh, Count::WrongKey, &frames);

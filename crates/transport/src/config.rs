@@ -115,7 +115,7 @@ pub enum Input {
     /// Queues a message for a peer's present life; sent at the next turn. A message for a peer
     /// of which no life is known is dropped and counted.
     Send {
-        /// The peer, which must be configured.
+        /// The peer.
         to: NodeId,
         /// The sequence it belongs to.
         lane: Lane,

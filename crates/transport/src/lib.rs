@@ -120,9 +120,13 @@ impl Transport {
             }
             Input::Send { to, lane, message } => {
                 assert!(message.len() <= MESSAGE_SIZE_MAX, "message sizes are checked above");
-                let place = self.find(to).expect("messages go to configured peers");
-                self.peers[place].send(&mut self.local, lane, message);
-                self.peers[place].plan(at, &self.local.timing);
+                if let Some(place) = self.find(to) {
+                    self.peers[place].send(&mut self.local, lane, message);
+                    self.peers[place].plan(at, &self.local.timing);
+                } else {
+                    // Removed from the configuration while a layer above still knows it.
+                    self.local.counters.add(Count::Unsendable);
+                }
             }
             Input::Link { network, up } => self.link(at, network, up),
             Input::Unreachable { path } => {

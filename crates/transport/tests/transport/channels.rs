@@ -239,6 +239,8 @@ fn a_message_for_nobody_is_counted() {
     let mut mesh = Mesh::new(Preset::Fast, 2, 1, 11);
     mesh.send(0, 1, Lane::Urgent, b"is anybody there".to_vec());
     assert_eq!(mesh.count(0, Count::Unsendable), 1);
+    mesh.send(0, 99, Lane::Urgent, b"nor is that node configured".to_vec());
+    assert_eq!(mesh.count(0, Count::Unsendable), 2);
     assert!(!mesh.node(0).is_writable(NodeId(1), Lane::Urgent));
 }
 

@@ -12,6 +12,9 @@
 //! The name of the tree holds a checksum of the node's root directory, so nodes that share a machine
 //! do not touch each other's.
 
+#[cfg(test)]
+mod tests;
+
 use std::fs;
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};

@@ -42,6 +42,3 @@ pub mod udp;
 
 #[expect(unsafe_code, reason = "system calls that no dependency wraps; each block says why")]
 mod sys;
-
-#[cfg(test)]
-mod tests;

@@ -67,6 +67,7 @@ const IFA_F_DEPRECATED: u32 = 0x20;
 const IFA_F_TENTATIVE: u32 = 0x40;
 const IFF_UP: u32 = 1;
 const IFF_LOOPBACK: u32 = 8;
+const IFF_RUNNING: u32 = 0x40;
 const ARPHRD_ETHER: u16 = 1;
 const FOREVER: u32 = u32::MAX;
 const RTMGRP_LINK: u32 = 1;
@@ -82,7 +83,9 @@ pub struct Interface {
     pub name: String,
     /// Set up by the administrator.
     pub up: bool,
-    /// Connected at link level.
+    /// Connected at link level, and running as far as the kernel says. After a carrier came, the
+    /// kernel may throw frames away for up to a second until it switches the queue on, and some
+    /// drivers do not let it say so: repeat what matters.
     pub carrier: bool,
     /// The machine's own loop.
     pub loopback: bool,
@@ -638,7 +641,10 @@ fn read_interface(body: &[u8]) -> Option<Interface> {
         }
         IFLA_ADDRESS if kind == ARPHRD_ETHER => interface.mac = value.try_into().ok(),
         IFLA_MTU => interface.mtu = u32_at(value, 0).unwrap_or(0),
-        IFLA_CARRIER => interface.carrier = value.first().is_some_and(|&carrier| carrier != 0),
+        IFLA_CARRIER => {
+            let carrier = value.first().is_some_and(|&carrier| carrier != 0);
+            interface.carrier = carrier && flags & IFF_RUNNING != 0;
+        }
         _ => {}
     });
     Some(interface)

@@ -21,6 +21,8 @@
 mod daemon;
 mod guard;
 mod layout;
+#[cfg(test)]
+mod tests;
 
 use std::io;
 use std::net::{IpAddr, SocketAddr};

@@ -141,14 +141,18 @@ pub(crate) fn signal_descriptor(signals: &[i32]) -> io::Result<OwnedFd> {
 
 /// In a child after fork: no signal blocked, none ignored, none caught.
 fn reset_signals() {
-    // SAFETY: only async-signal-safe calls on local memory. Numbers that cannot be changed (KILL,
-    // STOP, the two of the C library) are refused, which is the wish.
+    /// `struct sigaction` of the kernel: default action, no flags, empty mask.
+    const DEFAULT: [u64; 4] = [0; 4];
+    // SAFETY: only async-signal-safe calls on local memory. The system call itself, because the C
+    // library refuses the two signals that it keeps for itself, and those may be inherited too. KILL
+    // and STOP cannot be changed and are refused, which is the wish.
     unsafe {
         let mut set: libc::sigset_t = zeroed();
         libc::sigemptyset(&raw mut set);
         libc::sigprocmask(libc::SIG_SETMASK, &raw const set, ptr::null_mut());
-        for signal in 1..=64 {
-            libc::signal(signal, libc::SIG_DFL);
+        for signal in 1_i32..=64 {
+            let former = ptr::null_mut::<u64>();
+            libc::syscall(libc::SYS_rt_sigaction, signal, DEFAULT.as_ptr(), former, 8_usize);
         }
     }
 }

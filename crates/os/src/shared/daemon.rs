@@ -65,7 +65,11 @@ impl DaemonSide {
             word => Some(Lock::from(descriptor(word).map_err(failed("take the lock"))?)),
         };
         put(words, layout::DAEMON_PID, u64::from(std::process::id()));
-        Ok(DaemonSide { mapping, bell: Bell::from_descriptor(bell), _lock: lock })
+        Ok(DaemonSide::with(mapping, Bell::from_descriptor(bell), lock))
+    }
+
+    pub(super) fn with(mapping: Mapping, bell: Bell, lock: Option<Lock>) -> DaemonSide {
+        DaemonSide { mapping, bell, _lock: lock }
     }
 
     /// Writes down which life this daemon lives. The goodbye frames of the former life stay until

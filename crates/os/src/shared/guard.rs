@@ -122,10 +122,15 @@ impl GuardSide {
         Ok(GuardSide { file, mapping, bell })
     }
 
+    /// The memory's file.
+    pub(super) fn descriptor(&self) -> &OwnedFd {
+        &self.file
+    }
+
     /// The descriptor's number: what the daemon is told.
     #[must_use]
     pub fn number(&self) -> i32 {
-        self.file.as_raw_fd()
+        self.descriptor().as_raw_fd()
     }
 
     /// Rung by the daemon when an entry is new or a deadline comes earlier.

@@ -24,6 +24,7 @@ mod namespace;
 mod netlink;
 mod nft;
 mod processes;
+mod shell;
 mod switch;
 mod sys;
 
@@ -37,7 +38,6 @@ pub mod operator;
 pub mod responder;
 pub mod scenarios;
 pub mod scene;
-pub mod shell;
 pub mod spec;
 pub mod story;
 pub mod trace;

@@ -7,33 +7,9 @@ use std::sync::{Arc, Mutex};
 use anyhow::{Context, Result};
 
 use crate::client::Client;
-use crate::cluster::{self, Cluster};
 use crate::control;
 use crate::enter;
 use crate::lab::Lab;
-use crate::spec::Spec;
-
-/// Builds a demo cluster, starts its daemons and opens a shell; `words` as in [`Lab::shell`].
-///
-/// # Errors
-/// When the lab cannot be built or no shell can be started.
-pub fn open(spec: Spec, detection: &str, words: &[String]) -> Result<i32> {
-    let mut lab = Lab::new(spec)?;
-    lab.write_cluster(&Cluster::demo(&lab, detection)?)?;
-    lab.start_all()?;
-    if words.is_empty() {
-        let names = lab.node_names().join(" ");
-        println!(
-            "Nodes {names} are starting; this shell is on the client outside.\n\
-             \x20 mainstay --node n1 status       what a node says (roots and logs: ${})\n\
-             \x20 mainstay lab cut n1 net0        break something; `mainstay lab heal` repairs\n\
-             The service will be at {}. `exit` ends everything.",
-            control::VARIABLE,
-            cluster::SERVICE_ADDRESS
-        );
-    }
-    lab.shell(words)
-}
 
 impl Lab {
     /// Opens a shell where the client is, with `MAINSTAY_LAB` set (so that `mainstay --node n2 …`

@@ -97,13 +97,20 @@ impl Teller<'_> {
     }
 }
 
-/// Tells the story with three nodes and two networks, as it happens; the limits are usually those
-/// of the preset ([`Limits::of`]).
+/// Tells the story with three nodes and two networks, as it happens, with the limits of the preset.
+///
+/// # Errors
+/// As [`tell_within`].
+pub fn tell(out: &mut dyn Write, detection: &str) -> Result<Story> {
+    tell_within(out, detection, Limits::of(detection))
+}
+
+/// The same with other limits.
 ///
 /// # Errors
 /// When the lab cannot be built or `out` cannot be written to. A step that fails is no error here:
 /// it is in the result.
-pub fn tell(out: &mut dyn Write, detection: &str, limits: Limits) -> Result<Story> {
+pub fn tell_within(out: &mut dyn Write, detection: &str, limits: Limits) -> Result<Story> {
     let start = clock::now();
     let lab = Lab::new(Spec::new(3, 2)?).context("building the lab")?;
     writeln!(

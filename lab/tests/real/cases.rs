@@ -444,7 +444,7 @@ fn the_story_with_a_toy() -> Result<()> {
         return Ok(());
     }
     let mut out = Vec::new();
-    let story = lab::story::tell(&mut out, "fast", PATIENT)?;
+    let story = lab::story::tell_within(&mut out, "fast", PATIENT)?;
     println!("{}", String::from_utf8_lossy(&out));
     ensure!(story.passed && story.steps.len() == 7, "the toy plays by the rules");
     Ok(())

@@ -55,7 +55,7 @@ impl Lab {
     /// Builds the networks and switches every node on; nothing runs in them yet.
     ///
     /// # Errors
-    /// When the process is not inside ([`enter::enter`]), or the kernel refuses something.
+    /// When the process is not inside ([`fn@enter::enter`]), or the kernel refuses something.
     pub fn new(spec: Spec) -> Result<Self> {
         spec.check()?;
         ensure!(enter::is_inside(), "a lab can only be built after lab::enter()");

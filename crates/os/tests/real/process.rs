@@ -75,7 +75,9 @@ fn a_process_starts_clean() {
     let scene = Scene::new();
     // An open file that is not marked to be closed, of a number that no shell takes by itself; and a
     // blocked signal.
-    let open = rustix::io::fcntl_dupfd(fs::File::open("/dev/null").unwrap(), 700).unwrap();
+    let null = fs::File::open("/dev/null").unwrap();
+    let open = rustix::io::fcntl_dupfd_cloexec(null, 700).unwrap();
+    rustix::io::fcntl_setfd(&open, rustix::io::FdFlags::empty()).unwrap();
     let _signals = os::signal::Signals::block(&[os::signal::Signal::User1]).unwrap();
     for way in &scene.ways {
         // The shell's own list is one more.

@@ -5,7 +5,7 @@
 //! when the first process of a pid namespace ends, the kernel kills the rest (pid_namespaces(7)),
 //! and mounts and network namespaces go with their last user. All files are on a tmpfs that only
 //! exists inside. So Ctrl-C and kill -9 need no clean-up code, except for control groups
-//! ([`crate::cgroup`]).
+//! (`cgroup.rs`).
 //!
 //! root keeps its user namespace: control groups, locked memory and real-time classes then work as
 //! on a machine. Others get a user namespace in which they are root, where the kernel allows it.

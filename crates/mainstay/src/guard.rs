@@ -28,7 +28,7 @@
 //! memory locked and runs in a real-time class, as far as the kernel allows; what it does not allow is
 //! written into the shared memory for `mainstay status` to say.
 //!
-//! Exit codes: 0 left in order; 1 something had to be killed; 2 something could not be ended; 64 the
+//! Exit codes: 0 left in order; 1 something had to be killed at the end; 2 something could not be ended; 64 the
 //! daemon says that its configuration is wrong.
 
 mod entries;
@@ -298,6 +298,7 @@ impl Guard {
             Signal::Terminate | Signal::Interrupt => match (running, self.leave) {
                 (Some(pid), None) => {
                     say!("told to end: the daemon leaves");
+                    self.entries.forget_kills();
                     let budget = self.shared.leave_budget().unwrap_or(self.leave_budget);
                     self.leave = Some(now + budget);
                     self.note_kill(os::process::terminate(pid));
@@ -373,6 +374,9 @@ impl Guard {
     /// From now on everything is ended, whatever its deadline.
     fn finish(&mut self, now: Instant, code: u8) {
         self.daemon = Daemon::Dead { restart: None };
+        if self.leave.is_none() {
+            self.entries.forget_kills();
+        }
         self.finish.get_or_insert(Finish { code, until: now + FINISH_BUDGET });
         let release = self.shared.release_budget().unwrap_or(self.release_budget);
         self.entries.enforce(&self.shared, now, true, release);

@@ -17,8 +17,8 @@ use base::{Incarnation, Instant};
 use mainstay::guard;
 use os::event::{Events, Interest, Poll, Timer, Token};
 use os::netlink::Netlink;
-use os::process::{Containment, Output, Process, Program};
-use os::shared::{DaemonSide, Description, Goodbye, HeldAddress, HeldProcess};
+use os::process::{Containment, Output, Process, Program, SpawnError};
+use os::shared::{DaemonSide, Description, Goodbye, HeldAddress, HeldProcess, Slot};
 use os::signal::{Signal, Signals};
 
 /// How far ahead the daemon of these tests pushes its deadline.
@@ -128,6 +128,9 @@ fn run_daemon(directory: &Path, number: i32) {
             } else if let Some(killed) = shared.killed(entry.slot).filter(|_| !told) {
                 note(directory, &format!("killed at={}", killed.at.as_nanos()));
                 told = true;
+                if has(directory, "late") {
+                    start_late(directory, &shared, &containment, entry.slot);
+                }
             }
         }
         timer.set(Some(now + Duration::from_millis(20)));
@@ -139,6 +142,28 @@ fn run_daemon(directory: &Path, number: i32) {
             return;
         }
     }
+}
+
+/// What a daemon does that was stopped in the middle of a start.
+fn start_late(directory: &Path, shared: &DaemonSide, containment: &Containment, slot: Slot) {
+    let command = ["sleep", "1000"].map(str::to_owned);
+    let program = Program {
+        command: &command,
+        directory: None,
+        environment: &[],
+        user: None,
+        output: Output::Inherit,
+    };
+    let refused = containment.spawn_permitted("web", "server", &program, &shared.permit(slot));
+    assert!(matches!(refused, Err(SpawnError::NotPermitted)), "{refused:?}");
+    assert!(containment.is_empty("web", None).unwrap());
+    note(directory, "refused ");
+    // Nobody asks here: the worst that can happen.
+    let process = containment.spawn("web", "server", &program).unwrap();
+    Netlink::open().unwrap().refresh_address(LOOPBACK, ADDRESS, 32, None).unwrap();
+    note(directory, &format!("late pid={}", process.pid()));
+    wait_for("the guard", || process.exit().unwrap());
+    note(directory, "ended ");
 }
 
 fn start_service(directory: &Path, shared: &mut DaemonSide, containment: &Containment) {
@@ -430,6 +455,24 @@ fn stopped_daemon_loses_its_services(place: Place) {
     assert_eq!(scene.journal().iter().filter(|line| line.starts_with("start ")).count(), 1);
 }
 
+/// A daemon that goes on after the end of its service: it cannot start it again, and if it does all
+/// the same, that is ended too.
+fn late_start_is_ended(place: Place) {
+    let scene = Scene::new(place, &[("address", ""), ("late", "")]);
+    scene.line("service", 1);
+    let daemon = scene.line("start", 1).number("pid");
+    wait_for("a pushed deadline", || has(scene.path(), "deadline").then_some(()));
+    signal("STOP", daemon);
+    wait_for("the guard's work", || scene.log().contains("nothing left of it").then_some(()));
+    signal("CONT", daemon);
+    scene.line("refused", 1);
+    scene.line("late", 1);
+    scene.line("ended", 1);
+    wait_for("the end of the address", || (!scene.has_address()).then_some(()));
+    assert!(scene.pids().is_empty());
+    assert!(scene.log().contains("came back after its end"), "{}", scene.log());
+}
+
 fn is_zombie(pid: u32) -> bool {
     fs::read_to_string(format!("/proc/{pid}/status"))
         .is_ok_and(|status| status.contains("State:\tZ"))
@@ -539,7 +582,7 @@ fn refusal(place: Place) -> Option<String> {
 
 fn run_tests(filter: Option<&String>) -> ExitCode {
     type Test = (&'static str, Place, fn(Place));
-    let tests: [Test; 9] = [
+    let tests: [Test; 11] = [
         ("killed_daemon_comes_back", Place::Network, killed_daemon_comes_back),
         ("killed_daemon_comes_back_powerless", Place::Powerless, killed_daemon_comes_back),
         ("stopped_daemon_loses_its_services", Place::Network, stopped_daemon_loses_its_services),
@@ -548,6 +591,8 @@ fn run_tests(filter: Option<&String>) -> ExitCode {
             Place::Powerless,
             stopped_daemon_loses_its_services,
         ),
+        ("late_start_is_ended", Place::Network, late_start_is_ended),
+        ("late_start_is_ended_powerless", Place::Powerless, late_start_is_ended),
         ("goodbye_when_nothing_runs", Place::Here, |_| goodbye_when_nothing_runs()),
         ("leaves_in_order", Place::Network, |_| leaves_in_order()),
         ("ends_what_does_not_leave", Place::Network, |_| ends_what_does_not_leave()),

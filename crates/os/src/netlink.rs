@@ -237,7 +237,8 @@ impl Netlink {
         self.change(Verb::Add, interface, address, prefix, lifetime)
     }
 
-    /// Extends the lifetime of an address, and adds it if it is not there.
+    /// Extends the lifetime of an address, **and adds it if it is not there**: the kernel has no way to
+    /// ask for only the former. So ask the lease before.
     ///
     /// # Errors
     /// As [`Netlink::add_address`], without `EEXIST`.
@@ -435,11 +436,11 @@ impl Removal {
         Ok(Removal { socket: open(0)? })
     }
 
-    /// Removes one address; one that is not there, or whose interface is gone, is no error.
+    /// Removes one address; false if it was not there, or its interface is gone.
     ///
     /// # Errors
     /// The kernel's error number.
-    pub fn remove(&self, interface: u32, address: IpAddr, prefix: u8) -> Result<(), i32> {
+    pub fn remove(&self, interface: u32, address: IpAddr, prefix: u8) -> Result<bool, i32> {
         let message = AddressMessage::new(Verb::Remove, interface, address, prefix, None, 1);
         send(&self.socket, message.bytes(), SendFlags::empty()).map_err(|e| e.raw_os_error())?;
         // The kernel works on a request within send(2), so the answer is there already.
@@ -454,7 +455,8 @@ impl Removal {
             true
         });
         match result {
-            0 | libc::EADDRNOTAVAIL | libc::ENODEV => Ok(()),
+            0 => Ok(true),
+            libc::EADDRNOTAVAIL | libc::ENODEV => Ok(false),
             errno => Err(errno),
         }
     }

@@ -30,6 +30,7 @@ use rustix::process::{
 };
 
 use crate::cgroup::Tree;
+use crate::shared::Permit;
 use crate::sys;
 
 pub use relaunch::{
@@ -92,6 +93,9 @@ pub enum SpawnError {
     /// Something of this resource still runs.
     #[error("processes of this resource still run: {0:?}")]
     Occupied(Vec<u32>),
+    /// The service lost its right to run while it was being started.
+    #[error("the service may not run here any more")]
+    NotPermitted,
     /// A step failed.
     #[error("cannot {operation} {object}: {source}")]
     Io {
@@ -177,6 +181,32 @@ impl Containment {
         resource: &str,
         program: &Program<'_>,
     ) -> Result<Process, SpawnError> {
+        self.start(service, resource, program, None)
+    }
+
+    /// As [`Containment::spawn`], if the service still may run when the new process is in its control
+    /// group, so that none starts that the guard has already killed. **The way for all services that
+    /// are under the guard.**
+    ///
+    /// # Errors
+    /// [`SpawnError::NotPermitted`] when it may not, and as [`Containment::spawn`].
+    pub fn spawn_permitted(
+        &self,
+        service: &str,
+        resource: &str,
+        program: &Program<'_>,
+        permit: &Permit,
+    ) -> Result<Process, SpawnError> {
+        self.start(service, resource, program, Some(permit.clone()))
+    }
+
+    fn start(
+        &self,
+        service: &str,
+        resource: &str,
+        program: &Program<'_>,
+        permit: Option<Permit>,
+    ) -> Result<Process, SpawnError> {
         let (name, arguments) = program.command.split_first().ok_or(SpawnError::EmptyCommand)?;
         let occupants = self
             .pids(service, Some(resource))
@@ -226,8 +256,11 @@ impl Containment {
             }
             Containment::Marked { .. } => None,
         };
-        sys::enter_before_exec(&mut command, sys::Entry { group, user });
-        let child = command.spawn().map_err(failed("start", name))?;
+        sys::enter_before_exec(&mut command, sys::Entry { group, user, permit });
+        let child = command.spawn().map_err(|error| match error.raw_os_error() {
+            Some(libc::ECANCELED) => SpawnError::NotPermitted,
+            _ => failed("start", name.as_str())(error),
+        })?;
         let pid = child.id();
         // Dropping a std child neither ends nor reaps it; from here on the pidfd is the handle.
         drop(child);

@@ -31,7 +31,7 @@ use std::time::Duration;
 
 use base::Instant;
 
-pub use daemon::DaemonSide;
+pub use daemon::{DaemonSide, Permit};
 pub use guard::{GuardSide, Held, Subject};
 
 /// Services that can be under the guard at a time.

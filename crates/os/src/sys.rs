@@ -14,6 +14,8 @@ use std::process::Command;
 use std::ptr::{self, NonNull};
 use std::sync::atomic::AtomicU64;
 
+use crate::shared::Permit;
+
 fn check(result: libc::c_int) -> io::Result<libc::c_int> {
     if result < 0 { Err(io::Error::last_os_error()) } else { Ok(result) }
 }
@@ -168,10 +170,15 @@ pub(crate) struct Entry {
     pub(crate) group: Option<OwnedFd>,
     /// User, group and other groups to become.
     pub(crate) user: Option<User>,
+    /// Asked last, when the child is in its group.
+    pub(crate) permit: Option<Permit>,
 }
 
-/// Makes `command` enter its control group, a session of its own, and its user before it runs.
+/// Makes `command` enter its control group, a session of its own, and its user before it runs. It does
+/// not run (`ECANCELED`) when its permit is over, or when its parent died meanwhile: nobody would
+/// know of it.
 pub(crate) fn enter_before_exec(command: &mut Command, entry: Entry) {
+    let parent = rustix::process::getpid();
     let enter = move || -> io::Result<()> {
         if let Some(group) = &entry.group {
             // "0" means the writing process (cgroups(7)). From here on nothing that it starts can
@@ -190,6 +197,10 @@ pub(crate) fn enter_before_exec(command: &mut Command, entry: Entry) {
             check(unsafe { libc::setresgid(user.group, user.group, user.group) })?;
             // SAFETY: numbers only.
             check(unsafe { libc::setresuid(user.user, user.user, user.user) })?;
+        }
+        let is_permitted = entry.permit.as_ref().is_none_or(Permit::is_valid);
+        if !is_permitted || rustix::process::getppid() != Some(parent) {
+            return Err(io::Error::from_raw_os_error(libc::ECANCELED));
         }
         Ok(())
     };

@@ -5,6 +5,10 @@
 //! take longer, and is looked at until it is so. All expired services are killed before the first
 //! address is removed, because removing may have to wait for the kernel's lock on the network
 //! configuration.
+//!
+//! What was killed stays under watch until the daemon takes it out of the memory: a daemon that was
+//! stopped in the middle of a start, or before it extended an address, does the other half when it goes
+//! on. It is ended again.
 
 use std::io;
 use std::time::Duration;
@@ -39,6 +43,7 @@ struct Dying {
     /// When it was last killed (again).
     killed: Instant,
     addresses_removed: bool,
+    gone: bool,
     alarmed: bool,
 }
 
@@ -132,9 +137,14 @@ impl Entries {
         Duration::from_millis(if self.all.is_some() { 2 } else { 25 })
     }
 
-    /// Whether the guard ever had to kill something.
+    /// Whether something had to be killed since [`Entries::forget_kills`].
     pub(super) fn has_killed(&self) -> bool {
         self.killed
+    }
+
+    /// What was killed so far does not count for the exit code: the end begins now.
+    pub(super) fn forget_kills(&mut self) {
+        self.killed = false;
     }
 
     /// Whether no service is under the guard.
@@ -195,8 +205,13 @@ impl Entries {
         self.open_handle(shared, slot);
         self.kill(shared, slot);
         let late = os::clock::boottime().since(held.deadline);
-        self.watched[slot].dying =
-            Some(Dying { since: now, killed: now, addresses_removed: false, alarmed: false });
+        self.watched[slot].dying = Some(Dying {
+            since: now,
+            killed: now,
+            addresses_removed: false,
+            gone: false,
+            alarmed: false,
+        });
         if shared.read(slot, &mut self.subject) {
             let service = self.subject.service();
             if now >= held.deadline {
@@ -238,50 +253,71 @@ impl Entries {
     /// Removes the addresses of a killed service, and looks whether all of it is gone.
     fn follow(&mut self, shared: &GuardSide, slot: usize, now: Instant, release: Duration) {
         let Some(mut dying) = self.watched[slot].dying else { return };
-        if now.since(dying.killed) >= AGAIN {
+        let again = now.since(dying.killed) >= AGAIN;
+        if dying.gone && !again {
+            return;
+        }
+        if !shared.read(slot, &mut self.subject) {
+            // The daemon is writing all the time: at the next look.
+            self.dying += 1;
+            return;
+        }
+        if again {
             dying.killed = now;
             self.open_handle(shared, slot);
-            self.kill(shared, slot);
         }
-        if !dying.addresses_removed && shared.read(slot, &mut self.subject) {
-            let mut worst = 0;
-            for held in self.subject.addresses() {
-                if let Err(errno) = self.removal.remove(held.interface, held.address, held.prefix) {
-                    worst = errno;
-                }
-            }
-            shared.set_address_error(slot, worst);
-            dying.addresses_removed = worst == 0;
-            if worst != 0 && !dying.alarmed {
-                say!("{}: an address stays (error {worst})", self.subject.service());
-                dying.alarmed = true;
-            }
-        }
+        let (was_there, errno) = match dying.addresses_removed && !again {
+            true => (false, 0),
+            false => self.remove_addresses(),
+        };
+        shared.set_address_error(slot, errno);
+        dying.addresses_removed = errno == 0;
         let empty = match (&self.watched[slot].handle, &self.all) {
             (Some(handle), _) => handle.is_empty().map_err(io::Error::from),
             (None, Some(_)) => Ok(true),
             (None, None) => self.search_service(shared, slot, true).map(|count| count == 0),
         };
         let empty = empty.unwrap_or(false);
-        if empty && dying.addresses_removed {
+        if !empty && again {
+            self.kill(shared, slot);
+        }
+        let service = self.subject.service();
+        if dying.gone && (!empty || was_there) {
+            say!("{service}: something of it came back after its end, ended it again");
+            shared.set_killed(slot, self.watched[slot].generation, now);
+            dying = Dying { since: now, gone: false, alarmed: false, ..dying };
+        }
+        if !dying.gone && empty && dying.addresses_removed {
             let at = os::clock::boottime();
             shared.set_gone(slot, at);
-            self.watched[slot].dying = None;
-            if shared.read(slot, &mut self.subject) {
-                let took = at.since(dying.since).as_micros();
-                say!("{}: nothing left of it after {took} us", self.subject.service());
-            }
-            return;
+            dying.gone = true;
+            let took = at.since(dying.since).as_micros();
+            say!("{service}: nothing left of it after {took} us");
         }
-        if !dying.alarmed && now.since(dying.since) >= release {
-            dying.alarmed = true;
-            if shared.read(slot, &mut self.subject) {
-                let service = self.subject.service();
-                say!("{service}: killed, and not gone within the release time {release:?}");
+        if !dying.gone {
+            self.dying += 1;
+            if !dying.alarmed && now.since(dying.since) >= release {
+                dying.alarmed = true;
+                say!(
+                    "{service}: killed, and not gone within the release time {release:?} \
+                     (empty: {empty}, error of an address: {errno})"
+                );
             }
         }
-        self.dying += 1;
         self.watched[slot].dying = Some(dying);
+    }
+
+    /// Removes the addresses of the subject: whether one was there, and the error of one that stays.
+    fn remove_addresses(&self) -> (bool, i32) {
+        let mut was_there = false;
+        let mut worst = 0;
+        for held in self.subject.addresses() {
+            match self.removal.remove(held.interface, held.address, held.prefix) {
+                Ok(there) => was_there |= there,
+                Err(errno) => worst = errno,
+            }
+        }
+        (was_there, worst)
     }
 }
 

@@ -3,6 +3,7 @@
 use std::io;
 use std::os::fd::AsFd;
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::sync::atomic::{Ordering, fence};
 use std::time::Duration;
 
@@ -21,7 +22,7 @@ use crate::sys::{self, Mapping};
 /// The memory as the daemon has it.
 #[derive(Debug)]
 pub struct DaemonSide {
-    mapping: Mapping,
+    mapping: Arc<Mapping>,
     bell: Bell,
     /// Held as long as this daemon lives.
     _lock: Option<Lock>,
@@ -69,7 +70,16 @@ impl DaemonSide {
     }
 
     pub(super) fn with(mapping: Mapping, bell: Bell, lock: Option<Lock>) -> DaemonSide {
-        DaemonSide { mapping, bell, _lock: lock }
+        DaemonSide { mapping: Arc::new(mapping), bell, _lock: lock }
+    }
+
+    /// The right of what is registered there now, for whoever starts something of it on another
+    /// thread: see [`Permit`].
+    #[must_use]
+    pub fn permit(&self, slot: Slot) -> Permit {
+        self.assert_used(slot);
+        let generation = get(hot(self.mapping.words(), slot.index()), layout::GENERATION);
+        Permit { mapping: Arc::clone(&self.mapping), slot: slot.index(), generation }
     }
 
     /// Writes down which life this daemon lives. The goodbye frames of the former life stay until
@@ -266,6 +276,31 @@ impl DaemonSide {
     fn assert_used(&self, slot: Slot) {
         let generation = get(hot(self.mapping.words(), slot.index()), layout::GENERATION);
         assert!(generation & 1 == 1, "only an entry in use can be changed");
+    }
+}
+
+/// The right of one registered service to have something started: valid until its deadline is over,
+/// the guard has killed it, or it was released.
+///
+/// A start takes time, and the one who starts may be stopped in the middle. So it asks *after* the new
+/// process has entered its control group: the guard writes down that it killed the service before it
+/// kills the group, hence either the process sees that, or the kill sees the process.
+#[derive(Clone, Debug)]
+pub struct Permit {
+    mapping: Arc<Mapping>,
+    slot: usize,
+    generation: u64,
+}
+
+impl Permit {
+    /// Whether the service may run now. Neither allocates nor locks: a child may ask after a fork.
+    #[must_use]
+    pub fn is_valid(&self) -> bool {
+        let hot = hot(self.mapping.words(), self.slot);
+        let in_use = hot[layout::GENERATION].load(Ordering::Acquire) == self.generation;
+        let killed = hot[layout::KILLED_GENERATION].load(Ordering::Acquire) == self.generation;
+        let deadline = hot[layout::DEADLINE].load(Ordering::Acquire);
+        in_use && !killed && crate::clock::boottime() < Instant::from_nanos(deadline)
     }
 }
 

@@ -107,6 +107,26 @@ fn a_killed_use_has_no_right_any_more_and_the_next_use_has() {
 }
 
 #[test]
+fn a_permit_ends_with_the_right_of_its_service() {
+    let (guard, mut daemon) = pair();
+    let slot = daemon.register(&description(1), Instant::FAR).unwrap();
+    let permit = daemon.permit(slot);
+    assert!(permit.is_valid());
+    assert!(daemon.push(slot, Instant::from_nanos(1)));
+    assert!(!permit.is_valid(), "its deadline is over");
+    assert!(daemon.push(slot, Instant::FAR));
+    assert!(permit.is_valid());
+    daemon.release(slot);
+    assert!(!permit.is_valid(), "it was released");
+    let again = daemon.register(&description(1), Instant::FAR).unwrap();
+    assert!(!permit.is_valid(), "another use of the same place");
+    let permit = daemon.permit(again);
+    assert!(permit.is_valid());
+    guard.set_killed(0, guard.held(0).unwrap().generation, SOON);
+    assert!(!permit.is_valid(), "it was killed");
+}
+
+#[test]
 fn a_writer_that_dies_in_the_middle_leaves_the_former_description() {
     let (guard, mut daemon) = pair();
     daemon.register(&description(3), SOON).unwrap();

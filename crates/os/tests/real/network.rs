@@ -192,9 +192,9 @@ fn the_picture_of_interfaces_and_addresses() {
         netlink.remove_address(left, address, prefix).expect("gone is gone");
         netlink.refresh_address(left, address, prefix, Some(life)).expect("adds what is missing");
         let removal = Removal::open().unwrap();
-        assert_eq!(removal.remove(left, address, prefix), Ok(()));
-        assert_eq!(removal.remove(left, address, prefix), Ok(()));
-        assert_eq!(removal.remove(99, address, prefix), Ok(()), "no such interface");
+        assert_eq!(removal.remove(left, address, prefix), Ok(true));
+        assert_eq!(removal.remove(left, address, prefix), Ok(false));
+        assert_eq!(removal.remove(99, address, prefix), Ok(false), "no such interface");
         assert!(address_seen(&mut netlink).is_none());
     }
     let error = netlink.add_address(99, FOUR, 32, None).unwrap_err();

@@ -2,8 +2,11 @@
 //!
 //! A library, so that tests and the lab reach its parts; `main.rs` only calls it.
 
+pub mod bound;
+pub mod cli;
 pub mod config;
 pub mod daemon;
 pub mod guard;
 pub mod join;
+pub mod render;
 pub mod serve;

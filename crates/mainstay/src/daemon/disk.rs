@@ -46,6 +46,18 @@ pub(super) struct Agreed {
     pub(super) text: String,
 }
 
+/// The content of [`PENDING`] for a configuration entry.
+pub(super) fn pending(entry: &[u8]) -> Vec<u8> {
+    use engine::{Command, Entry};
+    match codec::decode(entry) {
+        Ok(Entry::Command { command: Command::Configure { intent, text, .. }, .. }) => {
+            codec::encode(&Agreed { version: intent.version, checksum: intent.checksum, text })
+        }
+        // Only configurations are submitted as durable.
+        _ => entry.to_vec(),
+    }
+}
+
 /// Something to write.
 #[derive(Debug)]
 pub(super) struct Write {

@@ -1,6 +1,6 @@
 //! The loop: read, feed, turn, carry out.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::net::{IpAddr, SocketAddr};
 use std::process::ExitCode;
 use std::sync::mpsc::SyncSender;
@@ -73,6 +73,7 @@ pub(super) struct Daemon {
     pub(super) last_request: u64,
     root: files::Root,
     containment: Containment,
+    _server: serve::Server,
     poll: Poll,
     timer: Timer,
     sockets: Vec<Option<Udp>>,
@@ -91,6 +92,8 @@ pub(super) struct Daemon {
     /// Addresses that were handed to the kernel and are not in its picture yet.
     adding: BTreeMap<u64, IpAddr>,
     removing: BTreeMap<u64, IpAddr>,
+    /// What carrying out an output led to, for after all outputs are carried out.
+    follow_ups: VecDeque<Input>,
     left: bool,
     trouble: BTreeSet<String>,
 }
@@ -117,7 +120,10 @@ impl Daemon {
         let calls = Bell::new()?;
         let bell = calls.clone();
         let (handle, inbox) = serve::channel(move || bell.ring());
-        serve::start(serve::ServerConfig::new(&root, cluster.port), handle)?;
+        let name = cluster.name_of(birth.local.node);
+        let key = birth.keys[0].expect("a node is born with its key");
+        let server = serve::ServerConfig::new(&root, name, files::Key(key));
+        let server = serve::start(server, handle)?;
         let now = os::clock::boottime();
         let poll = Poll::new()?;
         let timer = Timer::new()?;
@@ -140,6 +146,7 @@ impl Daemon {
             cover,
             root,
             containment,
+            _server: server,
             poll,
             timer,
             sockets: Vec::new(),
@@ -156,6 +163,7 @@ impl Daemon {
             stopping: BTreeMap::new(),
             adding: BTreeMap::new(),
             removing: BTreeMap::new(),
+            follow_ups: VecDeque::new(),
             left: false,
             trouble: BTreeSet::new(),
         };
@@ -170,9 +178,9 @@ impl Daemon {
     /// Runs until this node has left.
     pub(super) fn run(mut self) -> Result<ExitCode> {
         // After all other threads were started: they stay in the ordinary class.
-        self.realtime = os::realtime::round_robin(PRIORITY).err().map(|refused| refused.to_string());
+        self.realtime = os::realtime::round_robin(PRIORITY).err().map(|refused| refused.reason);
         if let Err(refused) = os::realtime::lock_memory() {
-            self.journal.say(&format!("memory is not locked: {refused}"));
+            self.journal.say(&format!("memory is not locked: {}", refused.reason));
         }
         let mut events = Events::with_capacity(256);
         while !self.left {
@@ -407,8 +415,11 @@ impl Daemon {
 
     /// Feeds one input and carries out what follows, in order.
     pub(super) fn feed(&mut self, input: Input) {
-        self.node.handle(os::clock::boottime(), input);
-        self.carry_out();
+        self.follow_ups.push_back(input);
+        while let Some(input) = self.follow_ups.pop_front() {
+            self.node.handle(os::clock::boottime(), input);
+            self.carry_out();
+        }
     }
 
     fn carry_out(&mut self) {
@@ -454,22 +465,9 @@ impl Daemon {
                 let state = disk::State { incarnation, record };
                 Write { token: Some(token), name: disk::STATE, bytes: base::codec::encode(&state) }
             }
-            Durable::Entry(entry) => match engine::configuration_of(&entry) {
-                Some((intent, text)) => {
-                    let pending = disk::Agreed {
-                        version: intent.version,
-                        checksum: intent.checksum,
-                        text,
-                    };
-                    let bytes = base::codec::encode(&pending);
-                    Write { token: Some(token), name: disk::PENDING, bytes }
-                }
-                None => {
-                    // Only configurations are submitted as durable; whatever else a newer release
-                    // makes durable is its own to read.
-                    Write { token: Some(token), name: disk::PENDING, bytes: entry }
-                }
-            },
+            Durable::Entry(entry) => {
+                Write { token: Some(token), name: disk::PENDING, bytes: disk::pending(&entry) }
+            }
         };
         self.write(write);
     }
@@ -533,10 +531,8 @@ impl Daemon {
                     }
                     Err(reason) => {
                         let result = Err(reason);
-                        self.node.handle(
-                            os::clock::boottime(),
-                            Input::Network(network::Input::Done { operation, result }),
-                        );
+                        let done = network::Input::Done { operation, result };
+                        self.follow_ups.push_back(Input::Network(done));
                     }
                 }
             }
@@ -584,7 +580,7 @@ impl Daemon {
         if let Err(reason) = handed {
             self.stopping.remove(&id);
             let outcome = Outcome::Failed { reason };
-            self.node.handle(os::clock::boottime(), Input::Acted { id, outcome });
+            self.follow_ups.push_back(Input::Acted { id, outcome });
         }
     }
 
@@ -645,14 +641,14 @@ impl Daemon {
             return;
         }
         let file = self.root.cluster();
-        let mut cluster = match crate::config::parse(&file.display().to_string(), &text) {
+        let shown = file.display().to_string();
+        let cluster = match crate::config::parse(&text, &shown, version) {
             Ok((cluster, _warnings)) => cluster,
             Err(diagnostics) => {
                 let said = diagnostics.render(false);
                 return self.journal.say(&format!("version {version} cannot be read:\n{said}"));
             }
         };
-        cluster.version = version;
         let agreed = disk::Agreed { version, checksum, text: text.clone() };
         let bytes = base::codec::encode(&agreed);
         self.write(Write { token: None, name: disk::AGREED, bytes });
@@ -665,7 +661,7 @@ impl Daemon {
         if let Err(error) = self.open_sockets() {
             self.journal.say(&format!("{error:#}"));
         }
-        self.node.handle(os::clock::boottime(), Input::Configured(Box::new(core)));
+        self.follow_ups.push_back(Input::Configured(Box::new(core)));
     }
 
     /// One socket for each network that this node is on; those that are open stay.

@@ -118,13 +118,10 @@ pub fn run(options: &Options) -> Result<ExitCode> {
 /// was agreed on; in a running cluster the agreed one wins and is written back.
 fn load_configuration(root: &files::Root, store: &Store) -> Result<Cluster> {
     let text = files::read_cluster(root).map_err(explain)?;
-    let mut cluster = parse(root, &text)?;
+    let mut cluster = parse(root, &text, 1)?;
     let agreed: Option<disk::Agreed> = disk::load(store, disk::AGREED)?;
     let pending: Option<disk::Agreed> = disk::load(store, disk::PENDING)?;
-    let Some(agreed) = agreed else {
-        cluster.version = 1;
-        return Ok(cluster);
-    };
+    let Some(agreed) = agreed else { return Ok(cluster) };
     if cluster.checksum != agreed.checksum {
         eprintln!(
             "mainstay: {} differs from version {} that the cluster agreed on: taken as version {}",
@@ -139,15 +136,14 @@ fn load_configuration(root: &files::Root, store: &Store) -> Result<Cluster> {
     // Every member held it when it was on its way; the newest durable one is the one to go on
     // with.
     if let Some(pending) = pending.filter(|pending| pending.version > agreed.version) {
-        cluster = parse(root, &pending.text)?;
-        cluster.version = pending.version;
+        cluster = parse(root, &pending.text, pending.version)?;
     }
     Ok(cluster)
 }
 
-fn parse(root: &files::Root, text: &str) -> Result<Cluster> {
+fn parse(root: &files::Root, text: &str, version: u64) -> Result<Cluster> {
     let file = root.cluster().display().to_string();
-    match config::parse(&file, text) {
+    match config::parse(text, &file, version) {
         Ok((cluster, _warnings)) => Ok(cluster),
         Err(diagnostics) => bail!("{}", diagnostics.render(false)),
     }

@@ -348,7 +348,7 @@ impl Shared {
                 Err(refused) => return refuse(refused.message, refused.help),
             };
             let request =
-                Request::Configure { cluster: changed.clone(), expected_version: version };
+                Request::Configure { cluster: changed.clone(), expected_version: Some(version) };
             match self.core.request(request, caller).await {
                 Ok(_) => return self.accept(id.0, &changed),
                 Err(error) if error.code == v1::ErrorCode::Conflict => last = Some(error),

@@ -20,7 +20,7 @@ use super::access::{Access, Role};
 use super::queue::{Caller, Handle};
 use super::routes::{self, Peer};
 use super::socket::{self, SocketError};
-use crate::config::files::Key;
+use crate::config::files::{Key, Root};
 use crate::join::server::Joins;
 
 /// Connections at one time, of each role.
@@ -44,7 +44,16 @@ pub struct ServerConfig {
     pub access: Access,
 }
 
+impl ServerConfig {
+    /// The server of the node below `root`, with the machine's group [`super::access::GROUP`].
+    #[must_use]
+    pub fn new(root: &Root, node: String, key: Key) -> ServerConfig {
+        ServerConfig { socket: root.socket(), node, key, access: Access::of_this_process() }
+    }
+}
+
 /// A running server; ends when dropped.
+#[must_use = "the server ends when this is dropped"]
 pub struct Server {
     stop: Option<oneshot::Sender<()>>,
     thread: Option<JoinHandle<()>>,

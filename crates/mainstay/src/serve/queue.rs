@@ -67,8 +67,8 @@ pub enum Request {
         /// Parsed and checked; its `text` is what is replicated.
         cluster: Box<Cluster>,
         /// The version it was made from; refused with [`v1::ErrorCode::Conflict`] when another one
-        /// is in force. `cluster.version` is one higher.
-        expected_version: u64,
+        /// is in force. None stands for the one in force.
+        expected_version: Option<u64>,
     },
 }
 

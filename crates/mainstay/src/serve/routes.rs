@@ -362,16 +362,16 @@ async fn configure(
 
 async fn replace(core: &Core, peer: &Peer, text: &str, expected: Option<u64>) -> Answer {
     peer.may_change()?;
-    let expected_version = match expected {
+    let current = match expected {
         Some(version) => version,
         None => core.config(peer).await?.version,
     };
-    let parsed = config::parse(text, "the new configuration", expected_version + 1);
+    let parsed = config::parse(text, "the new configuration", current + 1);
     let (cluster, _) = parsed.map_err(|found| {
         v1::Error::new(v1::ErrorCode::Conflict, found.render(false).trim_end().to_owned())
             .help("nothing was changed; `mainstay config check FILE` shows the same")
     })?;
-    let request = Request::Configure { cluster: Box::new(cluster), expected_version };
+    let request = Request::Configure { cluster: Box::new(cluster), expected_version: Some(current) };
     core.command(peer, request).await
 }
 

@@ -64,7 +64,7 @@ impl FakeCore {
                 text: cluster.text.clone(),
             }),
             Request::Configure { cluster: new, expected_version } => {
-                if expected_version != cluster.version {
+                if expected_version.is_some_and(|expected| expected != cluster.version) {
                     return Err(v1::Error::new(v1::ErrorCode::Conflict, "another version"));
                 }
                 *cluster = *new;

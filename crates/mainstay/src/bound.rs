@@ -1,0 +1,150 @@
+//! How long a failure can keep a service away, computed from the configuration and nothing else.
+//!
+//! A node is lost at moment 0, and its last sign of life came just before. Then two things run
+//! beside each other on the survivors:
+//!
+//! ```text
+//! 0 ── detection ──► silence noticed ── view change ──► agreed
+//! 0 ── F: lease L, release R, clock rates, granularity ──► the lost node has provably stopped
+//! ```
+//!
+//! The start may be decided when both are over; then the decision is ordered (one more heartbeat
+//! bounds a lost message) and the service has its start timeout. F is `base::Timing::fence_wait`
+//! (the protocol's section on leases); it counts from the survivors' last contact, which is not
+//! after moment 0, so it is over at F at the latest.
+
+use std::time::Duration;
+
+use api::v1;
+use base::{CLOCK_RATE_ERROR_PERMILLE, Timing};
+use engine::{Mode, Service};
+
+use crate::config::duration::format;
+use crate::config::{Cluster, Tie};
+
+/// The bounds of all services.
+#[must_use]
+pub fn bound(cluster: &Cluster) -> v1::Bound {
+    let timing = &cluster.timing;
+    let changed = *timing != cluster.preset.timing();
+    let changed = if changed { " with changes" } else { "" };
+    v1::Bound {
+        schema: v1::SCHEMA,
+        detection: format!("{}{changed}", cluster.preset.name()),
+        timing: table(timing),
+        services: cluster.services.iter().map(|service| of_service(cluster, service)).collect(),
+        assumptions: assumptions(cluster),
+    }
+}
+
+fn of_service(cluster: &Cluster, service: &Service) -> v1::ServiceBound {
+    let timing = &cluster.timing;
+    let detection = timing.path_timeout + timing.heartbeat_high;
+    let tie = needs_tie(cluster);
+    let view_change = timing.collect + if tie { timing.tie_budget } else { Duration::ZERO };
+    let fence_wait = timing.fence_wait();
+    let order = timing.heartbeat_high;
+    let free = (detection + view_change).max(fence_wait) + order;
+    let mut why = vec![
+        format!(
+            "detection {}: path timeout {} and one heartbeat {}",
+            format(detection),
+            format(timing.path_timeout),
+            format(timing.heartbeat_high)
+        ),
+        format!(
+            "view change {}: the members' promises{}",
+            format(view_change),
+            if tie { " and the tie-breaker" } else { "" }
+        ),
+        format!(
+            "F {}: lease {} + release {}, {} ‰ for the clocks' rates, {} granularity; counted \
+             from the last contact, so it runs beside the two above",
+            format(fence_wait),
+            format(timing.lease),
+            format(timing.release),
+            2 * CLOCK_RATE_ERROR_PERMILLE,
+            format(base::CLOCK_GRANULARITY)
+        ),
+    ];
+    if fence_wait > detection + view_change {
+        why.push("F is the longer one: a shorter lease makes the takeover faster".into());
+    } else {
+        why.push("detection and view change are longer than F".into());
+    }
+    why.push(format!(
+        "start budget {}: start_timeout; a start that takes less is done earlier",
+        format(service.start_timeout)
+    ));
+    if service.nodes.len() == 1 {
+        why.push("it has one node: nothing takes it over, and there is no bound".into());
+    }
+    if service.mode == Mode::Manual {
+        why.push("its mode is manual: it starts elsewhere only when told".into());
+    }
+    if cluster.nodes.len() == 2 && cluster.tie != Tie::None {
+        why.push(match cluster.tie {
+            Tie::Prefer(node) => {
+                let node = cluster.name_of(node);
+                format!("two nodes: only {node} goes on alone, the other one never does")
+            }
+            _ => "two nodes: a person decides, so there is no bound".into(),
+        });
+    } else if cluster.nodes.len() == 2 {
+        why.push("two nodes without a tie-breaker: the other one stops too, no bound".into());
+    }
+    let names = service.nodes.iter().map(|node| cluster.name_of(*node));
+    v1::ServiceBound {
+        name: service.name.clone(),
+        detection_ms: millis(detection),
+        view_change_ms: millis(view_change),
+        fence_wait_ms: millis(fence_wait),
+        free_ms: millis(free),
+        start_budget_ms: millis(service.start_timeout),
+        sum_ms: millis(free + service.start_timeout),
+        nodes: names.collect(),
+        why,
+    }
+}
+
+/// With an even number of nodes a view can be halved.
+fn needs_tie(cluster: &Cluster) -> bool {
+    cluster.tie != Tie::None && cluster.nodes.len().is_multiple_of(2)
+}
+
+fn assumptions(cluster: &Cluster) -> Vec<String> {
+    let per_mille = CLOCK_RATE_ERROR_PERMILLE;
+    vec![
+        "more than half of the last view goes on, and its members reach each other".into(),
+        format!(
+            "clocks of nodes run equally fast within {}.{} %; their dates do not matter",
+            per_mille / 10,
+            per_mille % 10
+        ),
+        format!(
+            "on the lost node the guard still runs, or the whole node has stopped: it needs up to \
+             {} to stop the service",
+            format(cluster.timing.release)
+        ),
+        "a virtual machine that its host froze may answer for the rest of its lease when it wakes"
+            .into(),
+    ]
+}
+
+fn table(timing: &Timing) -> v1::TimingTable {
+    v1::TimingTable {
+        heartbeat_ms: millis(timing.heartbeat_high),
+        heartbeat_low_ms: millis(timing.heartbeat_low),
+        path_timeout_ms: millis(timing.path_timeout),
+        collect_ms: millis(timing.collect),
+        tie_budget_ms: millis(timing.tie_budget),
+        lease_ms: millis(timing.lease),
+        release_ms: millis(timing.release),
+        fence_wait_ms: millis(timing.fence_wait()),
+    }
+}
+
+/// Whole milliseconds, rounded up: a bound must not be too short.
+fn millis(duration: Duration) -> u64 {
+    u64::try_from(duration.as_nanos().div_ceil(1_000_000)).unwrap_or(u64::MAX)
+}

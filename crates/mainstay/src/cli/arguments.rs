@@ -1,0 +1,332 @@
+//! What can be written on the command line: one definition makes parser, help, man pages and
+//! completions.
+
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand};
+
+/// Keeps services running on a handful of machines.
+#[derive(Debug, Parser)]
+#[command(
+    name = "mainstay",
+    version,
+    max_term_width = 100,
+    after_help = "Exit codes: 0 all is well, 1 degraded or refused, 2 a service is down or no \
+                  primary view, 3 the daemon is not reachable, 64 wrong usage.\n\
+                  New here? `mainstay lab demo` shows a cluster that is attacked."
+)]
+pub struct Arguments {
+    /// Everything of this node is below DIR (environment: MAINSTAY_ROOT) [default: /]
+    #[arg(long, global = true, value_name = "DIR")]
+    pub(super) root: Option<PathBuf>,
+    /// In a lab (environment: MAINSTAY_LAB): the node that is meant
+    #[arg(long, global = true, value_name = "NAME")]
+    pub(super) node: Option<String>,
+    /// Print JSON for programs
+    #[arg(long, global = true)]
+    pub(super) json: bool,
+    #[command(subcommand)]
+    pub(super) command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+pub(super) enum Command {
+    /// Run this node: the guard and, below it, the daemon
+    Run,
+    /// The daemon itself; started by the guard
+    #[command(hide = true)]
+    Daemon(DaemonOptions),
+    /// Create a cluster of which this machine is the first node
+    Init(InitOptions),
+    /// Join a cluster with a token of one of its members
+    Join(JoinOptions),
+    /// Make a token that lets one new machine join
+    Token(TokenOptions),
+    /// Show everything on one screen
+    Status,
+    /// Show who is in the view
+    Membership,
+    /// Form a view now, without waiting for all nodes
+    Seed(SeedOptions),
+    /// Leave the view cleanly; services move away first
+    Leave(LeaveOptions),
+    /// Look at services, start, stop and move them
+    Service {
+        #[command(subcommand)]
+        command: ServiceCommand,
+    },
+    /// Look at nodes, put them on standby and back
+    Node {
+        #[command(subcommand)]
+        command: NodeCommand,
+    },
+    /// Look at the configuration, check and replace it
+    Config {
+        #[command(subcommand)]
+        command: ConfigCommand,
+    },
+    /// Show how long a failure can keep each service away, and why
+    Bound,
+    /// Show why things are as they are
+    Why(WhyOptions),
+    /// Show the newest events, or follow them
+    Events(EventsOptions),
+    /// Show what happened, as far back as the daemon remembers
+    History(HistoryOptions),
+    /// A cluster of real daemons in this machine, to look at and to attack
+    Lab {
+        #[command(subcommand)]
+        command: LabCommand,
+    },
+    /// Print the completions for a shell
+    Completions {
+        /// The shell
+        shell: clap_complete::Shell,
+    },
+    /// Print the manual page, or write all pages into a directory
+    Man {
+        /// Write mainstay.1, mainstay-status.1 and so on there
+        #[arg(value_name = "DIR")]
+        directory: Option<PathBuf>,
+    },
+}
+
+#[derive(Debug, Args)]
+pub(super) struct DaemonOptions {
+    /// Descriptor of the memory shared with the guard
+    #[arg(long, value_name = "NUMBER")]
+    pub(super) shared_fd: i32,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct InitOptions {
+    /// Name of the cluster
+    #[arg(long)]
+    pub(super) name: String,
+    /// This machine's own address with prefix, as 10.77.0.1/24; once for each network
+    #[arg(long, value_name = "CIDR", required = true)]
+    pub(super) address: Vec<String>,
+    /// Name of the network of each --address, in the same order [default: net0, net1, …]
+    #[arg(long, value_name = "NAME")]
+    pub(super) network: Vec<String>,
+    /// Name of this node [default: the host name]
+    #[arg(long, value_name = "NAME")]
+    pub(super) node_name: Option<String>,
+    /// How fast failures are noticed: ultra, fast, normal, classic
+    #[arg(long, value_name = "PRESET", default_value = "normal")]
+    pub(super) detection: String,
+    /// Number of the cluster, 1 to 4294967295 [default: by lot]
+    #[arg(long)]
+    pub(super) id: Option<u32>,
+    /// UDP port of the paths and TCP port for joining
+    #[arg(long, default_value_t = crate::config::PORT_DEFAULT)]
+    pub(super) port: u16,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct JoinOptions {
+    /// What `mainstay token` printed on a member; `-` reads it from standard input
+    pub(super) token: String,
+    /// This machine's own address with prefix, as 10.77.0.3/24 or net0=10.77.0.3/24; once for each
+    /// network
+    #[arg(long, value_name = "[NETWORK=]CIDR", required = true)]
+    pub(super) address: Vec<String>,
+    /// Name of this node [default: the host name]
+    #[arg(long, value_name = "NAME")]
+    pub(super) node_name: Option<String>,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct TokenOptions {
+    /// For how long it is good, as 10m or 1h
+    #[arg(long, value_name = "DURATION", default_value = "10m")]
+    pub(super) lifetime: String,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct SeedOptions {
+    /// Go on although absent nodes may hold newer state
+    #[arg(long, requires = "believed_dead")]
+    pub(super) force: bool,
+    /// Nodes of which you have made sure that they are down
+    #[arg(long, value_name = "NODE", value_delimiter = ',')]
+    pub(super) believed_dead: Vec<String>,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct LeaveOptions {
+    /// Why, for the journal
+    #[arg(long, value_name = "TEXT")]
+    pub(super) reason: Option<String>,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct CommandOptions {
+    /// Why, for the journal
+    #[arg(long, value_name = "TEXT")]
+    pub(super) reason: Option<String>,
+    /// Wait until it is done, for at most so long
+    #[arg(long, value_name = "DURATION", num_args = 0..=1, default_missing_value = "60s")]
+    pub(super) wait: Option<String>,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct ServiceOptions {
+    /// The service
+    pub(super) service: String,
+    /// The node [default: the best one, or all]
+    pub(super) on: Option<String>,
+    #[command(flatten)]
+    pub(super) options: CommandOptions,
+}
+
+#[derive(Debug, Subcommand)]
+pub(super) enum ServiceCommand {
+    /// Show all services
+    List,
+    /// Show one service in full
+    Show {
+        /// The service
+        service: String,
+    },
+    /// Start a service
+    Start(ServiceOptions),
+    /// Stop a service and leave it stopped
+    Stop {
+        /// The service
+        service: String,
+        #[command(flatten)]
+        options: CommandOptions,
+    },
+    /// Move a service once; leaves no rule behind
+    Move(ServiceOptions),
+    /// Let the cluster start and move a service by itself
+    Auto(ServiceOptions),
+    /// Start and move a service only when told
+    Manual(ServiceOptions),
+    /// Forget a service's failures
+    Clear(ServiceOptions),
+}
+
+#[derive(Debug, Subcommand)]
+pub(super) enum NodeCommand {
+    /// Show all nodes
+    List,
+    /// Show one node in full
+    Show {
+        /// The node
+        name: String,
+    },
+    /// Move a node's services away and give it none
+    Standby(NodeOptions),
+    /// Give a node services again
+    Online(NodeOptions),
+    /// Confirm that a lost node runs nothing: its services may start elsewhere now
+    ConfirmDown(NodeOptions),
+    /// Take an absent node out of the configuration
+    Remove(NodeOptions),
+}
+
+#[derive(Debug, Args)]
+pub(super) struct NodeOptions {
+    /// The node
+    pub(super) name: String,
+    /// Why, for the journal
+    #[arg(long, value_name = "TEXT")]
+    pub(super) reason: Option<String>,
+}
+
+#[derive(Debug, Subcommand)]
+pub(super) enum ConfigCommand {
+    /// Print the configuration in force
+    Show,
+    /// Check a configuration, and this node's key and name with it
+    Check {
+        /// The file [default: etc/mainstay/cluster.toml below the root]
+        file: Option<PathBuf>,
+    },
+    /// Replace the configuration on all nodes
+    Apply {
+        /// The file
+        file: PathBuf,
+        /// Refuse when another version is in force than this one
+        #[arg(long, value_name = "NUMBER")]
+        expect: Option<u64>,
+    },
+}
+
+#[derive(Debug, Args)]
+pub(super) struct WhyOptions {
+    /// Only about this service
+    pub(super) service: Option<String>,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct EventsOptions {
+    /// Go on printing events as they come
+    #[arg(long, short)]
+    pub(super) follow: bool,
+    /// Only events with a higher number
+    #[arg(long, value_name = "NUMBER")]
+    pub(super) after: Option<u64>,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct HistoryOptions {
+    /// At most so many of the newest
+    #[arg(long, value_name = "NUMBER", default_value_t = 200)]
+    pub(super) limit: usize,
+}
+
+#[derive(Debug, Subcommand)]
+#[command(after_help = LAB_HELP)]
+pub(super) enum LabCommand {
+    /// A story with measured times: form, cut, heal, kill, power off
+    Demo {
+        /// How fast failures are noticed: ultra, fast, normal, classic
+        #[arg(long, value_name = "PRESET", default_value = "fast")]
+        detection: String,
+    },
+    /// A cluster that stays up, and a shell to play in
+    Shell {
+        /// How many nodes
+        #[arg(long, default_value_t = 3)]
+        nodes: u8,
+        /// How many networks
+        #[arg(long, default_value_t = 2)]
+        networks: u8,
+        /// How fast failures are noticed: ultra, fast, normal, classic
+        #[arg(long, value_name = "PRESET", default_value = "fast")]
+        detection: String,
+        /// Run this instead of a shell
+        #[arg(trailing_var_arg = true)]
+        command: Vec<String>,
+    },
+    /// Play one kind of failure several times and print the figures
+    Scenario {
+        /// Which one; without a name they are listed
+        name: Option<String>,
+        /// How often
+        #[arg(long)]
+        times: Option<u32>,
+        /// How fast failures are noticed: ultra, fast, normal, classic
+        #[arg(long, value_name = "PRESET", default_value = "fast")]
+        detection: String,
+    },
+    /// The service of the lab: answers every probe with its name
+    #[command(hide = true)]
+    Responder {
+        /// The name that it answers with [default: the host name]
+        #[arg(long)]
+        name: Option<String>,
+        /// UDP and TCP port
+        #[arg(long, default_value_t = lab::responder::PORT)]
+        port: u16,
+    },
+    /// A failure, from the shell of the lab
+    #[command(external_subcommand)]
+    Fault(Vec<String>),
+}
+
+const LAB_HELP: &str = "In the shell of `mainstay lab shell`, `mainstay --node n2 status` looks at \
+                        a node, and `mainstay lab FAULT` breaks something; a wrong FAULT lists all.";

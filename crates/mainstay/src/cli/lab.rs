@@ -1,0 +1,112 @@
+//! `mainstay lab`: real daemons on machines that only exist inside this process.
+
+use std::io::Write;
+
+use lab::scenarios::{self, Scenario};
+use lab::{Cluster, Lab, Scene, Spec};
+
+use super::arguments::LabCommand;
+use super::{Context, Done, EXIT_DEGRADED, Failure};
+
+pub(super) fn lab(context: &Context, command: LabCommand) -> Done {
+    match command {
+        LabCommand::Demo { detection } => demo(context, &detection),
+        LabCommand::Shell { nodes, networks, detection, command } => {
+            check_detection(&detection)?;
+            lab::enter()?;
+            let mut lab = Lab::new(Spec::new(nodes, networks)?)?;
+            lab.write_cluster(&Cluster::demo(&lab, &detection)?)?;
+            lab.start_all()?;
+            if command.is_empty() {
+                context.output.print(&welcome(&lab))?;
+            }
+            let code = lab.shell(&command)?;
+            Ok(u8::try_from(code).unwrap_or(EXIT_DEGRADED))
+        }
+        LabCommand::Scenario { name, times, detection } => {
+            scenario(context, name.as_deref(), times, &detection)
+        }
+        LabCommand::Responder { name, port } => {
+            lab::responder::run(name.as_deref(), port)?;
+            Ok(0)
+        }
+        LabCommand::Fault(words) => {
+            let words: Vec<&str> = words.iter().map(String::as_str).collect();
+            if lab::control::Command::parse(&words).is_err() {
+                return Err(Failure::usage(
+                    format!("there is no fault \"{}\"", words.join(" ")),
+                    format!("in the shell of `mainstay lab shell`:\n{}", lab::control::USAGE),
+                ));
+            }
+            let answer = lab::control::send(&words)?;
+            context.output.print(&format!("{answer}\n"))?;
+            Ok(0)
+        }
+    }
+}
+
+fn check_detection(detection: &str) -> Result<(), Failure> {
+    let names = base::Preset::ALL.map(base::Preset::name);
+    if names.contains(&detection) {
+        return Ok(());
+    }
+    Err(Failure::usage(
+        format!("there is no preset \"{detection}\""),
+        format!("there are: {}", names.join(", ")),
+    ))
+}
+
+fn demo(context: &Context, detection: &str) -> Done {
+    check_detection(detection)?;
+    lab::enter()?;
+    let passed = if context.output.is_json() {
+        let story = lab::story::tell(&mut std::io::sink(), detection)?;
+        context.output.json(&story)?;
+        story.passed
+    } else {
+        let mut out = std::io::stdout().lock();
+        let story = lab::story::tell(&mut out, detection)?;
+        out.flush().map_err(anyhow::Error::from)?;
+        story.passed
+    };
+    Ok(if passed { 0 } else { EXIT_DEGRADED })
+}
+
+fn scenario(context: &Context, name: Option<&str>, times: Option<u32>, detection: &str) -> Done {
+    let names = Scenario::ALL.map(Scenario::name);
+    let Some(name) = name else {
+        context.output.print(&format!("{}\n", names.join("\n")))?;
+        return Ok(0);
+    };
+    let Some(scenario) = Scenario::named(name) else {
+        return Err(Failure::usage(
+            format!("there is no scenario {name}"),
+            format!("there are: {}", names.join(", ")),
+        ));
+    };
+    check_detection(detection)?;
+    lab::enter()?;
+    let (mut scene, _) = Scene::form(Lab::new(Spec::new(3, 2)?)?, detection)?;
+    let times = times.unwrap_or_else(|| scenario.repetitions());
+    let figures = scenarios::repeat(scenario, &mut scene, times)?;
+    if context.output.is_json() {
+        context.output.json(&scenarios::report(scenario, &figures))?;
+    } else {
+        for figure in &figures {
+            context.output.print(&format!("{}\n", figure.sentence()))?;
+        }
+    }
+    let good = figures.iter().all(scenarios::Figure::is_good);
+    Ok(if good { 0 } else { EXIT_DEGRADED })
+}
+
+fn welcome(lab: &Lab) -> String {
+    let names = lab.node_names();
+    let first = names.first().map_or("n1", String::as_str);
+    format!(
+        "The nodes {} are up. You are a machine beside them. Try:\n\n  \
+         mainstay --node {first} status\n  mainstay lab cut {first} net0\n  mainstay lab heal\n  \
+         mainstay lab power-off {first}\n\nexit ends everything.\n\n",
+        names.join(", ")
+    )
+}

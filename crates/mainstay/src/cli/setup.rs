@@ -1,0 +1,235 @@
+//! Making a node of a machine: `init`, `join`, and `config check`.
+
+use std::io::Read;
+use std::path::Path;
+
+use ring::rand::{SecureRandom, SystemRandom};
+use serde::Serialize;
+
+use super::arguments::{InitOptions, JoinOptions};
+use super::{Context, Done, EXIT_DEGRADED, Failure};
+use crate::config::files::{self, Key};
+use crate::config::{self, Diagnostics};
+use crate::join::client;
+use crate::join::token::Token;
+use crate::join::wire::{Ask, AskAddress};
+
+/// What `init` and `join` made, for `--json`.
+#[derive(Serialize)]
+struct Made {
+    schema: u32,
+    cluster: String,
+    id: u32,
+    node: String,
+    configuration: String,
+}
+
+pub(super) fn init(context: &Context, options: &InitOptions) -> Done {
+    let root = context.root()?;
+    files::check_absent(root)?;
+    let node = node_name(context, options.node_name.as_deref())?;
+    if !options.network.is_empty() && options.network.len() != options.address.len() {
+        return Err(Failure::usage(
+            format!(
+                "{} --network for {} --address",
+                options.network.len(),
+                options.address.len()
+            ),
+            "name each network, in the order of the addresses, or none",
+        ));
+    }
+    let id = match options.id {
+        Some(id) => id,
+        None => random_id()?,
+    };
+    let text = configuration(options, &node, id);
+    let (cluster, _) = config::parse(&text, "the new configuration", 1).map_err(|found| {
+        context.output.note(&found.render(context.output.has_error_colour()));
+        Failure::usage("what was given makes no configuration", "see above")
+    })?;
+    files::create(root, &text, &Key::random()?, &node)?;
+    let made = Made {
+        schema: api::v1::SCHEMA,
+        cluster: cluster.name,
+        id,
+        node,
+        configuration: root.cluster().display().to_string(),
+    };
+    let option = root_option(context);
+    context.output.show(&made, |made, _| {
+        format!(
+            "cluster {} (id {}) is made, this is its node {}\n\nNext:\n  \
+             mainstay{option} run            start this node (as a service: in a unit)\n  \
+             mainstay{option} token          make a token, and on the next machine:\n  \
+             mainstay join TOKEN --address CIDR\n  \
+             then add services to {} and: mainstay{option} config apply FILE\n",
+            made.cluster, made.id, made.node, made.configuration
+        )
+    })?;
+    Ok(0)
+}
+
+/// ` --root DIR` when it is not the machine's own.
+fn root_option(context: &Context) -> String {
+    match &context.root {
+        Ok(root) if root.directory() != Path::new("/") => {
+            format!(" --root {}", root.directory().display())
+        }
+        _ => String::new(),
+    }
+}
+
+fn node_name(context: &Context, given: Option<&str>) -> Result<String, Failure> {
+    match given {
+        Some(name) => Ok(name.to_owned()),
+        // No file is there yet, so this is the host name.
+        None => Ok(files::read_node(context.root()?)?),
+    }
+}
+
+/// A cluster id by lot, so that two clusters in one network rarely have the same. Five digits:
+/// people read it.
+fn random_id() -> Result<u32, Failure> {
+    let mut bytes = [0; 4];
+    SystemRandom::new()
+        .fill(&mut bytes)
+        .map_err(|_| Failure::other("the kernel gives no random numbers"))?;
+    Ok(10_000 + u32::from_be_bytes(bytes) % 90_000)
+}
+
+fn configuration(options: &InitOptions, node: &str, id: u32) -> String {
+    let quoted = |text: &str| toml_edit::Value::from(text).to_string().trim().to_owned();
+    let mut text = format!(
+        "# The configuration of the cluster, the same on all nodes.\n\
+         # Check it: mainstay config check FILE. Put it in force: mainstay config apply FILE\n\n\
+         [cluster]\nname = {}\nid = {id}\ndetection = {}\n",
+        quoted(&options.name),
+        quoted(&options.detection)
+    );
+    if options.port != config::PORT_DEFAULT {
+        text.push_str(&format!("port = {}\n", options.port));
+    }
+    text.push_str(&format!("\n[[node]]\nname = {}\nid = 1\n", quoted(node)));
+    for (index, address) in options.address.iter().enumerate() {
+        let default = format!("net{index}");
+        let network = options.network.get(index).unwrap_or(&default);
+        text.push_str(&format!(
+            "\n[[network]]\nname = {}\nnodes = {{ {} = {} }}\n",
+            quoted(network),
+            quoted(node),
+            quoted(address)
+        ));
+    }
+    text.push_str(
+        "\n# A service: its resources are started in this order.\n\
+         # [[service]]\n# name = \"web\"\n# nodes = [\"n1\", \"n2\"]\n\
+         # [[service.resource]]\n# name = \"ip\"\n# kind = \"address\"\n\
+         # address = \"10.77.0.100/24\"\n\
+         # [[service.resource]]\n# name = \"server\"\n# kind = \"process\"\n\
+         # command = [\"/usr/sbin/nginx\", \"-g\", \"daemon off;\"]\n",
+    );
+    text
+}
+
+pub(super) fn join(context: &Context, options: &JoinOptions) -> Done {
+    let root = context.root()?;
+    files::check_absent(root)?;
+    let token = read_token(&options.token)?;
+    let addresses = options.address.iter().map(|address| match address.split_once('=') {
+        Some((network, address)) => {
+            AskAddress { network: Some(network.into()), address: address.into() }
+        }
+        None => AskAddress { network: None, address: address.clone() },
+    });
+    let node = node_name(context, options.node_name.as_deref())?;
+    let ask = Ask {
+        node: node.clone(),
+        addresses: addresses.collect(),
+        program: env!("CARGO_PKG_VERSION").into(),
+    };
+    let joined = client::join(&token, &ask).map_err(|error| Failure::Other {
+        message: error.message,
+        help: error.help,
+        exit: EXIT_DEGRADED,
+    })?;
+    let (cluster, _) = config::parse(&joined.text, "the cluster's configuration", 1)
+        .map_err(|found| {
+            context.output.note(&found.render(context.output.has_error_colour()));
+            Failure::other("the cluster's configuration is not one that this version understands")
+        })?;
+    files::create(root, &joined.text, &joined.key, &node)?;
+    let made = Made {
+        schema: api::v1::SCHEMA,
+        cluster: cluster.name,
+        id: cluster.id,
+        node,
+        configuration: root.cluster().display().to_string(),
+    };
+    let option = root_option(context);
+    context.output.show(&made, |made, _| {
+        format!(
+            "this is now node {} (id {}) of cluster {}, let in by {}\n\nNext:\n  \
+             mainstay{option} run\n",
+            made.node, joined.node_id, made.cluster, joined.member
+        )
+    })?;
+    Ok(0)
+}
+
+/// From the command line, or from standard input, where other users can not see it.
+fn read_token(given: &str) -> Result<Token, Failure> {
+    const TOKEN_SIZE_MAX: u64 = 4_096;
+    let mut text = given.to_owned();
+    if given == "-" {
+        text.clear();
+        std::io::stdin()
+            .take(TOKEN_SIZE_MAX)
+            .read_to_string(&mut text)
+            .map_err(|error| Failure::other(format!("can not read standard input: {error}")))?;
+    }
+    Token::parse(&text).map_err(|error| {
+        Failure::usage(error.to_string(), "`mainstay token` on a member prints one")
+    })
+}
+
+pub(super) fn check(context: &Context, file: Option<&Path>) -> Done {
+    let root = context.root();
+    let (path, whole_node) = match file {
+        Some(file) => (file.to_owned(), false),
+        None => (root?.cluster(), true),
+    };
+    let text = files::read_configuration(&path)?;
+    let name = path.display().to_string();
+    let parsed = config::parse(&text, &name, 0);
+    let mut found: Diagnostics = match &parsed {
+        Ok((_, found)) => found.clone(),
+        Err(found) => (**found).clone(),
+    };
+    if whole_node && let Ok((cluster, _)) = &parsed {
+        let root = context.root()?;
+        for error in [
+            files::read_key(root).err(),
+            files::local_node(root, cluster).err(),
+        ]
+        .into_iter()
+        .flatten()
+        {
+            found.error_in_file(error.message).help(error.help);
+        }
+    }
+    if context.output.is_json() {
+        context.output.json(&found.report())?;
+    } else {
+        context.output.note(&found.render(context.output.has_error_colour()));
+        if let (Ok((cluster, _)), false) = (&parsed, found.has_errors()) {
+            context.output.print(&format!(
+                "{name} is usable: cluster {}, {} nodes, {} networks, {} services\n",
+                cluster.name,
+                cluster.nodes.len(),
+                cluster.networks.len(),
+                cluster.services.len()
+            ))?;
+        }
+    }
+    Ok(if found.has_errors() { EXIT_DEGRADED } else { 0 })
+}

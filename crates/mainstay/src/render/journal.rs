@@ -1,0 +1,79 @@
+//! Events and reasons.
+
+use api::v1::{Event, EventLevel, Events, Note, Notes};
+
+use super::style::{Colour, Style};
+
+/// `mainstay history`.
+#[must_use]
+pub fn events(events: &Events, style: Style) -> String {
+    let mut text = String::new();
+    if events.forgotten > 0 {
+        text.push_str(&format!("{} older events are no longer there\n", events.forgotten));
+    }
+    if events.events.is_empty() {
+        text.push_str("nothing has happened yet\n");
+    }
+    for each in &events.events {
+        text.push_str(&event(each, style));
+    }
+    text
+}
+
+/// One event in a line.
+#[must_use]
+pub fn event(event: &Event, style: Style) -> String {
+    let colour = match event.level {
+        EventLevel::Info => Colour::Plain,
+        EventLevel::Warning | EventLevel::Unknown => Colour::Odd,
+        EventLevel::Error => Colour::Bad,
+    };
+    let code = style.paint(colour, &event.code);
+    let at = style.paint(Colour::Faint, &event.at);
+    let service = event.service.as_ref().map_or_else(String::new, |name| format!("{name}: "));
+    format!("{at}  {}  {code}  {service}{}\n", event.node, event.text)
+}
+
+/// `mainstay why`.
+#[must_use]
+pub fn notes(notes: &Notes, style: Style) -> String {
+    if notes.notes.is_empty() {
+        return match &notes.service {
+            Some(service) => format!("nothing was decided about {service} yet\n"),
+            None => "nothing was decided yet\n".into(),
+        };
+    }
+    notes.notes.iter().map(|each| note(each, style)).collect()
+}
+
+fn note(note: &Note, style: Style) -> String {
+    let about = match (&note.service, &note.node) {
+        (Some(service), Some(node)) => format!("{service} on {node}: "),
+        (Some(service), None) => format!("{service}: "),
+        (None, Some(node)) => format!("{node}: "),
+        (None, None) => String::new(),
+    };
+    let what = style.paint(Colour::Head, &note.what);
+    let place = match note.position {
+        0 => String::new(),
+        position => format!(", position {position}"),
+    };
+    let mut text = format!("#{} {}{place}\n    {about}{what}\n", note.id, note.at);
+    let mut line = |word: &str, sentence: &str| {
+        if !sentence.is_empty() {
+            let word = style.paint(Colour::Faint, word);
+            text.push_str(&format!("    {word}{sentence}\n"));
+        }
+    };
+    match note.cause_id {
+        Some(id) if note.cause.is_empty() => line("because  ", &format!("of #{id}")),
+        Some(id) => line("because  ", &format!("{} (#{id})", note.cause)),
+        None => line("because  ", &note.cause),
+    }
+    line("rule     ", &note.rule);
+    for rejected in &note.rejected {
+        line("not      ", &format!("{}: {}", rejected.what, rejected.why));
+    }
+    line("result   ", note.result.as_deref().unwrap_or(""));
+    text
+}

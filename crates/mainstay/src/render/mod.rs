@@ -1,0 +1,22 @@
+//! What people see: pure functions from the API's types to text.
+//!
+//! Nothing here asks anything or prints anything, so that every picture can be a test. Colour is
+//! only ever added to words that say the same without it.
+
+mod bound;
+mod journal;
+mod membership;
+mod services;
+mod status;
+mod style;
+mod table;
+
+pub use bound::bound;
+pub use journal::{event, events, notes};
+pub use membership::{membership, node, nodes};
+pub use services::{service, services};
+pub use status::status;
+pub use style::{Colour, Style, duration};
+
+#[cfg(test)]
+mod tests;

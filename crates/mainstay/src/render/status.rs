@@ -1,0 +1,223 @@
+//! `mainstay status`: everything on one screen.
+//!
+//! First the verdict, then why; a node that is cut off says so before it says anything else, since
+//! all the rest is old. Paths are columns of the nodes' table: a row is a peer, a column a network.
+
+use api::v1::{Node, NodeState, Path, PathState, Service, ServiceMode, Status, Verdict};
+
+use super::services::service_table;
+use super::style::{Colour, Style, duration, fine};
+use super::table::{Cell, Table, cut};
+
+/// Reasons and warnings shown; the rest is counted.
+const LINES_MAX: usize = 4;
+/// Where texts begin, behind the verdict.
+const INDENT: usize = 10;
+
+/// The whole picture.
+#[must_use]
+pub fn status(status: &Status, style: Style) -> String {
+    let mut text = String::new();
+    headline(status, style, &mut text);
+    lines(status.reasons.iter().map(String::as_str), style, &mut text);
+    text.push('\n');
+    text.push_str(&nodes(status, style));
+    if !status.services.is_empty() {
+        text.push('\n');
+        text.push_str(&service_table(&status.services, style));
+    }
+    let below = below(status);
+    if !below.is_empty() {
+        text.push('\n');
+        for (colour, word, sentence) in below {
+            let word = style.paint(colour, word);
+            let room = style.width.saturating_sub(INDENT);
+            text.push_str(&format!("{word}  {}\n", cut(&sentence, room)));
+        }
+    }
+    text
+}
+
+fn headline(status: &Status, style: Style, text: &mut String) {
+    let members = status.view.members.len();
+    let running = status.services.iter().filter(|service| is_well(service)).count();
+    let word = match status.verdict {
+        Verdict::Ok => "OK",
+        Verdict::Degraded => "DEGRADED",
+        Verdict::Down => "DOWN",
+        Verdict::NoView => "CUT OFF",
+        Verdict::Unknown => "UNKNOWN",
+    };
+    let word = style.paint(status.verdict.into(), &format!("{word:<8}"));
+    let (cluster, node) = (&status.cluster, &status.node);
+    let line = if status.view.primary {
+        let mut line = format!(
+            "{}: {members} of {} nodes, {running} of {} services are well, seen from {}",
+            cluster.name,
+            status.nodes.len(),
+            status.services.len(),
+            node.name
+        );
+        if status.services.is_empty() {
+            line = format!(
+                "{}: {members} of {} nodes, no services, seen from {}",
+                cluster.name,
+                status.nodes.len(),
+                node.name
+            );
+        }
+        line
+    } else {
+        format!("{}: {} is in no primary view and runs nothing", cluster.name, node.name)
+    };
+    text.push_str(&format!("{word}  {line}\n"));
+    let indent = " ".repeat(INDENT);
+    if let Some(waiting) = &status.view.waiting {
+        text.push_str(&format!("{indent}{waiting}\n"));
+    }
+    if status.view.primary {
+        let view = &status.view;
+        let lease = match view.lease_ms {
+            Some(0) => ", no lease".to_owned(),
+            Some(lease) => format!(", lease {}", duration(lease)),
+            None => String::new(),
+        };
+        let since =
+            view.since_ms.map_or_else(String::new, |since| format!(" since {}", duration(since)));
+        text.push_str(&format!(
+            "{indent}view {}{since}, hub {}{lease}; configuration {}, {}\n",
+            view.generation,
+            view.hub.as_deref().unwrap_or("none"),
+            cluster.config_version,
+            cluster.detection
+        ));
+    } else {
+        let newest = status.nodes.iter().filter(|other| other.name != node.name);
+        let newest = newest.filter_map(|other| other.age_ms).min();
+        let age = newest.map_or_else(
+            || "it never heard of the others".to_owned(),
+            |age| format!("the newest it knows of others is {} old", duration(age)),
+        );
+        let generation = status.view.generation;
+        let view = if generation == 0 {
+            "it was in no view yet".to_owned()
+        } else {
+            format!("its last view was {generation}")
+        };
+        text.push_str(&format!("{indent}{view}; {age}\n"));
+    }
+}
+
+fn lines<'a>(sentences: impl Iterator<Item = &'a str>, style: Style, text: &mut String) {
+    let sentences: Vec<&str> = sentences.collect();
+    let indent = " ".repeat(INDENT);
+    let room = style.width.saturating_sub(INDENT);
+    for sentence in sentences.iter().take(LINES_MAX) {
+        text.push_str(&format!("{indent}{}\n", cut(sentence, room)));
+    }
+    if sentences.len() > LINES_MAX {
+        text.push_str(&format!("{indent}and {} more\n", sentences.len() - LINES_MAX));
+    }
+}
+
+/// Runs, or is meant not to.
+fn is_well(service: &Service) -> bool {
+    use api::v1::ServiceState::{Running, Stopped};
+    let manual = !service.mode.is_empty()
+        && service.mode.values().all(|mode| *mode == ServiceMode::Manual);
+    service.state == Running || (service.state == Stopped && manual)
+}
+
+fn nodes(status: &Status, style: Style) -> String {
+    let mut networks: Vec<&str> = Vec::new();
+    for path in &status.paths {
+        if !networks.contains(&path.network.as_str()) {
+            networks.push(&path.network);
+        }
+    }
+    let heading = ["NODE", "STATE", "HEARD"].into_iter().chain(networks.iter().copied());
+    let mut table = Table::new(heading.chain(["NOTE"]));
+    for node in &status.nodes {
+        let here = node.name == status.node.name;
+        let heard = match node.age_ms {
+            _ if here => "here".to_owned(),
+            Some(age) => format!("{} ago", duration(age)),
+            None => "never".to_owned(),
+        };
+        let hub = status.view.primary && status.view.hub.as_deref() == Some(&node.name);
+        let mut cells = vec![
+            Cell::from(node.name.as_str()),
+            Cell::new(node.state, if hub { "hub".to_owned() } else { node.state.to_string() }),
+            Cell::from(heard),
+        ];
+        for network in &networks {
+            let is_this = |path: &&Path| path.peer == node.name && path.network == *network;
+            cells.push(status.paths.iter().find(is_this).map_or_else(Cell::default, path));
+        }
+        cells.push(Cell::new(Colour::Odd, note(node)));
+        table.row(cells);
+    }
+    table.render(style)
+}
+
+/// A path in a few letters: its round trip, or what is wrong with it.
+fn path(path: &Path) -> Cell {
+    let text = match (path.state, path.direction, path.rtt_us) {
+        (PathState::Alive, _, Some(rtt)) => {
+            let permille = (path.loss.clamp(0.0, 1.0) * 1000.0).round() as u64;
+            match permille {
+                0 => fine(rtt),
+                _ => format!("{} {}.{}% lost", fine(rtt), permille / 10, permille % 10),
+            }
+        }
+        (PathState::Alive, _, None) => "alive".to_owned(),
+        (state, Some(direction), _) => format!("{state}, {direction}"),
+        (state, None, _) => state.to_string(),
+    };
+    let lossy = path.state == PathState::Alive && path.loss >= 0.01;
+    Cell::new(if lossy { Colour::Odd } else { path.state.into() }, text)
+}
+
+fn note(node: &Node) -> String {
+    let mut notes = Vec::new();
+    if !node.online {
+        notes.push("standby".to_owned());
+    }
+    if let Some(wait) = node.fence_wait_ms {
+        notes.push(format!("its services may start elsewhere in {}", duration(wait)));
+    }
+    if node.jeopardy && node.state == NodeState::Member {
+        notes.push("one path left".to_owned());
+    }
+    if let Some(waiting) = &node.waiting {
+        notes.push(waiting.clone());
+    }
+    notes.join("; ")
+}
+
+/// What stands below the tables: word and sentence.
+fn below(status: &Status) -> Vec<(Colour, &'static str, String)> {
+    let mut lines = Vec::new();
+    let health = &status.health;
+    for (what, wrong) in [
+        ("state directory", &health.persistence),
+        ("guard", &health.guard),
+        ("real-time class", &health.realtime),
+    ] {
+        if let Some(wrong) = wrong {
+            lines.push((Colour::Odd, "warning ", format!("{what}: {wrong}")));
+        }
+    }
+    for warning in &status.warnings {
+        lines.push((Colour::Odd, "warning ", warning.text.clone()));
+    }
+    for counter in status.counters.iter().filter(|counter| counter.value > 0) {
+        lines.push((Colour::Odd, "counted ", format!("{} × {}", counter.value, counter.text)));
+    }
+    let more = lines.len().saturating_sub(LINES_MAX);
+    lines.truncate(LINES_MAX);
+    if more > 0 {
+        lines.push((Colour::Faint, "        ", format!("and {more} more: status --json")));
+    }
+    lines
+}

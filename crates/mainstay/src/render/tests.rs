@@ -1,0 +1,406 @@
+use std::collections::BTreeMap;
+
+use api::v1::{self, *};
+use expect_test::{Expect, expect};
+
+use super::{Style, duration};
+use crate::config;
+
+/// Five nodes, two networks and ten services: what has to fit on a screen.
+fn large() -> Status {
+    let node = |id: u8| Node {
+        name: format!("n{id}"),
+        id,
+        state: NodeState::Member,
+        age_ms: Some(if id == 1 { 0 } else { 40 }),
+        incarnation: Some(1_700_000_000_000 + u64::from(id)),
+        online: true,
+        ..Node::default()
+    };
+    let path = |(id, network): (u8, u8)| Path {
+        peer: format!("n{id}"),
+        network: format!("net{network}"),
+        kind: "udp".into(),
+        local: format!("10.7{network}.0.1:7420"),
+        remote: format!("10.7{network}.0.{id}:7420"),
+        priority: Priority::High,
+        state: PathState::Alive,
+        direction: None,
+        rtt_us: Some(312),
+        loss: 0.0,
+        rtt_min_avg_max_us: None,
+        loss_out: None,
+        jitter_us: None,
+        age_ms: Some(20),
+    };
+    let service = |id: u8| Service {
+        name: format!("service-{id}"),
+        state: ServiceState::Running,
+        node: Some(format!("n{}", id % 5 + 1)),
+        since_ms: Some(u64::from(id) * 65_000),
+        mode: (1..=5).map(|node| (format!("n{node}"), ServiceMode::Automatic)).collect(),
+        nodes: (1..=5).map(|node| format!("n{node}")).collect(),
+        age_ms: Some(0),
+        ..Service::default()
+    };
+    Status {
+        schema: 1,
+        verdict: Verdict::Ok,
+        reasons: Vec::new(),
+        cluster: Cluster {
+            name: "demo".into(),
+            id: 10,
+            config_version: 3,
+            config_checksum: "00112233445566aa".into(),
+            config_mismatch: false,
+            detection: "fast".into(),
+        },
+        node: LocalNode {
+            name: "n1".into(),
+            id: 1,
+            state: NodeState::Member,
+            incarnation: 1_700_000_000_001,
+            uptime_ms: 3_600_000,
+            version: "0.1.0".into(),
+        },
+        view: View {
+            generation: 7,
+            lineage: "0badcafe".into(),
+            hub: Some("n2".into()),
+            members: (1..=5).map(|id| format!("n{id}")).collect(),
+            waiting: None,
+            primary: true,
+            lease_ms: Some(710),
+            since_ms: Some(200_000),
+        },
+        nodes: (1..=5).map(node).collect(),
+        paths: (2..=5).flat_map(|id| [(id, 0), (id, 1)]).map(path).collect(),
+        services: (0..10).map(service).collect(),
+        warnings: Vec::new(),
+        health: Health::default(),
+        counters: Vec::new(),
+    }
+}
+
+fn check(actual: &str, expected: Expect) {
+    expected.assert_eq(actual);
+}
+
+#[test]
+fn a_healthy_cluster_fits_on_a_screen() {
+    let text = super::status(&large(), Style { colour: false, width: 80 });
+    assert!(text.lines().count() <= 24, "{text}");
+    assert!(text.lines().all(|line| line.chars().count() <= 80), "{text}");
+    check(&text, expect![[r#""#]]);
+}
+
+/// A lost node, a cut cable, a service that moved, one that is broken, a guard that is missing.
+#[test]
+fn trouble_is_said_where_it_is() {
+    let mut status = large();
+    status.verdict = Verdict::Down;
+    status.reasons = vec![
+        "service-1 is broken on n3: its stop failed".into(),
+        "n5 is lost: its services may start elsewhere in 0.6 s".into(),
+    ];
+    status.view.members.pop();
+    status.nodes[4] = Node {
+        state: NodeState::Lost,
+        age_ms: Some(320),
+        fence_wait_ms: Some(560),
+        ..status.nodes[4].clone()
+    };
+    status.nodes[3].online = false;
+    status.nodes[2].jeopardy = true;
+    for path in &mut status.paths {
+        match (path.peer.as_str(), path.network.as_str()) {
+            ("n5", _) => (path.state, path.rtt_us) = (PathState::Dead, None),
+            ("n3", "net1") => {
+                (path.state, path.direction) = (PathState::Dead, Some(Direction::NotHearingUs));
+            }
+            ("n2", "net1") => path.loss = 0.125,
+            ("n4", "net0") => (path.state, path.direction) = (PathState::Trouble, None),
+            _ => {}
+        }
+    }
+    let services = &mut status.services;
+    services.truncate(4);
+    services[0].state = ServiceState::Starting;
+    services[0].reason = Some("restarted after its process ended with code 1".into());
+    services[1].state = ServiceState::BrokenUnsafe;
+    services[1].blocked =
+        BTreeMap::from([("n3".to_owned(), "failed 3 times within 10 minutes".to_owned())]);
+    services[2].state = ServiceState::Stopped;
+    services[2].node = None;
+    services[2].mode.values_mut().for_each(|mode| *mode = ServiceMode::Manual);
+    services[3].mode.insert("n2".into(), ServiceMode::Manual);
+    status.health.guard = Some("it is gone: services stop when this daemon does".into());
+    status.counters = vec![Counter {
+        name: "wrong_cluster".into(),
+        value: 12,
+        text: "datagrams of another cluster (id 11) came in on net0".into(),
+    }];
+    status.warnings = vec![Warning {
+        code: "no-tie-breaker".into(),
+        text: "four nodes are left and no tie-breaker is configured".into(),
+        help: None,
+    }];
+    check(&super::status(&status, Style { colour: false, width: 100 }), expect![[r#""#]]);
+}
+
+#[test]
+fn a_node_that_is_cut_off_says_so_first() {
+    let mut status = large();
+    status.verdict = Verdict::NoView;
+    status.node.state = NodeState::Unseeded;
+    status.view.primary = false;
+    status.view.waiting = Some("waiting for n1 or n2: left out in generation 8".into());
+    status.nodes.truncate(3);
+    status.nodes.iter_mut().skip(1).for_each(|node| {
+        node.state = NodeState::Unknown;
+        node.age_ms = Some(12_400);
+    });
+    status.paths.retain(|path| ["n2", "n3"].contains(&path.peer.as_str()));
+    status.paths.iter_mut().for_each(|path| {
+        path.state = PathState::Dead;
+        path.direction = Some(Direction::NotHeard);
+    });
+    status.services.truncate(1);
+    status.services[0].state = ServiceState::Unknown;
+    status.services[0].node = None;
+    status.services[0].age_ms = Some(12_400);
+    check(&super::status(&status, Style::PLAIN), expect![[r#""#]]);
+}
+
+#[test]
+fn a_node_that_never_had_a_view_says_what_it_waits_for() {
+    let mut status = large();
+    status.verdict = Verdict::NoView;
+    status.view = View { waiting: Some("waiting for 1 more node to seed".into()), ..View::default() };
+    status.nodes.truncate(2);
+    status.nodes[1] = Node { name: "n2".into(), id: 2, online: true, ..Node::default() };
+    status.paths.clear();
+    status.services.clear();
+    check(&super::status(&status, Style::PLAIN), expect![[r#""#]]);
+}
+
+#[test]
+fn colour_only_adds_to_the_words() {
+    let mut status = large();
+    status.services[0].state = ServiceState::Failed;
+    let plain = super::status(&status, Style::PLAIN);
+    let coloured = super::status(&status, Style { colour: true, width: usize::MAX });
+    assert!(coloured.contains("\x1b[1;31mfailed\x1b[0m"));
+    let mut stripped = String::new();
+    let mut rest = coloured.as_str();
+    while let Some(start) = rest.find("\x1b[") {
+        stripped.push_str(&rest[..start]);
+        let end = rest[start..].find('m').expect("a sequence ends");
+        rest = &rest[start + end + 1..];
+    }
+    stripped.push_str(rest);
+    assert_eq!(stripped, plain);
+}
+
+#[test]
+fn narrow_screens_cut_the_last_column() {
+    let mut status = large();
+    status.services[0].state = ServiceState::Failed;
+    status.services[0].reason = Some("a reason that is rather long ".repeat(5));
+    let text = super::status(&status, Style { colour: false, width: 60 });
+    let table: Vec<&str> = text.lines().filter(|line| line.starts_with("service-")).collect();
+    assert!(table.iter().all(|line| line.chars().count() <= 60), "{text}");
+    assert!(table[0].ends_with('…'), "{text}");
+}
+
+#[test]
+fn membership_says_how_much_may_fail() {
+    let mut status = large();
+    status.view.members.pop();
+    status.nodes[4].state = NodeState::Lost;
+    status.nodes[1].jeopardy = true;
+    check(&super::membership(&status.membership(), Style::PLAIN), expect![[r#""#]]);
+}
+
+#[test]
+fn a_service_is_shown_in_full() {
+    let mut service = large().services.remove(2);
+    service.nodes.truncate(2);
+    service.reason = Some("n3 is the first of its nodes that may run it".into());
+    service.failures.insert("n1".into(), 3);
+    service.blocked.insert("n1".into(), "failed 3 times within 10 min".into());
+    service.resources = vec![
+        Resource {
+            name: "ip".into(),
+            kind: "address".into(),
+            state: ResourceState::Running,
+            detail: "10.77.0.100/24 on eth0".into(),
+        },
+        Resource {
+            name: "server".into(),
+            kind: "process".into(),
+            state: ResourceState::Running,
+            detail: "/usr/sbin/nginx, pid 4711".into(),
+        },
+    ];
+    check(&super::service(&service, true, Style::PLAIN), expect![[r#""#]]);
+}
+
+#[test]
+fn nodes_are_listed_and_shown() {
+    let mut status = large();
+    status.nodes.truncate(3);
+    status.nodes[1].online = false;
+    status.nodes[2] = Node { name: "n3".into(), id: 3, online: true, ..Node::default() };
+    status.nodes[2].waiting = Some("never heard of".into());
+    status.view.primary = false;
+    let list = super::nodes(&status.nodes(), Style::PLAIN);
+    let one = super::node(&status.nodes[1], true, Style::PLAIN);
+    check(&format!("{list}\n{one}"), expect![[r#""#]]);
+}
+
+#[test]
+fn why_tells_the_chain() {
+    let notes = Notes {
+        schema: 1,
+        service: Some("web".into()),
+        notes: vec![
+            Note {
+                id: 41,
+                at: "2026-11-21T22:00:00.120Z".into(),
+                position: 812,
+                generation: 7,
+                node: Some("n1".into()),
+                what: "n1 is lost".into(),
+                cause: "all paths to n1 are dead: net0 and net1 silent for 250 ms".into(),
+                rule: "view".into(),
+                ..Note::default()
+            },
+            Note {
+                id: 42,
+                at: "2026-11-21T22:00:00.880Z".into(),
+                position: 815,
+                generation: 8,
+                service: Some("web".into()),
+                node: Some("n3".into()),
+                what: "start".into(),
+                cause: "n1 is fenced by time (0.88 s)".into(),
+                cause_id: Some(41),
+                rule: "list order".into(),
+                rejected: vec![Rejected { what: "n2".into(), why: "standby".into() }],
+                result: Some("running after 0.12 s".into()),
+            },
+        ],
+    };
+    check(&super::notes(&notes, Style::PLAIN), expect![[r#""#]]);
+    let none = Notes { schema: 1, service: Some("web".into()), notes: Vec::new() };
+    assert_eq!(super::notes(&none, Style::PLAIN), "nothing was decided about web yet\n");
+}
+
+#[test]
+fn history_is_a_line_for_each_event() {
+    let event = |id, level, code: &str, text: &str, service: Option<&str>| Event {
+        id,
+        at: format!("2026-11-21T22:00:0{id}Z"),
+        node: "n1".into(),
+        code: code.into(),
+        level,
+        text: text.into(),
+        service: service.map(str::to_owned),
+        cause: None,
+    };
+    let events = Events {
+        schema: 1,
+        events: vec![
+            event(1, EventLevel::Warning, "path-dead", "net0 to n2 is dead: not heard", None),
+            event(2, EventLevel::Info, "service-started", "started in 0.1 s", Some("web")),
+        ],
+        forgotten: 3,
+    };
+    check(&super::events(&events, Style::PLAIN), expect![[r#""#]]);
+}
+
+const CONFIG: &str = r#"
+[cluster]
+name = "demo"
+id = 10
+detection = "fast"
+[[node]]
+name = "n1"
+id = 1
+[[node]]
+name = "n2"
+id = 2
+[[node]]
+name = "n3"
+id = 3
+[[service]]
+name = "web"
+nodes = ["n1", "n2"]
+start_timeout = "30s"
+[[service.resource]]
+name = "ip"
+kind = "address"
+address = "10.77.0.100/24"
+[[service]]
+name = "cron"
+nodes = ["n3"]
+mode = "manual"
+[[service.resource]]
+name = "crond"
+kind = "process"
+command = ["crond"]
+"#;
+
+fn bound(text: &str) -> v1::Bound {
+    match config::parse(text, "test", 1) {
+        Ok((cluster, _)) => crate::bound::bound(&cluster),
+        Err(found) => panic!("{}", found.render(false)),
+    }
+}
+
+#[test]
+fn bounds_are_explained() {
+    check(&super::bound(&bound(CONFIG), Style::PLAIN), expect![[r#""#]]);
+}
+
+/// The sum is made of its parts, and F is the one that the core waits for.
+#[test]
+fn bounds_add_up() {
+    for preset in base::Preset::ALL {
+        let bound = bound(&CONFIG.replace("\"fast\"", &format!("\"{}\"", preset.name())));
+        let fence = preset.timing().fence_wait().as_nanos().div_ceil(1_000_000);
+        for service in &bound.services {
+            assert_eq!(u128::from(service.fence_wait_ms), fence);
+            assert_eq!(service.sum_ms, service.free_ms + service.start_budget_ms);
+            assert!(service.free_ms >= service.fence_wait_ms);
+            assert!(service.free_ms >= service.detection_ms + service.view_change_ms);
+        }
+    }
+}
+
+#[test]
+fn two_nodes_have_a_bound_only_for_one_side() {
+    let two = CONFIG.replace("[[node]]\nname = \"n3\"\nid = 3\n", "").replace("[\"n3\"]", "[\"n2\"]");
+    let why = |text: &str| bound(text).services[0].why.join("\n");
+    assert!(why(&two).contains("the other one stops too"));
+    let prefer = two.replace("id = 10", "id = 10\ntie = \"prefer:n2\"");
+    assert!(why(&prefer).contains("only n2 goes on alone"));
+}
+
+#[test]
+fn durations_are_short() {
+    for (millis, text) in [
+        (0, "0 ms"),
+        (999, "999 ms"),
+        (1_250, "1.2 s"),
+        (59_000, "59 s"),
+        (119_000, "119 s"),
+        (180_000, "3 min"),
+        (7_500_000, "2 h 5 min"),
+        (7_200_000, "2 h"),
+        (400_000_000, "4 d"),
+    ] {
+        assert_eq!(duration(millis), text);
+    }
+}

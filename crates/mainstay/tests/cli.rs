@@ -1,0 +1,150 @@
+//! The program as people start it: exit codes, what goes where, and a closed pipe.
+
+use std::path::Path;
+use std::process::{Command, Output, Stdio};
+
+fn mainstay(root: &Path, words: &[&str]) -> Output {
+    command(root, words).output().expect("the program is there")
+}
+
+fn command(root: &Path, words: &[&str]) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_mainstay"));
+    command.arg("--root").arg(root).args(words).env_remove("MAINSTAY_LAB").stdin(Stdio::null());
+    command
+}
+
+fn text(bytes: &[u8]) -> String {
+    String::from_utf8_lossy(bytes).into_owned()
+}
+
+fn code(output: &Output) -> i32 {
+    output.status.code().expect("it ended by itself")
+}
+
+#[test]
+fn wrong_usage_is_64_and_help_is_0() {
+    let directory = tempfile::tempdir().expect("temporary files can be written");
+    for words in [&["dance"][..], &["status", "--colour"], &["seed", "--force"], &[]] {
+        let output = mainstay(directory.path(), words);
+        assert_eq!(code(&output), 64, "{words:?}: {}", text(&output.stderr));
+    }
+    for words in [&["--help"][..], &["service", "move", "--help"], &["--version"]] {
+        assert_eq!(code(&mainstay(directory.path(), words)), 0, "{words:?}");
+    }
+}
+
+#[test]
+fn without_a_daemon_it_is_3_with_what_to_do() {
+    let directory = tempfile::tempdir().expect("temporary files can be written");
+    for words in [&["status"][..], &["service", "start", "web"], &["token"], &["events", "-f"]] {
+        let output = mainstay(directory.path(), words);
+        assert_eq!(code(&output), 3, "{words:?}");
+        let said = text(&output.stderr);
+        assert!(said.contains("not reachable") && said.contains("mainstay run"), "{said}");
+    }
+    let output = mainstay(directory.path(), &["--json", "status"]);
+    assert_eq!(code(&output), 3);
+    let json: serde_json::Value = serde_json::from_slice(&output.stdout).expect("it is JSON");
+    assert_eq!((&json["schema"], &json["error"]["code"]), (&1.into(), &"unreachable".into()));
+}
+
+#[test]
+fn init_makes_a_usable_node_once() {
+    let directory = tempfile::tempdir().expect("temporary files can be written");
+    let root = directory.path();
+    let init =
+        ["init", "--name", "demo", "--node-name", "n1", "--address", "10.77.0.1/24", "--address"];
+    let output = mainstay(root, &[&init[..], &["10.78.0.1"]].concat());
+    assert_eq!(code(&output), 64, "an address without prefix");
+    assert!(text(&output.stderr).contains("10.78.0.1/24"), "{}", text(&output.stderr));
+    assert!(!root.join("etc").exists(), "nothing was written");
+
+    let good = [&init[..], &["10.78.0.1/24", "--detection", "fast"]].concat();
+    let output = mainstay(root, &good);
+    assert_eq!(code(&output), 0, "{}", text(&output.stderr));
+    assert!(text(&output.stdout).contains("run"), "{}", text(&output.stdout));
+    let output = mainstay(root, &["config", "check"]);
+    assert_eq!(code(&output), 0, "{}", text(&output.stderr));
+    assert!(text(&output.stdout).contains("1 nodes, 2 networks"), "{}", text(&output.stdout));
+
+    let before = std::fs::read(root.join("etc/mainstay/key")).expect("it is there");
+    let output = mainstay(root, &good);
+    assert_eq!(code(&output), 1);
+    assert!(text(&output.stderr).contains("exists"), "{}", text(&output.stderr));
+    assert_eq!(std::fs::read(root.join("etc/mainstay/key")).expect("it is there"), before);
+}
+
+#[test]
+fn check_shows_the_place_and_run_refuses() {
+    let directory = tempfile::tempdir().expect("temporary files can be written");
+    let root = directory.path();
+    let etc = root.join("etc/mainstay");
+    std::fs::create_dir_all(&etc).expect("writable");
+    let file = etc.join("cluster.toml");
+    std::fs::write(&file, "[cluster]\nname = \"x\"\nid = 1\nsede = 3\n[[node]]\nname = \"a\"\nid = 1\n")
+        .expect("writable");
+    let output = mainstay(root, &["config", "check"]);
+    assert_eq!(code(&output), 1);
+    let said = text(&output.stderr);
+    assert!(said.contains("cluster.toml:4:1") && said.contains("did you mean `seed`?"), "{said}");
+    let output = mainstay(root, &["--json", "config", "check"]);
+    let json: serde_json::Value = serde_json::from_slice(&output.stdout).expect("it is JSON");
+    assert_eq!(json["usable"], false);
+    assert_eq!(json["diagnostics"][0]["line"], 4);
+
+    let output = mainstay(root, &["run"]);
+    assert_eq!(code(&output), 64);
+    assert!(text(&output.stderr).contains("cluster.toml:4:1"));
+    std::fs::write(&file, "[cluster]\nname = \"x\"\nid = 1\n[[node]]\nname = \"a\"\nid = 1\n")
+        .expect("writable");
+    let output = mainstay(root, &["run"]);
+    assert_eq!(code(&output), 64, "there is no key");
+    assert!(text(&output.stderr).contains("etc/mainstay/key"), "{}", text(&output.stderr));
+    let output = mainstay(root, &["config", "check"]);
+    assert_eq!(code(&output), 1, "a whole node needs a key");
+}
+
+#[test]
+fn bound_works_from_the_file_alone() {
+    let directory = tempfile::tempdir().expect("temporary files can be written");
+    let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/config/good.toml");
+    let etc = directory.path().join("etc/mainstay");
+    std::fs::create_dir_all(&etc).expect("writable");
+    std::fs::copy(file, etc.join("cluster.toml")).expect("writable");
+    let output = mainstay(directory.path(), &["bound"]);
+    assert_eq!(code(&output), 0, "{}", text(&output.stderr));
+    assert!(text(&output.stdout).contains("web"));
+    assert!(text(&output.stderr).contains("cluster.toml"));
+}
+
+#[test]
+fn a_closed_pipe_ends_it_quietly() {
+    let directory = tempfile::tempdir().expect("temporary files can be written");
+    let mut child = command(directory.path(), &["completions", "zsh"])
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .expect("the program is there");
+    drop(child.stdout.take());
+    let output = child.wait_with_output().expect("it ends");
+    assert_eq!(code(&output), 0);
+    assert_eq!(text(&output.stderr), "");
+}
+
+#[test]
+fn no_colour_where_nobody_looks() {
+    let directory = tempfile::tempdir().expect("temporary files can be written");
+    let output = mainstay(directory.path(), &["status"]);
+    assert!(!text(&output.stderr).contains('\x1b'));
+}
+
+#[test]
+fn faults_outside_a_lab_say_where_they_work() {
+    let directory = tempfile::tempdir().expect("temporary files can be written");
+    let output = mainstay(directory.path(), &["lab", "dance"]);
+    assert_eq!(code(&output), 64);
+    assert!(text(&output.stderr).contains("cut MACHINE NETWORK"), "{}", text(&output.stderr));
+    let output = mainstay(directory.path(), &["lab", "heal"]);
+    assert_eq!(code(&output), 1);
+    assert!(text(&output.stderr).contains("mainstay lab shell"), "{}", text(&output.stderr));
+}

@@ -9,6 +9,7 @@
 pub mod arrows;
 pub mod canaries;
 pub mod ci;
+pub mod commands;
 pub mod licences;
 pub mod plant;
 pub mod source;

@@ -1,0 +1,402 @@
+//! The pure layers, each fed bytes from outside. None may panic; what is understood must have one
+//! encoding only, and must mean the same when it is read again.
+//!
+//! [`TARGETS`] pairs each target with valid bytes to start from.
+
+use core::net::IpAddr;
+use core::time::Duration;
+
+use base::codec::{self, Malformed};
+use base::{Incarnation, Instant, Member, NetworkId, NodeId, NodeSet, Preset, Prng, View};
+
+/// A target, its name, and where its mutations start.
+pub type Target = (&'static str, fn(&[u8]), fn() -> Vec<Vec<u8>>);
+
+/// All targets.
+pub const TARGETS: &[Target] = &[
+    ("codec", codec, codec_golden),
+    ("engine_entry", engine_entry, engine_golden),
+    ("group_message", group_message, group_golden),
+    ("network_frame", network_frame, network_golden),
+    ("node_input", node_input, node_golden),
+    ("transport_datagram", transport_datagram, transport_golden),
+];
+
+/// Decodes; what can be decoded can be encoded, and comes back equal. Whether it was decoded.
+macro_rules! same_again {
+    ($type:ty, $bytes:expr) => {
+        match codec::decode::<$type>($bytes) {
+            Ok(value) => {
+                assert_eq!(codec::decode::<$type>(&codec::encode(&value)).as_ref(), Ok(&value));
+                true
+            }
+            Err(Malformed) => false,
+        }
+    };
+}
+
+/// Identities and views.
+pub fn codec(bytes: &[u8]) {
+    same_again!(Member, bytes);
+    same_again!(NodeSet, bytes);
+    same_again!(View, bytes);
+}
+
+fn codec_golden() -> Vec<Vec<u8>> {
+    let nodes: NodeSet = [NodeId(1), NodeId(2), NodeId(127)].into_iter().collect();
+    vec![codec::encode(&member(1)), codec::encode(&nodes), codec::encode(&view())]
+}
+
+/// Messages and digests of a peer's group. Well-formed lies of a member are no matter of decoding;
+/// malformed ones must change nothing.
+pub fn group_message(bytes: &[u8]) {
+    same_again!(group::Digest, bytes);
+    if !same_again!(group::Message, bytes) {
+        let mut group = group::Group::new(group_config(), Prng::new(1), NOW);
+        drain(|| group.poll_output());
+        group.handle(NOW, group::Input::Connected(member(2)));
+        drain(|| group.poll_output());
+        group.handle(NOW, group::Input::Message { from: member(2), bytes: bytes.to_vec() });
+        let answers = core::iter::from_fn(|| group.poll_output()).count();
+        assert_eq!(answers, 0, "malformed bytes are dropped");
+    }
+}
+
+fn group_golden() -> Vec<Vec<u8>> {
+    use group::{Absence, Ballot, Content, Entry, Message, Order, Promise, Proof, Scope, Snapshot};
+    use group::{Value, Wait};
+    let scope = Scope { lineage: 7, generation: 3 };
+    let ballot = Ballot { round: 2, node: 1 };
+    let absence = Absence { node: NodeId(3), incarnation: Incarnation(9), generation: 3 };
+    let waits = vec![Wait { absence, wait_ms: 878 }];
+    let value = Value {
+        view: view(),
+        joiners: vec![member(2)],
+        left: vec![member(3)],
+        trim: 40,
+        trim_hash: u64::MAX,
+        waits: waits.clone(),
+    };
+    let entry = |content| Entry { origin: member(1), number: 1, content };
+    let entries = vec![
+        entry(Content::Payload(vec![1, 2, 3])),
+        entry(Content::Durable(vec![4])),
+        entry(Content::Fence(absence, Proof::Operator)),
+    ];
+    let promise = Promise {
+        accepted: Some((ballot, value.clone())),
+        have: 41,
+        ages: vec![(NodeId(2), 5)],
+        waits: waits.clone(),
+    };
+    let snapshot =
+        Snapshot { position: 40, delivered: vec![(member(1), 9)], waits, state: vec![0; 40] };
+    let messages = [
+        Message::Prepare(scope, ballot),
+        Message::Promise(scope, ballot, Box::new(promise)),
+        Message::Refuse(scope, ballot, Ballot::default()),
+        Message::Accept(scope, ballot, Box::new(value.clone())),
+        Message::Decided(scope, Box::new(value.clone())),
+        Message::Install(scope, Box::new(value), Box::new(snapshot)),
+        Message::Submit(scope, entries.clone()),
+        Message::Order(scope, Order { first: 41, commit: 40, entries }),
+        Message::Ack(scope, 43),
+        Message::Form(1, view()),
+    ];
+    let mut golden: Vec<_> = messages.iter().map(codec::encode).collect();
+    let record = Some((7, 3, 11));
+    golden.push(codec::encode(&group::Digest { record, ..group::Digest::default() }));
+    golden
+}
+
+/// Entries of the total order, delivered to a seeded engine.
+pub fn engine_entry(bytes: &[u8]) {
+    same_again!(engine::Entry, bytes);
+    let _: bool = engine::is_configuration(bytes);
+    let mut engine = engine::Engine::new(member(1), intent(), timing(), Vec::new(), NOW);
+    let formed = engine::ViewChange {
+        view: view(),
+        joined: view().members,
+        left: Vec::new(),
+        lost: Vec::new(),
+        formed: true,
+    };
+    engine.handle(NOW, engine::Input::Lease { until: Instant::FAR });
+    drain(|| engine.poll_output());
+    engine.handle(NOW, engine::Input::View(formed));
+    drain(|| engine.poll_output());
+    let settled = codec::encode(&engine::Entry::Settled);
+    let payloads = [bytes.to_vec(), settled, bytes.to_vec()];
+    for (position, payload) in (1..).zip(payloads) {
+        let origin = member(2);
+        engine.handle(NOW, engine::Input::Delivered { position, origin, payload });
+        drain(|| engine.poll_output());
+    }
+    // Whatever was delivered, the state can be handed to a joiner, who is then equal.
+    let mut joiner = engine::Engine::new(member(2), intent(), timing(), Vec::new(), NOW);
+    joiner.restore(NOW, &engine.snapshot()).expect("a snapshot can be restored");
+    assert_eq!(joiner.checksum(), engine.checksum());
+    // Bytes that are no snapshot are refused.
+    let mut other = engine::Engine::new(member(3), intent(), timing(), Vec::new(), NOW);
+    let _: Result<(), Malformed> = other.restore(NOW, bytes);
+}
+
+fn engine_golden() -> Vec<Vec<u8>> {
+    use engine::{Claim, Command, Ending, Entry};
+    let service = || "web".to_owned();
+    let configure = Command::Configure {
+        expected: 1,
+        intent: Box::new(engine::Intent { version: 2, ..intent() }),
+        text: "[cluster]".into(),
+    };
+    let commands = [
+        Command::Start { service: service(), node: Some("n2".into()) },
+        Command::Stop { service: service() },
+        Command::Move { service: service(), to: None },
+        Command::Clear { service: service(), node: None },
+        Command::Standby { node: "n1".into() },
+        configure,
+    ];
+    let mut entries: Vec<Entry> =
+        commands.into_iter().map(|command| Entry::Command { request: 1, command }).collect();
+    let running = vec!["ip".into(), "server".into()];
+    entries.push(Entry::Report { claims: vec![Claim { service: service(), running }] });
+    entries.push(Entry::Settled);
+    let result = Ending::StartFailed { reason: "no lease".into() };
+    entries.push(Entry::Outcome { service: service(), decision: None, result });
+    entries.push(Entry::Remark { service: service(), text: "seen".into() });
+    let mut golden: Vec<_> = entries.iter().map(codec::encode).collect();
+    let engine = engine::Engine::new(member(1), intent(), timing(), Vec::new(), NOW);
+    golden.push(engine.snapshot());
+    golden
+}
+
+/// Ethernet frames, heard while one address is being probed for and another is owned.
+pub fn network_frame(bytes: &[u8]) {
+    let _ = network::wire::decode(bytes);
+    let mut network = owner();
+    network.handle(NOW, network::Input::Frame { interface: 1, bytes: bytes.to_vec() });
+    for output in core::iter::from_fn(|| network.poll_output()) {
+        let answers =
+            matches!(output, network::Output::Conflict { .. } | network::Output::Send { .. });
+        assert!(answers, "a stranger's frame moves nothing: {output:?}");
+    }
+}
+
+fn network_golden() -> Vec<Vec<u8>> {
+    let stranger = [2, 0, 0, 0, 0, 9];
+    let mut reply = network::wire::announcement(stranger, SERVICE_ADDRESS);
+    reply[21] = 2;
+    let ipv6: IpAddr = IpAddr::from([0xfd00, 0, 0, 0, 0, 0, 0, 0x100]);
+    vec![
+        network::wire::announcement(stranger, SERVICE_ADDRESS),
+        network::wire::probe(stranger, SERVICE_ADDRESS),
+        reply,
+        network::wire::announcement(stranger, ipv6),
+        network::wire::probe(stranger, ipv6),
+    ]
+}
+
+/// The service address, which is being probed for on interface 1.
+fn owner() -> network::Network {
+    let config = network::Config { lease: timing().lease, addresses: vec![SERVICE_ADDRESS] };
+    let mut network = network::Network::new(config, NOW);
+    network.set_lease(Instant::FAR);
+    network.handle(NOW, network::Input::Interfaces(interfaces()));
+    let (id, service, address, prefix) = (1, "web".into(), SERVICE_ADDRESS, 24);
+    let deadline = Instant::FAR;
+    network.handle(NOW, network::Input::Claim { id, service, address, prefix, deadline });
+    drain(|| network.poll_output());
+    network
+}
+
+fn interfaces() -> Vec<network::Interface> {
+    let own = IpAddr::from([10, 77, 0, 1]);
+    let seen = network::AddressSeen { address: own, prefix: 24, lifetime: None };
+    vec![network::Interface {
+        index: 1,
+        name: "eth0".into(),
+        up: true,
+        carrier: true,
+        mac: Some([2, 0, 0, 0, 0, 1]),
+        addresses: vec![seen],
+    }]
+}
+
+/// Datagrams: as they are, and as what a line did to one that a peer really sent.
+pub fn transport_datagram(bytes: &[u8]) {
+    let mut local = transport(1, 2);
+    let mut peer = transport(2, 1);
+    let sent = heartbeats(&mut peer);
+    let mangled = sent.into_iter().map(|mut frame| {
+        for (byte, change) in frame.iter_mut().zip(bytes) {
+            *byte ^= change;
+        }
+        let is_whole = bytes.iter().take(frame.len()).all(|change| *change == 0);
+        (frame, is_whole)
+    });
+    let frames = mangled.chain([(bytes.to_vec(), false)]);
+    for (bytes, is_whole) in frames {
+        local.handle(NOW, transport::Input::Receive { network: NetworkId(0), bytes });
+        for output in core::iter::from_fn(|| local.poll_output()) {
+            let harmless = is_whole || matches!(output, transport::Output::Transmit { .. });
+            assert!(harmless, "a frame that nobody sealed was believed: {output:?}");
+        }
+    }
+}
+
+fn transport_golden() -> Vec<Vec<u8>> {
+    let mut golden = heartbeats(&mut transport(2, 1));
+    golden.push(vec![0; 64]);
+    golden
+}
+
+fn transport(local: u8, peer: u8) -> transport::Transport {
+    let config = transport::Config {
+        local: NodeId(local),
+        incarnation: Incarnation(1),
+        session: [local; 16],
+        cluster: 10,
+        keys: [Some(KEY), None],
+        active_key: 0,
+        timing: timing(),
+        peers: peers(peer),
+    };
+    transport::Transport::new(config, Prng::new(1), NOW)
+}
+
+fn peers(peer: u8) -> Vec<transport::PeerConfig> {
+    let priority = transport::Priority::High;
+    let paths = vec![transport::PathConfig { network: NetworkId(0), priority }];
+    vec![transport::PeerConfig { node: NodeId(peer), paths }]
+}
+
+fn heartbeats(transport: &mut transport::Transport) -> Vec<Vec<u8>> {
+    let at = NOW + timing().heartbeat_high * 2;
+    transport.handle(at, transport::Input::Turn { drained: true });
+    let outputs = core::iter::from_fn(|| transport.poll_output());
+    let frames = outputs.filter_map(|output| match output {
+        transport::Output::Transmit { bytes, .. } => Some(bytes),
+        _ => None,
+    });
+    let frames: Vec<Vec<u8>> = frames.collect();
+    assert!(!frames.is_empty(), "two intervals are time for a heartbeat");
+    frames
+}
+
+/// What a driver feeds a whole node from outside: the first byte chooses the way in.
+pub fn node_input(bytes: &[u8]) {
+    if let Ok(report) = node::Report::decode(bytes) {
+        assert_eq!(node::Report::decode(&report.encode()), Ok(report));
+    }
+    let mut node = node::Node::new(birth(), NOW);
+    drain(|| node.poll_output());
+    node.handle(NOW, node::Input::Network(network::Input::Interfaces(interfaces())));
+    drain(|| node.poll_output());
+    let Some((way, bytes)) = bytes.split_first() else { return };
+    let bytes = bytes.to_vec();
+    let input = if way % 2 == 0 {
+        node::Input::Receive { network: NetworkId(way / 2 % 2), bytes }
+    } else {
+        node::Input::Network(network::Input::Frame { interface: u32::from(way / 2), bytes })
+    };
+    node.handle(NOW, input);
+    drain(|| node.poll_output());
+    node.handle(NOW + timing().turn(), node::Input::Turn { drained: true });
+    drain(|| node.poll_output());
+}
+
+fn node_golden() -> Vec<Vec<u8>> {
+    let with_way = |way: u8| {
+        move |mut bytes: Vec<u8>| {
+            bytes.insert(0, way);
+            bytes
+        }
+    };
+    let frames = network_golden().into_iter().map(with_way(3));
+    let datagrams = heartbeats(&mut transport(2, 1)).into_iter().map(with_way(0));
+    frames.chain(datagrams).chain([node::Report::default().encode()]).collect()
+}
+
+fn birth() -> node::Birth {
+    let nodes: NodeSet = view().nodes();
+    let local = Some(IpAddr::from([10, 77, 0, 1]));
+    let network = node::NetworkSpec { priority: transport::Priority::High, nodes, local };
+    let cluster = node::Cluster {
+        id: 10,
+        timing: timing(),
+        seed: 3,
+        tie: group::Tie::None,
+        networks: vec![network],
+        intent: intent(),
+        text: String::new(),
+    };
+    node::Birth {
+        local: member(1),
+        cluster,
+        keys: [Some(KEY), None],
+        entropy: [1; 16],
+        seed: 1,
+        record: None,
+        found: Vec::new(),
+        certified: false,
+    }
+}
+
+fn group_config() -> group::Config {
+    group::Config {
+        local: member(1),
+        nodes: view().nodes(),
+        seed: 3,
+        tie: group::Tie::None,
+        timing: timing(),
+        record: None,
+        configuration: 1,
+        certified: false,
+    }
+}
+
+/// Three nodes and a service with an address and a process.
+fn intent() -> engine::Intent {
+    let specs = [1, 2, 3].map(|id| engine::NodeSpec { id: NodeId(id), name: format!("n{id}") });
+    let address = engine::ResourceKind::Address { address: SERVICE_ADDRESS, prefix: 24 };
+    let process = engine::ResourceKind::Process {
+        command: vec!["server".into()],
+        directory: None,
+        environment: vec![("A".into(), "b".into())],
+        user: None,
+    };
+    let resource = |name: &str, kind| engine::Resource { name: name.into(), kind };
+    let service = engine::Service {
+        name: "web".into(),
+        nodes: vec![NodeId(1), NodeId(2), NodeId(3)],
+        resources: vec![resource("ip", address), resource("server", process)],
+        mode: engine::Mode::Automatic,
+        failback: engine::Failback::Never,
+        restart: engine::RestartLimit { count: 3, window: Duration::from_secs(60) },
+        start_timeout: Duration::from_secs(60),
+        stop_timeout: Duration::from_secs(60),
+    };
+    engine::Intent { nodes: specs.to_vec(), services: vec![service], version: 1, checksum: 5 }
+}
+
+fn view() -> View {
+    let members = vec![member(1), member(2), member(3)];
+    View { lineage: 7, generation: 3, members, hub: NodeId(1) }
+}
+
+fn member(node: u8) -> Member {
+    Member { node: NodeId(node), incarnation: Incarnation(1) }
+}
+
+fn timing() -> base::Timing {
+    Preset::Fast.timing()
+}
+
+fn drain<T>(poll: impl FnMut() -> Option<T>) {
+    core::iter::from_fn(poll).for_each(drop);
+}
+
+const NOW: Instant = Instant::from_millis(1_000_000);
+const KEY: [u8; 32] = [7; 32];
+const SERVICE_ADDRESS: IpAddr = IpAddr::V4(core::net::Ipv4Addr::new(10, 77, 0, 100));

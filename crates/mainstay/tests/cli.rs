@@ -65,7 +65,11 @@ fn init_makes_a_usable_node_once() {
     assert!(text(&output.stdout).contains("run"), "{}", text(&output.stdout));
     let output = mainstay(root, &["config", "check"]);
     assert_eq!(code(&output), 0, "{}", text(&output.stderr));
-    assert!(text(&output.stdout).contains("1 nodes, 2 networks"), "{}", text(&output.stdout));
+    assert!(
+        text(&output.stdout).contains("1 node, 2 networks, 0 services"),
+        "{}",
+        text(&output.stdout)
+    );
 
     let before = std::fs::read(root.join("etc/mainstay/key")).expect("it is there");
     let output = mainstay(root, &good);
@@ -81,8 +85,11 @@ fn check_shows_the_place_and_run_refuses() {
     let etc = root.join("etc/mainstay");
     std::fs::create_dir_all(&etc).expect("writable");
     let file = etc.join("cluster.toml");
-    std::fs::write(&file, "[cluster]\nname = \"x\"\nid = 1\nsede = 3\n[[node]]\nname = \"a\"\nid = 1\n")
-        .expect("writable");
+    std::fs::write(
+        &file,
+        "[cluster]\nname = \"x\"\nid = 1\nsede = 3\n[[node]]\nname = \"a\"\nid = 1\n",
+    )
+    .expect("writable");
     let output = mainstay(root, &["config", "check"]);
     assert_eq!(code(&output), 1);
     let said = text(&output.stderr);

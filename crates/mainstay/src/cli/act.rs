@@ -32,7 +32,8 @@ pub(super) fn service(context: &Context, command: ServiceCommand) -> Done {
     };
     let CommandOptions { reason, wait } = options;
     let limit = wait.map(|wait| {
-        duration::parse(&wait).map_err(|sentence| Failure::usage(sentence, "for instance --wait 60s"))
+        duration::parse(&wait)
+            .map_err(|sentence| Failure::usage(sentence, "for instance --wait 60s"))
     });
     let limit = limit.transpose()?;
     let before = match limit {
@@ -103,10 +104,13 @@ fn wait_for(context: &Context, name: &str, goal: &Goal, limit: Duration) -> Done
         let waited = os::clock::boottime().since(start);
         let broken = matches!(service.state, Failed | BrokenSafe | BrokenUnsafe);
         if broken || waited >= limit {
-            let after = if broken { String::new() } else { format!(" after {}", duration::format(limit)) };
+            let after =
+                if broken { String::new() } else { format!(" after {}", duration::format(limit)) };
             return Err(Failure::Other {
                 message: format!("{name} is {}{after}", service.state),
-                help: Some(service.reason.unwrap_or_else(|| format!("look at `mainstay why {name}`"))),
+                help: Some(
+                    service.reason.unwrap_or_else(|| format!("look at `mainstay why {name}`")),
+                ),
                 exit: EXIT_DOWN,
             });
         }
@@ -142,10 +146,8 @@ pub(super) fn node(context: &Context, command: NodeCommand) -> Done {
 }
 
 pub(super) fn seed(context: &Context, options: &SeedOptions) -> Done {
-    let request = v1::SeedRequest {
-        force: options.force,
-        believed_dead: options.believed_dead.clone(),
-    };
+    let request =
+        v1::SeedRequest { force: options.force, believed_dead: options.believed_dead.clone() };
     command_sent(context, "/v1/seed", &request)
 }
 

@@ -15,7 +15,8 @@ pub(super) fn completions(context: &Context, shell: clap_complete::Shell) -> Don
 }
 
 pub(super) fn man(context: &Context, directory: Option<&Path>) -> Done {
-    let failed = |error: std::io::Error| Failure::other(format!("can not write the pages: {error}"));
+    let failed =
+        |error: std::io::Error| Failure::other(format!("can not write the pages: {error}"));
     match directory {
         None => context.output.print(&page().map_err(failed)?)?,
         Some(directory) => {

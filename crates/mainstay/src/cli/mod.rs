@@ -267,8 +267,7 @@ fn report(output: &Output, failure: Failure) -> ExitCode {
         }
     };
     if output.is_json() {
-        let error =
-            FailureText { code: &code, message: &message, help: help.as_deref() };
+        let error = FailureText { code: &code, message: &message, help: help.as_deref() };
         // A reader who is gone misses this, too.
         let _closed = output.json(&FailureReport { schema: v1::SCHEMA, error });
     } else {

@@ -30,11 +30,7 @@ pub(super) fn init(context: &Context, options: &InitOptions) -> Done {
     let node = node_name(context, options.node_name.as_deref())?;
     if !options.network.is_empty() && options.network.len() != options.address.len() {
         return Err(Failure::usage(
-            format!(
-                "{} --network for {} --address",
-                options.network.len(),
-                options.address.len()
-            ),
+            format!("{} --network for {} --address", options.network.len(), options.address.len()),
             "name each network, in the order of the addresses, or none",
         ));
     }
@@ -152,8 +148,8 @@ pub(super) fn join(context: &Context, options: &JoinOptions) -> Done {
         help: error.help,
         exit: EXIT_DEGRADED,
     })?;
-    let (cluster, _) = config::parse(&joined.text, "the cluster's configuration", 1)
-        .map_err(|found| {
+    let (cluster, _) =
+        config::parse(&joined.text, "the cluster's configuration", 1).map_err(|found| {
             context.output.note(&found.render(context.output.has_error_colour()));
             Failure::other("the cluster's configuration is not one that this version understands")
         })?;
@@ -207,12 +203,9 @@ pub(super) fn check(context: &Context, file: Option<&Path>) -> Done {
     };
     if whole_node && let Ok((cluster, _)) = &parsed {
         let root = context.root()?;
-        for error in [
-            files::read_key(root).err(),
-            files::local_node(root, cluster).err(),
-        ]
-        .into_iter()
-        .flatten()
+        for error in [files::read_key(root).err(), files::local_node(root, cluster).err()]
+            .into_iter()
+            .flatten()
         {
             found.error_in_file(error.message).help(error.help);
         }
@@ -223,13 +216,17 @@ pub(super) fn check(context: &Context, file: Option<&Path>) -> Done {
         context.output.note(&found.render(context.output.has_error_colour()));
         if let (Ok((cluster, _)), false) = (&parsed, found.has_errors()) {
             context.output.print(&format!(
-                "{name} is usable: cluster {}, {} nodes, {} networks, {} services\n",
+                "{name} is usable: cluster {}, {}, {}, {}\n",
                 cluster.name,
-                cluster.nodes.len(),
-                cluster.networks.len(),
-                cluster.services.len()
+                counted(cluster.nodes.len(), "node"),
+                counted(cluster.networks.len(), "network"),
+                counted(cluster.services.len(), "service")
             ))?;
         }
     }
     Ok(if found.has_errors() { EXIT_DEGRADED } else { 0 })
+}
+
+fn counted(number: usize, what: &str) -> String {
+    if number == 1 { format!("1 {what}") } else { format!("{number} {what}s") }
 }

@@ -239,7 +239,10 @@ fn section_cluster<'a>(
         cluster.seed = seed.value as usize;
         if cluster.seed > count {
             found
-                .error(seed.span, format!("`seed` is {}, and there are {count} nodes", seed.value))
+                .error(
+                    seed.span,
+                    format!("`seed` is {}, and the number of nodes is {count}", seed.value),
+                )
                 .help("as many nodes must be in contact to form the first view: at most all");
         } else if cluster.seed * 2 <= count {
             found

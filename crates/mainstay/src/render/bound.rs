@@ -2,8 +2,13 @@
 
 use api::v1::Bound;
 
-use super::style::{Style, duration};
+use super::style::Style;
 use super::table::{Cell, Table};
+
+/// Exact, as in the configuration: bounds are compared with measurements.
+fn duration(millis: u64) -> String {
+    crate::config::duration::format(std::time::Duration::from_millis(millis))
+}
 
 /// The bounds with their reasons.
 #[must_use]
@@ -23,7 +28,8 @@ pub fn bound(bound: &Bound, style: Style) -> String {
         return text;
     }
     text.push_str("\nwhen the node of a service is lost, at most:\n\n");
-    let heading = ["SERVICE", "DETECTED", "+ AGREED", "F", "STARTS AFTER", "+ START", "= RUNS AFTER"];
+    let heading =
+        ["SERVICE", "DETECTED", "+ AGREED", "F", "STARTS AFTER", "+ START", "= RUNS AFTER"];
     let mut table = Table::new(heading);
     for service in &bound.services {
         table.row([

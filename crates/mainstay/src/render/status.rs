@@ -123,8 +123,8 @@ fn lines<'a>(sentences: impl Iterator<Item = &'a str>, style: Style, text: &mut 
 /// Runs, or is meant not to.
 fn is_well(service: &Service) -> bool {
     use api::v1::ServiceState::{Running, Stopped};
-    let manual = !service.mode.is_empty()
-        && service.mode.values().all(|mode| *mode == ServiceMode::Manual);
+    let manual =
+        !service.mode.is_empty() && service.mode.values().all(|mode| *mode == ServiceMode::Manual);
     service.state == Running || (service.state == Stopped && manual)
 }
 

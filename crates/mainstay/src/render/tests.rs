@@ -91,7 +91,32 @@ fn a_healthy_cluster_fits_on_a_screen() {
     let text = super::status(&large(), Style { colour: false, width: 80 });
     assert!(text.lines().count() <= 24, "{text}");
     assert!(text.lines().all(|line| line.chars().count() <= 80), "{text}");
-    check(&text, expect![[r#""#]]);
+    check(
+        &text,
+        expect![[r#"
+        OK        demo: 5 of 5 nodes, 10 of 10 services are well, seen from n1
+                  view 7 since 3 min, hub n2, lease 710 ms; configuration 3, fast
+
+        NODE  STATE   HEARD      net0    net1
+        n1    member  here
+        n2    hub     40 ms ago  0.3 ms  0.3 ms
+        n3    member  40 ms ago  0.3 ms  0.3 ms
+        n4    member  40 ms ago  0.3 ms  0.3 ms
+        n5    member  40 ms ago  0.3 ms  0.3 ms
+
+        SERVICE    STATE    NODE  SINCE
+        service-0  running  n1    0 ms
+        service-1  running  n2    65 s
+        service-2  running  n3    2 min
+        service-3  running  n4    3 min
+        service-4  running  n5    4 min
+        service-5  running  n1    5 min
+        service-6  running  n2    6 min
+        service-7  running  n3    7 min
+        service-8  running  n4    8 min
+        service-9  running  n5    9 min
+    "#]],
+    );
 }
 
 /// A lost node, a cut cable, a service that moved, one that is broken, a guard that is missing.
@@ -145,7 +170,32 @@ fn trouble_is_said_where_it_is() {
         text: "four nodes are left and no tie-breaker is configured".into(),
         help: None,
     }];
-    check(&super::status(&status, Style { colour: false, width: 100 }), expect![[r#""#]]);
+    check(
+        &super::status(&status, Style { colour: false, width: 100 }),
+        expect![[r#"
+        DOWN      demo: 4 of 5 nodes, 2 of 4 services are well, seen from n1
+                  view 7 since 3 min, hub n2, lease 710 ms; configuration 3, fast
+                  service-1 is broken on n3: its stop failed
+                  n5 is lost: its services may start elsewhere in 0.6 s
+
+        NODE  STATE   HEARD       net0     net1                  NOTE
+        n1    member  here
+        n2    hub     40 ms ago   0.3 ms   0.3 ms 12.5% lost
+        n3    member  40 ms ago   0.3 ms   dead, not hearing us  one path left
+        n4    member  40 ms ago   trouble  0.3 ms                standby
+        n5    lost    320 ms ago  dead     dead                  its services may start elsewhere in 560 ms
+
+        SERVICE    STATE          NODE  SINCE  NOTE
+        service-0  starting       n1    0 ms   restarted after its process ended with code 1
+        service-1  broken-unsafe  n2    65 s   blocked on n3: failed 3 times within 10 minutes
+        service-2  stopped        -     2 min  manual
+        service-3  running        n4    3 min  manual on n2
+
+        warning   guard: it is gone: services stop when this daemon does
+        warning   four nodes are left and no tie-breaker is configured
+        counted   12 × datagrams of another cluster (id 11) came in on net0
+    "#]],
+    );
 }
 
 #[test]
@@ -153,6 +203,7 @@ fn a_node_that_is_cut_off_says_so_first() {
     let mut status = large();
     status.verdict = Verdict::NoView;
     status.node.state = NodeState::Unseeded;
+    status.nodes[0].state = NodeState::Unseeded;
     status.view.primary = false;
     status.view.waiting = Some("waiting for n1 or n2: left out in generation 8".into());
     status.nodes.truncate(3);
@@ -169,19 +220,47 @@ fn a_node_that_is_cut_off_says_so_first() {
     status.services[0].state = ServiceState::Unknown;
     status.services[0].node = None;
     status.services[0].age_ms = Some(12_400);
-    check(&super::status(&status, Style::PLAIN), expect![[r#""#]]);
+    check(
+        &super::status(&status, Style::PLAIN),
+        expect![[r#"
+        CUT OFF   demo: n1 is in no primary view and runs nothing
+                  waiting for n1 or n2: left out in generation 8
+                  its last view was 7; the newest it knows of others is 12 s old
+
+        NODE  STATE     HEARD     net0             net1
+        n1    unseeded  here
+        n2    unknown   12 s ago  dead, not heard  dead, not heard
+        n3    unknown   12 s ago  dead, not heard  dead, not heard
+
+        SERVICE    STATE    NODE  SINCE  NOTE
+        service-0  unknown  -     0 ms   as of 12 s ago
+    "#]],
+    );
 }
 
 #[test]
 fn a_node_that_never_had_a_view_says_what_it_waits_for() {
     let mut status = large();
     status.verdict = Verdict::NoView;
-    status.view = View { waiting: Some("waiting for 1 more node to seed".into()), ..View::default() };
+    status.view =
+        View { waiting: Some("waiting for 1 more node to seed".into()), ..View::default() };
     status.nodes.truncate(2);
+    status.nodes[0].state = NodeState::Unseeded;
     status.nodes[1] = Node { name: "n2".into(), id: 2, online: true, ..Node::default() };
     status.paths.clear();
     status.services.clear();
-    check(&super::status(&status, Style::PLAIN), expect![[r#""#]]);
+    check(
+        &super::status(&status, Style::PLAIN),
+        expect![[r#"
+        CUT OFF   demo: n1 is in no primary view and runs nothing
+                  waiting for 1 more node to seed
+                  it was in no view yet; it never heard of the others
+
+        NODE  STATE     HEARD
+        n1    unseeded  here
+        n2    unknown   never
+    "#]],
+    );
 }
 
 #[test]
@@ -219,7 +298,21 @@ fn membership_says_how_much_may_fail() {
     status.view.members.pop();
     status.nodes[4].state = NodeState::Lost;
     status.nodes[1].jeopardy = true;
-    check(&super::membership(&status.membership(), Style::PLAIN), expect![[r#""#]]);
+    check(
+        &super::membership(&status.membership(), Style::PLAIN),
+        expect![[r#"
+        view 7 of lineage 0badcafe, hub n2, 3 min old
+        1 member can be lost, and the rest goes on
+
+        MEMBER  ID  INCARNATION    HEARD      NOTE
+        n1      1   1700000000001  here
+        n2      2   1700000000002  40 ms ago  one path left
+        n3      3   1700000000003  40 ms ago
+        n4      4   1700000000004  40 ms ago
+
+        not in it: n5 (lost)
+    "#]],
+    );
 }
 
 #[test]
@@ -243,7 +336,21 @@ fn a_service_is_shown_in_full() {
             detail: "/usr/sbin/nginx, pid 4711".into(),
         },
     ];
-    check(&super::service(&service, true, Style::PLAIN), expect![[r#""#]]);
+    check(
+        &super::service(&service, true, Style::PLAIN),
+        expect![[r#"
+        service-2 is running on n3 for 2 min
+        n3 is the first of its nodes that may run it
+
+        NODE  MODE       FAILURES  BLOCKED
+        n1    automatic  3         failed 3 times within 10 min
+        n2    automatic
+
+        RESOURCE  KIND     STATE    WHAT
+        ip        address  running  10.77.0.100/24 on eth0
+        server    process  running  /usr/sbin/nginx, pid 4711
+    "#]],
+    );
 }
 
 #[test]
@@ -256,7 +363,20 @@ fn nodes_are_listed_and_shown() {
     status.view.primary = false;
     let list = super::nodes(&status.nodes(), Style::PLAIN);
     let one = super::node(&status.nodes[1], true, Style::PLAIN);
-    check(&format!("{list}\n{one}"), expect![[r#""#]]);
+    check(
+        &format!("{list}\n{one}"),
+        expect![[r#"
+        CUT OFF  this node is in no primary view: what it says is old
+        NODE  ID  STATE    HEARD      SERVICES  NOTE
+        n1    1   member   now        online
+        n2    2   member   40 ms ago  standby
+        n3    3   unknown  never      online    never heard of
+
+        n2 (id 2) is member, heard 40 ms ago
+        incarnation 1700000000002
+        standby: it takes no services
+    "#]],
+    );
 }
 
 #[test]
@@ -292,7 +412,21 @@ fn why_tells_the_chain() {
             },
         ],
     };
-    check(&super::notes(&notes, Style::PLAIN), expect![[r#""#]]);
+    check(
+        &super::notes(&notes, Style::PLAIN),
+        expect![[r#"
+        #41 2026-11-21T22:00:00.120Z, position 812
+            n1: n1 is lost
+            because  all paths to n1 are dead: net0 and net1 silent for 250 ms
+            rule     view
+        #42 2026-11-21T22:00:00.880Z, position 815
+            web on n3: start
+            because  n1 is fenced by time (0.88 s) (#41)
+            rule     list order
+            not      n2: standby
+            result   running after 0.12 s
+    "#]],
+    );
     let none = Notes { schema: 1, service: Some("web".into()), notes: Vec::new() };
     assert_eq!(super::notes(&none, Style::PLAIN), "nothing was decided about web yet\n");
 }
@@ -317,7 +451,14 @@ fn history_is_a_line_for_each_event() {
         ],
         forgotten: 3,
     };
-    check(&super::events(&events, Style::PLAIN), expect![[r#""#]]);
+    check(
+        &super::events(&events, Style::PLAIN),
+        expect![[r#"
+        3 older events are no longer there
+        2026-11-21T22:00:01Z  n1  path-dead  net0 to n2 is dead: not heard
+        2026-11-21T22:00:02Z  n1  service-started  web: started in 0.1 s
+    "#]],
+    );
 }
 
 const CONFIG: &str = r#"
@@ -361,7 +502,40 @@ fn bound(text: &str) -> v1::Bound {
 
 #[test]
 fn bounds_are_explained() {
-    check(&super::bound(&bound(CONFIG), Style::PLAIN), expect![[r#""#]]);
+    check(
+        &super::bound(&bound(CONFIG), Style::PLAIN),
+        expect![[r#"
+        detection fast: heartbeat 50ms, path timeout 250ms, lease 750ms, release 100ms, F 879ms
+
+        when the node of a service is lost, at most:
+
+        SERVICE  DETECTED  + AGREED  F      STARTS AFTER  + START  = RUNS AFTER
+        web      300ms     150ms     879ms  929ms         30s      30.929s
+        cron     300ms     150ms     879ms  929ms         1m       60.929s
+
+        why, for web:
+          detection 300ms: path timeout 250ms and one heartbeat 50ms
+          view change 150ms: the members' promises
+          F 878.5ms: lease 750ms + release 100ms, 10 ‰ for the clocks' rates, 20ms granularity; counted from the last contact, so it runs beside the two above
+          F is the longer one: a shorter lease makes the takeover faster
+          start budget 30s: start_timeout; a start that takes less is done earlier
+
+        why, for cron:
+          detection 300ms: path timeout 250ms and one heartbeat 50ms
+          view change 150ms: the members' promises
+          F 878.5ms: lease 750ms + release 100ms, 10 ‰ for the clocks' rates, 20ms granularity; counted from the last contact, so it runs beside the two above
+          F is the longer one: a shorter lease makes the takeover faster
+          start budget 1m: start_timeout; a start that takes less is done earlier
+          it has one node: nothing takes it over, and there is no bound
+          its mode is manual: it starts elsewhere only when told
+
+        provided that:
+          more than half of the last view goes on, and its members reach each other
+          clocks of nodes run equally fast within 0.5 %; their dates do not matter
+          on the lost node the guard still runs, or the whole node has stopped: it needs up to 100ms to stop the service
+          a virtual machine that its host froze may answer for the rest of its lease when it wakes
+    "#]],
+    );
 }
 
 /// The sum is made of its parts, and F is the one that the core waits for.
@@ -381,7 +555,8 @@ fn bounds_add_up() {
 
 #[test]
 fn two_nodes_have_a_bound_only_for_one_side() {
-    let two = CONFIG.replace("[[node]]\nname = \"n3\"\nid = 3\n", "").replace("[\"n3\"]", "[\"n2\"]");
+    let two =
+        CONFIG.replace("[[node]]\nname = \"n3\"\nid = 3\n", "").replace("[\"n3\"]", "[\"n2\"]");
     let why = |text: &str| bound(text).services[0].why.join("\n");
     assert!(why(&two).contains("the other one stops too"));
     let prefer = two.replace("id = 10", "id = 10\ntie = \"prefer:n2\"");

@@ -2,7 +2,7 @@
 
 use std::fmt;
 use std::sync::Arc;
-use std::sync::mpsc::{Receiver, SyncSender, TryRecvError, TrySendError, sync_channel};
+use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
 use std::time::Duration;
 
 use api::v1;
@@ -217,16 +217,17 @@ pub struct Inbox {
 }
 
 impl Inbox {
-    /// The oldest call that waits; never blocks.
-    pub fn next(&mut self) -> Option<Call> {
-        match self.calls.try_recv() {
-            Ok(call) => Some(call),
-            Err(TryRecvError::Empty | TryRecvError::Disconnected) => None,
-        }
-    }
-
     /// Hands an event to all who follow; never blocks. Nobody following is no error.
     pub fn publish(&self, event: v1::Event) {
         let _nobody_follows = self.events.send(event);
+    }
+}
+
+/// The calls that wait, the oldest first; never blocks. None when there is none now.
+impl Iterator for Inbox {
+    type Item = Call;
+
+    fn next(&mut self) -> Option<Call> {
+        self.calls.try_recv().ok()
     }
 }

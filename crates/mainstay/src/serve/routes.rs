@@ -371,7 +371,8 @@ async fn replace(core: &Core, peer: &Peer, text: &str, expected: Option<u64>) ->
         v1::Error::new(v1::ErrorCode::Conflict, found.render(false).trim_end().to_owned())
             .help("nothing was changed; `mainstay config check FILE` shows the same")
     })?;
-    let request = Request::Configure { cluster: Box::new(cluster), expected_version: Some(current) };
+    let request =
+        Request::Configure { cluster: Box::new(cluster), expected_version: Some(current) };
     core.command(peer, request).await
 }
 

@@ -580,6 +580,11 @@ impl Group {
         let view = value.view.clone();
         let others = view.members.iter().map(|member| member.node).filter(|n| *n != local.node);
         self.delivered.retain(|origin, _| view.has(*origin));
+        let peers = &self.peers;
+        self.contacts.retain(|member, _| {
+            view.has(*member)
+                || peers.get(&member.node).is_some_and(|peer| peer.incarnation == member.incarnation)
+        });
         for joiner in &value.joiners {
             let joins = self.joins.entry(joiner.node).or_default();
             joins.push(now);

@@ -73,10 +73,7 @@ impl Group {
         let others = membership.view.members.iter().filter(|member| **member != self.local());
         others
             .map(|member| {
-                let contact = match self.contacts.get(&member.node) {
-                    Some((incarnation, at)) if *incarnation == member.incarnation => *at,
-                    _ => Instant::ZERO,
-                };
+                let contact = self.contacts.get(member).copied().unwrap_or(Instant::ZERO);
                 let heard = contact.max(membership.installed_at);
                 (member.node, self.now.since(heard).as_millis() as u64)
             })

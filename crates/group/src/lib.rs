@@ -52,7 +52,7 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use base::{Incarnation, Instant, Member, NodeId, NodeSet, Prng, Timing, View, codec};
 
-pub use status::{Status, WaitStatus};
+pub use status::{Progress, Queues, Status, WaitStatus};
 pub use tie::{Tie, TieBreaker, Vote};
 pub use wire::{
     Absence, Ballot, Content, Digest, Entry, Message, Order, Promise, Proof, Scope, Snapshot,
@@ -246,7 +246,7 @@ pub struct Group {
     outputs: VecDeque<Output>,
     peers: BTreeMap<NodeId, Peer>,
     /// When any authentic frame of that life was received last; survives a loss of contact.
-    contacts: BTreeMap<NodeId, (Incarnation, Instant)>,
+    contacts: BTreeMap<Member, Instant>,
     phase: Phase,
     record: Option<View>,
     /// Messages of a view that is not installed here yet.
@@ -419,10 +419,9 @@ impl Group {
     /// Notes that an authentic frame of this life was received at that moment. Must be up to date
     /// before each input: the age in a promise counts from here.
     pub fn note_contact(&mut self, member: Member, at: Instant) {
-        let newest = self.contacts.entry(member.node).or_insert((member.incarnation, at));
-        if newest.0 <= member.incarnation {
-            *newest = (member.incarnation, at);
-        }
+        // By life: what a restarted node sends says nothing about its former life, whose services
+        // may still run, and must not hide when that one was heard.
+        self.contacts.insert(member, at);
     }
 
     /// Broadcasts a payload; it is delivered once to all members of the view, this one included,
@@ -456,8 +455,10 @@ impl Group {
         if !self.config.nodes.contains(node) || node == self.config.local.node {
             return Err(Rejected::UnknownNode(node));
         }
-        if let (true, Some((_, at))) = (self.peers.contains_key(&node), self.contacts.get(&node)) {
-            return Err(Rejected::Alive(node, now.since(*at)));
+        if let Some(peer) = self.peers.get(&node) {
+            let member = Member { node, incarnation: peer.incarnation };
+            let heard = self.contacts.get(&member).copied().unwrap_or(peer.since);
+            return Err(Rejected::Alive(node, now.since(heard)));
         }
         self.down.insert(node);
         Ok(())

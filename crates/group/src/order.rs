@@ -80,6 +80,16 @@ impl Log {
         }
     }
 
+    /// What this member holds, what is delivered, and the hash chain over the latter.
+    pub(crate) fn progress(&self) -> (u64, u64, u64) {
+        (self.have(), self.delivered, self.delivered_hash)
+    }
+
+    /// Entries that wait for delivery, and submissions that wait for a number.
+    pub(crate) fn waiting(&self) -> (usize, usize) {
+        (self.entries.len(), self.queue.len())
+    }
+
     fn len(&self) -> u64 {
         self.delivered + self.entries.len() as u64
     }

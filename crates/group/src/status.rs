@@ -30,6 +30,36 @@ pub struct Status {
     pub submissions: usize,
 }
 
+/// How far a member's log is in its present view; cheap to look at, for checks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Progress {
+    /// The lineage of the view.
+    pub lineage: u32,
+    /// Its generation.
+    pub generation: u64,
+    /// Whether this member has promised a ballot.
+    pub is_sealed: bool,
+    /// Entries of this view that this member holds, on disk where they have to be.
+    pub held: u64,
+    /// Entries of this view that are delivered here.
+    pub delivered: u64,
+    /// Hash chain over those.
+    pub hash: u64,
+}
+
+/// What waits inside a group; all of it is bounded.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Queues {
+    /// Own submissions that are not delivered yet.
+    pub submissions: usize,
+    /// Messages of a view that is not installed here yet.
+    pub early: usize,
+    /// Entries that are ordered and not delivered here.
+    pub undelivered: usize,
+    /// Submissions that the windows do not let through yet.
+    pub unordered: usize,
+}
+
 /// An absent node and how long until it counts as fenced.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct WaitStatus {
@@ -68,5 +98,46 @@ impl Group {
             position: self.position,
             submissions: self.submissions.len(),
         }
+    }
+
+    /// How far the log of the present view is, while this node is in one.
+    #[must_use]
+    pub fn progress(&self) -> Option<Progress> {
+        let Phase::Member(membership) = &self.phase else { return None };
+        let (held, delivered, hash) = membership.log.progress();
+        Some(Progress {
+            lineage: membership.view.lineage,
+            generation: membership.view.generation,
+            is_sealed: membership.sealed_at.is_some(),
+            held,
+            delivered,
+            hash,
+        })
+    }
+
+    /// What waits here.
+    #[must_use]
+    pub fn queues(&self) -> Queues {
+        let (undelivered, unordered) = match &self.phase {
+            Phase::Member(membership) => membership.log.waiting(),
+            Phase::Unseeded(_) | Phase::Out => (0, 0),
+        };
+        let (submissions, early) = (self.submissions.len(), self.early.len());
+        Queues { submissions, early, undelivered, unordered }
+    }
+
+    /// Delivered entries of this history.
+    #[must_use]
+    pub fn position(&self) -> u64 {
+        self.position
+    }
+
+    /// The absences that are still waited for.
+    pub fn waits(&self) -> impl Iterator<Item = Absence> {
+        let membership = match &self.phase {
+            Phase::Member(membership) => Some(membership),
+            Phase::Unseeded(_) | Phase::Out => None,
+        };
+        membership.into_iter().flat_map(|membership| membership.waits.keys().copied())
     }
 }

@@ -323,6 +323,9 @@ impl Node {
             steps += 1;
             match work {
                 Work::Transport(input) => {
+                    // A datagram may end a peer's life for the transport, which then forgets when
+                    // it was heard last.
+                    self.note_contacts();
                     self.transport.handle(self.now, input);
                     while let Some(output) = self.transport.poll_output() {
                         self.from_transport(output);
@@ -411,18 +414,22 @@ impl Node {
     }
 
     fn feed_group(&mut self, input: group::Input) {
-        // The age of the last contact that a promise states must count acknowledgements too, of
-        // which the transport tells nothing.
         if !matches!(input, group::Input::Heard { .. }) {
-            for node in self.birth.cluster.nodes() {
-                if let Some((incarnation, at)) = self.transport.last_received(node) {
-                    self.group.note_contact(Member { node, incarnation }, at);
-                }
-            }
+            self.note_contacts();
         }
         self.group.handle(self.now, input);
         while let Some(output) = self.group.poll_output() {
             self.from_group(output);
+        }
+    }
+
+    /// The age of the last contact that a promise states must count every frame, also those of
+    /// which the transport tells nothing.
+    fn note_contacts(&mut self) {
+        for node in self.birth.cluster.nodes() {
+            if let Some((incarnation, at)) = self.transport.last_received(node) {
+                self.group.note_contact(Member { node, incarnation }, at);
+            }
         }
     }
 

@@ -377,7 +377,7 @@ fn used_by(mac: Mac, interface: &str) -> String {
 /// RFC 5227 §1.1 PROBE_NUM.
 const PROBES: u32 = 3;
 /// Between two probes, and after the last. RFC 5227 waits a second or two; a takeover cannot.
-pub(crate) const PROBE_INTERVAL: Duration = Duration::from_millis(10);
+pub(crate) const PROBE_INTERVAL: Duration = Duration::from_millis(6);
 /// After a conflict, until the next three probes.
 pub(crate) const CONFLICT_RETRY: Duration = Duration::from_millis(100);
 /// The kernel lets go of an address up to a second after its lifetime.

@@ -13,7 +13,7 @@
 //!                                                     └──► Failed, Released
 //! ```
 //!
-//! - **Probe before use** (RFC 5227 §2.1.1, RFC 4862 §5.4). Three probes in 30 ms, not in seconds:
+//! - **Probe before use** (RFC 5227 §2.1.1, RFC 4862 §5.4). Three probes in 18 ms, not in seconds:
 //!   the cluster itself already excludes a second owner, the probe looks for strangers and for a
 //!   frozen node whose kernel still answers. The latter ends by itself (next point), so a conflict
 //!   is waited out that long before the claim fails with the other's hardware address.

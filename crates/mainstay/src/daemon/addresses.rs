@@ -5,6 +5,7 @@ use std::net::IpAddr;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
 use std::time::Duration;
 
+use base::Instant;
 use os::event;
 use os::netlink::Netlink;
 
@@ -20,10 +21,17 @@ const CARRIER_INTERVAL: Duration = Duration::from_millis(50);
 pub(super) enum Request {
     /// Look at all interfaces again.
     Look,
-    /// Add an address; answered by its operation.
-    Add { operation: u64, interface: u32, address: IpAddr, prefix: u8, lifetime: Duration },
-    /// Extend one; not answered.
-    Refresh { interface: u32, address: IpAddr, prefix: u8, lifetime: Duration },
+    /// Add an address while the lease lasts; answered by its operation.
+    Add {
+        operation: u64,
+        interface: u32,
+        address: IpAddr,
+        prefix: u8,
+        lifetime: Duration,
+        until: Instant,
+    },
+    /// Extend one while the lease lasts; not answered.
+    Refresh { interface: u32, address: IpAddr, prefix: u8, lifetime: Duration, until: Instant },
     /// Remove one; answered by its operation.
     Remove { operation: u64, interface: u32, address: IpAddr, prefix: u8 },
 }
@@ -67,12 +75,22 @@ impl Addresses {
     fn carry_out(&mut self, request: Request) {
         match request {
             Request::Look => self.look(),
-            Request::Add { operation, interface, address, prefix, lifetime } => {
-                let result =
-                    self.netlink.refresh_address(interface, address, prefix, Some(lifetime));
-                self.answer(operation, result.map_err(|error| error.to_string()));
+            Request::Add { operation, interface, address, prefix, lifetime, until } => {
+                let result = if os::clock::boottime() < until {
+                    let added =
+                        self.netlink.refresh_address(interface, address, prefix, Some(lifetime));
+                    added.map_err(|error| error.to_string())
+                } else {
+                    Err("the lease is over".to_owned())
+                };
+                self.answer(operation, result);
             }
-            Request::Refresh { interface, address, prefix, lifetime } => {
+            Request::Refresh { interface, address, prefix, lifetime, until } => {
+                // The kernel adds what is missing, so this must not come after the guard has
+                // removed it.
+                if os::clock::boottime() >= until {
+                    return;
+                }
                 // If it fails the address runs out, and the next look shows that it is gone.
                 let _runs_out =
                     self.netlink.refresh_address(interface, address, prefix, Some(lifetime));

@@ -12,22 +12,33 @@ use std::time::Duration;
 use engine::{Act, ActionId, ResourceKind, Verb};
 use os::event;
 use os::process::{Containment, Output, Process, Program};
+use os::shared::Permit;
 
 use super::Done;
 
-/// How often a worker looks whether what it asked to stop is gone.
-const LOOK_INTERVAL: Duration = Duration::from_millis(5);
+/// How often a worker looks whether what it asked to stop is gone: at first, while most services
+/// are about to be, and later.
+const LOOK_INTERVAL: Duration = Duration::from_millis(1);
+const LOOK_INTERVAL_LATER: Duration = Duration::from_millis(20);
+/// Looks before the interval grows.
+const QUICK_LOOKS: u32 = 50;
 /// Bytes of a service's log file before its older half is thrown away.
 const LOG_SIZE_MAX: u64 = 1 << 20;
 /// Workers do little; their stacks are small.
 const STACK_SIZE: usize = 256 << 10;
+
+/// An act, and for a start the right to it.
+struct Job {
+    act: Act,
+    permit: Option<Permit>,
+}
 
 /// The workers.
 pub(super) struct Agents {
     containment: Containment,
     logs: PathBuf,
     done: event::Sender<Done>,
-    workers: BTreeMap<String, Sender<Act>>,
+    workers: BTreeMap<String, Sender<Job>>,
 }
 
 impl Agents {
@@ -43,7 +54,7 @@ impl Agents {
     ///
     /// # Errors
     /// When the machine has no thread left for a new worker.
-    pub(super) fn act(&mut self, act: Act) -> std::io::Result<()> {
+    pub(super) fn act(&mut self, act: Act, permit: Option<Permit>) -> std::io::Result<()> {
         let worker = match self.workers.get(&act.service) {
             Some(worker) => worker.clone(),
             None => {
@@ -61,7 +72,7 @@ impl Agents {
                 sender
             }
         };
-        worker.send(act).expect("a worker lives as long as its queue");
+        worker.send(Job { act, permit }).expect("a worker lives as long as its queue");
         Ok(())
     }
 }
@@ -73,18 +84,22 @@ struct Worker {
 }
 
 impl Worker {
-    fn run(&self, jobs: &Receiver<Act>) {
+    fn run(&self, jobs: &Receiver<Job>) {
         let mut stopping: Vec<Act> = Vec::new();
+        let mut looks = 0;
         loop {
             let job = if stopping.is_empty() {
                 jobs.recv().map_err(|_| RecvTimeoutError::Disconnected)
             } else {
-                jobs.recv_timeout(LOOK_INTERVAL)
+                looks += 1;
+                let often = looks < QUICK_LOOKS;
+                jobs.recv_timeout(if often { LOOK_INTERVAL } else { LOOK_INTERVAL_LATER })
             };
             match job {
-                Ok(act) => match act.verb {
-                    Verb::Start => self.start(&act),
+                Ok(Job { act, permit }) => match act.verb {
+                    Verb::Start => self.start(&act, permit.as_ref()),
                     Verb::Stop | Verb::Kill => {
+                        looks = 0;
                         let service = &act.service;
                         let resource = Some(act.resource.name.as_str());
                         let asked = match act.verb {
@@ -117,7 +132,7 @@ impl Worker {
         }
     }
 
-    fn start(&self, act: &Act) {
+    fn start(&self, act: &Act, permit: Option<&Permit>) {
         let ResourceKind::Process { command, directory, environment, user } = &act.resource.kind
         else {
             unreachable!("only processes come here");
@@ -132,9 +147,11 @@ impl Worker {
             user: user.as_deref(),
             output: Output::File(&log),
         };
+        // A start that waited here while the guard stopped the service must not happen any more.
+        let permit = permit.expect("a start comes with the right to it");
         let result = self
             .containment
-            .spawn(&act.service, &act.resource.name, &program)
+            .spawn_permitted(&act.service, &act.resource.name, &program, permit)
             .map_err(|error| error.to_string());
         self.tell(Done::Started {
             id: act.id,

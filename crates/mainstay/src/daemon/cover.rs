@@ -9,7 +9,9 @@ use std::net::IpAddr;
 use std::path::PathBuf;
 
 use base::Instant;
-use os::shared::{DaemonSide, Description, HeldAddress, HeldProcess, SharedError, Slot};
+use os::shared::{
+    DaemonSide, Description, HeldAddress, HeldProcess, Permit, SharedError, Slot,
+};
 
 /// The daemon's side of the shared memory, by service.
 pub(super) struct Cover {
@@ -73,6 +75,11 @@ impl Cover {
         let covered = self.enter(service, group, until)?;
         covered.starting.insert(resource.to_owned());
         Ok(())
+    }
+
+    /// The right to start something of a service that was entered.
+    pub(super) fn permit(&self, service: &str) -> Option<Permit> {
+        self.services.get(service).map(|covered| self.shared.permit(covered.slot))
     }
 
     /// What came of the start.

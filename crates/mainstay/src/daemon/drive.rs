@@ -42,6 +42,7 @@ const REPORTS: Token = Token(1_001);
 const WATCH: Token = Token(1_002);
 const SIGNALS: Token = Token(1_003);
 const CALLS: Token = Token(1_004);
+const GUARD: Token = Token(1_005);
 const ETHERNET: u64 = 1 << 32;
 const PROCESS: u64 = 1 << 40;
 
@@ -74,6 +75,7 @@ pub(super) struct Daemon {
     root: files::Root,
     containment: Containment,
     _server: serve::Server,
+    guard: Process,
     poll: Poll,
     timer: Timer,
     sockets: Vec<Option<Udp>>,
@@ -133,6 +135,9 @@ impl Daemon {
         poll.add(&watch, WATCH, Interest::Read)?;
         poll.add(&signals, SIGNALS, Interest::Read)?;
         poll.add(&calls, CALLS, Interest::Read)?;
+        let guard = Process::open(cover.guard().pid).context("watch the guard")?;
+        let guard = guard.context("the guard is gone")?;
+        poll.add(&guard, GUARD, Interest::Read)?;
         let mut daemon = Daemon {
             node: Node::new(birth, now),
             journal: Journal::start()?,
@@ -147,6 +152,7 @@ impl Daemon {
             root,
             containment,
             _server: server,
+            guard,
             poll,
             timer,
             sockets: Vec::new(),
@@ -227,6 +233,7 @@ impl Daemon {
                     self.feed(Input::Command { request: 0, command: node::Command::Leave });
                 }
             }
+            GUARD => self.guard_ended(),
             CALLS => {
                 self.calls.take();
                 for _ in 0..CALLS_PER_TURN {
@@ -240,6 +247,16 @@ impl Daemon {
             Token(network) => return self.take_datagrams(network as u8),
         }
         Ok(true)
+    }
+
+    /// Without its guard this daemon can promise nothing: services move away, and it ends.
+    fn guard_ended(&mut self) {
+        if self.guard.exit().is_ok_and(|exit| exit.is_some()) {
+            // Only once: the descriptor stays readable.
+            let _was_watched = self.poll.remove(&self.guard);
+            self.journal.say("the guard is gone: this node leaves, and must be started again");
+            self.feed(Input::Command { request: 0, command: node::Command::Leave });
+        }
     }
 
     fn take_datagrams(&mut self, network: u8) -> Result<bool> {
@@ -527,6 +544,7 @@ impl Daemon {
                             address,
                             prefix,
                             lifetime,
+                            until,
                         });
                     }
                     Err(reason) => {
@@ -537,7 +555,14 @@ impl Daemon {
                 }
             }
             Out::Refresh { interface, address, prefix, lifetime } => {
-                self.request(addresses::Request::Refresh { interface, address, prefix, lifetime });
+                let until = self.node.leases().0;
+                self.request(addresses::Request::Refresh {
+                    interface,
+                    address,
+                    prefix,
+                    lifetime,
+                    until,
+                });
             }
             Out::Remove { operation, interface, address, prefix } => {
                 self.removing.insert(operation, address);
@@ -575,8 +600,10 @@ impl Daemon {
                 Ok(())
             }
         };
-        let handed = entered
-            .and_then(|()| self.agents.act(act).map_err(|error| format!("no thread: {error}")));
+        let handed = entered.and_then(|()| {
+            let permit = self.cover.permit(&act.service);
+            self.agents.act(act, permit).map_err(|error| format!("no thread: {error}"))
+        });
         if let Err(reason) = handed {
             self.stopping.remove(&id);
             let outcome = Outcome::Failed { reason };

@@ -170,6 +170,17 @@ fn look_for_leftovers(
     let (mut found, mut processes) = (Vec::new(), Vec::new());
     for entry in cover.shared().entries() {
         let name = entry.description.service;
+        // Killed between a start and its entry, the former life left a process that no entry
+        // names; its resource counts as not running.
+        for resource in cluster.services.iter().filter(|s| s.name == name).flat_map(|s| &s.resources)
+        {
+            let is_named =
+                entry.description.processes.iter().any(|held| held.resource == resource.name);
+            let is_process = matches!(resource.kind, ResourceKind::Process { .. });
+            if is_process && !is_named {
+                containment.kill(&name, Some(&resource.name))?;
+            }
+        }
         let service = cluster.services.iter().find(|service| service.name == name);
         let resource = |is: &dyn Fn(&engine::Resource) -> bool| {
             service.and_then(|service| service.resources.iter().find(|one| is(one))).cloned()

@@ -13,7 +13,7 @@ use base::Prng;
 use engine::{Command, Failback, Mode, ResourceKind};
 use world::{World, intent, service};
 
-const SEEDS: u64 = 300;
+const SEEDS: u64 = 200;
 const STEPS: u64 = 400;
 
 #[test]
@@ -66,7 +66,8 @@ fn formed(seed: u64) -> World {
     }
     let members: Vec<u8> = (1..=nodes).filter(|id| *id == 1 || prng.chance(4, 5)).collect();
     let mut found = Vec::new();
-    for name in ["db", "mail"] {
+    // "new" is not configured yet: it is a relic that somebody may configure again.
+    for name in ["db", "mail", "new"] {
         if prng.chance(1, 3) {
             found.push((prng.range(1..=u64::from(nodes)) as u8, name));
         }
@@ -100,13 +101,14 @@ fn step(world: &mut World) {
                 if world.prng.chance(1, 2) { world.cut(index) } else { world.power_off(index) }
             }
         }
-        93 => {
+        93 => world.leave(index),
+        94 => {
             let others = world.members().iter().any(|member| *member != index);
             if world.nodes[index].member && others {
                 world.restart_daemon(index);
             }
         }
-        94..=96 => {
+        95..=97 => {
             if !world.pending.is_empty() {
                 let pick = world.prng.range(0..=world.pending.len() as u64 - 1) as usize;
                 world.fence(world.pending[pick]);

@@ -98,7 +98,8 @@ impl World {
         for spec in &intent.nodes {
             let mut running = BTreeMap::new();
             for (_, name) in found.iter().filter(|(id, _)| *id == spec.id.0) {
-                for resource in &intent.service(name).expect("configured").resources {
+                let spec = intent.service(name).cloned().unwrap_or_else(|| service(name, &[1]));
+                for resource in &spec.resources {
                     let key = ((*name).to_owned(), resource.name.clone());
                     running.insert(key, resource.clone());
                 }
@@ -267,6 +268,7 @@ impl World {
     pub(crate) fn act(&mut self, index: usize) -> bool {
         let storm = self.storm;
         let (lazy, fails) = (self.prng.chance(1, 12), self.prng.chance(1, 8));
+        let clings = self.prng.chance(1, 6);
         let node = &mut self.nodes[index];
         let Some(act) = node.acts.pop_front() else { return false };
         let key = (act.service.clone(), act.resource.name.clone());
@@ -276,14 +278,17 @@ impl World {
             Verb::Start if storm && lazy => return true,
             Verb::Start => {
                 self.starts += 1;
+                if storm && clings {
+                    node.stubborn.insert(key.clone());
+                }
                 node.running.insert(key, act.resource);
                 Outcome::Done
             }
             Verb::Stop if storm && (lazy || node.stubborn.contains(&key)) => return true,
             Verb::Stop if storm && fails => Outcome::Failed { reason: "will not".to_owned() },
-            Verb::Kill if storm && (fails || node.stubborn.contains(&key)) => {
-                node.stubborn.insert(key);
-                return true;
+            Verb::Kill if storm && node.stubborn.contains(&key) && lazy => return true,
+            Verb::Kill if storm && node.stubborn.contains(&key) => {
+                Outcome::Failed { reason: "in state D".to_owned() }
             }
             Verb::Stop | Verb::Kill => {
                 node.running.remove(&key);
@@ -296,10 +301,13 @@ impl World {
         true
     }
 
-    /// A process dies.
+    /// A process dies. Its children may live on until it is stopped.
     pub(crate) fn dies(&mut self, index: usize, service: &str, resource: &str) {
         let key = (service.to_owned(), resource.to_owned());
-        if self.nodes[index].running.remove(&key).is_some() {
+        if self.nodes[index].running.contains_key(&key) {
+            if self.prng.chance(1, 2) {
+                self.nodes[index].running.remove(&key);
+            }
             let change = ResourceChange::Exited { code: Some(1), signal: None };
             let (service, resource) = key;
             self.feed(index, Input::ResourceChanged { service, resource, change });
@@ -349,7 +357,6 @@ impl World {
             .collect();
         let hub = members[self.prng.range(0..=staying.len() as u64 - 1) as usize].node;
         self.view = View { lineage: 1, generation, members, hub };
-        self.pending.retain(|absence| lost.iter().all(|newer| newer.node != absence.node));
         self.pending.extend(&lost);
         let change = ViewChange { view: self.view.clone(), joined, left, lost, formed: false };
         // A snapshot from before the view is followed by the view, one from after it is not.
@@ -380,6 +387,19 @@ impl World {
     /// A node loses all contact; whatever runs there runs on until its lease ends.
     pub(crate) fn cut(&mut self, index: usize) {
         self.change_view(&[index], &[], &[]);
+    }
+
+    /// A drained node leaves in order, if it is rid of everything by then.
+    pub(crate) fn leave(&mut self, index: usize) {
+        while self.order(index) || self.deliver(index) {}
+        let node = &self.nodes[index];
+        let Some(engine) = node.engine.as_ref().filter(|_| node.member) else { return };
+        let rid = engine.observation().is_draining(node.id) && engine.is_idle(node.id);
+        if !rid || !node.submissions.is_empty() || self.members().len() < 2 {
+            return;
+        }
+        assert!(node.running.is_empty(), "seed {}: drained, but not empty", self.seed);
+        self.change_view(&[], &[index], &[]);
     }
 
     /// A node loses power.
@@ -442,10 +462,13 @@ impl World {
         }
     }
 
-    /// The fence of an absent node is proven and delivered.
+    /// The fence of an absent node is proven and delivered. That of an earlier absence says
+    /// nothing about a life that came and went since.
     pub(crate) fn fence(&mut self, absence: Absence) {
         let index = self.index(absence.node.0);
-        if !self.nodes[index].member {
+        let of_node = self.pending.iter().filter(|pending| pending.node == absence.node);
+        let newest = of_node.max_by_key(|pending| pending.generation) == Some(&absence);
+        if newest && !self.nodes[index].member {
             self.lease_ends(index);
         }
         self.pending.retain(|pending| *pending != absence);

@@ -112,7 +112,7 @@ fn configuration(options: &InitOptions, node: &str, id: u32) -> String {
         text.push_str(&format!(
             "\n[[network]]\nname = {}\nnodes = {{ {} = {} }}\n",
             quoted(network),
-            quoted(node),
+            toml_edit::Key::new(node),
             quoted(address)
         ));
     }

@@ -48,6 +48,9 @@ pub fn add_node(
                 return fail(format!("network {network} has no table `nodes`"));
             };
             nodes.insert(name, value(address.as_str()));
+            if let Some(nodes) = table.get_mut("nodes").and_then(Item::as_inline_table_mut) {
+                space(nodes);
+            }
             changed = true;
             Ok(())
         })?;
@@ -77,8 +80,12 @@ pub fn remove_node(text: &str, name: &str) -> Result<String, EditError> {
         return fail(format!("there is no node {name}"));
     }
     each_network(&mut document, |table| {
-        if let Some(nodes) = table.get_mut("nodes").and_then(Item::as_table_like_mut) {
+        let Some(nodes) = table.get_mut("nodes") else { return Ok(()) };
+        if let Some(nodes) = nodes.as_table_like_mut() {
             nodes.remove(name);
+        }
+        if let Some(nodes) = nodes.as_inline_table_mut() {
+            space(nodes);
         }
         Ok(())
     })?;
@@ -113,6 +120,14 @@ fn count(document: &DocumentMut, key: &str) -> usize {
 fn tidy(array: &mut Array) {
     if let Some(first) = array.get_mut(0) {
         first.decor_mut().set_prefix("");
+    }
+}
+
+/// In `{ a = 1, b = 2 }` the blank at the end belongs to the last value: it does not move along.
+fn space(table: &mut InlineTable) {
+    let last = table.len().saturating_sub(1);
+    for (index, (_, value)) in table.iter_mut().enumerate() {
+        value.decor_mut().set_suffix(if index == last { " " } else { "" });
     }
 }
 

@@ -6,7 +6,7 @@
 
 use std::collections::BTreeMap;
 use std::io;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
@@ -124,11 +124,13 @@ impl Joins {
             .networks
             .iter()
             .filter_map(|network| network.endpoints.get(&id?))
+            // Such an address means nothing without the name of an interface there.
+            .filter(|endpoint| !is_link_local(endpoint.address))
             .map(|endpoint| SocketAddr::new(endpoint.address, cluster.port))
             .collect();
         addresses.truncate(ADDRESSES_MAX);
         if addresses.is_empty() {
-            return Err(refused("this node has no address in any network".into())
+            return Err(refused("this node has no address that a new node could reach".into())
                 .help("give it one under [[network]] and apply the configuration"));
         }
         let mut secret = [0; SECRET_SIZE];
@@ -382,6 +384,10 @@ impl Shared {
             other => Err(unexpected(&other)),
         }
     }
+}
+
+fn is_link_local(address: IpAddr) -> bool {
+    matches!(address, IpAddr::V6(six) if six.is_unicast_link_local())
 }
 
 fn unexpected(reply: &Reply) -> v1::Error {

@@ -30,8 +30,18 @@ pub fn event(event: &Event, style: Style) -> String {
     };
     let code = style.paint(colour, &event.code);
     let at = style.paint(Colour::Faint, &event.at);
-    let service = event.service.as_ref().map_or_else(String::new, |name| format!("{name}: "));
-    format!("{at}  {}  {code}  {service}{}\n", event.node, event.text)
+    let node = if event.node.is_empty() { "-" } else { &event.node };
+    let service = match &event.service {
+        Some(name) if !says(&event.text, name) => format!("{name}: "),
+        _ => String::new(),
+    };
+    format!("{at}  {node}  {code}  {service}{}\n", event.text)
+}
+
+/// Whether a sentence has this word.
+fn says(sentence: &str, word: &str) -> bool {
+    let separates = |character: char| !(character.is_alphanumeric() || "-_.".contains(character));
+    sentence.split(separates).any(|part| part.trim_end_matches('.') == word)
 }
 
 /// `mainstay why`.
@@ -47,12 +57,12 @@ pub fn notes(notes: &Notes, style: Style) -> String {
 }
 
 fn note(note: &Note, style: Style) -> String {
-    let about = match (&note.service, &note.node) {
-        (Some(service), Some(node)) => format!("{service} on {node}: "),
-        (Some(service), None) => format!("{service}: "),
-        (None, Some(node)) => format!("{node}: "),
-        (None, None) => String::new(),
-    };
+    // Most sentences name what they are about.
+    let names = [&note.service, &note.node];
+    let unnamed = names.into_iter().flatten().filter(|name| !says(&note.what, name));
+    let unnamed: Vec<&str> = unnamed.map(String::as_str).collect();
+    let about =
+        if unnamed.is_empty() { String::new() } else { format!("{}: ", unnamed.join(" on ")) };
     let what = style.paint(Colour::Head, &note.what);
     let place = match note.position {
         0 => String::new(),
@@ -65,10 +75,12 @@ fn note(note: &Note, style: Style) -> String {
             text.push_str(&format!("    {word}{sentence}\n"));
         }
     };
+    // A note may be its own cause in words: then only the number of the one before says more.
+    let cause = if note.cause == note.what { "" } else { note.cause.as_str() };
     match note.cause_id {
-        Some(id) if note.cause.is_empty() => line("because  ", &format!("of #{id}")),
-        Some(id) => line("because  ", &format!("{} (#{id})", note.cause)),
-        None => line("because  ", &note.cause),
+        Some(id) if cause.is_empty() => line("because  ", &format!("of #{id}")),
+        Some(id) => line("because  ", &format!("{cause} (#{id})")),
+        None => line("because  ", cause),
     }
     line("rule     ", &note.rule);
     for rejected in &note.rejected {

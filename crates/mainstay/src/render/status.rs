@@ -3,7 +3,7 @@
 //! First the verdict, then why; a node that is cut off says so before it says anything else, since
 //! all the rest is old. Paths are columns of the nodes' table: a row is a peer, a column a network.
 
-use api::v1::{Node, NodeState, Path, PathState, Service, ServiceMode, Status, Verdict};
+use api::v1::{Counter, Node, NodeState, Path, PathState, Service, ServiceMode, Status, Verdict};
 
 use super::services::service_table;
 use super::style::{Colour, Style, duration, fine};
@@ -11,6 +11,8 @@ use super::table::{Cell, Table, cut};
 
 /// Reasons and warnings shown; the rest is counted.
 const LINES_MAX: usize = 4;
+/// Counters that grow in a healthy cluster, too: only `--json` has them.
+const EXPECTED: [&str; 1] = ["surplus"];
 /// Where texts begin, behind the verdict.
 const INDENT: usize = 10;
 
@@ -154,7 +156,8 @@ fn nodes(status: &Status, style: Style) -> String {
             let is_this = |path: &&Path| path.peer == node.name && path.network == *network;
             cells.push(status.paths.iter().find(is_this).map_or_else(Cell::default, path));
         }
-        cells.push(Cell::new(Colour::Odd, note(node)));
+        let paths = status.paths.iter().filter(|path| path.peer == node.name).count();
+        cells.push(Cell::new(Colour::Odd, note(node, paths)));
         table.row(cells);
     }
     table.render(style)
@@ -178,7 +181,8 @@ fn path(path: &Path) -> Cell {
     Cell::new(if lossy { Colour::Odd } else { path.state.into() }, text)
 }
 
-fn note(node: &Node) -> String {
+/// What is not as one would expect of a node to which so many paths are configured.
+fn note(node: &Node, paths: usize) -> String {
     let mut notes = Vec::new();
     if !node.online {
         notes.push("standby".to_owned());
@@ -186,7 +190,8 @@ fn note(node: &Node) -> String {
     if let Some(wait) = node.fence_wait_ms {
         notes.push(format!("its services may start elsewhere in {}", duration(wait)));
     }
-    if node.jeopardy && node.state == NodeState::Member {
+    // With one path configured, one path is what there is.
+    if node.jeopardy && node.state == NodeState::Member && paths > 1 {
         notes.push("one path left".to_owned());
     }
     if let Some(waiting) = &node.waiting {
@@ -211,7 +216,8 @@ fn below(status: &Status) -> Vec<(Colour, &'static str, String)> {
     for warning in &status.warnings {
         lines.push((Colour::Odd, "warning ", warning.text.clone()));
     }
-    for counter in status.counters.iter().filter(|counter| counter.value > 0) {
+    let odd = |counter: &&Counter| counter.value > 0 && !EXPECTED.contains(&counter.name.as_str());
+    for counter in status.counters.iter().filter(odd) {
         lines.push((Colour::Odd, "counted ", format!("{} × {}", counter.value, counter.text)));
     }
     let more = lines.len().saturating_sub(LINES_MAX);

@@ -165,6 +165,8 @@ fn trouble_is_said_where_it_is() {
         value: 12,
         text: "datagrams of another cluster (id 11) came in on net0".into(),
     }];
+    let expected = "fragments came twice, as they do";
+    status.counters.push(Counter { name: "surplus".into(), value: 5, text: expected.into() });
     status.warnings = vec![Warning {
         code: "no-tie-breaker".into(),
         text: "four nodes are left and no tie-breaker is configured".into(),
@@ -415,17 +417,17 @@ fn why_tells_the_chain() {
     check(
         &super::notes(&notes, Style::PLAIN),
         expect![[r#"
-        #41 2026-11-21T22:00:00.120Z, position 812
-            n1: n1 is lost
-            because  all paths to n1 are dead: net0 and net1 silent for 250 ms
-            rule     view
-        #42 2026-11-21T22:00:00.880Z, position 815
-            web on n3: start
-            because  n1 is fenced by time (0.88 s) (#41)
-            rule     list order
-            not      n2: standby
-            result   running after 0.12 s
-    "#]],
+            #41 2026-11-21T22:00:00.120Z, position 812
+                n1 is lost
+                because  all paths to n1 are dead: net0 and net1 silent for 250 ms
+                rule     view
+            #42 2026-11-21T22:00:00.880Z, position 815
+                web on n3: start
+                because  n1 is fenced by time (0.88 s) (#41)
+                rule     list order
+                not      n2: standby
+                result   running after 0.12 s
+        "#]],
     );
     let none = Notes { schema: 1, service: Some("web".into()), notes: Vec::new() };
     assert_eq!(super::notes(&none, Style::PLAIN), "nothing was decided about web yet\n");

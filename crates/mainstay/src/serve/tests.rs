@@ -139,7 +139,7 @@ fn every_request_of_the_document_is_answered() {
                 let token = v1::TokenRequest::default();
                 let error = running.client.post::<v1::TokenReply>(&path, &token);
                 let error = error.expect_err("it has no address").to_string();
-                assert!(error.contains("no address"), "{error}");
+                assert!(error.contains("no address that"), "{error}");
             }
             (Method::Post, "/v1/config") => {
                 let request = v1::ConfigureRequest { text: CONFIG.into(), expected_version: None };

@@ -53,12 +53,16 @@ use log::say;
 
 /// Real-time priority of the guard; the daemon's loop must be below.
 pub const PRIORITY: u8 = 60;
-/// The pause before the second start of a daemon that dies again, doubled with each.
+/// The first pause before a start of a daemon that keeps dying early, doubled with each.
 const PAUSE_MIN: Duration = Duration::from_millis(50);
 /// The longest pause.
 const PAUSE_MAX: Duration = Duration::from_secs(5);
-/// A daemon that lived this long has recovered: the next death is a first one again.
-const RECOVERED: Duration = Duration::from_secs(60);
+/// A daemon that lived this long has recovered: the next death is a first one again. As long as
+/// it takes to be a member, so that only a daemon that dies of its own start is made to wait:
+/// waiting costs the services their lease.
+const RECOVERED: Duration = Duration::from_millis(250);
+/// Deaths in a row, each soon after the start, before the next start waits.
+const QUICK_RESTARTS: u32 = 2;
 /// A daemon that will not be back before this is said goodbye for.
 const GOODBYE_AFTER: Duration = Duration::from_secs(1);
 /// How long stale services of a former guard may take to be gone.
@@ -157,6 +161,7 @@ pub fn run(options: &Options) -> anyhow::Result<ExitCode> {
         entries,
         daemon: Daemon::Dead { restart: Some(Instant::ZERO) },
         pause: Duration::ZERO,
+        early_deaths: 0,
         restarts: 0,
         leave: None,
         finish: None,
@@ -235,6 +240,7 @@ struct Guard {
     daemon: Daemon,
     /// Before the next restart.
     pause: Duration,
+    early_deaths: u32,
     restarts: u64,
     /// Told to end: how long the daemon may take to leave.
     leave: Option<Instant>,
@@ -343,11 +349,13 @@ impl Guard {
             self.finish(now, USAGE);
             return;
         }
-        if lived >= RECOVERED {
-            self.pause = Duration::ZERO;
-        }
+        self.early_deaths = if lived >= RECOVERED { 0 } else { self.early_deaths + 1 };
+        self.pause = if self.early_deaths <= QUICK_RESTARTS {
+            Duration::ZERO
+        } else {
+            (self.pause * 2).clamp(PAUSE_MIN, PAUSE_MAX)
+        };
         let pause = self.pause;
-        self.pause = (pause * 2).clamp(PAUSE_MIN, PAUSE_MAX);
         self.restarts += 1;
         self.shared.set_restarts(self.restarts, reaped.status);
         self.daemon = Daemon::Dead { restart: Some(now + pause) };

@@ -63,8 +63,9 @@ impl Group {
         if self.persisting.is_some() {
             return;
         }
-        if self.leaving && membership.view.members.len() == 1 {
-            // Nobody is left who could be told.
+        if self.leaving && self.everybody_leaves(&membership.view) {
+            // Nobody in reach could let it go. Nothing runs here, and the guard's goodbye says so;
+            // a view that all members leave ends as it is, and they found the next one.
             self.phase = Phase::Out;
             return self.outputs.push_back(Output::Left);
         }
@@ -139,6 +140,11 @@ impl Group {
         let members = view.members.iter();
         let here = members.filter(|member| **member == self.local() || self.connected(**member));
         here.map(|member| member.node).collect()
+    }
+
+    fn everybody_leaves(&self, view: &View) -> bool {
+        let others = self.reach(view).into_iter().filter(|node| *node != self.local().node);
+        others.map(|node| self.standing(node)).all(|standing| standing == Some(Standing::Leaving))
     }
 
     /// Whom a connected peer says that it reaches, itself included.

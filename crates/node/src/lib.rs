@@ -100,6 +100,8 @@ pub enum Command {
     Leave,
     /// That node is down: believe it.
     ConfirmDown(NodeId),
+    /// Stop everything here and end, whether the others let this node go or not.
+    Quit,
 }
 
 /// What the driver must do, in this order.

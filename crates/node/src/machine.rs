@@ -631,6 +631,11 @@ impl Node {
             }
             Command::Seed => self.seed(),
             Command::Leave => self.leave(),
+            Command::Quit => {
+                self.life = Life::Ending;
+                self.work.push_back(Work::Engine(engine::Input::Excluded));
+                Ok("stopping everything here".into())
+            }
             Command::ConfirmDown(node) => self
                 .group
                 .confirm_down(self.now, node)

@@ -96,6 +96,9 @@ pub(super) struct Daemon {
     removing: BTreeMap<u64, IpAddr>,
     /// What carrying out an output led to, for after all outputs are carried out.
     follow_ups: VecDeque<Input>,
+    /// When to end without being let go.
+    quit_at: Option<Instant>,
+    leave_budget: Duration,
     left: bool,
     trouble: BTreeSet<String>,
 }
@@ -126,6 +129,8 @@ impl Daemon {
         let key = birth.keys[0].expect("a node is born with its key");
         let server = serve::ServerConfig::new(&root, name, files::Key(key));
         let server = serve::start(server, handle)?;
+        let stop = cluster.services.iter().map(|service| service.stop_timeout).max();
+        let leave_budget = stop.unwrap_or_default() + cluster.timing.stall;
         let now = os::clock::boottime();
         let poll = Poll::new()?;
         let timer = Timer::new()?;
@@ -170,6 +175,8 @@ impl Daemon {
             adding: BTreeMap::new(),
             removing: BTreeMap::new(),
             follow_ups: VecDeque::new(),
+            quit_at: None,
+            leave_budget,
             left: false,
             trouble: BTreeSet::new(),
         };
@@ -198,6 +205,8 @@ impl Daemon {
             }
             self.feed(Input::Turn { drained });
             self.push_leases();
+            self.settle();
+            self.quit_if_overdue();
             let wake = self.node.deadline().map(|(at, _)| at);
             self.timer.set(Some(if drained {
                 wake.unwrap_or(Instant::FAR)
@@ -230,7 +239,7 @@ impl Daemon {
             }
             SIGNALS => {
                 while self.signals.take().is_some() {
-                    self.feed(Input::Command { request: 0, command: node::Command::Leave });
+                    self.leave();
                 }
             }
             GUARD => self.guard_ended(),
@@ -255,7 +264,21 @@ impl Daemon {
             // Only once: the descriptor stays readable.
             let _was_watched = self.poll.remove(&self.guard);
             self.journal.say("the guard is gone: this node leaves, and must be started again");
-            self.feed(Input::Command { request: 0, command: node::Command::Leave });
+            self.leave();
+        }
+    }
+
+    fn leave(&mut self) {
+        self.quit_at.get_or_insert(os::clock::boottime() + self.leave_budget);
+        self.feed(Input::Command { request: 0, command: node::Command::Leave });
+    }
+
+    /// Others may not be there to let this node go; it ends all the same.
+    fn quit_if_overdue(&mut self) {
+        if self.quit_at.is_some_and(|at| os::clock::boottime() >= at) {
+            self.quit_at = None;
+            self.journal.say("nobody lets this node go: it stops everything and ends");
+            self.feed(Input::Command { request: 0, command: node::Command::Quit });
         }
     }
 

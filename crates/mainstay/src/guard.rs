@@ -118,7 +118,15 @@ pub fn run(options: &Options) -> anyhow::Result<ExitCode> {
         Lock::take(&options.lock, &format!("mainstay guard, process {}", std::process::id()))
             .context("another mainstay runs on this node")?;
 
-    let containment = Containment::open(&options.tree);
+    let mut containment = Containment::open(&options.tree);
+    if let Containment::Marked { .. } = containment {
+        let own = options.lock.with_file_name("cgroup");
+        match os::cgroup::mount_privately(&own) {
+            Ok(()) => containment = Containment::open(&options.tree),
+            // Said with the promises: this machine has no control groups for us.
+            Err(error) => say!("cannot mount the control groups for this node alone: {error}"),
+        }
+    }
     let leftovers = end_leftovers(&containment)?;
 
     let shared = GuardSide::create().context("cannot make the memory shared with the daemon")?;

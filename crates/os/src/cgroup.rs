@@ -23,7 +23,7 @@ use std::path::{Path, PathBuf};
 use rustix::fs::{CWD, Mode, OFlags, RawDir, openat};
 use rustix::io::{Errno, pread, read, write};
 
-use crate::realtime;
+use crate::{realtime, sys};
 
 /// Bytes of the cluster's and of the node's name that go into the name of the tree.
 const NAME_PART_MAX: usize = 20;
@@ -148,6 +148,22 @@ impl Tree {
         groups.sort_by(|a, b| a.directory.cmp(&b.directory));
         Ok(groups)
     }
+}
+
+/// Mounts the version 2 hierarchy at `at`, for this process and those that it will start only: for
+/// places that hide the machine's own mount (`ip netns exec` lays a fresh /sys over it). Mounts made
+/// outside later are still seen here. Must be called before the process starts a thread.
+///
+/// # Errors
+/// Without `CAP_SYS_ADMIN` in the first user namespace, or without the hierarchy in the kernel.
+pub fn mount_privately(at: &Path) -> io::Result<()> {
+    use rustix::mount::{MountFlags, MountPropagationFlags, mount, mount_change};
+    fs::create_dir_all(at)?;
+    sys::unshare_mounts()?;
+    mount_change("/", MountPropagationFlags::DOWNSTREAM | MountPropagationFlags::REC)?;
+    let flags = MountFlags::NOSUID | MountFlags::NODEV | MountFlags::NOEXEC;
+    mount("cgroup2", at, "cgroup2", flags, None)?;
+    Ok(())
 }
 
 /// Where a tree may be: the root of the hierarchy, and the own group.

@@ -608,3 +608,10 @@ pub(crate) fn carrier(socket: BorrowedFd<'_>, name: &str) -> io::Result<bool> {
     check(unsafe { libc::ioctl(socket.as_raw_fd(), libc::SIOCETHTOOL, &raw mut request) })?;
     Ok(value.data != 0)
 }
+
+/// Gives this process a copy of the mount table of its own.
+pub(crate) fn unshare_mounts() -> std::io::Result<()> {
+    // SAFETY: only the table of mounts is unshared; no memory, file table or signal state of other
+    // threads depends on it.
+    Ok(unsafe { rustix::thread::unshare_unsafe(rustix::thread::UnshareFlags::NEWNS) }?)
+}

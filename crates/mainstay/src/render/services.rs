@@ -11,7 +11,7 @@ pub fn services(services: &Services, style: Style) -> String {
     if services.services.is_empty() {
         return "no service is configured\n".into();
     }
-    let table = service_table(&services.services, style);
+    let table = service_table(&services.services, services.primary, style);
     format!("{}{table}", stale(services.primary, style))
 }
 
@@ -24,12 +24,23 @@ pub(super) fn stale(primary: bool, style: Style) -> String {
     format!("{word}  this node is in no primary view: what it says is old\n")
 }
 
-pub(super) fn service_table(services: &[Service], style: Style) -> String {
+/// A node in no primary view only knows what was agreed when it last was in one.
+fn state(service: &Service, primary: bool) -> Cell {
+    use ServiceState::{Stopped, Unknown};
+    match service.state {
+        state if primary || matches!(state, Stopped | Unknown) => {
+            Cell::new(state, state.to_string())
+        }
+        state => Cell::new(Colour::Odd, format!("was {state}")),
+    }
+}
+
+pub(super) fn service_table(services: &[Service], primary: bool, style: Style) -> String {
     let mut table = Table::new(["SERVICE", "STATE", "NODE", "SINCE", "NOTE"]);
     for service in services {
         table.row([
             Cell::from(service.name.as_str()),
-            Cell::new(service.state, service.state.to_string()),
+            state(service, primary),
             Cell::from(service.node.as_deref().unwrap_or("-")),
             Cell::from(service.since_ms.map_or_else(|| "-".into(), duration)),
             Cell::new(Colour::Odd, note(service)),
@@ -69,13 +80,14 @@ fn note(service: &Service) -> String {
 pub fn service(service: &Service, primary: bool, style: Style) -> String {
     let mut text = stale(primary, style);
     let state = style.paint(service.state.into(), &service.state.to_string());
+    let is = if primary { "is" } else { "was" };
     let place = match &service.node {
         Some(node) => format!(" on {node}"),
         None => String::new(),
     };
     let since =
         service.since_ms.map_or_else(String::new, |since| format!(" for {}", duration(since)));
-    text.push_str(&format!("{} is {state}{place}{since}\n", service.name));
+    text.push_str(&format!("{} {is} {state}{place}{since}\n", service.name));
     if let Some(reason) = &service.reason {
         text.push_str(&format!("{reason}\n"));
     }

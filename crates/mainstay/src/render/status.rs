@@ -3,7 +3,7 @@
 //! First the verdict, then why; a node that is cut off says so before it says anything else, since
 //! all the rest is old. Paths are columns of the nodes' table: a row is a peer, a column a network.
 
-use api::v1::{Counter, Node, NodeState, Path, PathState, Service, ServiceMode, Status, Verdict};
+use api::v1::{Counter, Node, NodeState, Path, PathState, ServiceState, Status, Verdict};
 
 use super::services::service_table;
 use super::style::{Colour, Style, duration, fine};
@@ -21,12 +21,14 @@ const INDENT: usize = 10;
 pub fn status(status: &Status, style: Style) -> String {
     let mut text = String::new();
     headline(status, style, &mut text);
-    lines(status.reasons.iter().map(String::as_str), style, &mut text);
+    let waiting = status.view.waiting.as_ref();
+    let reasons = status.reasons.iter().filter(|reason| Some(*reason) != waiting);
+    lines(reasons.map(String::as_str), style, &mut text);
     text.push('\n');
     text.push_str(&nodes(status, style));
     if !status.services.is_empty() {
         text.push('\n');
-        text.push_str(&service_table(&status.services, style));
+        text.push_str(&service_table(&status.services, status.view.primary, style));
     }
     let below = below(status);
     if !below.is_empty() {
@@ -42,7 +44,8 @@ pub fn status(status: &Status, style: Style) -> String {
 
 fn headline(status: &Status, style: Style, text: &mut String) {
     let members = status.view.members.len();
-    let running = status.services.iter().filter(|service| is_well(service)).count();
+    let running =
+        status.services.iter().filter(|service| service.state == ServiceState::Running).count();
     let word = match status.verdict {
         Verdict::Ok => "OK",
         Verdict::Degraded => "DEGRADED",
@@ -54,7 +57,7 @@ fn headline(status: &Status, style: Style, text: &mut String) {
     let (cluster, node) = (&status.cluster, &status.node);
     let line = if status.view.primary {
         let mut line = format!(
-            "{}: {members} of {} nodes, {running} of {} services are well, seen from {}",
+            "{}: {members} of {} nodes, {running} of {} services run, seen from {}",
             cluster.name,
             status.nodes.len(),
             status.services.len(),
@@ -122,14 +125,6 @@ fn lines<'a>(sentences: impl Iterator<Item = &'a str>, style: Style, text: &mut 
     }
 }
 
-/// Runs, or is meant not to.
-fn is_well(service: &Service) -> bool {
-    use api::v1::ServiceState::{Running, Stopped};
-    let manual =
-        !service.mode.is_empty() && service.mode.values().all(|mode| *mode == ServiceMode::Manual);
-    service.state == Running || (service.state == Stopped && manual)
-}
-
 fn nodes(status: &Status, style: Style) -> String {
     let mut networks: Vec<&str> = Vec::new();
     for path in &status.paths {
@@ -147,17 +142,23 @@ fn nodes(status: &Status, style: Style) -> String {
             None => "never".to_owned(),
         };
         let hub = status.view.primary && status.view.hub.as_deref() == Some(&node.name);
-        let mut cells = vec![
-            Cell::from(node.name.as_str()),
-            Cell::new(node.state, if hub { "hub".to_owned() } else { node.state.to_string() }),
-            Cell::from(heard),
-        ];
+        let was_member = matches!(node.state, NodeState::Member | NodeState::Sealed);
+        let state = if hub {
+            Cell::new(node.state, "hub")
+        } else if here && was_member && !status.view.primary {
+            Cell::new(Colour::Bad, "cut off")
+        } else {
+            Cell::new(node.state, node.state.to_string())
+        };
+        let mut cells = vec![Cell::from(node.name.as_str()), state, Cell::from(heard)];
         for network in &networks {
             let is_this = |path: &&Path| path.peer == node.name && path.network == *network;
             cells.push(status.paths.iter().find(is_this).map_or_else(Cell::default, path));
         }
         let paths = status.paths.iter().filter(|path| path.peer == node.name).count();
-        cells.push(Cell::new(Colour::Odd, note(node, paths)));
+        // What this node waits for stands at the top.
+        let waiting = node.waiting.as_ref().filter(|_| !here);
+        cells.push(Cell::new(Colour::Odd, note(node, paths, waiting)));
         table.row(cells);
     }
     table.render(style)
@@ -182,7 +183,7 @@ fn path(path: &Path) -> Cell {
 }
 
 /// What is not as one would expect of a node to which so many paths are configured.
-fn note(node: &Node, paths: usize) -> String {
+fn note(node: &Node, paths: usize, waiting: Option<&String>) -> String {
     let mut notes = Vec::new();
     if !node.online {
         notes.push("standby".to_owned());
@@ -194,9 +195,7 @@ fn note(node: &Node, paths: usize) -> String {
     if node.jeopardy && node.state == NodeState::Member && paths > 1 {
         notes.push("one path left".to_owned());
     }
-    if let Some(waiting) = &node.waiting {
-        notes.push(waiting.clone());
-    }
+    notes.extend(waiting.cloned());
     notes.join("; ")
 }
 

@@ -94,28 +94,28 @@ fn a_healthy_cluster_fits_on_a_screen() {
     check(
         &text,
         expect![[r#"
-        OK        demo: 5 of 5 nodes, 10 of 10 services are well, seen from n1
-                  view 7 since 3 min, hub n2, lease 710 ms; configuration 3, fast
+            OK        demo: 5 of 5 nodes, 10 of 10 services run, seen from n1
+                      view 7 since 3 min, hub n2, lease 710 ms; configuration 3, fast
 
-        NODE  STATE   HEARD      net0    net1
-        n1    member  here
-        n2    hub     40 ms ago  0.3 ms  0.3 ms
-        n3    member  40 ms ago  0.3 ms  0.3 ms
-        n4    member  40 ms ago  0.3 ms  0.3 ms
-        n5    member  40 ms ago  0.3 ms  0.3 ms
+            NODE  STATE   HEARD      net0    net1
+            n1    member  here
+            n2    hub     40 ms ago  0.3 ms  0.3 ms
+            n3    member  40 ms ago  0.3 ms  0.3 ms
+            n4    member  40 ms ago  0.3 ms  0.3 ms
+            n5    member  40 ms ago  0.3 ms  0.3 ms
 
-        SERVICE    STATE    NODE  SINCE
-        service-0  running  n1    0 ms
-        service-1  running  n2    65 s
-        service-2  running  n3    2 min
-        service-3  running  n4    3 min
-        service-4  running  n5    4 min
-        service-5  running  n1    5 min
-        service-6  running  n2    6 min
-        service-7  running  n3    7 min
-        service-8  running  n4    8 min
-        service-9  running  n5    9 min
-    "#]],
+            SERVICE    STATE    NODE  SINCE
+            service-0  running  n1    0 ms
+            service-1  running  n2    65 s
+            service-2  running  n3    2 min
+            service-3  running  n4    3 min
+            service-4  running  n5    4 min
+            service-5  running  n1    5 min
+            service-6  running  n2    6 min
+            service-7  running  n3    7 min
+            service-8  running  n4    8 min
+            service-9  running  n5    9 min
+        "#]],
     );
 }
 
@@ -175,28 +175,28 @@ fn trouble_is_said_where_it_is() {
     check(
         &super::status(&status, Style { colour: false, width: 100 }),
         expect![[r#"
-        DOWN      demo: 4 of 5 nodes, 2 of 4 services are well, seen from n1
-                  view 7 since 3 min, hub n2, lease 710 ms; configuration 3, fast
-                  service-1 is broken on n3: its stop failed
-                  n5 is lost: its services may start elsewhere in 0.6 s
+            DOWN      demo: 4 of 5 nodes, 1 of 4 services run, seen from n1
+                      view 7 since 3 min, hub n2, lease 710 ms; configuration 3, fast
+                      service-1 is broken on n3: its stop failed
+                      n5 is lost: its services may start elsewhere in 0.6 s
 
-        NODE  STATE   HEARD       net0     net1                  NOTE
-        n1    member  here
-        n2    hub     40 ms ago   0.3 ms   0.3 ms 12.5% lost
-        n3    member  40 ms ago   0.3 ms   dead, not hearing us  one path left
-        n4    member  40 ms ago   trouble  0.3 ms                standby
-        n5    lost    320 ms ago  dead     dead                  its services may start elsewhere in 560 ms
+            NODE  STATE   HEARD       net0     net1                  NOTE
+            n1    member  here
+            n2    hub     40 ms ago   0.3 ms   0.3 ms 12.5% lost
+            n3    member  40 ms ago   0.3 ms   dead, not hearing us  one path left
+            n4    member  40 ms ago   trouble  0.3 ms                standby
+            n5    lost    320 ms ago  dead     dead                  its services may start elsewhere in 560 ms
 
-        SERVICE    STATE          NODE  SINCE  NOTE
-        service-0  starting       n1    0 ms   restarted after its process ended with code 1
-        service-1  broken-unsafe  n2    65 s   blocked on n3: failed 3 times within 10 minutes
-        service-2  stopped        -     2 min  manual
-        service-3  running        n4    3 min  manual on n2
+            SERVICE    STATE          NODE  SINCE  NOTE
+            service-0  starting       n1    0 ms   restarted after its process ended with code 1
+            service-1  broken-unsafe  n2    65 s   blocked on n3: failed 3 times within 10 minutes
+            service-2  stopped        -     2 min  manual
+            service-3  running        n4    3 min  manual on n2
 
-        warning   guard: it is gone: services stop when this daemon does
-        warning   four nodes are left and no tie-breaker is configured
-        counted   12 × datagrams of another cluster (id 11) came in on net0
-    "#]],
+            warning   guard: it is gone: services stop when this daemon does
+            warning   four nodes are left and no tie-breaker is configured
+            counted   12 × datagrams of another cluster (id 11) came in on net0
+        "#]],
     );
 }
 
@@ -204,10 +204,12 @@ fn trouble_is_said_where_it_is() {
 fn a_node_that_is_cut_off_says_so_first() {
     let mut status = large();
     status.verdict = Verdict::NoView;
-    status.node.state = NodeState::Unseeded;
-    status.nodes[0].state = NodeState::Unseeded;
+    status.node.state = NodeState::Member;
     status.view.primary = false;
-    status.view.waiting = Some("waiting for n1 or n2: left out in generation 8".into());
+    let waiting = "1 of 5 members of generation 7; waiting for 2 of n2, n3, n4, n5";
+    status.view.waiting = Some(waiting.into());
+    status.reasons = vec![waiting.into()];
+    status.nodes[0].waiting = Some(waiting.into());
     status.nodes.truncate(3);
     status.nodes.iter_mut().skip(1).for_each(|node| {
         node.state = NodeState::Unknown;
@@ -218,25 +220,26 @@ fn a_node_that_is_cut_off_says_so_first() {
         path.state = PathState::Dead;
         path.direction = Some(Direction::NotHeard);
     });
-    status.services.truncate(1);
-    status.services[0].state = ServiceState::Unknown;
-    status.services[0].node = None;
-    status.services[0].age_ms = Some(12_400);
+    status.services.truncate(2);
+    status.services[1].state = ServiceState::Unknown;
+    status.services[1].node = None;
+    status.services[1].age_ms = Some(12_400);
     check(
         &super::status(&status, Style::PLAIN),
         expect![[r#"
-        CUT OFF   demo: n1 is in no primary view and runs nothing
-                  waiting for n1 or n2: left out in generation 8
-                  its last view was 7; the newest it knows of others is 12 s old
+            CUT OFF   demo: n1 is in no primary view and runs nothing
+                      1 of 5 members of generation 7; waiting for 2 of n2, n3, n4, n5
+                      its last view was 7; the newest it knows of others is 12 s old
 
-        NODE  STATE     HEARD     net0             net1
-        n1    unseeded  here
-        n2    unknown   12 s ago  dead, not heard  dead, not heard
-        n3    unknown   12 s ago  dead, not heard  dead, not heard
+            NODE  STATE    HEARD     net0             net1
+            n1    cut off  here
+            n2    unknown  12 s ago  dead, not heard  dead, not heard
+            n3    unknown  12 s ago  dead, not heard  dead, not heard
 
-        SERVICE    STATE    NODE  SINCE  NOTE
-        service-0  unknown  -     0 ms   as of 12 s ago
-    "#]],
+            SERVICE    STATE        NODE  SINCE  NOTE
+            service-0  was running  n1    0 ms
+            service-1  unknown      -     65 s   as of 12 s ago
+        "#]],
     );
 }
 

@@ -32,6 +32,9 @@ const TIMEOUT_BODY: Duration = Duration::from_secs(10);
 /// Events that `/v1/history` gives unless asked for another number, and at most.
 const HISTORY_DEFAULT: usize = 200;
 const HISTORY_MAX: usize = 10_000;
+/// How long a command waits for a view change to end, and how often it looks.
+const PATIENCE: Duration = Duration::from_secs(2);
+const PATIENCE_STEP: Duration = Duration::from_millis(100);
 /// How often a silent event stream shows that it lives.
 const KEEP_ALIVE: Duration = Duration::from_secs(15);
 
@@ -146,6 +149,30 @@ impl Core {
     async fn config(&self, peer: &Peer) -> Result<v1::ConfigShow, v1::Error> {
         let reply = self.handle.request(Request::Config, peer.caller).await?;
         Ok(expect_reply!(reply, Config))
+    }
+
+    /// A command that only a primary view can carry out. A view change is waited for; a node that
+    /// is cut off says so at once instead of keeping its user waiting.
+    async fn command_of_the_view(&self, peer: &Peer, request: Request) -> Answer {
+        peer.may_change()?;
+        let deadline = tokio::time::Instant::now() + PATIENCE;
+        loop {
+            let view = self.status(peer).await?.view;
+            if view.primary {
+                return self.command(peer, request).await;
+            }
+            if tokio::time::Instant::now() >= deadline {
+                let waiting =
+                    view.waiting.map_or_else(String::new, |waiting| format!(": {waiting}"));
+                return Err(v1::Error::new(
+                    v1::ErrorCode::NotPrimary,
+                    format!("this node is in no primary view, so nothing was changed{waiting}"),
+                )
+                .help("say it to a node that is in the view")
+                .into());
+            }
+            tokio::time::sleep(PATIENCE_STEP).await;
+        }
     }
 
     /// A command that is allowed, with its answer.
@@ -314,7 +341,7 @@ async fn service(
     };
     let request: v1::CommandRequest = body(request).await?;
     let v1::CommandRequest { node, reason } = request;
-    core.command(&peer, Request::Service { name, verb, node, reason }).await
+    core.command_of_the_view(&peer, Request::Service { name, verb, node, reason }).await
 }
 
 async fn node(
@@ -331,7 +358,7 @@ async fn node(
     if verb == v1::NodeVerb::Remove {
         return remove(&core, &peer, &name).await;
     }
-    core.command(&peer, Request::Node { name, verb, reason: request.reason }).await
+    core.command_of_the_view(&peer, Request::Node { name, verb, reason: request.reason }).await
 }
 
 /// Takes a node out of the configuration, when it is no member.
@@ -373,7 +400,7 @@ async fn replace(core: &Core, peer: &Peer, text: &str, expected: Option<u64>) ->
     })?;
     let request =
         Request::Configure { cluster: Box::new(cluster), expected_version: Some(current) };
-    core.command(peer, request).await
+    core.command_of_the_view(peer, request).await
 }
 
 async fn seed(State(core): State<Core>, Extension(peer): Extension<Peer>, request: Body) -> Answer {

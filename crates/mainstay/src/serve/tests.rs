@@ -2,6 +2,7 @@ use std::collections::BTreeMap;
 use std::io::{Read, Write};
 use std::ops::ControlFlow;
 use std::os::unix::net::{UnixListener, UnixStream};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 
 use api::client::{Client, ClientError};
@@ -18,6 +19,8 @@ use crate::config::{self, Cluster, checksum_text, files::Key};
 pub(crate) struct FakeCore {
     pub(crate) cluster: Arc<Mutex<Cluster>>,
     pub(crate) asked: Arc<Mutex<Vec<String>>>,
+    /// Whether it is in a primary view.
+    pub(crate) primary: Arc<AtomicBool>,
 }
 
 impl FakeCore {
@@ -27,6 +30,7 @@ impl FakeCore {
         let core = FakeCore {
             cluster: Arc::new(Mutex::new(cluster)),
             asked: Arc::new(Mutex::new(Vec::new())),
+            primary: Arc::new(AtomicBool::new(true)),
         };
         let (wake, woken) = std::sync::mpsc::channel();
         let (handle, inbox) = channel(move || wake.send(()).expect("the loop lives"));
@@ -47,7 +51,9 @@ impl FakeCore {
         self.asked.lock().expect("no panic").push(format!("{request:?}"));
         let mut cluster = self.cluster.lock().expect("no panic");
         Ok(match request {
-            Request::Status => Reply::Status(Box::new(status(&cluster))),
+            Request::Status => {
+                Reply::Status(Box::new(status(&cluster, self.primary.load(Ordering::Relaxed))))
+            }
             Request::Bound => Reply::Bound(v1::Bound::default()),
             Request::Why { service } => {
                 Reply::Notes(v1::Notes { schema: 1, service, notes: Vec::new() })
@@ -82,14 +88,14 @@ fn event(id: u64) -> v1::Event {
     v1::Event { id, code: "test".into(), ..v1::Event::default() }
 }
 
-fn status(cluster: &Cluster) -> v1::Status {
+fn status(cluster: &Cluster, primary: bool) -> v1::Status {
     v1::Status {
         schema: 1,
         verdict: v1::Verdict::Ok,
         reasons: Vec::new(),
         cluster: v1::Cluster { name: cluster.name.clone(), ..v1::Cluster::default() },
         node: v1::LocalNode { name: "n1".into(), ..v1::LocalNode::default() },
-        view: v1::View { members: vec!["n1".into()], primary: true, ..v1::View::default() },
+        view: v1::View { members: vec!["n1".into()], primary, ..v1::View::default() },
         nodes: Vec::new(),
         paths: Vec::new(),
         services: Vec::new(),
@@ -202,6 +208,20 @@ fn a_node_is_removed_by_a_change_of_the_configuration() {
     assert_eq!((cluster.nodes.len(), cluster.version), (1, 2));
     let error = running.client.post::<v1::CommandReply>("/v1/nodes/n1/remove", &request);
     assert!(error.expect_err("n1 is a member").to_string().contains("member of the view"));
+}
+
+#[test]
+fn a_node_that_is_cut_off_says_so_instead_of_waiting() {
+    let running = running(all_but_this_user());
+    running.core.primary.store(false, Ordering::Relaxed);
+    let request = v1::CommandRequest::default();
+    let error = running.client.post::<v1::CommandReply>("/v1/services/web/start", &request);
+    let Err(ClientError::Refused(error)) = error else { panic!("{error:?}") };
+    assert_eq!(error.code, v1::ErrorCode::NotPrimary);
+    assert!(!running.core.asked.lock().expect("no panic").join(" ").contains("Service"));
+    // Forming a view is for nodes that have none.
+    let seed = v1::SeedRequest::default();
+    running.client.post::<v1::CommandReply>("/v1/seed", &seed).expect("it is for such nodes");
 }
 
 /// Roles are a pure function of the kernel's words.

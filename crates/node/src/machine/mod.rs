@@ -1,5 +1,8 @@
 //! The composition: what comes out of one layer goes into the others.
 
+mod life;
+mod words;
+
 use core::time::Duration;
 use std::collections::{BTreeMap, VecDeque};
 use std::net::IpAddr;
@@ -13,7 +16,8 @@ use transport::{Lane, Transport};
 use crate::config::{Birth, Cluster};
 use crate::report::Report;
 use crate::status::{PeerReport, Status};
-use crate::{Command, Durable, Event, EventKind, Input, Output, Refused, RefusedKind, Timer};
+use crate::{Durable, Event, EventKind, Input, Output, Timer};
+use words::{broken_direction, lost_because, path_state, refused};
 
 /// Engine entries that the group could not take yet.
 const UNSUBMITTED_MAX: usize = 4096;
@@ -618,157 +622,6 @@ impl Node {
         }
     }
 
-    fn command(&mut self, request: u64, command: Command) {
-        let result = match command {
-            Command::Engine(command) => {
-                let proposed = self.engine.propose(self.now, request, command);
-                self.drain_engine();
-                match proposed {
-                    // Answered when it is delivered.
-                    Ok(()) => return,
-                    Err(refusal) => Err(refused(&refusal)),
-                }
-            }
-            Command::Seed => self.seed(),
-            Command::Leave => self.leave(),
-            Command::Quit => {
-                self.life = Life::Ending;
-                self.work.push_back(Work::Engine(engine::Input::Excluded));
-                Ok("stopping everything here".into())
-            }
-            Command::ConfirmDown(node) => self
-                .group
-                .confirm_down(self.now, node)
-                .map(|()| format!("{node} counts as down; what it held may start elsewhere"))
-                .map_err(|rejected| rejection(&rejected)),
-        };
-        let cluster = &self.birth.cluster;
-        let result = result.map(|sentence| cluster.named(&sentence)).map_err(|refused| Refused {
-            kind: refused.kind,
-            sentence: cluster.named(&refused.sentence),
-        });
-        self.outputs.push_back(Output::Answer { request, result });
-    }
-
-    fn seed(&mut self) -> Result<String, Refused> {
-        self.group.seed().map_err(|rejected| rejection(&rejected))?;
-        let mut excluded = false;
-        while let Some(output) = self.group.poll_output() {
-            excluded |= matches!(output, group::Output::Excluded { .. });
-            self.from_group(output);
-        }
-        if excluded {
-            self.life = Life::Stopping { seed: true };
-        }
-        Ok("forming a view of the nodes present".into())
-    }
-
-    fn leave(&mut self) -> Result<String, Refused> {
-        if self.life != Life::Lived {
-            let sentence = "this node is on its way out or starting over already".into();
-            return Err(Refused { kind: RefusedKind::NotNow, sentence });
-        }
-        if self.group.view().is_none() {
-            self.life = Life::Ending;
-            self.work.push_back(Work::Engine(engine::Input::Excluded));
-            return Ok("leaving".into());
-        }
-        self.life = Life::Draining;
-        let node = self.birth.cluster.name(self.local.node);
-        let proposed = self.engine.propose(self.now, 0, engine::Command::Drain { node });
-        self.drain_engine();
-        proposed.map_err(|refusal| {
-            self.life = Life::Lived;
-            refused(&refusal)
-        })?;
-        Ok("leaving: services move away first".into())
-    }
-
-    fn go_on_leaving(&mut self) {
-        if self.life == Life::Draining && self.engine.is_idle(self.local.node) {
-            self.life = Life::Leaving;
-            self.group.leave();
-        }
-    }
-
-    /// Nothing of ours runs here any more.
-    fn clean(&mut self) {
-        match self.life {
-            Life::Stopping { seed } => {
-                self.life = Life::Rebirth { seed };
-                let incarnation = Incarnation(self.local.incarnation.0 + 1);
-                let record = self.record.clone();
-                let state = Durable::State { incarnation, record };
-                self.persist(state, Token::Rebirth(incarnation));
-            }
-            Life::Ending => {
-                self.life = Life::Over;
-                self.outputs.push_back(Output::Left);
-            }
-            Life::Lived | Life::Draining | Life::Leaving | Life::Rebirth { .. } | Life::Over => {}
-        }
-    }
-
-    fn persist(&mut self, what: Durable, token: Token) {
-        self.last_token += 1;
-        self.tokens.insert(self.last_token, token);
-        self.outputs.push_back(Output::Persist { token: self.last_token, what });
-    }
-
-    fn persisted(&mut self, token: u64) {
-        match self.tokens.remove(&token) {
-            Some(Token::Group(token)) => {
-                self.work.push_back(Work::Group(group::Input::Persisted(token)));
-            }
-            Some(Token::Rebirth(incarnation)) => self.be_reborn(incarnation),
-            None => {}
-        }
-    }
-
-    fn be_reborn(&mut self, incarnation: Incarnation) {
-        let Life::Rebirth { seed } = self.life else { return };
-        self.life = Life::Lived;
-        // Writes that the former life still waits for concern nobody any more.
-        self.tokens.clear();
-        self.work.clear();
-        self.unsubmitted.clear();
-        self.local.incarnation = incarnation;
-        self.birth.local = self.local;
-        self.birth.record = self.record.clone();
-        self.birth.found = Vec::new();
-        self.birth.certified = false;
-        self.birth.cluster.intent = self.engine.intent().clone();
-        let prng = self.prng.child("life");
-        self.prng = prng;
-        let (transport, group, engine) = layers(&self.birth, self.local, &self.prng, self.now);
-        self.transport = transport;
-        self.group = group;
-        self.engine = engine;
-        self.lease = Instant::ZERO;
-        self.network.set_lease(Instant::ZERO);
-        self.report = Report::default();
-        self.engine_changed = true;
-        self.peer_reports.clear();
-        for (id, up) in (0..).zip(&self.networks_up) {
-            if !up {
-                let link = transport::Input::Link { network: NetworkId(id), up: false };
-                self.work.push_back(Work::Transport(link));
-            }
-        }
-        self.event(EventKind::Reborn, None, format!("new incarnation {incarnation}"));
-        self.hand_out_goodbyes();
-        if seed {
-            // A peer that is in a view by now makes this pointless, and the node joins it.
-            let _joins_instead = self.group.seed();
-        }
-        self.publish();
-    }
-
-    fn hand_out_goodbyes(&mut self) {
-        let frames = self.transport.goodbye_frames();
-        self.outputs.push_back(Output::Goodbyes(frames));
-    }
-
     fn configured(&mut self, cluster: Cluster) {
         let before = core::mem::replace(&mut self.birth.cluster, cluster);
         let cluster = &self.birth.cluster;
@@ -882,66 +735,4 @@ fn convert(change: group::ViewChange) -> engine::ViewChange {
 fn convert_absence(absence: group::Absence) -> engine::Absence {
     let group::Absence { node, incarnation, generation } = absence;
     engine::Absence { node, incarnation, generation }
-}
-
-fn refused(refusal: &engine::Refusal) -> Refused {
-    use engine::Refusal;
-    let kind = match refusal {
-        Refusal::NotMember => RefusedKind::NoView,
-        Refusal::UnknownService { .. } | Refusal::UnknownNode { .. } => RefusedKind::Unknown,
-        Refusal::Stale { .. } => RefusedKind::Stale,
-        Refusal::NotNow { .. } => RefusedKind::NotNow,
-    };
-    Refused { kind, sentence: refusal.to_string() }
-}
-
-fn rejection(rejected: &Rejected) -> Refused {
-    let (kind, sentence) = match rejected {
-        Rejected::Busy => (RefusedKind::Busy, "too many commands at once".into()),
-        Rejected::NoView(waiting) => (RefusedKind::NoView, format!("no primary view: {waiting}")),
-        Rejected::SeededPeer(node) => (
-            RefusedKind::NotNow,
-            format!("{node} is in a view already; this node joins it by itself"),
-        ),
-        Rejected::Alive(node, age) => (
-            RefusedKind::NotNow,
-            format!("{node} is alive: it was heard {} ms ago", age.as_millis()),
-        ),
-        Rejected::Seeded => {
-            (RefusedKind::NotNow, "this node is in a primary view already".to_owned())
-        }
-        Rejected::UnknownNode(node) => {
-            (RefusedKind::Unknown, format!("{node} is not another node of this cluster"))
-        }
-    };
-    Refused { kind, sentence }
-}
-
-fn lost_because(why: transport::LostReason) -> &'static str {
-    use transport::LostReason as Why;
-    match why {
-        Why::Silent => "all paths to it are silent",
-        Why::Superseded => "a newer life of it took over",
-        Why::Goodbye => "its guard said goodbye",
-        Why::Overflow => "more was sent to it than it took",
-        Why::Reset => "it replaced its end of the channel",
-        Why::Removed => "it was removed from the configuration",
-    }
-}
-
-fn path_state(state: transport::PathState) -> &'static str {
-    use transport::PathState as State;
-    match state {
-        State::Alive => "alive",
-        State::Trouble => "in trouble",
-        State::Dead => "dead",
-    }
-}
-
-fn broken_direction(direction: transport::Direction) -> &'static str {
-    match direction {
-        transport::Direction::Incoming => " (not heard)",
-        transport::Direction::Outgoing => " (not hearing us)",
-        transport::Direction::Both => " (both directions)",
-    }
 }

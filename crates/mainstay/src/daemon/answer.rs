@@ -155,10 +155,11 @@ impl Daemon {
         let expected = expected.unwrap_or(self.cluster.version);
         let mut cluster = cluster.clone();
         cluster.version = expected + 1;
-        if (cluster.id, cluster.port) != (self.cluster.id, self.cluster.port) {
+        let fixed = |one: &crate::config::Cluster| (one.id, one.port, one.timing);
+        if fixed(&cluster) != fixed(&self.cluster) {
             return Err(v1::Error::new(
                 ErrorCode::Refused,
-                "the cluster's id and port cannot be changed while it runs",
+                "the cluster's id, port and times of detection cannot be changed while it runs",
             )
             .help("stop all nodes, change the file on all of them, start them again"));
         }

@@ -2,7 +2,7 @@
 //!
 //! Each breaks one rule that the design rests on, in the way somebody might who "simplifies" the
 //! code. `cargo xtask canaries` plants them one at a time in a copy of the sources ([`crate::plant`])
-//! and demands that the simulator reports a violation within the stated number of seeds. A test
+//! and demands that the simulator reports it within the stated number of seeds. A test
 //! checks that each original still stands in its file exactly once.
 
 /// A fault and what it takes to find it.
@@ -18,8 +18,19 @@ pub struct Canary {
     pub mutated: &'static str,
     /// The rule that is broken, as a sentence.
     pub rule: &'static str,
+    /// What the simulator has to report.
+    pub shows: Shows,
     /// The simulator finds it within so many seeds from seed 1 on.
     pub seeds: u64,
+}
+
+/// How a fault shows.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Shows {
+    /// A rule of safety is broken: seen by a checker, or by an assertion in the code itself.
+    Unsafe,
+    /// What should come back after the faults are healed does not.
+    Stuck,
 }
 
 /// All known faults.
@@ -30,6 +41,7 @@ pub const CANARIES: &[Canary] = &[
         original: "let held = self.lease + self.release;",
         mutated: "let held = (self.lease + self.release) / 4;",
         rule: "a lost node's services are freed only after its lease and the guard's work are over",
+        shows: Shows::Unsafe,
         seeds: 2_000,
     },
     Canary {
@@ -38,6 +50,7 @@ pub const CANARIES: &[Canary] = &[
         original: "let others = view.members.len() / 2;",
         mutated: "let others = view.members.len() / 4;",
         rule: "a lease rests on the echoes of more than half of the view",
+        shows: Shows::Unsafe,
         seeds: 2_000,
     },
     Canary {
@@ -46,6 +59,7 @@ pub const CANARIES: &[Canary] = &[
         original: "self.frozen = Some(self.newest(view, local, now));",
         mutated: "let _ = (view, local, now);",
         rule: "a sealed member gains no evidence",
+        shows: Shows::Unsafe,
         seeds: 20_000,
     },
 ];

@@ -51,7 +51,11 @@ impl Commands {
     pub fn check(&self, files: &[File]) -> Vec<String> {
         let mut wrong = Vec::new();
         for file in files.iter().filter(|file| file.path.ends_with(".md")) {
-            for (number, code) in code_of(&file.text) {
+            // Two blanks separate columns of a drawing or a table, not words of a command.
+            let code = code_of(&file.text);
+            let code =
+                code.iter().flat_map(|(number, code)| code.split("  ").map(move |c| (number, c)));
+            for (number, code) in code {
                 let words: Vec<&str> = code.split_whitespace().collect();
                 for (at, word) in words.iter().enumerate() {
                     if (*word == "mainstay" || word.ends_with("/mainstay"))

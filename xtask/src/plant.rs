@@ -5,17 +5,20 @@
 //! without a fault: a simulator that complains anyway would find every canary.
 
 use std::collections::BTreeSet;
+use std::fmt;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode};
 
 use anyhow::{Context, Result, bail, ensure};
 
-use crate::canaries::{CANARIES, Canary};
+use crate::canaries::{CANARIES, Canary, Shows};
 use crate::tree;
 
-/// The simulator's exit code for a violated invariant.
-const VIOLATION: i32 = 2;
+/// The simulator's exit codes.
+const CRASHED: i32 = 1;
+const UNSAFE: i32 = 2;
+const STUCK: i32 = 3;
 
 /// Prints the table.
 pub fn list() {
@@ -36,33 +39,26 @@ pub fn run(root: &Path, names: &[&str]) -> Result<ExitCode> {
     nursery.plant(None)?;
     match nursery.simulate(seeds)? {
         Found::Nothing => {}
-        Found::Violation { seed } => {
-            println!("a violation without any fault, seed {}: fix that first", show(seed));
+        found => {
+            println!("without any fault {found}: mend that first");
             return Ok(ExitCode::FAILURE);
         }
     }
-    println!("{:<20} {:>10}  {:<20} rule", "canary", "within", "seed");
+    println!("{:<22} {:>8}  {:<28} rule", "canary", "within", "found");
     let mut missed = 0;
     for canary in chosen {
         nursery.plant(Some(canary))?;
-        let found = match nursery.simulate(canary.seeds)? {
-            Found::Violation { seed } => show(seed),
-            Found::Nothing => {
-                missed += 1;
-                "NOT FOUND".into()
-            }
-        };
-        println!("{:<20} {:>10}  {found:<20} {}", canary.name, canary.seeds, canary.rule);
+        let found = nursery.simulate(canary.seeds)?;
+        let (name, within, rule) = (canary.name, canary.seeds, canary.rule);
+        let mark = if found.is_as(canary.shows) { "" } else { "NOT FOUND: " };
+        missed += usize::from(!found.is_as(canary.shows));
+        println!("{name:<22} {within:>8}  {:<28} {rule}", format!("{mark}{found}"));
     }
     if missed > 0 {
         println!("{missed} not found: the simulator is blind to these rules");
         return Ok(ExitCode::FAILURE);
     }
     Ok(ExitCode::SUCCESS)
-}
-
-fn show(seed: Option<u64>) -> String {
-    seed.map_or_else(|| "not printed".into(), |seed| seed.to_string())
 }
 
 fn choose(names: &[&str]) -> Result<Vec<&'static Canary>> {
@@ -97,9 +93,50 @@ struct Nursery {
     target: PathBuf,
 }
 
+/// What the simulator reported; the seed if it printed one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Found {
     Nothing,
-    Violation { seed: Option<u64> },
+    Crash(Option<u64>),
+    Violation(Option<u64>),
+    Stuck(Option<u64>),
+}
+
+impl Found {
+    /// What an exit code and the text before it mean; none when the simulator did not get so far.
+    fn read(code: Option<i32>, text: &str) -> Option<Found> {
+        match code? {
+            0 => Some(Found::Nothing),
+            CRASHED => seed(text).map(|seed| Found::Crash(Some(seed))),
+            UNSAFE => Some(Found::Violation(seed(text))),
+            STUCK => Some(Found::Stuck(seed(text))),
+            _ => None,
+        }
+    }
+
+    /// An assertion that fails is a rule of safety that was checked on the spot.
+    fn is_as(self, shows: Shows) -> bool {
+        match self {
+            Found::Nothing => false,
+            Found::Crash(_) | Found::Violation(_) => shows == Shows::Unsafe,
+            Found::Stuck(_) => shows == Shows::Stuck,
+        }
+    }
+}
+
+impl fmt::Display for Found {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (what, seed) = match self {
+            Found::Nothing => return f.write_str("nothing"),
+            Found::Crash(seed) => ("failed assertion", seed),
+            Found::Violation(seed) => ("violation", seed),
+            Found::Stuck(seed) => ("no return", seed),
+        };
+        match seed {
+            Some(seed) => write!(f, "{what}, seed {seed}"),
+            None => write!(f, "{what}, seed not printed"),
+        }
+    }
 }
 
 impl Nursery {
@@ -121,19 +158,16 @@ impl Nursery {
         cargo.current_dir(&self.tree).env("CARGO_TARGET_DIR", &self.target);
         ensure!(cargo.status().context("run cargo")?.success(), "the copy does not build");
         let mut sim = Command::new(self.target.join("release/sim"));
-        sim.args(["--first-seed", "1", "--seeds", &seeds.to_string()]).current_dir(&self.tree);
+        sim.args(["--no-shrink", "--first-seed", "1", "--seeds", &seeds.to_string()]);
+        sim.current_dir(&self.tree);
         let output = sim.output().context("run the simulator")?;
         let mut text = String::from_utf8_lossy(&output.stdout).into_owned();
         text.push_str(&String::from_utf8_lossy(&output.stderr));
-        match output.status.code() {
-            Some(0) => Ok(Found::Nothing),
-            Some(VIOLATION) => Ok(Found::Violation { seed: seed(&text) }),
-            _ => {
-                let last: Vec<&str> = text.lines().rev().take(20).collect();
-                let last: Vec<&str> = last.into_iter().rev().collect();
-                bail!("the simulator ended with {}:\n{}", output.status, last.join("\n"))
-            }
-        }
+        Found::read(output.status.code(), &text).with_context(|| {
+            let last: Vec<&str> = text.lines().rev().take(20).collect();
+            let last: Vec<&str> = last.into_iter().rev().collect();
+            format!("the simulator ended with {}:\n{}", output.status, last.join("\n"))
+        })
     }
 }
 

@@ -59,10 +59,14 @@ enum NodeCommand {
         "```\n$ sudo target/release/mainstay lab demo # mainstay nothing\n```\nmainstay nothing",
         "`mainstay lab cut n1`, `mainstay confirm-down n1`",
         "`cargo run -p mainstay -- lab demo`",
+        "```\ncrates/\n  mainstay    the program\n```",
     ] {
         assert_eq!(check(good), [""; 0], "{good}");
     }
     assert_eq!(check("see `mainstay sttus`"), ["a.md:1: there is no mainstay sttus"]);
     assert_eq!(check("`mainstay node list|drop`"), ["a.md:1: there is no mainstay node list|drop"]);
-    assert_eq!(check("```\nmainstay --node n2 halt\n```"), ["a.md:2: there is no mainstay halt"]);
+    assert_eq!(
+        check("```\n    mainstay --node n2 halt\n```"),
+        ["a.md:2: there is no mainstay halt"]
+    );
 }

@@ -1,5 +1,5 @@
-use super::{copy, mutate, seed};
-use crate::canaries::{CANARIES, Canary};
+use super::{Found, copy, mutate, seed};
+use crate::canaries::{CANARIES, Canary, Shows};
 
 const CANARY: Canary = Canary {
     name: "test",
@@ -7,6 +7,7 @@ const CANARY: Canary = Canary {
     original: "a < b",
     mutated: "a > b",
     rule: "a is less than b",
+    shows: Shows::Unsafe,
     seeds: 1,
 };
 
@@ -81,4 +82,18 @@ fn the_seed_is_read_from_what_the_simulator_prints() {
     assert_eq!(seed("violation in seed 17: two owners"), Some(17));
     assert_eq!(seed("replay with: cargo xtask sim --first-seed 9 --seeds 1"), Some(9));
     assert_eq!(seed("ran 100 seeds, all well"), None);
+}
+
+#[test]
+fn exit_codes_tell_how_a_fault_shows() {
+    let found = |code| Found::read(code, "seed 7: broken").expect("the simulator ran");
+    assert!(!found(Some(0)).is_as(Shows::Unsafe) && !found(Some(0)).is_as(Shows::Stuck));
+    for code in [1, 2] {
+        assert!(found(Some(code)).is_as(Shows::Unsafe) && !found(Some(code)).is_as(Shows::Stuck));
+    }
+    assert!(found(Some(3)).is_as(Shows::Stuck) && !found(Some(3)).is_as(Shows::Unsafe));
+    assert_eq!(found(Some(2)).to_string(), "violation, seed 7");
+    assert_eq!(Found::read(Some(64), "usage"), None, "it did not start");
+    assert_eq!(Found::read(None, "seed 7"), None, "a signal ended it");
+    assert_eq!(Found::read(Some(1), "error: no such thing"), None, "it failed before any seed");
 }

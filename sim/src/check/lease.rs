@@ -1,0 +1,87 @@
+//! Rules about leases and fences.
+
+use base::Instant;
+
+use super::views::Views;
+use crate::machine::{Daemon, Machine};
+use crate::setup::{Setup, nanos};
+use crate::world::Stamp;
+
+/// What was pushed to guards.
+#[derive(Debug)]
+pub struct Leases {
+    /// By machine: view and the latest deadline that was pushed in it, since the last power-on.
+    pushed: Vec<Vec<((u32, u64), Instant)>>,
+}
+
+impl Leases {
+    /// Nothing was pushed.
+    #[must_use]
+    pub fn new(machines: usize) -> Leases {
+        Leases { pushed: vec![Vec::new(); machines] }
+    }
+
+    /// A deadline was pushed.
+    pub fn note(&mut self, machine: usize, scope: (u32, u64), until: Instant) {
+        let pushed = &mut self.pushed[machine];
+        match pushed.last_mut() {
+            Some((last, latest)) if *last == scope => *latest = until.max(*latest),
+            _ => pushed.push((scope, until)),
+        }
+    }
+
+    /// No power, no lease.
+    pub fn forget(&mut self, machine: usize) {
+        self.pushed[machine].clear();
+    }
+}
+
+/// (14) When a node counts as fenced by time, the lease of each of its lives that was in an
+/// earlier view, and the time that its guard has, are over. By proof: nothing of it works.
+/// `release` is R, none for a proof.
+pub fn a_fence_never_precedes_the_end_of_the_lease(
+    leases: &Leases,
+    absent: &Machine,
+    (lineage, generation): (u32, u64),
+    release: Option<u64>,
+    now: u64,
+) -> Result<(), String> {
+    let Some(release) = release else { return Ok(()) };
+    let earlier = leases.pushed[absent.number]
+        .iter()
+        .filter(|((other, before), _)| *other == lineage && *before < generation);
+    let Some(until) = earlier.map(|(_, until)| *until).max() else { return Ok(()) };
+    let over = absent.real(until + core::time::Duration::from_nanos(release));
+    if over <= now {
+        return Ok(());
+    }
+    Err(format!("{} counts as fenced, its guard may need until {}", absent.node(), Stamp(over)))
+}
+
+/// (9, and the heart of the fence wait's argument) A quorum was sealed before any later view was
+/// entered; so no majority can echo a stamp that was sent after that.
+pub fn a_view_that_has_a_successor_gains_no_evidence(
+    views: &Views,
+    machine: &Machine,
+    daemon: &Daemon,
+    setup: &Setup,
+    now: u64,
+) -> Result<(), String> {
+    let until = daemon.node.leases().0;
+    let lease = setup.timing.lease;
+    if until.as_nanos() <= nanos(lease) {
+        return Ok(());
+    }
+    let Some(view) = daemon.node.view() else { return Ok(()) };
+    let evidence = machine.real(until.minus(lease)).min(now);
+    match views.succeeded_at(view.lineage, view.generation) {
+        Some(succeeded) if evidence > succeeded => Err(format!(
+            "{} in generation {} has evidence of {}, a later view was entered at {}",
+            daemon.node.local(),
+            view.generation,
+            Stamp(evidence),
+            Stamp(succeeded)
+        )),
+        _ => Ok(()),
+    }
+}

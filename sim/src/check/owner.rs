@@ -1,0 +1,58 @@
+//! Rules about who works.
+
+use std::collections::BTreeMap;
+
+use crate::machine::Machine;
+use crate::world::Stamp;
+
+/// Where each service was last seen to begin.
+#[derive(Debug, Default)]
+pub struct Owners {
+    last: BTreeMap<String, usize>,
+}
+
+impl Owners {
+    /// Notes where a service begins; whether that is another machine than before.
+    pub fn moved(&mut self, service: &str, machine: usize) -> bool {
+        match self.last.get_mut(service) {
+            Some(last) => core::mem::replace(last, machine) != machine,
+            None => {
+                self.last.insert(service.to_owned(), machine);
+                false
+            }
+        }
+    }
+}
+
+/// (I1, 10) At no instant do two machines own one service: a process that accepts work, or an
+/// address that answers. Whether anybody could reach the address is not asked.
+pub fn at_most_one_machine_owns_a_service(
+    machines: &[Machine],
+    service: &str,
+) -> Result<(), String> {
+    let mut owners = machines.iter().filter(|machine| machine.owns(service));
+    let (Some(one), Some(other)) = (owners.next(), owners.next()) else { return Ok(()) };
+    Err(format!("{service} works on {} and on {}", one.node(), other.node()))
+}
+
+/// (12, 13) What works has a lease, or its guard is within its time of ending it.
+pub fn what_works_has_a_deadline_ahead(
+    machine: &Machine,
+    release: u64,
+    now: u64,
+) -> Result<(), String> {
+    let processes = machine.processes.iter().filter(|(_, process)| process.accepts);
+    let services = processes.map(|((service, _), _)| service);
+    let services = services.chain(machine.addresses.iter().map(|own| &own.service));
+    for service in services {
+        let Some(cover) = machine.guard.covers.get(service) else {
+            return Err(format!("{service} works on {} without a guard", machine.node()));
+        };
+        let over = cover.deadline + core::time::Duration::from_nanos(release);
+        if machine.local(now) > over {
+            let over = Stamp(machine.real(over));
+            return Err(format!("{service} works on {} although it ended {over}", machine.node()));
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,253 @@
+//! What goes wrong in a run: kinds of faults, and the single faults of each kind with their times.
+//!
+//! Each run draws its own set of kinds (swarm testing: Groce et al., ISSTA 2012), because faults
+//! that are always present hide each other. Each kind draws from a generator of its own, so that
+//! leaving one out changes nothing about the others; that is what makes runs shrinkable.
+
+use base::Prng;
+
+/// Kinds of faults.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Kind {
+    /// Clocks run up to 0.5 % too fast or too slow.
+    Drift,
+    /// Datagrams get lost.
+    Loss,
+    /// Datagrams arrive twice.
+    Duplication,
+    /// Datagrams overtake each other by far.
+    Reordering,
+    /// Bits flip, and nonsense arrives.
+    Corruption,
+    /// Old datagrams arrive again, also of earlier sessions.
+    Replay,
+    /// Networks are slow, and now and then very slow.
+    Delay,
+    /// Some pairs of nodes cannot reach each other on some networks.
+    Cut,
+    /// Some nodes cannot reach some others, but the other way round they can.
+    OneWay,
+    /// A network fails as a whole.
+    NetworkDown,
+    /// The nodes fall apart into groups that cannot reach each other on any network.
+    Split,
+    /// Interfaces lose their carrier.
+    Carrier,
+    /// Machines lose power.
+    PowerOff,
+    /// All machines lose power.
+    Blackout,
+    /// A machine comes back without its state directory.
+    Wipe,
+    /// A machine comes back with a damaged state file and falls back to the one before.
+    Stale,
+    /// Daemons are killed; their guards start them again.
+    DaemonKill,
+    /// Daemons are stopped for a while.
+    Pause,
+    /// Loops run late.
+    Slow,
+    /// Disks are slow.
+    SlowDisk,
+    /// Processes of services die.
+    Crash,
+    /// Starts fail.
+    StartFails,
+    /// Processes do not end when asked.
+    StopHangs,
+    /// Processes do not even end when killed (state D).
+    Unkillable,
+    /// Operators change things.
+    Operator,
+    /// The configuration changes.
+    Configure,
+    /// Nodes leave and come back.
+    Leave,
+}
+
+impl Kind {
+    /// All kinds.
+    pub const ALL: [Kind; 27] = [
+        Kind::Drift,
+        Kind::Loss,
+        Kind::Duplication,
+        Kind::Reordering,
+        Kind::Corruption,
+        Kind::Replay,
+        Kind::Delay,
+        Kind::Cut,
+        Kind::OneWay,
+        Kind::NetworkDown,
+        Kind::Split,
+        Kind::Carrier,
+        Kind::PowerOff,
+        Kind::Blackout,
+        Kind::Wipe,
+        Kind::Stale,
+        Kind::DaemonKill,
+        Kind::Pause,
+        Kind::Slow,
+        Kind::SlowDisk,
+        Kind::Crash,
+        Kind::StartFails,
+        Kind::StopHangs,
+        Kind::Unkillable,
+        Kind::Operator,
+        Kind::Configure,
+        Kind::Leave,
+    ];
+
+    /// The name on the command line.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Kind::Drift => "drift",
+            Kind::Loss => "loss",
+            Kind::Duplication => "duplication",
+            Kind::Reordering => "reordering",
+            Kind::Corruption => "corruption",
+            Kind::Replay => "replay",
+            Kind::Delay => "delay",
+            Kind::Cut => "cut",
+            Kind::OneWay => "one-way",
+            Kind::NetworkDown => "network-down",
+            Kind::Split => "split",
+            Kind::Carrier => "carrier",
+            Kind::PowerOff => "power-off",
+            Kind::Blackout => "blackout",
+            Kind::Wipe => "wipe",
+            Kind::Stale => "stale",
+            Kind::DaemonKill => "daemon-kill",
+            Kind::Pause => "pause",
+            Kind::Slow => "slow",
+            Kind::SlowDisk => "slow-disk",
+            Kind::Crash => "crash",
+            Kind::StartFails => "start-fails",
+            Kind::StopHangs => "stop-hangs",
+            Kind::Unkillable => "unkillable",
+            Kind::Operator => "operator",
+            Kind::Configure => "configure",
+            Kind::Leave => "leave",
+        }
+    }
+
+    /// The kind of that name.
+    #[must_use]
+    pub fn named(name: &str) -> Option<Kind> {
+        Kind::ALL.into_iter().find(|kind| kind.name() == name)
+    }
+
+    /// In how many of a hundred runs it occurs.
+    const fn share(self) -> u64 {
+        match self {
+            Kind::Blackout => 15,
+            Kind::Wipe | Kind::Stale => 25,
+            Kind::Unkillable => 10,
+            Kind::PowerOff | Kind::Split | Kind::Pause | Kind::DaemonKill | Kind::Operator => 50,
+            _ => 35,
+        }
+    }
+
+    /// The most faults of this kind in a run, for kinds that come as single faults.
+    const fn most(self) -> u64 {
+        match self {
+            Kind::Cut | Kind::OneWay | Kind::Split | Kind::Carrier => 5,
+            Kind::NetworkDown => 3,
+            Kind::PowerOff | Kind::Pause | Kind::DaemonKill => 4,
+            Kind::Blackout | Kind::Leave => 1,
+            Kind::Slow | Kind::SlowDisk => 3,
+            Kind::Replay => 12,
+            Kind::Crash => 6,
+            Kind::Operator => 12,
+            Kind::Configure => 2,
+            _ => 0,
+        }
+    }
+}
+
+/// A set of kinds.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Mix(u32);
+
+impl Mix {
+    /// The mix of a run.
+    #[must_use]
+    pub fn draw(prng: &mut Prng) -> Mix {
+        let mut mix = Mix::default();
+        // Now and then nearly nothing or nearly everything.
+        let scale = prng.range(20..=160);
+        for kind in Kind::ALL {
+            if prng.chance((kind.share() * scale / 100).min(95), 100) {
+                mix = mix.with(kind);
+            }
+        }
+        mix
+    }
+
+    /// Whether the kind is in it.
+    #[must_use]
+    pub const fn has(self, kind: Kind) -> bool {
+        self.0 & 1 << kind as u32 != 0
+    }
+
+    /// The mix and that kind.
+    #[must_use]
+    pub const fn with(self, kind: Kind) -> Mix {
+        Mix(self.0 | 1 << kind as u32)
+    }
+
+    /// The mix without that kind.
+    #[must_use]
+    pub const fn without(self, kind: Kind) -> Mix {
+        Mix(self.0 & !(1 << kind as u32))
+    }
+
+    /// The kinds in it.
+    pub fn kinds(self) -> impl Iterator<Item = Kind> {
+        Kind::ALL.into_iter().filter(move |kind| self.has(*kind))
+    }
+}
+
+/// One fault.
+#[derive(Clone, Debug)]
+pub struct Fault {
+    /// Of which kind.
+    pub kind: Kind,
+    /// Real time at which it begins.
+    pub at: u64,
+    /// How long it lasts; what that means depends on the kind.
+    pub lasts: u64,
+    /// Everything else about it is drawn from here.
+    pub prng: Prng,
+}
+
+/// The single faults of a run, each kind from a generator of its own.
+#[must_use]
+pub fn schedule(prng: &Prng, mix: Mix, from: u64, until: u64, unit: u64) -> Vec<Fault> {
+    let mut faults = Vec::new();
+    for kind in mix.kinds().filter(|kind| kind.most() > 0) {
+        let own = prng.child(kind.name());
+        let mut prng = own.clone();
+        let count = prng.range(1..=kind.most());
+        for number in 0..count {
+            let at = prng.range(from..=until);
+            faults.push(Fault {
+                kind,
+                at,
+                lasts: lasts(&mut prng, unit),
+                prng: own.child(&number.to_string()),
+            });
+        }
+    }
+    faults
+}
+
+/// From a fraction of the time in which a peer is lost to many times that; mostly around it.
+fn lasts(prng: &mut Prng, unit: u64) -> u64 {
+    match prng.range(0..=9) {
+        0..=1 => prng.range(0..=unit / 2),
+        2..=5 => prng.range(unit / 2..=unit * 3),
+        6..=8 => prng.range(unit..=unit * 10),
+        _ => prng.range(unit * 5..=unit * 30),
+    }
+}

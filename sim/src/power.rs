@@ -1,0 +1,423 @@
+//! Faults begin and end: power, daemons, cuts, carriers, processes; and in the end all is repaired.
+//!
+//! **Lost memory.** A state directory that is wiped, or whose newest file is damaged, makes a node
+//! that cannot know which views it was in. The first cannot be told from a node that never ran;
+//! the second is noticed when the file is read (checksum), and the daemon then goes on without a
+//! record. Both take an incarnation that was never used, from the wall clock. A directory that is
+//! rolled back so that nobody can notice (a restored backup) breaks assumption A5 of the protocol
+//! and is not simulated.
+
+use base::{Incarnation, NetworkId, Prng};
+
+use crate::clock::Clock;
+use crate::event::Event;
+use crate::fault::{Fault, Kind, Mix};
+use crate::machine::{Disk, Guard, Memory, Strike, Transition};
+use crate::setup::{name, nanos};
+use crate::world::{DISK_DELAY, LATENESS, World};
+
+/// A guard starts the daemon again after so long.
+const RESTART_MIN: u64 = 10_000_000;
+const RESTART_MAX: u64 = 100_000_000;
+/// A daemon that will not be back before this is said goodbye for.
+const GOODBYE_AFTER: u64 = 1_000_000_000;
+/// An armed strike that met no output strikes after so long in any case.
+const STRIKE_OUTPUTS_MAX: u64 = 24;
+
+impl World {
+    /// A machine gets power: kernel, guard, daemon.
+    pub(crate) fn power_on(&mut self, number: usize, boot: u32) {
+        let machine = &mut self.machines[number];
+        if machine.is_on || machine.boots != boot {
+            return;
+        }
+        machine.is_on = true;
+        machine.boots += 1;
+        let base = self.prng.range(1_000_000_000..=20_000_000_000);
+        machine.clock = Clock::new(self.now, base, machine.rate);
+        machine.guard = Guard::default();
+        self.trace(|| format!("{} power on", name(number)));
+        let after = self.prng.range(1_000_000..=30_000_000);
+        self.start_daemon_after(number, after);
+    }
+
+    fn start_daemon_after(&mut self, number: usize, after: u64) {
+        let machine = &self.machines[number];
+        let event = Event::DaemonStart(number, machine.boots, machine.daemons);
+        self.queue.push(self.now + after, event);
+    }
+
+    /// What strikes in the middle of a turn, or at once.
+    pub(crate) fn strike(&mut self, number: usize, strike: Strike) {
+        match strike {
+            Strike::PowerOff(back) => self.power_off(number, back),
+            Strike::Kill(back) => self.kill_daemon(number, back),
+            Strike::Pause(lasts) => {
+                if let Some(daemon) = &mut self.machines[number].daemon {
+                    daemon.is_paused = true;
+                    daemon.was_paused = true;
+                    daemon.wakes_at = None;
+                    let event = Event::Resume(number, daemon.number);
+                    self.queue.push(self.now + lasts, event);
+                    self.trace(|| format!("{} daemon stopped", name(number)));
+                }
+            }
+        }
+    }
+
+    /// No power any more: everything but the disk is gone.
+    pub(crate) fn power_off(&mut self, number: usize, back: Option<u64>) {
+        let machine = &mut self.machines[number];
+        if !machine.is_on {
+            return;
+        }
+        machine.is_on = false;
+        machine.daemon = None;
+        machine.processes.clear();
+        machine.transitions.clear();
+        machine.addresses.clear();
+        machine.picture_due = false;
+        machine.strike = None;
+        machine.guard = Guard::default();
+        self.interrupt_writes(number);
+        self.check.life_ended(number);
+        self.check.machine_stopped(number);
+        self.trace(|| format!("{} power off", name(number)));
+        if let Some(back) = back {
+            let boot = self.machines[number].boots;
+            self.queue.push(self.now + back, Event::PowerOn(number, boot));
+        }
+    }
+
+    /// Of the writes that were asked for, the first is done or not; the others are not.
+    fn interrupt_writes(&mut self, number: usize) {
+        let is_done = self.prng.chance(1, 2);
+        let disk = &mut self.machines[number].disk;
+        if let (Some(write), true) = (disk.writes.pop_front(), is_done) {
+            disk.apply(write.what);
+        }
+        disk.writes.clear();
+    }
+
+    /// The daemon is killed; the guard and the services go on.
+    fn kill_daemon(&mut self, number: usize, back: u64) {
+        let machine = &mut self.machines[number];
+        if machine.daemon.take().is_none() {
+            return;
+        }
+        machine.strike = None;
+        machine.guard.owes_goodbye = back >= GOODBYE_AFTER;
+        self.interrupt_writes(number);
+        self.check.life_ended(number);
+        self.trace(|| format!("{} daemon killed", name(number)));
+        self.start_daemon_after(number, back);
+        self.say_goodbye(number);
+    }
+
+    /// The daemon has left: its guard ends what there may still be, says goodbye, and ends too.
+    pub(crate) fn daemon_ended(&mut self, number: usize) {
+        let machine = &mut self.machines[number];
+        machine.strike = None;
+        machine.guard.owes_goodbye = true;
+        machine.guard.has_restarted = false;
+        self.interrupt_writes(number);
+        self.check.life_ended(number);
+        let machine = &self.machines[number];
+        let services: Vec<String> = machine.guard.covers.keys().cloned().collect();
+        for service in services {
+            self.guard_kills(number, service);
+        }
+        self.say_goodbye(number);
+        let after = self.prng.range(self.setup.unit..=self.setup.unit * 8);
+        self.start_daemon_after(number, after);
+    }
+
+    /// A stopped daemon goes on.
+    pub(crate) fn resume(&mut self, number: usize, daemon_number: u32) {
+        let Some(daemon) = &mut self.machines[number].daemon else { return };
+        if daemon.number == daemon_number && daemon.is_paused {
+            daemon.is_paused = false;
+            self.machines[number].calm_since = self.now;
+            self.trace(|| format!("{} daemon goes on", name(number)));
+            self.wake_soon(number);
+        }
+    }
+
+    fn draw_machine(&self, prng: &mut Prng) -> usize {
+        prng.range(0..=self.setup.nodes as u64 - 1) as usize
+    }
+
+    /// A fault begins.
+    pub(crate) fn fault(&mut self, place: usize) {
+        let Fault { kind, lasts, mut prng, .. } = self.setup.faults[place].clone();
+        self.trace(|| format!("fault {place}: {}", kind.name()));
+        match kind {
+            Kind::Cut | Kind::OneWay | Kind::NetworkDown | Kind::Split => {
+                for (network, from, to) in self.edges(place) {
+                    self.wires.block(network, from, to, true);
+                }
+                self.queue.push(self.now + lasts, Event::Repair(place));
+            }
+            Kind::Carrier => {
+                let (network, machine) = self.interface_hit(place);
+                if self.wires.carrier_fault(network, machine, true) {
+                    self.picture_soon(machine);
+                }
+                self.queue.push(self.now + lasts, Event::Repair(place));
+            }
+            Kind::PowerOff => {
+                let machine = self.draw_machine(&mut prng);
+                let back = (!prng.chance(1, 5)).then_some(lasts);
+                self.strike_or_arm(machine, Strike::PowerOff(back), &mut prng);
+                if !self.machines[machine].is_on {
+                    self.lose_memory(machine, &mut prng);
+                }
+            }
+            Kind::Blackout => {
+                for machine in 0..self.machines.len() {
+                    let back =
+                        (!prng.chance(1, 6)).then(|| lasts + prng.range(0..=self.setup.unit * 4));
+                    self.power_off(machine, back);
+                    if prng.chance(1, 3) {
+                        self.lose_memory(machine, &mut prng);
+                    }
+                }
+            }
+            Kind::DaemonKill => {
+                let machine = self.draw_machine(&mut prng);
+                let back = match prng.range(0..=3) {
+                    0 => prng.range(GOODBYE_AFTER..=GOODBYE_AFTER + self.setup.unit * 12),
+                    _ => prng.range(RESTART_MIN..=RESTART_MAX),
+                };
+                self.strike_or_arm(machine, Strike::Kill(back), &mut prng);
+            }
+            Kind::Pause => {
+                let machine = self.draw_machine(&mut prng);
+                self.strike_or_arm(machine, Strike::Pause(lasts), &mut prng);
+            }
+            Kind::Slow => {
+                let machine = self.draw_machine(&mut prng);
+                self.machines[machine].lateness = prng.range(LATENESS..=self.setup.unit / 2);
+                self.queue.push(self.now + lasts, Event::Repair(place));
+            }
+            Kind::SlowDisk => {
+                let machine = self.draw_machine(&mut prng);
+                self.machines[machine].disk_delay = prng.range(DISK_DELAY..=self.setup.unit * 4);
+                self.queue.push(self.now + lasts * 2, Event::Repair(place));
+            }
+            Kind::Replay => self.replay(&mut prng),
+            Kind::Crash => self.crash_process(&mut prng),
+            Kind::Operator => self.operator_acts(&mut prng),
+            Kind::Configure => self.configure(&mut prng),
+            Kind::Leave => {
+                let machine = self.draw_machine(&mut prng);
+                self.command(machine, node::Command::Leave);
+            }
+            Kind::Drift
+            | Kind::Loss
+            | Kind::Duplication
+            | Kind::Reordering
+            | Kind::Corruption
+            | Kind::Delay
+            | Kind::Wipe
+            | Kind::Stale
+            | Kind::StartFails
+            | Kind::StopHangs
+            | Kind::Unkillable => unreachable!("these do not come as single faults"),
+        }
+    }
+
+    /// A fault ends.
+    pub(crate) fn repair(&mut self, place: usize) {
+        if self.healed_at.is_some() {
+            return;
+        }
+        let Fault { kind, mut prng, .. } = self.setup.faults[place].clone();
+        self.trace(|| format!("repair {place}: {}", kind.name()));
+        match kind {
+            Kind::Carrier => {
+                let (network, machine) = self.interface_hit(place);
+                if self.wires.carrier_fault(network, machine, false) {
+                    self.picture_soon(machine);
+                }
+            }
+            Kind::Slow => {
+                let machine = self.draw_machine(&mut prng);
+                self.machines[machine].lateness = LATENESS;
+                self.machines[machine].calm_since = self.now;
+            }
+            Kind::SlowDisk => {
+                let machine = self.draw_machine(&mut prng);
+                self.machines[machine].disk_delay = DISK_DELAY;
+            }
+            _ => {
+                for (network, from, to) in self.edges(place) {
+                    self.wires.block(network, from, to, false);
+                }
+            }
+        }
+    }
+
+    fn interface_hit(&self, place: usize) -> (usize, usize) {
+        let mut prng = self.setup.faults[place].prng.clone();
+        let network = prng.range(0..=self.wires.count() as u64 - 1) as usize;
+        (network, self.draw_machine(&mut prng))
+    }
+
+    /// The directions that a cut blocks: the same when it begins and when it ends.
+    fn edges(&self, place: usize) -> Vec<(usize, usize, usize)> {
+        let Fault { kind, mut prng, .. } = self.setup.faults[place].clone();
+        let (machines, networks) = (self.setup.nodes, self.wires.count());
+        let only = match prng.chance(2, 3) {
+            true => Some(prng.range(0..=networks as u64 - 1) as usize),
+            false => None,
+        };
+        let groups: Vec<u64> = (0..machines).map(|_| prng.range(0..=1)).collect();
+        let alone = self.draw_machine(&mut prng);
+        let is_alone = prng.chance(1, 2);
+        let bridge = prng.chance(1, 5).then(|| self.draw_machine(&mut prng));
+        let share = prng.range(1..=4);
+        let mut edges = Vec::new();
+        for network in 0..networks {
+            for from in 0..machines {
+                for to in (0..machines).filter(|to| *to != from) {
+                    // The same draw for both directions of a symmetric cut.
+                    let pair = (from.min(to) * machines + from.max(to)) as u64;
+                    let key = match kind {
+                        Kind::OneWay => (from * machines + to) as u64,
+                        _ => pair,
+                    };
+                    let is_drawn = || {
+                        let label = format!("{network} {key}");
+                        prng.child(&label).chance(share, 4)
+                    };
+                    let is_cut = match kind {
+                        Kind::NetworkDown => network == only.unwrap_or(0),
+                        Kind::Split => {
+                            let apart = match is_alone {
+                                true => (from == alone) != (to == alone),
+                                false => groups[from] != groups[to],
+                            };
+                            apart && bridge != Some(from) && bridge != Some(to)
+                        }
+                        _ => only.is_none_or(|only| only == network) && is_drawn(),
+                    };
+                    if is_cut {
+                        edges.push((network, from, to));
+                    }
+                }
+            }
+        }
+        edges
+    }
+
+    fn strike_or_arm(&mut self, number: usize, strike: Strike, prng: &mut Prng) {
+        if prng.chance(1, 2) {
+            let outputs = prng.range(0..=STRIKE_OUTPUTS_MAX) as u32;
+            self.machines[number].strike = Some((outputs, strike));
+        } else {
+            self.strike(number, strike);
+        }
+    }
+
+    /// A machine without power may lose its memory, too.
+    fn lose_memory(&mut self, number: usize, prng: &mut Prng) {
+        let (wipes, damages) = (prng.chance(1, 2), prng.chance(1, 2));
+        let first = self.setup.intent.clone();
+        let disk = &mut self.machines[number].disk;
+        if wipes && self.mix.has(Kind::Wipe) {
+            *disk = Disk {
+                memory: Memory::default(),
+                before: Incarnation(0),
+                agreed: first,
+                pending: None,
+                writes: Default::default(),
+            };
+        } else if damages && self.mix.has(Kind::Stale) {
+            disk.memory = Memory { incarnation: disk.before, record: None };
+        } else {
+            return;
+        }
+        self.memory_lost = true;
+        self.check.memory_lost(number);
+        self.trace(|| format!("{} has lost its memory", name(number)));
+    }
+
+    fn replay(&mut self, prng: &mut Prng) {
+        for _ in 0..prng.range(1..=6) {
+            let Some(captured) = self.wires.replay(prng) else { return };
+            let at = self.now + prng.range(0..=self.setup.unit);
+            self.queue.push(at, Event::Datagram(captured.to, captured.datagram));
+        }
+    }
+
+    fn crash_process(&mut self, prng: &mut Prng) {
+        let machine = self.draw_machine(prng);
+        let processes = &self.machines[machine].processes;
+        let Some(last) = processes.len().checked_sub(1) else { return };
+        let place = prng.range(0..=last as u64) as usize;
+        let (key, process) = processes.iter().nth(place).expect("the place was drawn from it");
+        // One that is starting or being stopped answers for itself.
+        if process.next.is_none() && process.accepts {
+            let key = key.clone();
+            self.schedule(machine, &key, 0, Transition::Dies);
+        }
+    }
+
+    /// All faults are over: everything is repaired and switched on.
+    pub(crate) fn heal(&mut self) {
+        self.trace(|| "all faults are over".to_owned());
+        self.healed_at = Some(self.now);
+        self.mix = Mix::default();
+        self.wires.heal();
+        for number in 0..self.machines.len() {
+            let machine = &mut self.machines[number];
+            machine.lateness = LATENESS;
+            machine.calm_since = self.now;
+            machine.disk_delay = DISK_DELAY;
+            machine.strike = None;
+            if !machine.is_on {
+                let boot = machine.boots;
+                let after = self.prng.range(0..=self.setup.unit);
+                self.queue.push(self.now + after, Event::PowerOn(number, boot));
+                continue;
+            }
+            let stuck: Vec<_> = machine.processes.keys().cloned().collect();
+            for key in stuck {
+                let machine = &mut self.machines[number];
+                let process = machine.processes.get_mut(&key).expect("it was just listed");
+                process.is_deaf = false;
+                process.is_unkillable = false;
+                if let Some(id) = process.owed.take() {
+                    self.schedule(number, &key, 0, Transition::Ended(id));
+                } else if !process.accepts && process.next.is_none() {
+                    self.schedule(number, &key, 0, Transition::Dies);
+                }
+            }
+            let daemon = self.machines[number].daemon.as_ref();
+            if let Some(daemon) = daemon.filter(|daemon| daemon.is_paused) {
+                let id = daemon.number;
+                self.resume(number, id);
+            }
+            if self.machines[number].daemon.is_none() {
+                let after = self.prng.range(RESTART_MIN..=RESTART_MAX);
+                self.start_daemon_after(number, after);
+            }
+            self.picture_soon(number);
+        }
+    }
+
+    /// The time R on a clock that runs as slowly as may be.
+    pub(crate) fn release_max(&self) -> u64 {
+        nanos(self.setup.timing.release)
+    }
+
+    /// Nonsense reaches some machine.
+    pub(crate) fn send_nonsense(&mut self) {
+        let bytes = self.wires.nonsense();
+        let to = self.prng.range(0..=self.machines.len() as u64 - 1) as usize;
+        let network = NetworkId(self.prng.range(0..=self.wires.count() as u64 - 1) as u8);
+        let datagram = crate::event::Datagram { network, bytes, id: 0, is_broken: true };
+        self.queue.push(self.now, Event::Datagram(to, datagram));
+    }
+}

@@ -1,0 +1,302 @@
+//! What a run is about: the cluster, its networks and its faults, all drawn from the seed.
+
+use core::net::{IpAddr, Ipv4Addr};
+use core::ops::RangeInclusive;
+use core::time::Duration;
+
+use base::{NetworkId, NodeId, NodeSet, Preset, Prng, Timing};
+use engine::{Failback, Intent, Mode, NodeSpec, Resource, ResourceKind, RestartLimit, Service};
+use group::Tie;
+use node::{Cluster, NetworkSpec};
+use transport::Priority;
+
+use crate::fault::{self, Fault, Kind, Mix};
+
+/// What can be asked of a run besides its seed.
+#[derive(Clone, Debug)]
+pub struct Options {
+    /// How many nodes, drawn from this range.
+    pub nodes: RangeInclusive<u64>,
+    /// Kinds of faults to leave out.
+    pub without: Mix,
+    /// Of the single faults, only those with these numbers.
+    pub only: Option<Vec<usize>>,
+    /// Print one line per event.
+    pub trace: bool,
+}
+
+impl Default for Options {
+    fn default() -> Options {
+        Options { nodes: 2..=7, without: Mix::default(), only: None, trace: false }
+    }
+}
+
+/// A network of a run.
+#[derive(Clone, Debug)]
+pub struct NetworkSetup {
+    /// What its paths are used for.
+    pub priority: Priority,
+    /// The nodes that are on it.
+    pub nodes: NodeSet,
+    /// The usual delay of a datagram in nanoseconds, and its spread.
+    pub delay: (u64, u64),
+    /// Of a thousand datagrams, how many get lost in each direction of each pair: the worst.
+    pub loss: u64,
+}
+
+/// A whole run before it begins.
+#[derive(Clone, Debug)]
+pub struct Setup {
+    /// Everything is drawn from children of this.
+    pub prng: Prng,
+    /// How many nodes.
+    pub nodes: usize,
+    /// The networks.
+    pub networks: Vec<NetworkSetup>,
+    /// The times in force.
+    pub timing: Timing,
+    /// Who decides at exactly half.
+    pub tie: Tie,
+    /// How many nodes in contact form the first view.
+    pub seed_count: usize,
+    /// Nodes and services at the start.
+    pub intent: Intent,
+    /// Services that may be added.
+    pub spare: Vec<Service>,
+    /// The kinds of faults.
+    pub mix: Mix,
+    /// The single faults.
+    pub faults: Vec<Fault>,
+    /// The time in which a peer is lost: the measure of all durations.
+    pub unit: u64,
+    /// When all faults are over, in nanoseconds of real time.
+    pub heal_at: u64,
+}
+
+/// Nanoseconds of a duration.
+#[must_use]
+pub fn nanos(duration: Duration) -> u64 {
+    u64::try_from(duration.as_nanos()).expect("no run takes 584 years")
+}
+
+impl Setup {
+    /// The run of this seed.
+    #[must_use]
+    pub fn draw(seed: u64, options: &Options) -> Setup {
+        let prng = Prng::new(seed);
+        let mut draw = prng.child("setup");
+        let nodes = draw_nodes(&mut draw, &options.nodes);
+        let preset = match draw.range(0..=9) {
+            0..=6 => Preset::Fast,
+            7..=8 => Preset::Normal,
+            _ => Preset::Ultra,
+        };
+        let timing = preset.timing();
+        let unit = nanos(timing.path_timeout);
+        let mut mix = Mix::draw(&mut prng.child("mix"));
+        for kind in options.without.kinds() {
+            mix = mix.without(kind);
+        }
+        let everybody: NodeSet = (0..nodes).map(node_id).collect();
+        let networks = draw_networks(&mut draw, everybody, mix, unit);
+        let tie = match draw.range(0..=3) {
+            0 => Tie::Manual,
+            1 => Tie::Prefer(node_id(draw.range(0..=nodes as u64 - 1) as usize)),
+            _ => Tie::None,
+        };
+        // Fewer nodes than all may form the first view only while no state directory is ever
+        // lost (a node without memory does not know that it was in a view), and only more than
+        // half, else two halves could form one each.
+        let forgetful = mix.has(Kind::Wipe) || mix.has(Kind::Stale);
+        let seed_count = match draw.range(0..=3) {
+            0 if !forgetful => draw.range(nodes as u64 / 2 + 1..=nodes as u64) as usize,
+            _ => nodes,
+        };
+        let count = draw.range(1..=4);
+        let spares = draw.range(1..=2);
+        let mut services: Vec<Service> = (0..count + spares)
+            .map(|number| draw_service(&mut draw, number, nodes, &networks))
+            .collect();
+        let spare = services.split_off(count as usize);
+        let specs = (0..nodes).map(|number| NodeSpec { id: node_id(number), name: name(number) });
+        let intent = Intent { nodes: specs.collect(), services, version: 1, checksum: 1 };
+        assert_eq!(intent.check(), Ok(()), "a drawn configuration is correct");
+        let calm = unit * 6;
+        // Formation comes before the faults in most runs, and among them in some.
+        let from = if draw.chance(1, 5) { 0 } else { calm };
+        let heal_at = from + unit * draw.range(16..=48);
+        let mut faults = fault::schedule(&prng.child("faults"), mix, from, heal_at, unit);
+        if let Some(only) = &options.only {
+            let mut number = 0..;
+            faults.retain(|_| number.next().is_some_and(|number| only.contains(&number)));
+        }
+        Setup {
+            prng,
+            nodes,
+            networks,
+            timing,
+            tie,
+            seed_count,
+            intent,
+            spare,
+            mix,
+            faults,
+            unit,
+            heal_at,
+        }
+    }
+
+    /// The configuration as a node's daemon reads it.
+    #[must_use]
+    pub fn cluster(&self, intent: Intent, local: NodeId) -> Cluster {
+        let text = text_of(&intent);
+        let networks = (0..).zip(&self.networks).map(|(number, network)| NetworkSpec {
+            priority: network.priority,
+            nodes: network.nodes,
+            local: network.nodes.contains(local).then(|| own_address(NetworkId(number), local)),
+        });
+        Cluster {
+            id: 77,
+            timing: self.timing,
+            seed: self.seed_count,
+            tie: self.tie,
+            networks: networks.collect(),
+            intent,
+            text,
+        }
+    }
+}
+
+/// The configuration file of a run: the intent's bytes, spelled out.
+#[must_use]
+pub fn text_of(intent: &Intent) -> String {
+    use core::fmt::Write;
+    let bytes = base::codec::encode(intent);
+    bytes.iter().fold(String::with_capacity(bytes.len() * 2), |mut text, byte| {
+        write!(text, "{byte:02x}").expect("writing to a string succeeds");
+        text
+    })
+}
+
+/// The intent of a configuration file.
+#[must_use]
+pub fn intent_of(text: &str) -> Intent {
+    let digits = text.as_bytes().chunks(2);
+    let byte = |pair: &[u8]| {
+        let pair = core::str::from_utf8(pair).expect("the file was written by a node");
+        u8::from_str_radix(pair, 16).expect("the file was written by a node")
+    };
+    let bytes: Vec<u8> = digits.map(byte).collect();
+    base::codec::decode(&bytes).expect("the file was written by a node")
+}
+
+/// Node ids begin with 1.
+#[must_use]
+pub fn node_id(machine: usize) -> NodeId {
+    NodeId(machine as u8 + 1)
+}
+
+/// The machine of a node.
+#[must_use]
+pub fn machine_of(node: NodeId) -> usize {
+    usize::from(node.0) - 1
+}
+
+/// What people call the node of a machine.
+#[must_use]
+pub fn name(machine: usize) -> String {
+    format!("n{}", machine + 1)
+}
+
+/// A node's own address on a network.
+#[must_use]
+pub fn own_address(network: NetworkId, node: NodeId) -> IpAddr {
+    IpAddr::V4(Ipv4Addr::new(10, 77, network.0, node.0))
+}
+
+fn draw_nodes(draw: &mut Prng, range: &RangeInclusive<u64>) -> usize {
+    // Small clusters are the usual ones, and the quick ones.
+    let weights = [(2, 20), (3, 32), (4, 20), (5, 14), (6, 7), (7, 7)];
+    let known = weights.iter().filter(|(nodes, _)| range.contains(nodes));
+    let total: u64 = known.clone().map(|(_, weight)| weight).sum();
+    if total == 0 {
+        return draw.range(range.clone()) as usize;
+    }
+    let mut left = draw.range(0..=total - 1);
+    for (nodes, weight) in known {
+        if left < *weight {
+            return *nodes as usize;
+        }
+        left -= weight;
+    }
+    unreachable!("the weights add up")
+}
+
+fn draw_networks(draw: &mut Prng, everybody: NodeSet, mix: Mix, unit: u64) -> Vec<NetworkSetup> {
+    let count = [1, 1, 1, 2, 2, 2, 2, 2, 2, 3][draw.range(0..=9) as usize];
+    let mut networks = Vec::new();
+    for number in 0..count {
+        let low = number > 0 && draw.chance(1, 4);
+        let mut nodes = everybody;
+        if number > 0 && everybody.len() > 2 && draw.chance(1, 8) {
+            let absent = draw.range(0..=everybody.len() as u64 - 1) as usize;
+            nodes.remove(node_id(absent));
+        }
+        let slow = draw.range(0..=unit / 12);
+        let loss = draw.range(1..=4) * draw.range(1..=60);
+        networks.push(NetworkSetup {
+            priority: if low { Priority::Low } else { Priority::High },
+            nodes,
+            delay: if mix.has(Kind::Delay) { (100_000, slow) } else { (60_000, 300_000) },
+            loss: if mix.has(Kind::Loss) { loss } else { 0 },
+        });
+    }
+    networks
+}
+
+fn draw_service(draw: &mut Prng, number: u64, nodes: usize, networks: &[NetworkSetup]) -> Service {
+    let mut candidates: Vec<NodeId> = (0..nodes).map(node_id).collect();
+    // A random order of a random, mostly large part.
+    for last in (1..candidates.len()).rev() {
+        candidates.swap(last, draw.range(0..=last as u64) as usize);
+    }
+    if draw.chance(1, 4) {
+        candidates.truncate(draw.range(1..=nodes as u64) as usize);
+    }
+    let process = |name: &str| Resource {
+        name: name.to_owned(),
+        kind: ResourceKind::Process {
+            command: vec!["/usr/bin/true".to_owned()],
+            directory: None,
+            environment: Vec::new(),
+            user: None,
+        },
+    };
+    let mut resources = Vec::new();
+    if draw.chance(3, 4) {
+        let network = draw.range(0..=networks.len() as u64 - 1) as u8;
+        let address = IpAddr::V4(Ipv4Addr::new(10, 77, network, 100 + number as u8));
+        let kind = ResourceKind::Address { address, prefix: 24 };
+        resources.push(Resource { name: "address".to_owned(), kind });
+    }
+    if resources.is_empty() || draw.chance(3, 4) {
+        let place = draw.range(0..=resources.len() as u64) as usize;
+        resources.insert(place, process("server"));
+    }
+    if draw.chance(1, 4) {
+        resources.push(process("second"));
+    }
+    Service {
+        name: format!("s{}", number + 1),
+        nodes: candidates,
+        resources,
+        mode: if draw.chance(1, 12) { Mode::Manual } else { Mode::Automatic },
+        failback: if draw.chance(1, 4) { Failback::Automatic } else { Failback::Never },
+        restart: RestartLimit {
+            count: draw.range(0..=3) as u32,
+            window: Duration::from_secs(draw.range(1..=20)),
+        },
+        start_timeout: Duration::from_millis(draw.range(500..=6_000)),
+        stop_timeout: Duration::from_millis(draw.range(100..=1_500)),
+    }
+}

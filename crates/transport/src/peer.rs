@@ -4,7 +4,7 @@
 //! *candidate* that is authentic but has not shown that it is lived now. A candidate shows it by
 //! echoing a recent stamp of ours, which no replay can do; to let it, heartbeats alternate their
 //! echo between the two. It then becomes current if its incarnation is higher, or if the current
-//! life has no path left. Anything else under that number is a second machine with the same
+//! life has been silent and has no path left. Anything else under that number is a second machine with the same
 //! number, or the past speaking; both are counted.
 //!
 //! ```text
@@ -204,12 +204,15 @@ impl Peer {
         }
     }
 
-    /// Whether a life may take over from the current one.
-    fn may_follow(&self, proof: &Proof) -> bool {
+    /// Whether a life may take over from the current one. A lower one only when the current one
+    /// has been silent: a new life has no path yet, and a late frame of the one before it may
+    /// still echo a recent stamp.
+    fn may_follow(&self, at: Moment, local: &Local, proof: &Proof) -> bool {
         let Some(current) = &self.current else { return true };
         self.ended
             || proof.incarnation > current.incarnation
-            || self.paths.iter().all(Path::is_dead)
+            || (at.now.since(current.heard) > local.timing.path_timeout
+                && self.paths.iter().all(Path::is_dead))
     }
 
     fn is_proven(&self, at: Moment, local: &Local, index: usize, frame: &Opened<'_>) -> bool {
@@ -230,7 +233,7 @@ impl Peer {
         index: usize,
         frame: &Opened<'_>,
     ) -> Result<(), Count> {
-        if !self.may_follow(&frame.proof) {
+        if !self.may_follow(at, local, &frame.proof) {
             return Err(Peer::refused(self.is_proven(at, local, index, frame)));
         }
         if let Some(candidate) = &self.candidate
@@ -252,7 +255,7 @@ impl Peer {
         frame: &Opened<'_>,
     ) -> Result<(), Count> {
         let is_proven = self.is_proven(at, local, index, frame);
-        let may_follow = self.may_follow(&frame.proof);
+        let may_follow = self.may_follow(at, local, &frame.proof);
         let candidate = self.candidate.as_mut().expect("the caller found it");
         if candidate.incarnation != frame.proof.incarnation {
             return Err(Count::Malformed);

@@ -99,7 +99,7 @@ impl Group {
             let lost = !view.nodes().difference(reach).is_empty();
             let leaving =
                 reach.into_iter().any(|node| self.standing(node) == Some(Standing::Leaving));
-            let stalled = !membership.expelled.intersection(reach).is_empty();
+            let stalled = !self.expelled(membership, reach).is_empty();
             if lost && self.somebody_reaches_more(view, reach) {
                 // It may only not have noticed yet that the lost one is gone. If it really
                 // reaches more it takes over before this has passed.
@@ -144,7 +144,8 @@ impl Group {
 
     fn everybody_leaves(&self, view: &View) -> bool {
         let others = self.reach(view).into_iter().filter(|node| *node != self.local().node);
-        others.map(|node| self.standing(node)).all(|standing| standing == Some(Standing::Leaving))
+        let goes = |standing| matches!(standing, Some(Standing::Leaving | Standing::Out));
+        others.map(|node| self.standing(node)).all(goes)
     }
 
     /// Whom a connected peer says that it reaches, itself included.
@@ -182,8 +183,25 @@ impl Group {
     /// Whether the members in reach could decide, so that sealing them is of use.
     fn can_decide(&self) -> bool {
         let Phase::Member(membership) = &self.phase else { return false };
-        let able = self.reach(&membership.view).difference(membership.expelled);
+        let able = self.able(membership);
         self.is_quorum(&membership.view, able) || self.returned(membership, able).is_some()
+    }
+
+    /// The stalled members in reach that the others can go on without. One without which nobody
+    /// can decide is waited for.
+    fn expelled(&self, membership: &Membership, reach: NodeSet) -> NodeSet {
+        let rest = reach.difference(membership.expelled);
+        if self.is_quorum(&membership.view, rest) {
+            membership.expelled.intersection(reach)
+        } else {
+            NodeSet::EMPTY
+        }
+    }
+
+    /// The members in reach that take part in a change.
+    fn able(&self, membership: &Membership) -> NodeSet {
+        let reach = self.reach(&membership.view);
+        reach.difference(self.expelled(membership, reach))
     }
 
     fn is_quorum(&self, view: &View, present: NodeSet) -> bool {
@@ -274,9 +292,11 @@ impl Group {
     }
 
     pub(crate) fn on_promise(&mut self, from: Member, ballot: Ballot, promise: Promise) {
+        let Phase::Member(membership) = &self.phase else { return };
+        let is_expelled = self.expelled(membership, self.reach(&membership.view));
+        let is_expelled = is_expelled.contains(from.node);
         let Phase::Member(membership) = &mut self.phase else { return };
         if let Some(attempt) = &mut membership.attempt {
-            let is_expelled = membership.expelled.contains(from.node);
             if attempt.ballot == ballot && attempt.proposal.is_none() && !is_expelled {
                 attempt.promises.insert(from.node, promise);
             }
@@ -304,7 +324,7 @@ impl Group {
         let over = attempt.since + collect;
         match &attempt.proposal {
             None => {
-                let able = self.reach(&membership.view).difference(membership.expelled);
+                let able = self.able(membership);
                 let answered: NodeSet = attempt.promises.keys().copied().collect();
                 if !able.is_subset(answered) && now < over {
                     return self.wake_at(over, Timer::Change);
@@ -589,7 +609,9 @@ impl Group {
         let peers = &self.peers;
         self.contacts.retain(|member, _| {
             view.has(*member)
-                || peers.get(&member.node).is_some_and(|peer| peer.incarnation == member.incarnation)
+                || peers
+                    .get(&member.node)
+                    .is_some_and(|peer| peer.incarnation == member.incarnation)
         });
         for joiner in &value.joiners {
             let joins = self.joins.entry(joiner.node).or_default();

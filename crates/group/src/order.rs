@@ -359,7 +359,8 @@ impl Group {
         }
     }
 
-    /// Hub: a member that beats but acknowledges nothing must not stop everybody for ever.
+    /// Hub: a member that beats but acknowledges nothing, or that never came into the view, must
+    /// not stop everybody for ever.
     pub(crate) fn notice_stalled(&mut self) {
         let (now, stall, local) = (self.now, self.config.timing.stall, self.local().node);
         let Phase::Member(membership) = &mut self.phase else { return };
@@ -367,8 +368,12 @@ impl Group {
             return;
         }
         let length = membership.log.len();
+        let generation = membership.view.generation;
         for (node, held) in &mut membership.log.held {
-            if held.0 == length {
+            // One that is out of reach is lost, not stalled.
+            let peer = self.peers.get(node);
+            let is_here = peer.is_none_or(|peer| peer.digest.generation == generation);
+            if peer.is_none() || held.0 == length && is_here {
                 held.1 = now;
             } else if now.since(held.1) > stall {
                 membership.expelled.insert(*node);

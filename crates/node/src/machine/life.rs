@@ -52,7 +52,7 @@ impl Node {
         let mut excluded = false;
         while let Some(output) = self.group.poll_output() {
             excluded |= matches!(output, group::Output::Excluded { .. });
-            self.from_group(output);
+            self.on_group(output);
         }
         if excluded {
             self.life = Life::Stopping { seed: true };

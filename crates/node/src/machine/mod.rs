@@ -332,7 +332,7 @@ impl Node {
                     self.note_contacts();
                     self.transport.handle(self.now, input);
                     while let Some(output) = self.transport.poll_output() {
-                        self.from_transport(output);
+                        self.on_transport(output);
                     }
                 }
                 Work::Group(input) => self.feed_group(input),
@@ -344,7 +344,7 @@ impl Node {
                 Work::Network(input) => {
                     self.network.handle(self.now, input);
                     while let Some(output) = self.network.poll_output() {
-                        self.from_network(output);
+                        self.on_network(output);
                     }
                 }
                 Work::TakeSnapshot => {
@@ -357,7 +357,7 @@ impl Node {
         steps
     }
 
-    fn from_transport(&mut self, output: transport::Output) {
+    fn on_transport(&mut self, output: transport::Output) {
         use transport::Output as Out;
         let group = |input| Work::Group(input);
         match output {
@@ -423,7 +423,7 @@ impl Node {
         }
         self.group.handle(self.now, input);
         while let Some(output) = self.group.poll_output() {
-            self.from_group(output);
+            self.on_group(output);
         }
     }
 
@@ -437,7 +437,7 @@ impl Node {
         }
     }
 
-    fn from_group(&mut self, output: group::Output) {
+    fn on_group(&mut self, output: group::Output) {
         use group::Output as Out;
         match output {
             Out::Send { to, bulk, message } => {
@@ -515,11 +515,11 @@ impl Node {
 
     fn drain_engine(&mut self) {
         while let Some(output) = self.engine.poll_output() {
-            self.from_engine(output);
+            self.on_engine(output);
         }
     }
 
-    fn from_engine(&mut self, output: engine::Output) {
+    fn on_engine(&mut self, output: engine::Output) {
         use engine::Output as Out;
         match output {
             Out::Submit { payload } => {
@@ -559,7 +559,7 @@ impl Node {
         }
     }
 
-    fn from_network(&mut self, output: network::Output) {
+    fn on_network(&mut self, output: network::Output) {
         use network::Output as Out;
         let acted = |id, outcome| Work::Engine(engine::Input::Acted { id: ActionId(id), outcome });
         match output {
@@ -612,7 +612,7 @@ impl Node {
         match self.group.submit(payload.clone(), is_durable) {
             Ok(_) => {
                 while let Some(output) = self.group.poll_output() {
-                    self.from_group(output);
+                    self.on_group(output);
                 }
                 true
             }
@@ -629,7 +629,7 @@ impl Node {
         if peers != before.peers(self.local.node) {
             self.transport.reconfigure(self.now, peers);
             while let Some(output) = self.transport.poll_output() {
-                self.from_transport(output);
+                self.on_transport(output);
             }
             self.hand_out_goodbyes();
         }

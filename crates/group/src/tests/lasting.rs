@@ -1,0 +1,218 @@
+//! Order, loss, ties, leases.
+
+use base::{Instant, NodeId};
+
+use super::world::World;
+use crate::{Proof, Tie, TieBreaker, Vote};
+
+fn formed(count: u8, tie: Tie) -> World {
+    let mut world = World::new(count, tie);
+    world.start_all();
+    world.run(1_000);
+    assert_eq!(world.members(1).len(), usize::from(count));
+    world
+}
+
+#[test]
+fn all_members_deliver_the_same_in_the_same_order() {
+    let mut world = formed(3, Tie::None);
+    for round in 0..10 {
+        for id in 1..=3 {
+            world.submit(id, &format!("{id}-{round}"));
+        }
+        world.run(20);
+    }
+    world.run(200);
+    let first = world.texts(1);
+    assert_eq!(first.len(), 30);
+    for id in 2..=3 {
+        assert_eq!(world.texts(id), first);
+    }
+}
+
+#[test]
+fn a_minority_delivers_nothing_and_loses_its_lease() {
+    let mut world = formed(3, Tie::None);
+    let hub = world.node(1).group.view().expect("a member").hub.0;
+    let others: Vec<u8> = (1..=3).filter(|id| *id != hub).collect();
+    for other in &others {
+        world.cut(hub, *other);
+    }
+    world.submit(hub, "never");
+    world.run(2_000);
+    assert!(world.texts(hub).is_empty());
+    assert!(!world.holds_lease(hub));
+    assert_eq!(world.members(others[0]).len(), 2);
+    assert!(world.holds_lease(others[0]));
+    world.heal();
+    world.run(1_000);
+    let reason = world.node(hub).excluded.clone().expect("it is told");
+    assert!(reason.contains("left out"), "{reason}");
+    assert!(world.texts(others[0]).is_empty(), "what only the minority held is rolled back");
+}
+
+#[test]
+fn what_was_rolled_back_is_submitted_again_by_its_origin() {
+    let mut world = formed(3, Tie::None);
+    let hub = world.node(1).group.view().expect("a member").hub.0;
+    let others: Vec<u8> = (1..=3).filter(|id| *id != hub).collect();
+    world.cut(hub, others[0]);
+    world.cut(hub, others[1]);
+    world.submit(others[0], "once");
+    world.run(2_000);
+    for other in others {
+        assert_eq!(world.texts(other), ["once"]);
+    }
+}
+
+#[test]
+fn a_broken_path_between_two_members_harms_nobody() {
+    let mut world = formed(3, Tie::None);
+    let hub = world.node(1).group.view().expect("a member").hub.0;
+    let others: Vec<u8> = (1..=3).filter(|id| *id != hub).collect();
+    let before = world.node(hub).views.len();
+    world.cut(others[0], others[1]);
+    world.run(3_000);
+    assert_eq!(world.node(hub).views.len(), before, "no view change");
+    assert!((1..=3).all(|id| world.holds_lease(id)));
+}
+
+#[test]
+fn whoever_reaches_more_than_the_hub_takes_over() {
+    let mut world = formed(3, Tie::None);
+    let hub = world.node(1).group.view().expect("a member").hub.0;
+    let others: Vec<u8> = (1..=3).filter(|id| *id != hub).collect();
+    world.cut(hub, others[0]);
+    world.run(3_000);
+    let view = world.node(others[1]).group.view().expect("a member").clone();
+    assert_eq!(view.hub, NodeId(others[1]));
+    assert_eq!(view.members.len(), 3, "nobody is expelled");
+    assert_eq!(world.members(hub), [1, 2, 3]);
+}
+
+#[test]
+fn half_of_a_view_waits_without_a_tie_breaker() {
+    let mut world = formed(2, Tie::None);
+    world.cut(1, 2);
+    world.run(3_000);
+    for id in 1..=2 {
+        assert!(!world.holds_lease(id));
+        assert_eq!(world.members(id), [1, 2], "neither half goes on");
+        let waiting = world.node(id).group.status().waiting.expect("it says so");
+        assert!(waiting.contains("exactly half"), "{waiting}");
+    }
+    world.heal();
+    world.run(1_000);
+    assert!(world.holds_lease(1) && world.holds_lease(2), "and all is well again");
+}
+
+#[test]
+fn the_half_with_the_preferred_node_goes_on() {
+    let mut world = formed(2, Tie::Prefer(NodeId(2)));
+    world.cut(1, 2);
+    world.run(3_000);
+    assert_eq!(world.members(2), [2]);
+    assert!(world.holds_lease(2) && !world.holds_lease(1));
+    assert_eq!(world.node(2).fenced, [(NodeId(1), Proof::Time)]);
+}
+
+#[test]
+fn a_person_can_confirm_that_the_other_half_is_down() {
+    let mut world = formed(2, Tie::None);
+    let now = world.now;
+    let alive = world.node(1).group.confirm_down(now, NodeId(2));
+    assert!(alive.is_err(), "it can be heard");
+    world.stop(2);
+    world.run(2_000);
+    let now = world.now;
+    world.node(1).group.confirm_down(now, NodeId(2)).expect("it is silent");
+    world.run(500);
+    assert_eq!(world.members(1), [1]);
+    assert_eq!(world.node(1).fenced, [(NodeId(2), Proof::Operator)]);
+    assert!(world.holds_lease(1));
+}
+
+#[test]
+fn two_halves_are_never_both_granted() {
+    let mut world = formed(4, Tie::Prefer(NodeId(3)));
+    let view = world.node(1).group.view().expect("a member").clone();
+    for bits in 0..16_u128 {
+        let half = base::NodeSet::from_bits(bits << 1);
+        if half.len() != 2 {
+            continue;
+        }
+        let other = view.nodes().difference(half);
+        for tie in [Tie::None, Tie::Manual, Tie::Prefer(NodeId(3)), Tie::Prefer(NodeId(9))] {
+            let votes = [half, other].map(|half| tie.vote(&view, half, base::NodeSet::EMPTY));
+            assert_ne!(votes, [Vote::Granted; 2], "{tie:?}");
+        }
+    }
+}
+
+#[test]
+fn four_become_three_two_one() {
+    let mut world = formed(4, Tie::Prefer(NodeId(1)));
+    for (lost, left) in [(4, 3), (3, 2), (2, 1)] {
+        world.stop(lost);
+        world.run(2_000);
+        assert_eq!(world.members(1).len(), left);
+    }
+    assert!(world.holds_lease(1));
+    let fenced: Vec<NodeId> = world.node(1).fenced.iter().map(|(node, _)| *node).collect();
+    assert_eq!(fenced, [NodeId(4), NodeId(3), NodeId(2)]);
+}
+
+#[test]
+fn a_lost_member_is_not_fenced_before_its_lease_is_over() {
+    let mut world = formed(3, Tie::None);
+    world.run(35);
+    let lease = {
+        let now = world.now;
+        world.node(3).group.lease_until(now)
+    };
+    world.stop(3);
+    let mut fenced_at = Instant::ZERO;
+    for _ in 0..200 {
+        world.run(10);
+        if !world.node(1).fenced.is_empty() {
+            fenced_at = world.now;
+            break;
+        }
+    }
+    assert!(fenced_at > lease, "fenced at {fenced_at}, its lease ran to {lease}");
+    let fence_wait = base::Preset::Fast.timing().fence_wait();
+    assert!(fenced_at.since(lease) < fence_wait, "and not much later");
+}
+
+#[test]
+fn a_goodbye_takes_the_place_of_the_wait() {
+    let mut world = formed(3, Tie::None);
+    let gone = base::Member { node: NodeId(3), incarnation: base::Incarnation(1) };
+    world.feed(1, crate::Input::Goodbye(gone));
+    world.stop(3);
+    world.run(300);
+    assert_eq!(world.node(1).fenced, [(NodeId(3), Proof::Goodbye)]);
+    assert_eq!(world.node(2).fenced, [(NodeId(3), Proof::Goodbye)]);
+}
+
+#[test]
+fn a_restarted_member_does_not_shorten_the_wait_for_its_former_life() {
+    let mut world = formed(3, Tie::None);
+    world.run(5_000);
+    let lease = {
+        let now = world.now;
+        world.node(3).group.lease_until(now)
+    };
+    // The new life is heard at once, and is gone before it is let in.
+    world.start(3, 2);
+    world.run(60);
+    world.stop(3);
+    let fenced_at = loop {
+        world.run(10);
+        if !world.node(1).fenced.is_empty() {
+            break world.now;
+        }
+        assert!(world.now < lease + base::Preset::Fast.timing().fence_wait() * 3);
+    };
+    assert!(fenced_at > lease, "fenced at {fenced_at}, its lease ran to {lease}");
+}

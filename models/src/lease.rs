@@ -3,32 +3,38 @@
 //! # The rule
 //!
 //! A node runs the service under a *guard*, which stops it when the lease ends, whatever the daemon
-//! does. The lease ends `L` after X, the *evidence*: the newest own stamp that more than half of the
-//! view, the node included, has echoed in this view. When a member is lost, the others may start
-//! what it held after `F`, counted from when they last heard it: each promise for the next view
-//! carries the ages of the last receptions, the decided value the wait `F - least age`, and the hub
-//! of the new view counts that wait from its own entry.
+//! does. The lease ends `L` after X, the *evidence*: the newest own stamp that more than half of
+//! the view, the node included, has echoed in this view. When a member is lost, the others may
+//! start what it held after `F`, counted from when they last heard it: each promise for the next
+//! view carries the ages of the last receptions, the decided value the wait `F - least age`, and
+//! the hub of the new view counts that wait from its own entry.
 //!
 //! Why that should be enough, in one view: more than half echoed X, a quorum promised, so somebody
-//! did both, echoed before it promised, and heard the stamp before it echoed. What this model is for
-//! is everything around it: evidence that outlives a view, members that never enter the view they
-//! promised, quorums that shrink until the somebody is gone, waits that outlive a view, joiners that
-//! have heard nobody, daemons that come back and find their service still running.
+//! did both, echoed before it promised, and heard the stamp before it echoed. What this model is
+//! for is everything around it: evidence that outlives a view, members that never enter the view
+//! they promised, quorums that shrink until the somebody is gone, waits that outlive a view,
+//! joiners that have heard nobody, daemons that come back and find their service still running.
+//!
+//! Three clocks take part: the holder's runs the lease, that of the last one who heard it measures
+//! the age, the hub's counts the rest. With clocks that err by `drift` ticks in all, `F = L + 3
+//! drift` is enough and one tick less is not. With clocks that err by a rate, the age and the rest
+//! are two parts of one stretch of time, so `F = L (1 + rate) / (1 - rate)`.
 //!
 //! # What is modelled
 //!
-//! * Real time in ticks; a clock per node that may gain or lose `drift` ticks in all. Ages are relative
-//!   and saturate, so time never ends. `L` contains the time that the guard needs to stop.
-//! * The network: every stamp and every echo that was sent in a view stays in it, and is received at
-//!   any later time or never. With `newest_only` an older one is forgotten when a newer one is on the
-//!   same way; that leaves out nothing bad, since a newer stamp makes a longer lease at equal ages.
-//! * A daemon may stop at any point: no action is ever due. `pauses` makes it a state of its own, in
-//!   which a node sends no stamps either. The guard does not stop.
+//! * Real time in ticks; a clock per node that may gain or lose `drift` ticks in all. Ages are
+//!   relative and saturate, so time never ends. `L` contains the time that the guard needs to stop.
+//! * The network: every stamp and every echo that was sent in a view stays in it, and is received
+//!   at any later time or never. With `newest_only` an older one is forgotten when a newer one is
+//!   on the same way; that leaves out nothing bad, since a newer stamp makes a longer lease at
+//!   equal ages.
+//! * A daemon may stop at any point: no action is ever due. `pauses` makes it a state of its own,
+//!   in which a node sends no stamps either. The guard does not stop.
 //! * Views: promises at any time, decisions on any quorum (with a tie-breaker: or exactly half),
-//!   entered late or never ([`views`]); the order of entries inside a view ([`ledger`]).
+//!   entered late or never (`views`); the order of entries inside a view (`ledger`).
 //! * Joiners, restarts of daemons (the guard keeps the service) and of machines, members that learn
 //!   that they are out, services that are moved by agreement, adoption, return and cold start
-//!   ([`refound`]).
+//!   (`refound`).
 //!
 //! Invariant: at no instant do two nodes run the service.
 //!
@@ -36,8 +42,8 @@
 //!
 //! The wait of an absence is carried into later views in full, or less what the coordinator itself
 //! has spent in the view that began it ([`Carry`]). The members of a view count as heard when one
-//! enters it, or when its value is decided ([`HeardFrom`]); both are safe. Counting them from one's own
-//! promise is not: see [`HeardFrom::Promise`].
+//! enters it, or when its value is decided ([`HeardFrom`]); both are safe. Counting them from one's
+//! own promise is not: see [`HeardFrom::Promise`].
 
 mod evidence;
 mod ledger;
@@ -79,7 +85,8 @@ pub enum HeardFrom {
 pub enum Carry {
     /// The next hub counts all of it again.
     Whole,
-    /// Less the time that the coordinator of the next view has spent in this one.
+    /// Less the time that the coordinator of the next view has spent in this one, counted from its
+    /// own entry. Where clocks err by a number of ticks, every such view adds one more clock.
     Remaining,
 }
 

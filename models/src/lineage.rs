@@ -12,10 +12,11 @@
 //! cold start (*all* members of the newest recorded view are back) and return (every other member
 //! of a living view is back as a newer incarnation).
 //!
-//! **The network** keeps every message for ever and delivers any of them at any time, or never: that
-//! is loss, duplication, reordering and delay in one. A crash is a node that is never scheduled again.
+//! **The network** keeps every message for ever and delivers any of them at any time, or never:
+//! that is loss, duplication, reordering and delay in one. A crash is a node that is never
+//! scheduled again.
 //!
-//! **What is checked** ([`observer`]): one view per generation; members enter it with one history;
+//! **What is checked** (`observer`): one view per generation; members enter it with one history;
 //! deliveries of any two nodes agree; what anyone delivered is in every later view; after a cold
 //! start nobody carries on the former lineage.
 //!

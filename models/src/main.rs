@@ -80,7 +80,8 @@ fn run(model: &str, mut arguments: Arguments) -> Result<bool, String> {
     }
 }
 
-/// All of the lease model, for walks, or its smallest form, for exploration; each part may be changed.
+/// All of the lease model, for walks, or its smallest form, for exploration; each part may be
+/// changed.
 fn lease(arguments: &mut Arguments) -> Result<Lease, String> {
     let nodes = arguments.small("nodes", 3, lease::NODES_MAX as u8)?.max(1);
     let lease = arguments.small("lease", 1, 8)?.max(1);

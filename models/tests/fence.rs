@@ -7,7 +7,7 @@ use models::fence::{Fence, MUTANTS};
 const TRANSITIONS_MAX: u64 = 20_000_000;
 
 fn exact_clocks() -> Fence {
-    Fence { horizon: 6, watchdog: 2, freshness: 1, wait: 3, drift: 0, mutant: None }
+    Fence { horizon: 5, watchdog: 2, freshness: 1, wait: 3, drift: 0, mutant: None }
 }
 
 fn drifting_clocks() -> Fence {

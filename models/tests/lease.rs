@@ -99,14 +99,29 @@ fn the_wait_is_tight() {
 #[test]
 fn heard_at_decision_and_less_to_carry_are_safe() {
     let small = Lease { tie_breaker: true, ..Lease::smallest() };
-    assert_all_states_safe(&Lease { heard_from: HeardFrom::Decision, ..small.clone() });
-    assert_all_states_safe(&Lease { carry: Carry::Remaining, ..small });
+    assert_all_states_safe(&Lease { heard_from: HeardFrom::Decision, ..small });
+    assert_all_states_safe(&Lease { carry: Carry::Remaining, ..Lease::smallest() });
     let model = Lease {
         heard_from: HeardFrom::Decision,
         carry: Carry::Remaining,
         ..Lease::everything(4, 3)
     };
     assert_eq!(steps_to_violation(&model, 300_000), None);
+}
+
+/// Of two nodes the survivor is hearer and hub in one, so two clocks take part in a wait. Three
+/// nodes have a story of their own.
+#[test]
+fn two_nodes_need_two_drifts_and_no_less() {
+    for (lease, drift) in [(2, 1), (3, 1)] {
+        let founders = NodeSet::first(2);
+        let small = Lease { nodes: 2, founders, tie_breaker: true, ..Lease::smallest() };
+        let model = Lease { lease, drift, last_generation: 2, ..small };
+        assert_all_states_safe(&Lease { wait: lease + 2 * drift, ..model.clone() });
+        let short = Lease { wait: lease + 2 * drift - 1, ..model };
+        let exploration = explore(&short, TRANSITIONS_MAX);
+        assert!(exploration.counterexample.is_some(), "{short:?} is not caught");
+    }
 }
 
 /// Where a mutant is likely to be met. `None` for one that needs more luck than a test should have:

@@ -51,7 +51,8 @@ fn take_over(hub: NodeId, lost: NodeId, since: u8, others: &[NodeId]) -> Vec<Act
     actions
 }
 
-/// Takes these actions, each of which must be possible, and returns whether two nodes end up owners.
+/// Takes these actions, each of which must be possible, and returns whether two nodes end up
+/// owners.
 fn ends_in_violation(model: &Lease, story: &[Action]) -> bool {
     let mut state = model.init_states().remove(0);
     for action in story {
@@ -65,10 +66,10 @@ fn ends_in_violation(model: &Lease, story: &[Action]) -> bool {
     model.violation(&state).is_some()
 }
 
-/// The members of a new view must not count as heard from one's own promise on. Nodes 1 and 2 promise
-/// early; node 0, the holder, gains evidence from 3 and 4 until it promises too. The new view is
-/// {0, 1, 2}, and its majority {1, 2} goes on without the holder at once. Neither heard it after its
-/// own promise, and those who did have no voice any more.
+/// The members of a new view must not count as heard from one's own promise on. Nodes 1 and 2
+/// promise early; node 0, the holder, gains evidence from 3 and 4 until it promises too. The new
+/// view is {0, 1, 2}, and its majority {1, 2} goes on without the holder at once. Neither heard it
+/// after its own promise, and those who did have no voice any more.
 #[test]
 fn heard_at_promise_is_not_safe() {
     let mut story = vec![Action::Promise(1), Action::Promise(2), tick(), tick()];
@@ -99,9 +100,9 @@ fn heard_at_promise_is_not_safe() {
     assert!(!ends_in_violation(&model(HeardFrom::Entry), &story));
 }
 
-/// A sealed node must not gain evidence: the holder promises a view and never enters it; 2 is not in
-/// it, knows nothing of it, and would keep the holder's lease alive while the next view but one frees
-/// the service.
+/// A sealed node must not gain evidence: the holder promises a view and never enters it; 2 is not
+/// in it, knows nothing of it, and would keep the holder's lease alive while the next view but one
+/// frees the service.
 #[test]
 fn a_sealed_node_must_not_gain_evidence() {
     let mut story = vec![
@@ -128,8 +129,8 @@ fn a_sealed_node_must_not_gain_evidence() {
 }
 
 /// At a return nobody's age may shorten a wait: nodes 0 and 1 kept each other's lease alive until
-/// their daemons restarted a moment ago, and the guard of 0 still runs the service. Node 2, the only
-/// one that lived through it, has heard neither for long.
+/// their daemons restarted a moment ago, and the guard of 0 still runs the service. Node 2, the
+/// only one that lived through it, has heard neither for long.
 #[test]
 fn at_a_return_everybody_is_waited_for_in_full() {
     let mut story = vec![];

@@ -1,8 +1,8 @@
 //! Time, stamps, echoes, evidence and the guard.
 //!
 //! All ages are relative and stop growing where they no longer matter, so time has no end and still
-//! the number of states has. Each is kept on the clock of its owner: the ages of a node's own stamps,
-//! wherever the stamps are, on that node's clock; the age of a reception on the receiver's.
+//! the number of states has. Each is kept on the clock of its owner: the ages of a node's own
+//! stamps, wherever the stamps are, on that node's clock; the age of a reception on the receiver's.
 //!
 //! A node sends a stamp at every tick, and everybody echoes at once whatever they hear; that is no
 //! restriction, because a stamp need not be heard and an echo need not arrive.

@@ -1,4 +1,5 @@
-//! The replicated books of a view: who holds the service, who is absent, and which entries change it.
+//! The replicated books of a view: who holds the service, who is absent, and which entries change
+//! it.
 //!
 //! The order itself is the subject of [`crate::lineage`]. Here a view has one sequence of entries,
 //! written by its hub; an entry is committed when every member has acknowledged it, unsealed; and

@@ -44,7 +44,8 @@ pub enum Mutant {
     JoinerCountsFromStart,
     /// For a joiner, the members of its first view count as never heard.
     JoinerNeverHeard,
-    /// A restarted node is still a member of its old view, unsealed, and reports ages since its start.
+    /// A restarted node is still a member of its old view, unsealed, and reports ages since its
+    /// start.
     RestartedMemberStays,
     /// The wait is reduced by the greatest of the reported ages instead of the least.
     OldestAge,
@@ -72,7 +73,8 @@ pub enum Mutant {
     FreeNamesNoAbsence,
     /// A joiner says that nothing runs on its machine although something does.
     CleanNotVerified,
-    /// A new incarnation extends the lease of what its predecessor left before its report is delivered.
+    /// A new incarnation extends the lease of what its predecessor left before its report is
+    /// delivered.
     ExtendBeforeAdopted,
     /// The end of an old incarnation's wait frees the service although the new one has adopted it.
     OldWaitFreesAdopted,

@@ -26,8 +26,8 @@ const FAST: usize = 14;
 const RESTART: usize = 10;
 
 impl Swarm for Lease {
-    /// Per node its kinds of actions; per pair of nodes the two halves of a heartbeat, so that a walk
-    /// may cut single ways; and a few for the cluster.
+    /// Per node its kinds of actions; per pair of nodes the two halves of a heartbeat, so that a
+    /// walk may cut single ways; and a few for the cluster.
     fn habits(&self) -> usize {
         4 + PER_NODE * NODES_MAX + 2 * NODES_MAX * NODES_MAX
     }

@@ -1,9 +1,9 @@
 //! Lost memory: restarts, and the two rules by which a cluster comes back without an operator.
 //!
-//! *Cold start*: all members of the newest view that anybody here has recorded are here, all of them
-//! restarted. *Return*: every member of a view either lives in it, or is here as a newer incarnation
-//! than the view lists, with no later record. Both found generation g + 2: a value for g + 1 may have
-//! been decided and never seen, and its number must not be used twice.
+//! *Cold start*: all members of the newest view that anybody here has recorded are here, all of
+//! them restarted. *Return*: every member of a view either lives in it, or is here as a newer
+//! incarnation than the view lists, with no later record. Both found generation g + 2: a value for
+//! g + 1 may have been decided and never seen, and its number must not be used twice.
 
 use super::{Action, Lineage, Mutant, State, Value};
 use crate::set::{NodeId, NodeSet};

@@ -315,6 +315,10 @@ impl Case {
                     [] => Proof::Time,
                     ["goodbye"] => Proof::Goodbye,
                     ["operator"] => Proof::Operator,
+                    ["life", life] => {
+                        absence.incarnation = Incarnation(life.parse().expect("a number"));
+                        Proof::Time
+                    }
                     ["generation", generation] => {
                         absence.generation = generation.parse().expect("a number");
                         Proof::Time

@@ -179,10 +179,13 @@ fn heal(world: &mut World) {
         world.settle();
     }
     for index in 0..world.nodes.len() {
-        while !world.nodes[index].member {
-            world.rejoin(index);
-            world.settle();
+        for _ in 0..10 {
+            if !world.nodes[index].member {
+                world.rejoin(index);
+                world.settle();
+            }
         }
+        assert!(world.nodes[index].member, "seed {}: n{} stays out", world.seed, index + 1);
     }
     let any = world.members()[0];
     let names: Vec<String> = world.nodes[any]

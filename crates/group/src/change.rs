@@ -296,10 +296,12 @@ impl Group {
         let is_expelled = self.expelled(membership, self.reach(&membership.view));
         let is_expelled = is_expelled.contains(from.node);
         let Phase::Member(membership) = &mut self.phase else { return };
-        if let Some(attempt) = &mut membership.attempt {
-            if attempt.ballot == ballot && attempt.proposal.is_none() && !is_expelled {
-                attempt.promises.insert(from.node, promise);
-            }
+        if let Some(attempt) = &mut membership.attempt
+            && attempt.ballot == ballot
+            && attempt.proposal.is_none()
+            && !is_expelled
+        {
+            attempt.promises.insert(from.node, promise);
         }
     }
 
@@ -394,7 +396,8 @@ impl Group {
             let peer = self.peers.get(&member.node)?;
             let newer = peer.incarnation > member.incarnation;
             let unseeded = peer.digest.standing == Standing::Unseeded;
-            let no_later = peer.digest.record.is_none_or(|(lineage, generation, _)| {
+            // One without any record may have forgotten a later view.
+            let no_later = peer.digest.record.is_some_and(|(lineage, generation, _)| {
                 lineage == scope.lineage && generation <= scope.generation
             });
             let back = Member { node: member.node, incarnation: peer.incarnation };

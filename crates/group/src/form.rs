@@ -8,8 +8,8 @@
 //!
 //! * **First seed**: no record among the nodes present, and at least `seed` of them in mutual
 //!   contact. The lowest id coordinates.
-//! * **Cold start** (protocol, rule C1): all members of the newest recorded view are present, and
-//!   none of them is in a view. The one with the newest configuration coordinates. A majority
+//! * **Cold start** (protocol, rule C1): all members of the newest recorded view are present with
+//!   a record of that history, and none of them is in a view. The one with the newest configuration coordinates. A majority
 //!   would not do: that view may have shrunk on elsewhere.
 //! * **By hand** (`gabconfig -c -x`): the nodes present, a new lineage. A person promises that
 //!   the others are down.
@@ -37,8 +37,8 @@ pub(crate) struct Unseeded {
     /// Somebody else's.
     accepting: Option<Accepting>,
     retry_at: Instant,
-    /// A person wants a view of the nodes present.
-    forced: bool,
+    /// Since when a person wants a view of the nodes present.
+    forced: Option<Instant>,
     /// Why nothing happens, for people.
     waiting: String,
 }
@@ -86,7 +86,7 @@ impl Group {
             return Err(Rejected::SeededPeer(node));
         }
         match &mut self.phase {
-            Phase::Unseeded(unseeded) => unseeded.forced = true,
+            Phase::Unseeded(unseeded) => unseeded.forced = Some(self.now),
             Phase::Member(_) => self.exclude("a person is seeding a new view".into()),
             Phase::Out => {}
         }
@@ -156,7 +156,14 @@ impl Group {
         let newest = newest.max_by_key(|(lineage, generation, _)| (*generation, *lineage));
         let Phase::Unseeded(unseeded) = &self.phase else { return Err(String::new()) };
         let local = self.local();
-        if unseeded.forced {
+        if let Some(since) = unseeded.forced {
+            // Whoever is present must have had the time to be heard: a node that was in a view
+            // until now begins a new life and knows nobody yet.
+            let until = since + self.config.timing.path_timeout * 2;
+            if self.now < until && !self.config.nodes.is_subset(nodes) {
+                self.wake_at(until, Timer::Form);
+                return Err("listening for other nodes before a view is formed by hand".into());
+            }
             let generation = newest.map_or(1, |(_, generation, _)| generation + 2);
             return Ok(self.founding_view(
                 generation,
@@ -190,9 +197,20 @@ impl Group {
         else {
             return Err(format!("waiting for the members of generation {generation} to go on"));
         };
-        let missing = record.nodes().difference(nodes);
+        // A member without a record of this history may have been in a later view and forgotten
+        // it; only a person can know.
+        let remembers = |founder: &&Founder| founder.record.is_some_and(|(of, ..)| of == lineage);
+        let back: NodeSet =
+            present.iter().filter(remembers).map(|founder| founder.member.node).collect();
+        let missing = record.nodes().difference(back);
         if !missing.is_empty() {
-            let names: Vec<String> = missing.into_iter().map(|node| node.to_string()).collect();
+            let names: Vec<String> = missing
+                .into_iter()
+                .map(|node| match nodes.contains(node) {
+                    true => format!("{node} (which is back without its memory)"),
+                    false => node.to_string(),
+                })
+                .collect();
             return Err(format!(
                 "the last view had members that are not back: waiting for {}",
                 names.join(", ")

@@ -80,9 +80,10 @@ impl Log {
         }
     }
 
-    /// What this member holds, what is delivered, and the hash chain over the latter.
-    pub(crate) fn progress(&self) -> (u64, u64, u64) {
-        (self.have(), self.delivered, self.delivered_hash)
+    /// What this member has received, what it holds, what is delivered, and the hash chain over
+    /// the latter.
+    pub(crate) fn progress(&self) -> [u64; 4] {
+        [self.len(), self.have(), self.delivered, self.delivered_hash]
     }
 
     /// Entries that wait for delivery, and submissions that wait for a number.

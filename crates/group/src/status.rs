@@ -39,6 +39,8 @@ pub struct Progress {
     pub generation: u64,
     /// Whether this member has promised a ballot.
     pub is_sealed: bool,
+    /// Entries of this view that were ever received here.
+    pub length: u64,
     /// Entries of this view that this member holds, on disk where they have to be.
     pub held: u64,
     /// Entries of this view that are delivered here.
@@ -104,11 +106,12 @@ impl Group {
     #[must_use]
     pub fn progress(&self) -> Option<Progress> {
         let Phase::Member(membership) = &self.phase else { return None };
-        let (held, delivered, hash) = membership.log.progress();
+        let [length, held, delivered, hash] = membership.log.progress();
         Some(Progress {
             lineage: membership.view.lineage,
             generation: membership.view.generation,
             is_sealed: membership.sealed_at.is_some(),
+            length,
             held,
             delivered,
             hash,

@@ -202,7 +202,12 @@ fn enter(
     let position = daemon.node.group().position() - progress.delivered;
     named(
         "a view begins with one history",
-        order::a_view_begins_with_one_history(&mut check.order, &check.views, view, position),
+        order::a_view_begins_with_one_history(
+            &mut check.order,
+            view,
+            daemon.node.local(),
+            position,
+        ),
     )
 }
 

@@ -2,10 +2,9 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use base::View;
+use base::{Member, View};
 use group::Progress;
 
-use super::views::Views;
 use crate::machine::{Daemon, Machine};
 use crate::setup::machine_of;
 
@@ -25,6 +24,8 @@ pub struct Order {
     bases: BTreeMap<Scope, u64>,
     /// The greatest position delivered in each view.
     ends: BTreeMap<Scope, u64>,
+    /// The lives that were in any view, by lineage.
+    entered: BTreeSet<(u32, Member)>,
     /// Views that began a history anew: first formations and cold starts.
     formed: BTreeSet<Scope>,
     /// Engine checksums by view and entries delivered in it.
@@ -45,18 +46,23 @@ impl Order {
 /// begins with nothing.
 pub fn a_view_begins_with_one_history(
     order: &mut Order,
-    views: &Views,
     view: &View,
+    local: Member,
     position: u64,
 ) -> Result<(), String> {
     let scope = (view.lineage, view.generation);
+    let lives = || view.members.iter().map(|member| (view.lineage, *member));
+    if position == 0
+        && !order.bases.contains_key(&scope)
+        && !lives().any(|life| order.entered.contains(&life))
+    {
+        order.formed.insert(scope);
+    }
+    order.entered.insert((view.lineage, local));
     let base = *order.bases.entry(scope).or_insert(position);
     let generation = view.generation;
     if base != position {
         return Err(format!("generation {generation} begins after {base} and after {position}"));
-    }
-    if position == 0 && !views.earlier(view).any(|old| old.members.iter().any(|m| view.has(*m))) {
-        order.formed.insert(scope);
     }
     let from = order.formed.range(..=scope).next_back().copied().filter(|from| from.0 == scope.0);
     let earlier = order.ends.range(from.unwrap_or((view.lineage, 0))..scope);
@@ -149,8 +155,8 @@ pub fn engine_states_agree_at_equal_positions(
 
 /// (7) A member that has promised a ballot takes no more entries in that view.
 pub fn a_sealed_member_takes_no_entry(before: &Progress, now: &Progress) -> Result<(), String> {
-    if before.is_sealed && now.is_sealed && before.held < now.held {
-        return Err(format!("held {} when it was sealed, now {}", before.held, now.held));
+    if before.is_sealed && now.is_sealed && before.length < now.length {
+        return Err(format!("had {} when it was sealed, now {}", before.length, now.length));
     }
     if before.is_sealed && !now.is_sealed {
         return Err("it is not sealed any more, in the same view".to_owned());

@@ -33,18 +33,6 @@ impl Views {
     pub fn has_successor(&self, lineage: u32, generation: u64) -> bool {
         self.known.range((lineage, generation + 1)..=(lineage, u64::MAX)).next().is_some()
     }
-
-    /// The earlier views of the same lineage.
-    pub fn earlier(&self, view: &View) -> impl Iterator<Item = &View> {
-        let scope = (view.lineage, view.generation);
-        self.known.range((view.lineage, 0)..scope).map(|(_, (view, _))| view)
-    }
-
-    /// When the newest view was first entered.
-    #[must_use]
-    pub fn newest_at(&self) -> u64 {
-        self.known.values().map(|(_, at)| *at).max().unwrap_or(0)
-    }
 }
 
 /// (I3, 1, 8) One view per lineage and generation, with its hub among its members.

@@ -590,8 +590,24 @@ impl Group {
             wait.absence.generation <= old.view.generation && !old.waits.contains_key(&wait.absence)
         };
         let waits: Vec<Wait> = value.waits.iter().filter(|wait| !is_over(wait)).copied().collect();
+        // A life that a newer one of its node has replaced is lost as well, but not waited for: the
+        // newer one answers for it.
+        let generation = value.view.generation;
+        let replaced = old.view.members.iter().filter(|member| {
+            !value.view.has(**member)
+                && !value.left.contains(member)
+                && value.view.nodes().contains(member.node)
+        });
+        let replaced: Vec<Absence> = replaced
+            .map(|member| Absence {
+                node: member.node,
+                incarnation: member.incarnation,
+                generation,
+            })
+            .collect();
         self.last_decision = Some((scope, value.clone()));
-        let change = self.enter(&value, &waits, inherited, false);
+        let mut change = self.enter(&value, &waits, inherited, false);
+        change.lost.extend(replaced);
         self.outputs.push_back(Output::View(change));
         self.take_snapshot_for(&value);
         self.settle_in();

@@ -64,6 +64,8 @@ pub(super) struct Daemon {
     pub(super) cover: Cover,
     pub(super) journal: Journal,
     pub(super) started_at: Instant,
+    /// The generation that this node is in, and since when.
+    pub(super) view_since: (u64, Instant),
     /// Why there is no real-time class.
     pub(super) realtime: Option<String>,
     /// Why the disk refuses.
@@ -147,6 +149,7 @@ impl Daemon {
             node: Node::new(birth, now),
             journal: Journal::start()?,
             started_at: now,
+            view_since: (0, now),
             realtime: None,
             disk_refuses: None,
             inbox,
@@ -206,6 +209,7 @@ impl Daemon {
             self.feed(Input::Turn { drained });
             self.push_leases();
             self.settle();
+            self.note_view();
             self.quit_if_overdue();
             let wake = self.node.deadline().map(|(at, _)| at);
             self.timer.set(Some(if drained {
@@ -742,6 +746,13 @@ impl Daemon {
         }
         self.sockets.truncate(self.cluster.networks.len());
         Ok(())
+    }
+
+    fn note_view(&mut self) {
+        let generation = self.node.view().map_or(0, |view| view.generation);
+        if generation != self.view_since.0 {
+            self.view_since = (generation, os::clock::boottime());
+        }
     }
 
     /// How long this daemon has been up.

@@ -85,7 +85,7 @@ impl Daemon {
             waiting: status.waiting.clone().filter(|text| !text.is_empty()),
             primary: is_primary,
             lease_ms: view.map(|_| status.group.lease.map_or(0, millis)),
-            since_ms: None,
+            since_ms: view.map(|_| millis(status.at.since(self.view_since.1))),
         }
     }
 
@@ -204,8 +204,14 @@ impl Daemon {
                 };
                 v1::Service {
                     name: service.name.clone(),
-                    state: service_state(service.state),
-                    node: service.node.map(name),
+                    // Outside the primary view nothing is known but what was; the guard has ended
+                    // whatever ran here.
+                    state: if is_primary {
+                        service_state(service.state)
+                    } else {
+                        v1::ServiceState::Unknown
+                    },
+                    node: service.node.map(name).filter(|_| is_primary),
                     since_ms: Some(millis(status.at.since(service.since_here))),
                     mode: modes,
                     blocked: blocked.map(|(node, why)| (name(*node), why.clone())).collect(),

@@ -144,7 +144,7 @@ fn a_view_by_hand_has_a_new_lineage() {
     world.restart(1, 2, records[0].clone());
     world.run(200);
     world.node(1).group.seed().expect("nobody is in a view");
-    world.run(200);
+    world.run(2_000);
     assert_eq!(world.members(1), [1]);
     let lineage = world.node(1).group.view().expect("a member").lineage;
     assert_ne!(Some(lineage), records[0].as_ref().map(|record| record.lineage));

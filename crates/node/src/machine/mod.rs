@@ -329,7 +329,9 @@ impl Node {
                 Work::Transport(input) => {
                     // A datagram may end a peer's life for the transport, which then forgets when
                     // it was heard last.
-                    self.note_contacts();
+                    if matches!(input, transport::Input::Receive { .. }) {
+                        self.note_contacts();
+                    }
                     self.transport.handle(self.now, input);
                     while let Some(output) = self.transport.poll_output() {
                         self.on_transport(output);
@@ -418,7 +420,8 @@ impl Node {
     }
 
     fn feed_group(&mut self, input: group::Input) {
-        if !matches!(input, group::Input::Heard { .. }) {
+        // Contacts change with datagrams only, and each datagram notes those before it.
+        if matches!(input, group::Input::Turn) {
             self.note_contacts();
         }
         self.group.handle(self.now, input);

@@ -32,7 +32,7 @@ pub const ARROWS: &[(&str, &[&str])] = &[
     ("sim", &["base", "transport", "group", "engine", "network", "node"]),
     ("lab", &["api"]),
     ("models", &[]),
-    ("xtask", &[]),
+    ("xtask", &["lab"]),
 ];
 
 /// What the pure crates may use from outside: nothing that can reach the kernel.

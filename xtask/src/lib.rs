@@ -5,8 +5,10 @@
 //! - [`licences`]: what may come in from outside.
 //! - [`canaries`]: known faults that the simulator has to find; a simulator that finds nothing is
 //!   worth as much as the faults that it is known to find.
+//! - [`bench_peers`]: figures beside those of other products, in one run.
 
 pub mod arrows;
+pub mod bench_peers;
 pub mod canaries;
 pub mod ci;
 pub mod commands;

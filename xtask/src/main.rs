@@ -2,7 +2,7 @@
 
 use std::process::ExitCode;
 
-use xtask::{ci, licences, plant, tree};
+use xtask::{bench_peers, ci, licences, plant, tree};
 
 const USAGE: &str = "\
 usage: cargo xtask COMMAND
@@ -12,6 +12,8 @@ usage: cargo xtask COMMAND
   sim [ARGUMENT…]       run the simulator, optimised; its exit code is passed on
   canaries [NAME…]      plant each known fault in a copy and demand that the simulator finds it
   canaries --list       print the known faults
+  bench-peers [--quick | --repetitions N]
+                        measure Mainstay beside keepalived and Corosync with Pacemaker
 ";
 
 fn main() -> ExitCode {
@@ -27,6 +29,9 @@ fn main() -> ExitCode {
             Ok(ExitCode::SUCCESS)
         }
         ["canaries", ref names @ ..] => plant::run(&root, names),
+        ["bench-peers", ref rest @ ..] => bench_peers::run(&root, rest),
+        // What `bench-peers` starts for each product.
+        ["bench-peers-site", product, program] => bench_peers::serve(product, program),
         _ => {
             eprint!("{USAGE}");
             return ExitCode::from(64);

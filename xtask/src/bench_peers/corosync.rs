@@ -1,0 +1,186 @@
+//! Corosync, alone or with Pacemaker, in a lab: both networks, everything else as Debian ships it.
+//!
+//! `corosync.conf` is that of the package (knet, no encryption, votequorum) with the names and
+//! addresses of three nodes on two networks; no time is configured, so the token timeout is
+//! 3,000 ms and 650 ms for the third node (corosync.conf(5)). Pacemaker gets one address
+//! (`ocf:heartbeat:IPaddr2`, a monitor every 10 s as its metadata advise) and the one setting without
+//! which it starts nothing where no fencing device exists; what to do without a quorum stays at its
+//! default (`stop`). The graceful move is `crm_resource --move`, then `--clear`.
+//!
+//! These programs have their places in the file system built in, so each node sees folders of its
+//! own there: mounts in the node's mount namespace, gone with it.
+
+use std::fmt::Write as _;
+use std::fs;
+use std::path::Path;
+use std::time::Duration;
+
+use anyhow::{Context, Result};
+use lab::cluster::SERVICE_ADDRESS;
+use lab::{Lab, clock, spec, wait};
+
+use super::product::{Installed, demand};
+use super::site::PATIENCE;
+
+/// Corosync, and what runs on top of it.
+pub(crate) struct Corosync {
+    pub(crate) with_pacemaker: bool,
+}
+
+/// What programs write to, with its owner: each node has its own.
+const FOLDERS: [(&str, &str); 5] = [
+    ("/etc/corosync", "root:root"),
+    ("/var/lib/corosync", "root:root"),
+    ("/var/log/corosync", "root:root"),
+    ("/var/lib/pacemaker", "hacluster:haclient"),
+    ("/var/log/pacemaker", "hacluster:haclient"),
+];
+/// Folders below `/var/lib/pacemaker` that the package makes.
+const PACEMAKER_FOLDERS: [&str; 4] = ["blackbox", "cib", "cores", "pengine"];
+
+/// The one resource.
+const RESOURCE: &str = "ip";
+
+/// How long between two questions to a daemon that is not ready.
+const STEP: Duration = Duration::from_millis(500);
+
+/// `corosync.conf`: the package's, with our nodes.
+fn text(lab: &Lab) -> String {
+    let mut text =
+        "totem {\n    version: 2\n    cluster_name: debian\n    crypto_cipher: none\n    \
+         crypto_hash: none\n}\nlogging {\n    to_stderr: yes\n    to_logfile: yes\n    \
+         logfile: /var/log/corosync/corosync.log\n    to_syslog: yes\n    debug: off\n}\n\
+         quorum {\n    provider: corosync_votequorum\n}\nnodelist {\n"
+            .to_owned();
+    for id in 1..=lab.spec().nodes {
+        write!(text, "    node {{\n        name: {}\n        nodeid: {id}\n", spec::node_name(id))
+            .expect("writing to a string");
+        for network in 0..lab.spec().networks {
+            let address = spec::node_address(network, id);
+            writeln!(text, "        ring{network}_addr: {address}").expect("writing to a string");
+        }
+        text.push_str("    }\n");
+    }
+    text.push_str("}\n");
+    text
+}
+
+/// The address as Pacemaker's configuration has it.
+fn resource() -> String {
+    let attributes = [("ip", SERVICE_ADDRESS.to_string()), ("cidr_netmask", "24".to_owned())];
+    let attributes = attributes.map(|(name, value)| {
+        format!("<nvpair id=\"{RESOURCE}-{name}\" name=\"{name}\" value=\"{value}\"/>")
+    });
+    format!(
+        "<primitive id=\"{RESOURCE}\" class=\"ocf\" provider=\"heartbeat\" type=\"IPaddr2\">\
+         <instance_attributes id=\"{RESOURCE}-attributes\">{}</instance_attributes>\
+         <operations><op id=\"{RESOURCE}-monitor\" name=\"monitor\" interval=\"10s\" \
+         timeout=\"20s\"/></operations></primitive>",
+        attributes.concat()
+    )
+}
+
+/// Folders of the node's own at the places that the programs know.
+fn furnish(lab: &mut Lab, node: &str, configuration: &str) -> Result<()> {
+    let root = lab.root(node)?.to_owned();
+    for (folder, owner) in FOLDERS {
+        let own = root.join(folder.trim_start_matches('/'));
+        let below: &[&str] = if folder == "/var/lib/pacemaker" { &PACEMAKER_FOLDERS } else { &[] };
+        for path in below.iter().map(|name| own.join(name)).chain([own.clone()]) {
+            fs::create_dir_all(&path).with_context(|| format!("making {}", path.display()))?;
+        }
+        let own = own.to_str().context("the lab's directory is text")?;
+        demand(lab, node, &["chown", "-R", owner, own])?;
+        demand(lab, node, &["mount", "--bind", own, folder])?;
+    }
+    fs::write(root.join("etc/corosync/corosync.conf"), configuration)
+        .context("writing corosync.conf")?;
+    // What tmpfiles.d makes at the start of a machine.
+    demand(lab, node, &["install", "-d", "-m", "1755", "/run/resource-agents"]).map(drop)
+}
+
+/// Asks until the program succeeds: its daemon is starting.
+fn insist(lab: &mut Lab, node: &str, words: &[&str]) -> Result<()> {
+    let what = words.join(" ");
+    wait::until(&what, PATIENCE, || match demand(lab, node, words) {
+        Ok(_) => Ok(Some(())),
+        Err(_) => {
+            clock::pause(STEP);
+            Ok(None)
+        }
+    })
+}
+
+impl Installed for Corosync {
+    fn start(&mut self, lab: &mut Lab) -> Result<()> {
+        for (folder, _) in FOLDERS {
+            // Where a mount goes there must be something; the packages make all of these.
+            anyhow::ensure!(Path::new(folder).is_dir(), "{folder} is missing");
+        }
+        let configuration = text(lab);
+        for node in lab.node_names() {
+            furnish(lab, &node, &configuration)?;
+            lab.spawn_in(&node, &["corosync", "-f"])?;
+        }
+        if !self.with_pacemaker {
+            return Ok(());
+        }
+        for node in lab.node_names() {
+            // It ends when there is no Corosync yet.
+            insist(lab, &node, &["corosync-cmapctl", "-g", "runtime.votequorum.this_node_id"])?;
+            lab.spawn_in(&node, &["pacemakerd"])?;
+        }
+        let first = spec::node_name(1);
+        let setting = ["crm_attribute", "--name", "stonith-enabled", "--update", "false"];
+        insist(lab, &first, &setting)?;
+        let resource = resource();
+        insist(lab, &first, &["cibadmin", "--create", "--scope", "resources", "-X", &resource])
+    }
+
+    fn is_settled(&mut self, lab: &mut Lab) -> Result<bool> {
+        let names = lab.node_names();
+        if !self.with_pacemaker {
+            for node in &names {
+                let output = lab.run_in(node, &["corosync-quorumtool", "-s"])?;
+                let said = String::from_utf8_lossy(&output.stdout).into_owned();
+                let total = format!("Total votes:      {}", names.len());
+                if !(said.contains("Quorate:          Yes") && said.contains(&total)) {
+                    return Ok(false);
+                }
+            }
+            return Ok(true);
+        }
+        for node in &names {
+            let output = lab.run_in(node, &["crm_mon", "--one-shot", "--output-as=xml"])?;
+            if !is_whole(&String::from_utf8_lossy(&output.stdout), names.len()) {
+                return Ok(false);
+            }
+        }
+        // Ends when nothing is left to do.
+        let wait = ["crm_resource", "--wait", "--timeout=30s"];
+        Ok(lab.run_in(&names[0], &wait)?.status.success())
+    }
+
+    fn begin_move(&mut self, lab: &mut Lab, from: &str) -> Result<()> {
+        let to = lab.node_names().into_iter().find(|name| name != from);
+        let to = to.context("there is another node")?;
+        let words = ["crm_resource", "--resource", RESOURCE, "--move", "--node", &to];
+        demand(lab, from, &words).map(drop)
+    }
+
+    fn end_move(&mut self, lab: &mut Lab, from: &str) -> Result<()> {
+        demand(lab, from, &["crm_resource", "--resource", RESOURCE, "--clear"]).map(drop)
+    }
+}
+
+/// Whether `crm_mon` shows so many nodes that take part, and the resource running.
+fn is_whole(xml: &str, nodes: usize) -> bool {
+    let is_member = |line: &&str| {
+        line.contains("<node ")
+            && line.contains("online=\"true\"")
+            && line.contains("pending=\"false\"")
+            && line.contains("expected_up=\"true\"")
+    };
+    let runs = |line: &str| line.contains("<resource ") && line.contains("role=\"Started\"");
+    xml.lines().filter(is_member).count() == nodes && xml.lines().any(runs)
+}

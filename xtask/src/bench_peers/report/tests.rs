@@ -1,0 +1,46 @@
+//! The arithmetic, and that nothing missing looks like a figure.
+
+use super::*;
+
+fn gap(milliseconds: f64) -> Gap {
+    Gap { milliseconds, from: "n1".into(), to: "n2".into(), late: 0, again: 0 }
+}
+
+fn table(repetitions: u32) -> Table {
+    let amount = Amount { repetitions, idle: 30 };
+    Table::new(amount, "a machine".into(), "versions".into(), "0.1 0.2 0.3".into())
+}
+
+#[test]
+fn medians() {
+    assert_eq!(spread(&[5.0, 1.0, 9.0], 0), "5 (1–9)");
+    assert_eq!(spread(&[4.0, 1.0, 2.0, 9.0], 1), "3.0 (1.0–9.0)");
+    assert_eq!(spread(&[], 0), "–");
+}
+
+#[test]
+fn a_whole_table() {
+    let mut table = table(2);
+    for milliseconds in [700.0, 800.0] {
+        table.add_gap(Product::MainstayFast, Fault::Cut, gap(milliseconds));
+        table.add_gap(Product::MainstayFast, Fault::Move, gap(20.0));
+    }
+    let usage = Usage { processes: 2, seconds: 0.5, memory: 2048, resident: 4096 };
+    table.add_idle(Product::MainstayFast, vec![usage]);
+    let text = table.text();
+    assert!(table.is_complete());
+    assert!(text.contains("| Mainstay, `fast` | 750 (700–800) | 20 (20–20) | 0 |\n"), "{text}");
+    let idle = "| Mainstay, `fast` | 1.00 (1.00–1.00) | 2.0 (2.0–2.0) | 4.0 (4.0–4.0) | 2 |\n";
+    assert!(text.contains(idle), "{text}");
+}
+
+#[test]
+fn what_is_missing_is_said() {
+    let mut table = table(5);
+    table.add_gap(Product::Pacemaker, Fault::Cut, gap(8000.0));
+    table.add_failure(Product::Pacemaker, Fault::Move, "it did not move");
+    let text = table.text();
+    assert!(!table.is_complete());
+    assert!(text.contains("8000 (8000–8000), only 1 measured"), "{text}");
+    assert!(text.contains("defaults, graceful move: failed: it did not move"), "{text}");
+}

@@ -1,0 +1,289 @@
+//! One product's lab: it waits for orders on its standard input and answers on its standard output,
+//! a line of JSON each. When the orders end, the lab ends, and with it everything that runs there.
+
+use std::io::Write;
+use std::path::Path;
+use std::process::ExitCode;
+use std::time::Duration;
+
+use anyhow::{Context, Result, ensure};
+use lab::cluster::SERVICE_ADDRESS;
+use lab::{Lab, Mode, Probe, Spec, clock, responder, scene, spec, wait};
+use serde::{Deserialize, Serialize};
+
+use super::product::{Installed, Product};
+use super::usage::{self, Usage};
+
+/// Until a cluster has formed, or is whole again.
+pub(crate) const PATIENCE: Duration = Duration::from_secs(90);
+/// For how long nothing may have changed before the next fault.
+const SETTLE: Duration = Duration::from_secs(2);
+/// Between two looks at a product, which may cost it a program.
+const STEP: Duration = Duration::from_millis(250);
+/// How long after a takeover the cut is healed: the node that was cut off has noticed by then.
+const CUT_OFF: Duration = Duration::from_secs(3);
+/// An answer older than this does not tell who has the address.
+const FRESH: Duration = Duration::from_millis(300);
+/// A part begins so much before the fault: the gap counts from the last answer before it.
+const LEAD: Duration = Duration::from_millis(100);
+
+/// Faults come at different places within a second: without this they would keep the step of the
+/// product's own heartbeats, because the repair before them did. The golden ratio spreads any number
+/// of them evenly.
+const PHASE: (u64, u64) = (618, 1000);
+
+/// What to do to a product.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub enum Fault {
+    /// Cut all networks of the node that has the address; heal after another has it.
+    Cut,
+    /// Move the address gracefully.
+    Move,
+}
+
+impl Fault {
+    /// In a few words.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Cut => "all networks cut",
+            Self::Move => "graceful move",
+        }
+    }
+}
+
+/// What a lab is told.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Order {
+    /// Do nothing for so long and say what that cost.
+    Idle {
+        /// For how long.
+        seconds: u32,
+    },
+    /// Measure one fault.
+    Measure {
+        /// Which.
+        fault: Fault,
+    },
+}
+
+/// What a lab says.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub enum Answer {
+    /// The cluster has formed and is quiet.
+    Ready {
+        /// From the start of the first daemon on.
+        seconds: f64,
+    },
+    /// The cost of doing nothing, by node.
+    Idle(Vec<Usage>),
+    /// What the client saw of a fault.
+    Gap(Gap),
+    /// It could not be measured.
+    Failed {
+        /// Why not.
+        why: String,
+    },
+}
+
+/// What the client saw of one fault.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Gap {
+    /// From the last answer of the old node to the first of the new one.
+    pub milliseconds: f64,
+    /// The old node.
+    pub from: String,
+    /// The new one.
+    pub to: String,
+    /// Answers of a node after another had begun to answer: a second owner.
+    pub late: u64,
+    /// Changes after the first one: the address moved again when the cluster was repaired.
+    pub again: usize,
+}
+
+impl Gap {
+    /// In one line.
+    #[must_use]
+    pub fn sentence(&self) -> String {
+        let mut text = format!("{:.0} ms, {} to {}", self.milliseconds, self.from, self.to);
+        if self.again > 0 {
+            text += &format!(", then it moved {} more times", self.again);
+        }
+        if self.late > 0 {
+            text += &format!(", {} answers of a node that no longer had it", self.late);
+        }
+        text
+    }
+}
+
+struct Site {
+    lab: Lab,
+    product: Product,
+    installed: Box<dyn Installed>,
+    /// Faults so far.
+    faults: u64,
+}
+
+/// Runs a product's lab until the orders end.
+///
+/// # Errors
+/// When there is no such product or its cluster does not form.
+pub fn serve(product: &str, program: &str) -> Result<ExitCode> {
+    let product = Product::named(product)?;
+    lab::enter()?;
+    let start = clock::now();
+    let mut site = Site::open(product, Path::new(program))?;
+    answer(&Answer::Ready { seconds: (clock::now() - start).as_secs_f64() })?;
+    for line in std::io::stdin().lines() {
+        let order = serde_json::from_str(&line?).context("an order")?;
+        let done = match order {
+            Order::Idle { seconds } => site.idle(seconds).map(Answer::Idle),
+            Order::Measure { fault } => site.measure(fault).map(Answer::Gap),
+        };
+        // One line: the causes follow each other.
+        answer(&done.unwrap_or_else(|error| Answer::Failed { why: format!("{error:#}") }))?;
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+fn answer(answer: &Answer) -> Result<()> {
+    let mut out = std::io::stdout().lock();
+    writeln!(out, "{}", serde_json::to_string(answer)?)?;
+    Ok(out.flush()?)
+}
+
+impl Site {
+    fn open(product: Product, program: &Path) -> Result<Self> {
+        let shape = Spec { program: program.to_owned(), ..Spec::new(3, 2)? };
+        let mut lab = Lab::new(shape)?;
+        let port = responder::PORT.to_string();
+        let program = program.to_str().context("the program's path is text")?;
+        for node in lab.node_names() {
+            let words = [program, "lab", "responder", "--name", &node, "--port", &port];
+            lab.spawn_in(&node, &words)?;
+        }
+        let mut site = Self { lab, product, installed: product.install(), faults: 0 };
+        site.installed.start(&mut site.lab)?;
+        let mut probe = site.probe()?;
+        site.wait_until_settled(probe.as_mut())?;
+        Ok(site)
+    }
+
+    /// The client's question, where there is an address to ask.
+    fn probe(&self) -> Result<Option<Probe>> {
+        if !self.product.has_address() {
+            return Ok(None);
+        }
+        let mode = Mode::Udp(responder::PORT);
+        self.lab.client().probe(SERVICE_ADDRESS.into(), mode, scene::INTERVAL).map(Some)
+    }
+
+    /// Waits until product and client agree for a while that all is well; who has the address.
+    fn wait_until_settled(&mut self, mut probe: Option<&mut Probe>) -> Result<String> {
+        let limit = clock::now() + PATIENCE;
+        let mut since: Option<(Duration, String)> = None;
+        loop {
+            let node = match &mut probe {
+                Some(probe) => fresh(probe)?,
+                None => Some(String::new()),
+            };
+            let node = match node {
+                Some(node) if self.installed.is_settled(&mut self.lab)? => Some(node),
+                _ => None,
+            };
+            since = match (since.take(), node) {
+                (Some((at, old)), Some(node)) if old == node => Some((at, old)),
+                (_, Some(node)) => Some((clock::now(), node)),
+                (_, None) => None,
+            };
+            if let Some((at, node)) = &since
+                && clock::now() - *at >= SETTLE
+            {
+                return Ok(node.clone());
+            }
+            ensure!(clock::now() < limit, "waited for a whole and quiet cluster\n{}", self.logs());
+            clock::pause(STEP);
+        }
+    }
+
+    fn logs(&self) -> String {
+        let names = self.lab.node_names();
+        let tails = names.iter().map(|name| {
+            let tail = self.lab.log_tail(name, 12).unwrap_or_default();
+            format!("{name}: {}", tail.replace('\n', "\n    "))
+        });
+        tails.collect::<Vec<_>>().join("\n")
+    }
+
+    /// What nothing costs. The client is silent too.
+    fn idle(&mut self, seconds: u32) -> Result<Vec<Usage>> {
+        let mut before = Vec::new();
+        for node in self.lab.node_names() {
+            before.push(usage::ticks(&usage::processes(&mut self.lab, &node)?));
+        }
+        clock::pause(Duration::from_secs(seconds.into()));
+        let mut found = Vec::new();
+        for (node, before) in self.lab.node_names().iter().zip(&before) {
+            found.push(usage::usage(&usage::processes(&mut self.lab, node)?, before)?);
+        }
+        Ok(found)
+    }
+
+    /// One fault on the node that has the address, and its repair.
+    fn measure(&mut self, fault: Fault) -> Result<Gap> {
+        let mut probe = self.probe()?.context("there is no address to move")?;
+        let from = self.wait_until_settled(Some(&mut probe))?;
+        self.faults += 1;
+        clock::pause(Duration::from_millis(self.faults * PHASE.0 % PHASE.1));
+        let start = clock::now();
+        self.inflict(fault, &from)?;
+        let what = format!("another node than {from} to answer");
+        let other = wait::until(&what, PATIENCE, || {
+            Ok(probe.last()?.map(|(node, _)| node).filter(|node| *node != from))
+        });
+        other.with_context(|| self.logs())?;
+        self.repair(fault, &from)?;
+        self.wait_until_settled(Some(&mut probe))?;
+        let trace = probe.stop()?.between(start.saturating_sub(LEAD), clock::now());
+        let verdict = trace.verdict();
+        let mut changes = verdict.changes.into_iter();
+        let first = changes.next().context("nothing moved")?;
+        Ok(Gap {
+            milliseconds: first.milliseconds,
+            from: first.from,
+            to: first.to,
+            late: if changes.len() == 0 { verdict.late_answers } else { 0 },
+            again: changes.len(),
+        })
+    }
+
+    fn networks(&self) -> Vec<String> {
+        (0..self.lab.spec().networks).map(spec::network_name).collect()
+    }
+
+    fn inflict(&mut self, fault: Fault, node: &str) -> Result<()> {
+        match fault {
+            Fault::Move => self.installed.begin_move(&mut self.lab, node),
+            Fault::Cut => {
+                self.networks().iter().try_for_each(|network| self.lab.cut(node, network))
+            }
+        }
+    }
+
+    fn repair(&mut self, fault: Fault, node: &str) -> Result<()> {
+        match fault {
+            Fault::Move => self.installed.end_move(&mut self.lab, node),
+            Fault::Cut => {
+                clock::pause(CUT_OFF);
+                self.networks().iter().try_for_each(|network| self.lab.heal(node, network))
+            }
+        }
+    }
+}
+
+/// Who answers now.
+fn fresh(probe: &mut Probe) -> Result<Option<String>> {
+    let now = clock::now();
+    let last = probe.last()?;
+    Ok(last.filter(|(_, at)| now.saturating_sub(*at) < FRESH).map(|(node, _)| node))
+}

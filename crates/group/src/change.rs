@@ -36,7 +36,7 @@ const RANK_DELAY: Duration = Duration::from_millis(30);
 const BACKOFF_MIN: Duration = Duration::from_millis(50);
 const BACKOFF_MAX: Duration = Duration::from_millis(200);
 /// How often a peer that lags behind is told so.
-const TELL_INTERVAL: Duration = Duration::from_millis(500);
+pub(crate) const TELL_INTERVAL: Duration = Duration::from_millis(500);
 
 /// An attempt of this node to decide the successor.
 #[derive(Debug)]
@@ -546,6 +546,12 @@ impl Group {
         if self.persisting.is_some() {
             return;
         }
+        // Whoever has accepted a return takes no decision of the generation that it skips: that
+        // was installed nowhere, and comes late from a life that has ended.
+        let skips = |accepted: &(Ballot, Value)| accepted.1.view.generation > value.view.generation;
+        if membership.accepted.as_ref().is_some_and(skips) {
+            return;
+        }
         assert!(
             value.view.lineage == membership.view.lineage
                 && value.view.generation > membership.view.generation,
@@ -653,6 +659,7 @@ impl Group {
         self.phase = Phase::Member(Box::new(Membership {
             log: Log::new(others, now),
             view,
+            value: value.clone(),
             installed_at: now,
             evidence: Evidence::starting_with(inherited),
             promised: Ballot::default(),

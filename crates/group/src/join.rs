@@ -11,7 +11,8 @@ use core::time::Duration;
 
 use base::{Instant, Member, NodeId, View};
 
-use crate::wire::{Message, Scope, Snapshot, Standing, Value};
+use crate::change::TELL_INTERVAL;
+use crate::wire::{Digest, Message, Scope, Snapshot, Standing, Value};
 use crate::{Durable, Group, Output, Persisting, Phase, Timer};
 
 /// Returns within this time count for the hold-down.
@@ -67,18 +68,59 @@ impl Group {
 
     /// Asks the layer above for its state, for the joiners of this view.
     pub(crate) fn take_snapshot_for(&mut self, value: &Value) {
-        let Phase::Member(membership) = &self.phase else { return };
         self.snapshot = None;
         if value.view.hub == self.local().node && !value.joiners.is_empty() {
-            let snapshot = Snapshot {
-                position: self.position,
-                delivered: self.delivered.iter().map(|(origin, last)| (*origin, *last)).collect(),
-                waits: self.remaining_waits(membership),
-                state: Vec::new(),
-            };
-            self.snapshot = Some((value.clone(), snapshot));
-            self.outputs.push_back(Output::TakeSnapshot);
+            self.take_snapshot(value.clone());
         }
+    }
+
+    /// Members of this view that have not come into it: what was sent to them may be lost, or the
+    /// hub that was to send it. Anybody who is in the view can send it again: nothing is delivered
+    /// before all members acknowledge it, so the state is still that of the view's start.
+    pub(crate) fn call_joiners(&mut self) {
+        let Phase::Member(membership) = &self.phase else { return };
+        let hub = membership.view.member(membership.view.hub);
+        if hub != Some(self.local()) && hub.is_some_and(|hub| self.connected(hub)) {
+            return;
+        }
+        let scope = Scope::of(&membership.view);
+        let now = self.now;
+        let is_missing = |joiner: &&Member| {
+            let Some(peer) = self.peers.get(&joiner.node) else { return false };
+            let told_at = self.told_at.get(&joiner.node).copied();
+            let since = told_at.unwrap_or(membership.installed_at).max(peer.since);
+            let Digest { standing, record, .. } = &peer.digest;
+            let is_behind = record.is_none_or(|(lineage, generation, _)| {
+                lineage != scope.lineage || generation <= scope.generation
+            });
+            peer.incarnation == joiner.incarnation
+                && *standing == Standing::Unseeded
+                && peer.digest != Digest::default()
+                && is_behind
+                && now.since(since) >= TELL_INTERVAL
+        };
+        let missing = membership.value.joiners.iter().filter(is_missing);
+        let missing: Vec<Member> = missing.copied().collect();
+        if missing.is_empty() || self.snapshot.is_some() {
+            return;
+        }
+        let value = membership.value.clone();
+        for joiner in missing {
+            self.told_at.insert(joiner.node, now);
+        }
+        self.take_snapshot(value);
+    }
+
+    fn take_snapshot(&mut self, value: Value) {
+        let Phase::Member(membership) = &self.phase else { return };
+        let snapshot = Snapshot {
+            position: self.position,
+            delivered: self.delivered.iter().map(|(origin, last)| (*origin, *last)).collect(),
+            waits: self.remaining_waits(membership),
+            state: Vec::new(),
+        };
+        self.snapshot = Some((value, snapshot));
+        self.outputs.push_back(Output::TakeSnapshot);
     }
 
     pub(crate) fn send_snapshot(&mut self, state: Vec<u8>) {
@@ -109,7 +151,7 @@ impl Group {
         });
         let Phase::Unseeded(unseeded) = &self.phase else { return };
         let is_for_us = value.joiners.contains(&self.local())
-            && value.view.hub == from.node
+            && value.view.has(from)
             && scope == Scope::of(&value.view);
         if !is_for_us || !is_newer || unseeded.is_forming() || self.persisting.is_some() {
             return;

@@ -314,6 +314,8 @@ enum Persisting {
 #[derive(Debug)]
 struct Membership {
     view: View,
+    /// The decision that led to it.
+    value: Value,
     installed_at: Instant,
     log: Log,
     evidence: Evidence,
@@ -546,6 +548,7 @@ impl Group {
             digest: Digest::default(),
         };
         self.peers.insert(member.node, peer);
+        self.catch_up(member);
     }
 
     fn heard(&mut self, from: Member, echo: Option<Instant>, row: NodeSet) {
@@ -576,6 +579,7 @@ impl Group {
             Phase::Unseeded(_) => self.turn_unseeded(),
             Phase::Member(_) => {
                 self.wake_for_joiners();
+                self.call_joiners();
                 self.tell_laggards();
                 self.submit_due_fences();
                 self.notice_stalled();

@@ -113,6 +113,18 @@ impl Log {
         entry
     }
 
+    /// The entries after `from` up to `to`, as many as fit into one message.
+    fn batch(&self, from: u64, to: u64) -> Order {
+        let mut bytes = 0;
+        let fits = |entry: &&Entry| {
+            bytes += entry.content.size();
+            bytes <= BATCH_BYTES_MAX || bytes == entry.content.size()
+        };
+        let count = to.saturating_sub(from) as usize;
+        let entries = self.after(from).take(count).take_while(fits).cloned().collect();
+        Order { first: from + 1, commit: self.commit, entries }
+    }
+
     fn uncommitted_bytes(&self) -> usize {
         self.after(self.commit).map(|entry| entry.content.size()).sum()
     }
@@ -334,18 +346,10 @@ impl Group {
         let mut messages = Vec::new();
         if view.hub == local {
             while log.sent < log.len() || log.sent_commit < log.commit {
-                let mut bytes = 0;
-                let fits = |entry: &&Entry| {
-                    bytes += entry.content.size();
-                    bytes <= BATCH_BYTES_MAX || bytes == entry.content.size()
-                };
-                let start = log.sent.max(log.delivered);
-                let entries: Vec<Entry> = log.after(start).take_while(fits).cloned().collect();
-                log.sent = start;
-                let first = start + 1;
-                log.sent += entries.len() as u64;
+                let order = log.batch(log.sent.max(log.delivered), log.len());
+                log.sent = order.first - 1 + order.entries.len() as u64;
                 log.sent_commit = log.commit;
-                messages.push(Message::Order(scope, Order { first, commit: log.commit, entries }));
+                messages.push(Message::Order(scope, order));
             }
             let others: Vec<NodeId> = log.held.keys().copied().collect();
             for message in messages {
@@ -357,6 +361,35 @@ impl Group {
             log.acknowledged = log.have();
             let (hub, message) = (view.hub, Message::Ack(scope, log.acknowledged));
             self.send(hub, &message);
+        }
+    }
+
+    /// A member can be reached again: what was meant for it meanwhile was not sent, or is lost with
+    /// a channel that broke. Whatever comes twice is recognised by its number.
+    pub(crate) fn catch_up(&mut self, member: Member) {
+        let local = self.local().node;
+        let Phase::Member(membership) = &mut self.phase else { return };
+        if membership.sealed_at.is_some() || !membership.view.has(member) {
+            return;
+        }
+        let scope = Scope::of(&membership.view);
+        let Membership { view, log, .. } = &mut **membership;
+        if view.hub == local {
+            let mut orders = Vec::new();
+            let (mut next, _) = log.held[&member.node];
+            while next < log.sent {
+                let order = log.batch(next, log.sent);
+                next += order.entries.len() as u64;
+                orders.push(order);
+            }
+            // The commit point, at least.
+            orders.push(log.batch(log.sent, log.sent));
+            for order in orders {
+                self.send(member.node, &Message::Order(scope, order));
+            }
+        } else if view.hub == member.node {
+            log.acknowledged = 0;
+            self.resubmit();
         }
     }
 

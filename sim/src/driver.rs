@@ -146,26 +146,19 @@ impl World {
 
     fn feed_datagram(&mut self, number: usize, daemon: &mut Daemon, datagram: Datagram) -> Fate {
         let Datagram { network, bytes, id, is_broken } = datagram;
-        let is_again = id != 0 && !is_broken && !daemon.received.insert(id);
+        let is_again = daemon.received.contains(&id) && !is_broken;
         let now = self.machines[number].local(self.now);
         let from = bytes.get(8).copied().unwrap_or(0);
         let life = daemon.node.local();
         let heard = daemon.node.transport().last_received(base::NodeId(from & 0x7f));
-        if id != 0 {
-            self.trace(|| format!("{} receives {id} from {from} again {is_again} ses {:02x?} ctr {:02x?} {heard:?}", crate::setup::name(number), &bytes[16..20], &bytes[32..40]));
-        }
         daemon.node.handle(now, Input::Receive { network, bytes });
+        let again = daemon.node.transport().last_received(base::NodeId(from & 0x7f));
+        if id != 0 && !is_broken && again != heard {
+            // It counted; as long as its session does, none of its copies may.
+            daemon.received.insert(id);
+        }
         if is_again || is_broken {
-            let again = daemon.node.transport().last_received(base::NodeId(from & 0x7f));
             let output = daemon.node.poll_output();
-            if heard != again {
-                self.trace(|| {
-                    format!(
-                        "{} copy {id} broken {is_broken} from {from}: {heard:?} {again:?}",
-                        crate::setup::name(number)
-                    )
-                });
-            }
             let verdict = crate::check::wire::a_copied_or_broken_datagram_changes_nothing(
                 (heard, again),
                 output.as_ref(),

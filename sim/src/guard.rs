@@ -124,7 +124,7 @@ impl World {
         self.tokens += 1;
         let token = self.tokens;
         let machine = &mut self.machines[number];
-        machine.transitions.insert(token, (key.clone(), transition));
+        machine.transitions.insert(token, (key.clone(), transition, machine.daemons));
         let process = machine.processes.get_mut(key).expect("the caller has seen it");
         process.next = Some(token);
         self.queue.push(self.now + after, Event::Process(number, token));
@@ -142,28 +142,31 @@ impl World {
     /// Something happens to a process.
     pub(crate) fn transition(&mut self, number: usize, token: u64) {
         let machine = &mut self.machines[number];
-        let Some((key, transition)) = machine.transitions.remove(&token) else { return };
+        let Some((key, transition, by)) = machine.transitions.remove(&token) else { return };
         self.trace(|| format!("{} {}/{}: {transition:?}", name(number), key.0, key.1));
         let machine = &mut self.machines[number];
+        // A daemon that was started since then does not know of the act.
+        let is_awaited = machine.daemons == by;
         match transition {
-            Transition::Started(id) => {
+            Transition::Started(_) => {
                 let process = machine.processes.get_mut(&key).expect("it has a transition");
                 process.next = None;
-                self.tell(number, Input::Acted { id, outcome: Outcome::Done });
             }
+            Transition::StartFailed(_) | Transition::Ended(_) | Transition::Dies => {
+                machine.processes.remove(&key);
+            }
+        }
+        let (id, outcome) = match transition {
+            Transition::Started(id) | Transition::Ended(id) => (id, Outcome::Done),
             Transition::StartFailed(id) => {
-                machine.processes.remove(&key);
-                let outcome = Outcome::Failed { reason: "exited with code 1".to_owned() };
-                self.tell(number, Input::Acted { id, outcome });
+                (id, Outcome::Failed { reason: "exited with code 1".to_owned() })
             }
-            Transition::Ended(id) => {
-                machine.processes.remove(&key);
-                self.tell(number, Input::Acted { id, outcome: Outcome::Done });
-            }
-            Transition::Dies => {
-                machine.processes.remove(&key);
-                self.tell_of_end(number, key, Some(1), None);
-            }
+            Transition::Dies => return self.tell_of_end(number, key, Some(1), None),
+        };
+        if is_awaited {
+            self.tell(number, Input::Acted { id, outcome });
+        } else if !matches!(transition, Transition::Started(_)) {
+            self.tell_of_end(number, key, Some(1), None);
         }
     }
 
@@ -245,7 +248,7 @@ impl World {
             let pending = process.next.take().and_then(|token| machine.transitions.remove(&token));
             machine.processes.remove(&key);
             match pending {
-                Some((_, Transition::Ended(id))) => {
+                Some((_, Transition::Ended(id), by)) if by == self.machines[number].daemons => {
                     self.tell(number, Input::Acted { id, outcome: Outcome::Done });
                 }
                 _ => self.tell_of_end(number, key, None, Some(9)),

@@ -220,8 +220,8 @@ pub struct Machine {
     pub picture_due: bool,
     /// Processes by service and resource.
     pub processes: BTreeMap<(String, String), Process>,
-    /// What is going to happen to which process, by token.
-    pub transitions: BTreeMap<u64, ((String, String), Transition)>,
+    /// What is going to happen to which process, by token; with the daemon that asked for it.
+    pub transitions: BTreeMap<u64, ((String, String), Transition, u32)>,
     /// The daemon, while there is one.
     pub daemon: Option<Box<Daemon>>,
     /// Daemons started so far.

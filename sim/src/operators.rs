@@ -139,8 +139,11 @@ impl World {
         let forgot =
             self.memory_lost || ((0..count).any(has_record) && !(0..count).all(has_record));
         if forgot && (0..count).all(sees_all) {
-            let number = self.mends % count;
-            self.command(number, Command::Seed);
+            // Not again before the first attempt can have come about.
+            let attempt = self.mends / 8;
+            if self.mends % 8 == 0 {
+                self.command(attempt % count, Command::Seed);
+            }
         }
     }
 }

@@ -187,8 +187,8 @@ fn enter(
     )?;
     if joins {
         named(
-            "a view is on the disk of its hub before a joiner enters it",
-            views::a_view_is_on_the_disk_of_its_hub(machines, view),
+            "a view is on another disk before a joiner enters it",
+            views::a_view_is_on_another_disk_before_a_joiner_enters_it(machines, number, view),
         )?;
     }
     named(

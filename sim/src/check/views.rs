@@ -5,7 +5,6 @@ use std::collections::BTreeMap;
 use base::{Member, View};
 
 use crate::machine::{Disk, Machine};
-use crate::setup::machine_of;
 
 /// All views that anybody was in.
 #[derive(Debug, Default)]
@@ -79,15 +78,22 @@ pub fn a_view_is_on_disk_before_it_is_entered(disk: &Disk, view: &View) -> Resul
     Err(format!("entered {}, recorded {record}", shown(view)))
 }
 
-/// A joiner knows of no view that its hub could forget: else a cold start without it would be a
-/// second history. (A hub that has moved on has a later record; one that was wiped since is
-/// excused. Members that continue may record the decision before the hub does.)
-pub fn a_view_is_on_the_disk_of_its_hub(machines: &[Machine], view: &View) -> Result<(), String> {
-    let Some(record) = &machines[machine_of(view.hub)].disk.memory.record else { return Ok(()) };
-    if record.lineage != view.lineage || record.generation >= view.generation {
-        return Ok(());
+/// A joiner knows of no view that everybody else could forget: else a cold start without it would
+/// be a second history. (Who was wiped since is excused.)
+pub fn a_view_is_on_another_disk_before_a_joiner_enters_it(
+    machines: &[Machine],
+    number: usize,
+    view: &View,
+) -> Result<(), String> {
+    if view.hub == machines[number].node() {
+        return Ok(()); // the founder of a view
     }
-    Err(format!("{} was entered, its hub has recorded {}", shown(view), shown(record)))
+    let mut others = machines.iter().filter(|machine| machine.number != number);
+    let has = others.any(|machine| match &machine.disk.memory.record {
+        None => true,
+        Some(record) => record.lineage == view.lineage && record.generation >= view.generation,
+    });
+    if has { Ok(()) } else { Err(format!("{} is on no other disk", shown(view))) }
 }
 
 /// (I5, 9) Of two views in which members hold leases, one is the other's past.

@@ -3,6 +3,7 @@
 //! ```text
 //!  mainstay ──► everything but sim, models, xtask
 //!  sim ───────► node and what it is made of
+//!  xtask ─────► lab
 //!  node ──────► transport  group  engine  network
 //!                   └────────┴──────┴────────┴───► base ◄── os
 //! ```

@@ -86,8 +86,9 @@ pub fn amount(arguments: &[&str]) -> Result<Amount> {
 pub fn run(root: &Path, arguments: &[&str]) -> Result<ExitCode> {
     let amount = amount(arguments)?;
     check_peers()?;
+    let versions = versions(root)?;
     let program = build(root)?;
-    let mut table = Table::new(amount, machine(), versions(root)?, load()?);
+    let mut table = Table::new(amount, machine(), versions, load()?);
     let begin = clock::now();
     say("starting six clusters");
     let mut sites = start(&program)?;

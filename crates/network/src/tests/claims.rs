@@ -10,7 +10,7 @@ fn a_claim_probes_adds_and_announces() {
     let outputs = node.claim(ADDRESS);
     let asked = Output::Send { interface: 1, bytes: probe(MAC, ip(ADDRESS)) };
     assert_eq!(outputs, [Output::Listen { interface: 1, on: true }, asked.clone()]);
-    let outputs = node.pass(30);
+    let outputs = node.pass(18);
     let add = Output::Add {
         operation: 1,
         interface: 1,
@@ -18,11 +18,11 @@ fn a_claim_probes_adds_and_announces() {
         prefix: 32,
         lifetime: Duration::from_secs(2),
     };
-    assert_eq!(outputs, [(10, asked.clone()), (20, asked), (30, add)]);
+    assert_eq!(outputs, [(6, asked.clone()), (12, asked), (18, add)]);
     node.now += Duration::from_millis(1);
     let outputs = node.done(Ok(()));
     let told = Output::Send { interface: 1, bytes: announcement(MAC, ip(ADDRESS)) };
-    let took = Duration::from_millis(31);
+    let took = Duration::from_millis(19);
     assert_eq!(outputs, [Output::Claimed { id: 1, interface: 1, took }, told]);
 }
 
@@ -30,12 +30,12 @@ fn a_claim_probes_adds_and_announces() {
 fn ipv6_is_claimed_alike() {
     let mut node = Node::new();
     node.claim("fd00::100");
-    let outputs = node.pass(30);
+    let outputs = node.pass(18);
     let probes = outputs.iter().filter(|(_, output)| {
         matches!(output, Output::Send { bytes, .. } if *bytes == probe(MAC, ip("fd00::100")))
     });
     assert_eq!(probes.count(), 2);
-    assert!(matches!(outputs.last(), Some((30, Output::Add { prefix: 128, .. }))), "{outputs:?}");
+    assert!(matches!(outputs.last(), Some((18, Output::Add { prefix: 128, .. }))), "{outputs:?}");
     let outputs = node.done(Ok(()));
     assert!(matches!(&outputs[1], Output::Send { bytes, .. }
         if *bytes == announcement(MAC, ip("fd00::100"))));
@@ -103,7 +103,7 @@ fn a_frozen_node_that_lets_go_in_time_delays_the_claim() {
     node.hears(arp_reply(OTHER_MAC, ADDRESS, MAC, "10.77.0.1"));
     let outputs = node.pass(1_000);
     let (at, _) = outputs.last().expect("it goes on");
-    assert_eq!(*at, 130, "100 ms of patience and three probes");
+    assert_eq!(*at, 118, "100 ms of patience and three probes");
     assert!(matches!(node.done(Ok(()))[0], Output::Claimed { .. }));
 }
 
@@ -152,9 +152,9 @@ fn broken_frames_are_counted() {
 fn nothing_is_added_without_a_lease() {
     let mut node = Node::new();
     node.claim(ADDRESS);
-    node.network.set_lease(node.now + Duration::from_millis(29));
-    let outputs = node.pass(30);
-    let (30, failed) = &outputs[2] else { panic!("{outputs:?}") };
+    node.network.set_lease(node.now + Duration::from_millis(17));
+    let outputs = node.pass(18);
+    let (18, failed) = &outputs[2] else { panic!("{outputs:?}") };
     assert_eq!(reason(failed), "10.77.0.100: this node has no lease, so it may own nothing");
     assert!(node.asked.is_empty());
 }
@@ -188,7 +188,7 @@ fn a_claim_that_takes_too_long_to_add_is_undone_before_it_fails() {
     let mut node = Node::new();
     node.claim_until(ADDRESS, node.now + Duration::from_millis(100));
     let outputs = node.pass(200);
-    assert!(matches!(outputs[2..], [(30, Output::Add { .. }), (100, Output::Remove { .. }), ..]));
+    assert!(matches!(outputs[2..], [(18, Output::Add { .. }), (100, Output::Remove { .. }), ..]));
     assert_eq!(node.done(Ok(())), [], "the late addition is not a success");
     let outputs = node.done(Ok(()));
     assert!(reason(&outputs[0]).contains("still adding it after 100 ms"), "{outputs:?}");

@@ -87,6 +87,7 @@ impl World {
     }
 
     fn end_process(&mut self, number: usize, key: (String, String), act: &Act) -> Option<Outcome> {
+        let daemons = self.machines[number].daemons;
         let Some(process) = self.machines[number].processes.get_mut(&key) else {
             return Some(Outcome::Done);
         };
@@ -94,7 +95,7 @@ impl World {
             // What is killed executes nothing any more, even when it cannot end.
             process.accepts = false;
             if process.is_unkillable {
-                process.owed = Some(act.id);
+                process.owed = Some((act.id, daemons));
                 self.cancel(number, &key);
                 return None;
             }

@@ -92,8 +92,8 @@ pub struct Process {
     pub is_deaf: bool,
     /// Does not end when killed, either.
     pub is_unkillable: bool,
-    /// The kill that an unkillable one owes an answer to.
-    pub owed: Option<ActionId>,
+    /// The kill that an unkillable one owes an answer to, and the daemon that asked for it.
+    pub owed: Option<(ActionId, u32)>,
 }
 
 /// What is going to happen to a process.

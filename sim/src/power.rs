@@ -388,7 +388,10 @@ impl World {
                 let process = machine.processes.get_mut(&key).expect("it was just listed");
                 process.is_deaf = false;
                 process.is_unkillable = false;
-                if let Some(id) = process.owed.take() {
+                let daemons = machine.daemons;
+                if let Some((id, by)) = process.owed.take()
+                    && by == daemons
+                {
                     self.schedule(number, &key, 0, Transition::Ended(id));
                 } else if !process.accepts && process.next.is_none() {
                     self.schedule(number, &key, 0, Transition::Dies);

@@ -27,7 +27,7 @@ use crate::order::Log;
 use crate::tie::TieBreaker;
 use crate::wire::{self, Absence, Ballot, Message, Promise, Scope, Standing, Value, Wait};
 use crate::{
-    Durable, Group, Membership, Output, Persisting, Phase, Rejected, Timer, ViewChange, tie,
+    Durable, Group, Membership, Output, Peer, Persisting, Phase, Rejected, Timer, ViewChange, tie,
 };
 
 /// Between the attempts of two candidates of neighbouring rank.
@@ -396,7 +396,7 @@ impl Group {
             let peer = self.peers.get(&member.node)?;
             let newer = peer.incarnation > member.incarnation;
             let unseeded = peer.digest.standing == Standing::Unseeded;
-            // One without any record may have forgotten a later view.
+            // One without any record may have forgotten a later view, in which others live.
             let no_later = peer.digest.record.is_some_and(|(lineage, generation, _)| {
                 lineage == scope.lineage && generation <= scope.generation
             });
@@ -631,6 +631,8 @@ impl Group {
         let view = value.view.clone();
         let others = view.members.iter().map(|member| member.node).filter(|n| *n != local.node);
         self.delivered.retain(|origin, _| view.has(*origin));
+        // What a person said was about lives that have ended.
+        self.down = self.down.difference(view.nodes());
         let peers = &self.peers;
         self.contacts.retain(|member, _| {
             view.has(*member)
@@ -668,6 +670,7 @@ impl Group {
             attempt: None,
             backoff_until: now,
             wanted_since: None,
+            stranded_since: None,
             waits,
             fences_submitted: BTreeSet::new(),
             expelled: NodeSet::EMPTY,
@@ -754,6 +757,52 @@ impl Group {
             );
             self.exclude(reason);
         }
+    }
+
+    /// A record of a later view proves that this one has a successor. Its members tell those that
+    /// were left behind; when none of them lives any more this member would wait for ever, and
+    /// keep the others from founding the next one. Likewise when all configured nodes are here,
+    /// but too many members of this view have come back without their memory.
+    pub(crate) fn give_up_a_past_view(&mut self) {
+        let now = self.now;
+        let patience = self.config.timing.path_timeout * 2 + TELL_INTERVAL * 2;
+        let Phase::Member(membership) = &self.phase else { return };
+        let here = Scope::of(&membership.view);
+        let later = |lineage, generation| lineage == here.lineage && generation > here.generation;
+        let is_past = (self.peers.values()).any(|peer| {
+            peer.digest.record.is_some_and(|(lineage, generation, _)| later(lineage, generation))
+        });
+        let is_told = self.peers.values().any(|Peer { digest, .. }| {
+            !matches!(digest.standing, Standing::Unseeded | Standing::Out)
+                && later(digest.lineage, digest.generation)
+        });
+        let is_past = is_past || self.is_forgotten(membership);
+        let is_stranded = is_past && !is_told && self.persisting.is_none();
+        let Phase::Member(membership) = &mut self.phase else { return };
+        if !is_stranded {
+            membership.stranded_since = None;
+            return;
+        }
+        let since = *membership.stranded_since.get_or_insert(now);
+        if now.since(since) >= patience {
+            self.exclude("left behind: everybody who could go on has restarted".into());
+        } else {
+            self.wake_at(since + patience, Timer::Change);
+        }
+    }
+
+    /// Whether this view can never go on although all configured nodes are here.
+    fn is_forgotten(&self, membership: &Membership) -> bool {
+        let view = &membership.view;
+        let reach = self.reach(view);
+        let is_without_view = |node: NodeId| self.standing(node) == Some(Standing::Unseeded);
+        let mut absent = self.config.nodes.difference(reach).into_iter();
+        let has_forgotten =
+            |node: NodeId| self.peers.get(&node).is_some_and(|peer| peer.digest.record.is_none());
+        !self.is_quorum(view, reach)
+            && self.returned(membership, reach).is_none()
+            && view.nodes().difference(reach).into_iter().any(has_forgotten)
+            && absent.all(is_without_view)
     }
 
     /// What a half or less of a view waits for.

@@ -9,7 +9,8 @@
 //! * **First seed**: no record among the nodes present, and at least `seed` of them in mutual
 //!   contact. The lowest id coordinates.
 //! * **Cold start** (protocol, rule C1): all members of the newest recorded view are present with
-//!   a record of that history, and none of them is in a view. The one with the newest configuration coordinates. A majority
+//!   a record of that history (or all configured nodes are present, so that nobody can be in a
+//!   view that somebody has forgotten), and none of them is in a view. The one with the newest configuration coordinates. A majority
 //!   would not do: that view may have shrunk on elsewhere.
 //! * **By hand** (`gabconfig -c -x`): the nodes present, a new lineage. A person promises that
 //!   the others are down.
@@ -19,8 +20,8 @@ use core::time::Duration;
 
 use base::{Instant, Member, NodeId, NodeSet, View};
 
-use crate::change::any_life;
-use crate::wire::{self, Digest, Message, Standing, Value, Wait};
+use crate::change::{TELL_INTERVAL, any_life};
+use crate::wire::{self, Digest, Message, Scope, Standing, Value, Wait};
 use crate::{Durable, Group, Output, Persisting, Phase, Rejected, Timer};
 
 /// After a formation that did not come about.
@@ -95,8 +96,16 @@ impl Group {
 
     fn seeded_peer(&self) -> Option<NodeId> {
         let seeded = |standing| matches!(standing, Standing::Member | Standing::Leaving);
+        // Those that wait in the same view without a quorum are as stuck as this node.
+        let here = self.view().map(Scope::of);
+        let is_here = |digest: &Digest| {
+            let Digest { lineage, generation, .. } = *digest;
+            here == Some(Scope { lineage, generation })
+        };
         let mut peers = self.peers.iter();
-        peers.find(|(_, peer)| seeded(peer.digest.standing)).map(|(node, _)| *node)
+        peers
+            .find(|(_, peer)| seeded(peer.digest.standing) && !is_here(&peer.digest))
+            .map(|(node, _)| *node)
     }
 
     pub(crate) fn turn_unseeded(&mut self) {
@@ -115,8 +124,15 @@ impl Group {
             return;
         }
         let accepting = unseeded.accepting.as_ref();
-        if accepting.is_some_and(|accepting| self.connected(accepting.coordinator)) {
-            return;
+        let accepting = accepting.map(|accepting| (accepting.coordinator, accepting.id));
+        if let Some((coordinator, id)) = accepting.filter(|(node, _)| self.connected(*node)) {
+            // Whatever it was to say may be lost: said again, it answers again.
+            let told_at = self.told_at.get(&coordinator.node).copied().unwrap_or(Instant::ZERO);
+            if now.since(told_at) >= TELL_INTERVAL {
+                self.told_at.insert(coordinator.node, now);
+                self.send(coordinator.node, &Message::FormAccepted(id));
+            }
+            return self.wake_at(now + TELL_INTERVAL, Timer::Form);
         }
         if now < unseeded.retry_at {
             let retry_at = unseeded.retry_at;
@@ -198,8 +214,11 @@ impl Group {
             return Err(format!("waiting for the members of generation {generation} to go on"));
         };
         // A member without a record of this history may have been in a later view and forgotten
-        // it; only a person can know.
-        let remembers = |founder: &&Founder| founder.record.is_some_and(|(of, ..)| of == lineage);
+        // it, and others may still live there; unless everybody is here.
+        let is_everybody = self.config.nodes.is_subset(nodes);
+        let remembers = |founder: &&Founder| {
+            is_everybody || founder.record.is_some_and(|(of, ..)| of == lineage)
+        };
         let back: NodeSet =
             present.iter().filter(remembers).map(|founder| founder.member.node).collect();
         let missing = record.nodes().difference(back);
@@ -216,17 +235,22 @@ impl Group {
                 names.join(", ")
             ));
         }
-        let founders =
-            present.iter().filter(|founder| record.nodes().contains(founder.member.node));
-        let best = (founders.clone())
+        // Whoever has left records the view that let it go, and may be the only one who knows it.
+        let best = (present.iter())
             .filter(|founder| holds(&founder.record))
             .max_by_key(|founder| (founder.configuration, Reverse(founder.member.node)));
         match best {
-            Some(best) if best.member == local => Ok(self.founding_view(
-                generation + 2,
-                Some(lineage),
-                founders.map(|founder| founder.member),
-            )),
+            Some(best) if best.member == local => {
+                let founders = present.iter().filter(|founder| {
+                    founder.member == local || record.nodes().contains(founder.member.node)
+                });
+                // What somebody has forgotten is lost: another history begins.
+                let remembers =
+                    |founder: &Founder| founder.record.is_some_and(|(of, ..)| of == lineage);
+                let lineage = founders.clone().all(remembers).then_some(lineage);
+                let founders = founders.map(|founder| founder.member);
+                Ok(self.founding_view(generation + 2, lineage, founders))
+            }
             _ => Err("waiting for another member of the last view to propose the next".into()),
         }
     }
@@ -331,10 +355,15 @@ impl Group {
 
     pub(crate) fn on_form_accepted(&mut self, from: Member, id: u64) {
         let Phase::Unseeded(unseeded) = &mut self.phase else { return };
-        let Some(forming) = &mut unseeded.forming else { return };
-        if forming.id == id && forming.view.has(from) {
-            forming.accepted.insert(from.node);
-            self.decide_formation();
+        match &mut unseeded.forming {
+            Some(forming) if forming.id == id => {
+                if forming.view.has(from) {
+                    forming.accepted.insert(from.node);
+                    self.decide_formation();
+                }
+            }
+            // This life has called that attempt off; it can have decided none and be here.
+            _ => self.send(from.node, &Message::FormAbort(id)),
         }
     }
 

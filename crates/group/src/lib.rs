@@ -327,6 +327,8 @@ struct Membership {
     backoff_until: Instant,
     /// Since when there has been a reason for a change.
     wanted_since: Option<Instant>,
+    /// Since when it is known that this view is past, while nobody says what came after it.
+    stranded_since: Option<Instant>,
     /// Absences and, on this clock, when their waits are over.
     waits: BTreeMap<Absence, Instant>,
     /// Fence entries that this node has submitted in this view.
@@ -586,6 +588,7 @@ impl Group {
                 self.consider_change();
                 self.flush_order();
                 self.yield_to_stronger_primary();
+                self.give_up_a_past_view();
             }
             Phase::Out => {}
         }

@@ -41,15 +41,15 @@ pub enum Tie {
 
 impl TieBreaker for Tie {
     fn vote(&self, view: &View, half: NodeSet, down: NodeSet) -> Vote {
-        // Every former quorum shares a member with exactly half, and the dead vote no more: a
-        // person's word that all others are down is enough whatever else is configured.
-        if view.nodes().difference(half).is_subset(down) {
-            return Vote::Granted;
-        }
-        match *self {
-            Tie::Prefer(node) if half.contains(node) => Vote::Granted,
-            _ => Vote::Denied,
-        }
+        let granted = match *self {
+            // The half with that node may have gone on alone and recorded it. So no word about
+            // its death helps the other half: it has to be seeded anew.
+            Tie::Prefer(node) => half.contains(node),
+            // Every quorum of the past shares a member with exactly half, and the dead vote no
+            // more.
+            Tie::None | Tie::Manual => view.nodes().difference(half).is_subset(down),
+        };
+        if granted { Vote::Granted } else { Vote::Denied }
     }
 
     fn waits_for(&self) -> &'static str {

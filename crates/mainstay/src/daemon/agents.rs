@@ -12,7 +12,7 @@ use std::time::Duration;
 use engine::{Act, ActionId, ResourceKind, Verb};
 use os::event;
 use os::process::{Containment, Output, Process, Program};
-use os::shared::Permit;
+use os::shared::{HeldProcess, Permit};
 
 use super::Done;
 
@@ -171,13 +171,33 @@ impl Worker {
     }
 }
 
-/// The processes of a service that still live, as the guard's memory describes them.
-pub(super) fn alive(processes: &[os::shared::HeldProcess]) -> Vec<(String, Process)> {
-    let processes = processes.iter();
-    processes
-        .filter_map(|held| {
-            let process = Process::adopt(held.pid, held.started).ok()??;
-            Some((held.resource.clone(), process))
-        })
-        .collect()
+/// What is left of a resource that a former life of the daemon started.
+pub(super) enum Left {
+    /// Nothing.
+    Nothing,
+    /// Its first process, and perhaps what that has started.
+    Running(Process),
+    /// Only what its first process had started, or a process that was never written down.
+    Remains,
+}
+
+/// Looks for what is left of a process resource.
+///
+/// # Errors
+/// When the kernel does not say: then nothing may be taken for gone.
+pub(super) fn look(
+    containment: &Containment,
+    service: &str,
+    resource: &str,
+    held: Option<&HeldProcess>,
+) -> std::io::Result<Left> {
+    let first = match held {
+        Some(held) => Process::adopt(held.pid, held.started)?,
+        None => None,
+    };
+    Ok(match first {
+        Some(process) => Left::Running(process),
+        None if containment.is_empty(service, Some(resource))? => Left::Nothing,
+        None => Left::Remains,
+    })
 }

@@ -61,6 +61,9 @@ impl Daemon {
         };
         match command {
             Ok(command) => {
+                if command == node::Command::Leave {
+                    self.limit_leave();
+                }
                 self.last_request += 1;
                 let request = self.last_request;
                 self.waiting.insert(request, answer);
@@ -87,15 +90,9 @@ impl Daemon {
         self.journal.say(&format!("{caller} asks for {what}{reason}"));
     }
 
-    fn node_command(
-        &self,
-        name: String,
-        verb: v1::NodeVerb,
-    ) -> Result<node::Command, v1::Error> {
+    fn node_command(&self, name: String, verb: v1::NodeVerb) -> Result<node::Command, v1::Error> {
         match verb {
-            v1::NodeVerb::Standby => {
-                Ok(node::Command::Engine(Command::Standby { node: name }))
-            }
+            v1::NodeVerb::Standby => Ok(node::Command::Engine(Command::Standby { node: name })),
             v1::NodeVerb::Online => Ok(node::Command::Engine(Command::Online { node: name })),
             v1::NodeVerb::ConfirmDown => match self.cluster.node(&name) {
                 Some(id) => Ok(node::Command::ConfirmDown(id)),
@@ -106,9 +103,7 @@ impl Daemon {
                 let text = crate::config::edit::remove_node(&self.cluster.text, &name)
                     .map_err(|error| v1::Error::new(ErrorCode::Refused, error.to_string()))?;
                 let (cluster, _warnings) = crate::config::parse(&text, "cluster.toml", current)
-                    .map_err(|found| {
-                        v1::Error::new(ErrorCode::Refused, found.render(false))
-                    })?;
+                    .map_err(|found| v1::Error::new(ErrorCode::Refused, found.render(false)))?;
                 self.configure_command(&cluster, Some(current))
             }
         }
@@ -139,7 +134,10 @@ impl Daemon {
         let unnamed: Vec<&str> = unnamed.iter().map(|name| name.as_str()).collect();
         Err(v1::Error::new(
             ErrorCode::Refused,
-            format!("{} cannot be heard: seeding without them is a promise that they are down", unnamed.join(", ")),
+            format!(
+                "{} cannot be heard: seeding without them is a promise that they are down",
+                unnamed.join(", ")
+            ),
         )
         .help(format!(
             "make sure that they are, then: mainstay seed --believed-dead {}",

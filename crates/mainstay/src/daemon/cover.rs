@@ -9,9 +9,7 @@ use std::net::IpAddr;
 use std::path::PathBuf;
 
 use base::Instant;
-use os::shared::{
-    DaemonSide, Description, HeldAddress, HeldProcess, Permit, SharedError, Slot,
-};
+use os::shared::{DaemonSide, Description, HeldAddress, HeldProcess, Permit, SharedError, Slot};
 
 /// The daemon's side of the shared memory, by service.
 pub(super) struct Cover {
@@ -149,7 +147,8 @@ impl Cover {
             let is_empty = description.addresses.is_empty()
                 && description.processes.is_empty()
                 && covered.starting.is_empty();
-            let was_killed = shared.killed(covered.slot).is_some_and(|killed| killed.gone.is_some());
+            let was_killed =
+                shared.killed(covered.slot).is_some_and(|killed| killed.gone.is_some());
             let done = is_empty && (was_killed || !is_held(name));
             if done {
                 shared.release(covered.slot);

@@ -3,6 +3,7 @@
 //! Writes are done in order, and each is reported only when it is durable. A disk that refuses is
 //! asked again and again, and said so meanwhile: a node that cannot remember must not promise.
 
+use std::path::{Path, PathBuf};
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::time::Duration;
 
@@ -67,6 +68,8 @@ pub(super) struct Write {
     pub(super) name: &'static str,
     /// Its whole content.
     pub(super) bytes: Vec<u8>,
+    /// A file for people that must be replaced first, and its text.
+    pub(super) before: Option<(PathBuf, String)>,
 }
 
 /// Starts the thread.
@@ -82,9 +85,9 @@ pub(super) fn start(store: Store, done: event::Sender<Done>) -> std::io::Result<
 fn run(store: &Store, writes: &Receiver<Write>, done: &event::Sender<Done>) {
     while let Ok(write) = writes.recv() {
         let mut refused = false;
-        while let Err(error) = store.write(write.name, &write.bytes) {
+        while let Err(error) = carry_out(store, &write) {
             refused = true;
-            if done.send_waiting(Done::Disk(Some(error.to_string()))).is_err() {
+            if done.send_waiting(Done::Disk(Some(error))).is_err() {
                 return;
             }
             std::thread::park_timeout(RETRY_INTERVAL);
@@ -98,6 +101,48 @@ fn run(store: &Store, writes: &Receiver<Write>, done: &event::Sender<Done>) {
             return;
         }
     }
+}
+
+fn carry_out(store: &Store, write: &Write) -> Result<(), String> {
+    if let Some((path, text)) = &write.before {
+        let failed = |error| format!("replace {}: {error}", path.display());
+        replace_file(path, text).map_err(failed)?;
+    }
+    store.write(write.name, &write.bytes).map_err(|error| error.to_string())
+}
+
+/// Replaces a file that people read and write, keeping the one before as `….before`.
+fn replace_file(path: &Path, text: &str) -> std::io::Result<()> {
+    use std::io::Write;
+    let with = |ending: &str| {
+        let mut name = path.as_os_str().to_owned();
+        name.push(ending);
+        PathBuf::from(name)
+    };
+    let new = with(".new");
+    let mut file = std::fs::File::create(&new)?;
+    file.write_all(text.as_bytes())?;
+    file.sync_all()?;
+    std::fs::copy(path, with(".before"))?;
+    std::fs::rename(&new, path)?;
+    let directory = path.parent().expect("a file is in a directory");
+    std::fs::File::open(directory)?.sync_all()
+}
+
+/// The node's memory. When the newest generation of it is damaged, the one before says only which
+/// lives there were: its view may be older than one that others have gone on from, so it counts as
+/// forgotten.
+///
+/// # Errors
+/// When it is there and cannot be used.
+pub(super) fn load_state(store: &Store) -> anyhow::Result<State> {
+    let state: State = load(store, STATE)?.unwrap_or_default();
+    let is_older = store.read(STATE)?.is_some_and(|loaded| loaded.fallback.is_some());
+    Ok(if is_older {
+        State { incarnation: Incarnation(state.incarnation.0 + 1), record: None }
+    } else {
+        state
+    })
 }
 
 /// Reads one file of the node's memory.

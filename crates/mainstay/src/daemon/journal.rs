@@ -73,13 +73,16 @@ impl Journal {
         };
         let node = event.node.map(|node| super::name_of(cluster, node)).unwrap_or_default();
         self.say(&event.sentence);
-        self.publish(inbox, v1::Event {
-            node,
-            code: event.kind.name().to_owned(),
-            level,
-            text: event.sentence.clone(),
-            ..v1::Event::default()
-        });
+        self.publish(
+            inbox,
+            v1::Event {
+                node,
+                code: event.kind.name().to_owned(),
+                level,
+                text: event.sentence.clone(),
+                ..v1::Event::default()
+            },
+        );
     }
 
     /// A decision.
@@ -94,15 +97,18 @@ impl Journal {
             engine::Rule::Restart => v1::EventLevel::Warning,
             _ => v1::EventLevel::Info,
         };
-        self.publish(inbox, v1::Event {
-            node: note.chosen.map(|node| super::name_of(cluster, node)).unwrap_or_default(),
-            code: note.rule.name().replace(' ', "-"),
-            level,
-            text: note.sentence.clone(),
-            service: note.service.clone(),
-            cause: note.because,
-            ..v1::Event::default()
-        });
+        self.publish(
+            inbox,
+            v1::Event {
+                node: note.chosen.map(|node| super::name_of(cluster, node)).unwrap_or_default(),
+                code: note.rule.name().replace(' ', "-"),
+                level,
+                text: note.sentence.clone(),
+                service: note.service.clone(),
+                cause: note.because,
+                ..v1::Event::default()
+            },
+        );
     }
 
     fn publish(&mut self, inbox: &Inbox, event: v1::Event) {

@@ -79,7 +79,7 @@ pub fn run(options: &Options) -> Result<ExitCode> {
     let cluster = load_configuration(&root, &store)?;
     let local = files::local_node(&root, &cluster).map_err(explain)?;
     let key = files::read_key(&root).map_err(explain)?;
-    let memory: disk::State = disk::load(&store, disk::STATE)?.unwrap_or_default();
+    let memory = disk::load_state(&store)?;
     // Never used before, also when the memory was wiped: then the wall clock is ahead of it.
     let incarnation = Incarnation((memory.incarnation.0 + 1).max(os::clock::wall_millis()));
     let state = disk::State { incarnation, record: memory.record.clone() };
@@ -94,7 +94,7 @@ pub fn run(options: &Options) -> Result<ExitCode> {
     let containment = Containment::open(&tree);
     let certified = shared.guard().restarts > 0;
     let mut cover = Cover::new(shared);
-    let (found, processes) = look_for_leftovers(&cluster, &containment, &mut cover)?;
+    let left = look_for_leftovers(&cluster, &containment, &mut cover)?;
 
     let mut entropy = [0; 16];
     os::clock::random(&mut entropy);
@@ -107,11 +107,13 @@ pub fn run(options: &Options) -> Result<ExitCode> {
         entropy,
         seed: u64::from_be_bytes(seed),
         record: memory.record,
-        found,
+        found: left.found,
         certified,
     };
-    drive::Daemon::start(drive::Start { root, store, cluster, cover, containment, processes, birth })?
-        .run()
+    let (processes, remains) = (left.processes, left.remains);
+    let start =
+        drive::Start { root, store, cluster, cover, containment, processes, remains, birth };
+    drive::Daemon::start(start)?.run()
 }
 
 /// The configuration and its version. A file that was edited by hand counts as newer than what
@@ -121,22 +123,29 @@ fn load_configuration(root: &files::Root, store: &Store) -> Result<Cluster> {
     let mut cluster = parse(root, &text, 1)?;
     let agreed: Option<disk::Agreed> = disk::load(store, disk::AGREED)?;
     let pending: Option<disk::Agreed> = disk::load(store, disk::PENDING)?;
-    let Some(agreed) = agreed else { return Ok(cluster) };
-    if cluster.checksum != agreed.checksum {
-        eprintln!(
-            "mainstay: {} differs from version {} that the cluster agreed on: taken as version {}",
-            root.cluster().display(),
-            agreed.version,
-            agreed.version + 1
-        );
-        cluster.version = agreed.version + 1;
-        return Ok(cluster);
-    }
-    cluster.version = agreed.version;
-    // Every member held it when it was on its way; the newest durable one is the one to go on
-    // with.
-    if let Some(pending) = pending.filter(|pending| pending.version > agreed.version) {
-        cluster = parse(root, &pending.text, pending.version)?;
+    let agreed_version = agreed.as_ref().map_or(1, |agreed| agreed.version);
+    let pending = pending.filter(|pending| pending.version > agreed_version);
+    let is_agreed = agreed.as_ref().is_none_or(|agreed| agreed.checksum == cluster.checksum);
+    match pending {
+        // The file was replaced, and then the power went.
+        Some(pending) if pending.checksum == cluster.checksum => {
+            cluster.version = pending.version;
+        }
+        // Every member held it when it was on its way; the newest durable one is the one to go on
+        // with.
+        Some(pending) if is_agreed => {
+            cluster = parse(root, &pending.text, pending.version)?;
+        }
+        _ if is_agreed => cluster.version = agreed_version,
+        _ => {
+            eprintln!(
+                "mainstay: {} differs from version {agreed_version} that the cluster agreed on: \
+                 taken as version {}",
+                root.cluster().display(),
+                agreed_version + 1
+            );
+            cluster.version = agreed_version + 1;
+        }
     }
     Ok(cluster)
 }
@@ -156,57 +165,69 @@ fn explain(error: files::FileError) -> anyhow::Error {
 /// A process that lives, with the service and the resource that it is.
 type Living = (String, String, Process);
 
+/// What a former life of this daemon left.
+#[derive(Default)]
+struct Leftovers {
+    /// The resources of which anything is here.
+    found: Vec<Found>,
+    /// Those that run.
+    processes: Vec<Living>,
+    /// Those whose first process has ended: service and resource.
+    remains: Vec<(String, String)>,
+}
+
 /// What a former life of this daemon left running under the guard: it is adopted if the
 /// configuration still knows it, and killed if not.
 fn look_for_leftovers(
     cluster: &Cluster,
     containment: &Containment,
     cover: &mut Cover,
-) -> Result<(Vec<Found>, Vec<Living>)> {
+) -> Result<Leftovers> {
     let interfaces = os::netlink::Netlink::open()
         .context("netlink")?
         .interfaces()
         .context("look at the interfaces")?;
-    let (mut found, mut processes) = (Vec::new(), Vec::new());
+    let mut left = Leftovers::default();
     for entry in cover.shared().entries() {
         let name = entry.description.service;
-        // Killed between a start and its entry, the former life left a process that no entry
-        // names; its resource counts as not running.
-        for resource in cluster.services.iter().filter(|s| s.name == name).flat_map(|s| &s.resources)
-        {
-            let is_named =
-                entry.description.processes.iter().any(|held| held.resource == resource.name);
-            let is_process = matches!(resource.kind, ResourceKind::Process { .. });
-            if is_process && !is_named {
-                containment.kill(&name, Some(&resource.name))?;
-            }
-        }
         let service = cluster.services.iter().find(|service| service.name == name);
-        let resource = |is: &dyn Fn(&engine::Resource) -> bool| {
-            service.and_then(|service| service.resources.iter().find(|one| is(one))).cloned()
-        };
-        for (resource_name, process) in agents::alive(&entry.description.processes) {
-            match resource(&|one| one.name == resource_name) {
-                Some(resource) => {
-                    found.push(Found { service: name.clone(), resource });
-                    processes.push((name.clone(), resource_name, process));
+        let held = &entry.description.processes;
+        let configured = service.map_or(&[][..], |service| &service.resources);
+        for resource in configured {
+            if !matches!(resource.kind, ResourceKind::Process { .. }) {
+                continue;
+            }
+            let one = held.iter().find(|held| held.resource == resource.name);
+            match agents::look(containment, &name, &resource.name, one)? {
+                agents::Left::Nothing => cover.ended(&name, &resource.name),
+                agents::Left::Running(process) => {
+                    left.found.push(Found { service: name.clone(), resource: resource.clone() });
+                    left.processes.push((name.clone(), resource.name.clone(), process));
                 }
-                None => containment.kill(&name, Some(&resource_name))?,
+                // It is held here until it is confirmed to be gone, and the engine will see to it.
+                agents::Left::Remains => {
+                    left.found.push(Found { service: name.clone(), resource: resource.clone() });
+                    left.remains.push((name.clone(), resource.name.clone()));
+                }
             }
         }
-        for held in &entry.description.processes {
-            if !found.iter().any(|one| one.service == name && one.resource.name == held.resource) {
-                cover.ended(&name, &held.resource);
-            }
+        for gone in held.iter().filter(|held| !configured.iter().any(|r| r.name == held.resource)) {
+            // The guard keeps it under its deadline until it is gone.
+            containment.kill(&name, Some(&gone.resource))?;
         }
+        let resource =
+            |is: &dyn Fn(&engine::Resource) -> bool| configured.iter().find(|one| is(one)).cloned();
         for held in &entry.description.addresses {
             let on = interfaces.iter().find(|interface| interface.index == held.interface);
-            let is_there = on.is_some_and(|on| on.addresses.iter().any(|a| a.address == held.address));
-            let known = resource(&|one| {
-                matches!(&one.kind, ResourceKind::Address { address, .. } if *address == held.address)
-            });
+            let is_there =
+                on.is_some_and(|on| on.addresses.iter().any(|a| a.address == held.address));
+            let known = resource(
+                &|one| matches!(&one.kind, ResourceKind::Address { address, .. } if *address == held.address),
+            );
             match known {
-                Some(resource) if is_there => found.push(Found { service: name.clone(), resource }),
+                Some(resource) if is_there => {
+                    left.found.push(Found { service: name.clone(), resource });
+                }
                 // What the configuration does not know any more is swept away by the network
                 // layer or runs out; the guard keeps it until then.
                 _ if is_there => {}
@@ -214,7 +235,7 @@ fn look_for_leftovers(
             }
         }
     }
-    Ok((found, processes))
+    Ok(left)
 }
 
 /// The name of a node for people.

@@ -14,7 +14,10 @@ impl Daemon {
     pub(super) fn status(&self) -> v1::Status {
         let status = self.node.status();
         let is_primary = status.engine.primary
-            && matches!(status.group.standing, Standing::Member | Standing::Sealed | Standing::Leaving)
+            && matches!(
+                status.group.standing,
+                Standing::Member | Standing::Sealed | Standing::Leaving
+            )
             && status.group.waiting.is_none();
         let nodes = self.nodes(&status);
         let services = self.services(&status, is_primary);
@@ -104,25 +107,30 @@ impl Daemon {
                 let node_state = if is_local {
                     state(status.group.standing, status.group.is_joining)
                 } else if connected {
-                    let standing = peer.map_or(Standing::Unseeded, |peer| peer.report.group.standing);
+                    let standing =
+                        peer.map_or(Standing::Unseeded, |peer| peer.report.group.standing);
                     state(standing, view.is_some() && standing == Standing::Unseeded)
-                } else if peer.is_some_and(|peer| peer.age.is_some()) || is_member || wait.is_some() {
+                } else if peer.is_some_and(|peer| peer.age.is_some()) || is_member || wait.is_some()
+                {
                     v1::NodeState::Lost
                 } else {
                     v1::NodeState::Unknown
                 };
                 let engine = status.engine.nodes.iter().find(|node| node.node == id);
                 let usable = transport.map_or(0, |peer| {
-                    let alive = |path: &&transport::PathStatus| {
-                        path.state == transport::PathState::Alive
-                    };
+                    let alive =
+                        |path: &&transport::PathStatus| path.state == transport::PathState::Alive;
                     peer.paths.iter().filter(alive).count()
                 });
                 v1::Node {
                     name: configured.name.clone(),
                     id: id.0,
                     state: node_state,
-                    age_ms: if is_local { Some(0) } else { peer.and_then(|peer| peer.age).map(millis) },
+                    age_ms: if is_local {
+                        Some(0)
+                    } else {
+                        peer.and_then(|peer| peer.age).map(millis)
+                    },
                     incarnation: if is_local {
                         Some(status.local.incarnation.0)
                     } else {
@@ -172,9 +180,8 @@ impl Daemon {
                     },
                     rtt_us: round_trip.map(|times| u64::from(times.last)),
                     loss: share(path.incoming.loss_permille),
-                    rtt_min_avg_max_us: round_trip.map(|times| {
-                        [times.min, times.average, times.max].map(u64::from)
-                    }),
+                    rtt_min_avg_max_us: round_trip
+                        .map(|times| [times.min, times.average, times.max].map(u64::from)),
                     loss_out: Some(share(path.outgoing.loss_permille)),
                     jitter_us: Some(u64::from(path.incoming.jitter)),
                     age_ms: path.last_heard.map(|at| millis(status.at.since(at))),
@@ -259,18 +266,21 @@ impl Daemon {
     fn guard_trouble(&self) -> Option<String> {
         let guard = self.cover.guard();
         let silent = os::clock::boottime().since(guard.tick);
-        (silent > os::shared::GUARD_TICK * 20)
-            .then(|| format!("the guard (process {}) has not looked for {} ms", guard.pid, silent.as_millis()))
+        (silent > os::shared::GUARD_TICK * 20).then(|| {
+            format!(
+                "the guard (process {}) has not looked for {} ms",
+                guard.pid,
+                silent.as_millis()
+            )
+        })
     }
 }
 
-fn resources(
-    service: &engine::ServiceStatus,
-    spec: Option<&engine::Service>,
-) -> Vec<v1::Resource> {
+fn resources(service: &engine::ServiceStatus, spec: Option<&engine::Service>) -> Vec<v1::Resource> {
     (service.resources.iter())
         .map(|resource| {
-            let spec = spec.and_then(|spec| spec.resources.iter().find(|r| r.name == resource.name));
+            let spec =
+                spec.and_then(|spec| spec.resources.iter().find(|r| r.name == resource.name));
             let (kind, what) = match spec.map(|spec| &spec.kind) {
                 Some(engine::ResourceKind::Address { address, prefix }) => {
                     ("address", format!("{address}/{prefix}"))

@@ -1,5 +1,7 @@
 //! The loop: read, feed, turn, carry out.
 
+mod carry;
+
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::net::{IpAddr, SocketAddr};
 use std::process::ExitCode;
@@ -8,12 +10,11 @@ use std::time::Duration;
 
 use anyhow::{Context, Result};
 use base::{Instant, NetworkId, NodeId};
-use engine::{ActionId, Outcome, ResourceChange, ResourceKind, Verb};
-use node::{Durable, Input, Node, Output};
+use engine::{ActionId, Outcome, ResourceChange};
+use node::{Input, Node};
 use os::event::{Bell, Events, Interest, Poll, Ready, Timer, Token};
 use os::persist::Store;
 use os::process::{Containment, Exit, Process};
-use os::shared::{Goodbye, HeldAddress};
 use os::udp::{Hint, Udp};
 
 use super::agents::Agents;
@@ -54,6 +55,7 @@ pub(super) struct Start {
     pub(super) cover: Cover,
     pub(super) containment: Containment,
     pub(super) processes: Vec<super::Living>,
+    pub(super) remains: Vec<(String, String)>,
     pub(super) birth: node::Birth,
 }
 
@@ -101,6 +103,8 @@ pub(super) struct Daemon {
     /// When to end without being let go.
     quit_at: Option<Instant>,
     leave_budget: Duration,
+    /// A look at the interfaces did not fit into the queue.
+    look_again: bool,
     left: bool,
     trouble: BTreeSet<String>,
 }
@@ -114,9 +118,10 @@ struct Watched {
 impl Daemon {
     /// Opens everything that the loop needs.
     pub(super) fn start(start: Start) -> Result<Daemon> {
-        let Start { root, store, cluster, cover, containment, processes, birth } = start;
+        let Start { root, store, cluster, cover, containment, processes, remains, birth } = start;
         use os::signal::Signal;
-        let signals = os::signal::Signals::block(&[Signal::Terminate, Signal::Interrupt])?;
+        let signals =
+            os::signal::Signals::block(&[Signal::Terminate, Signal::Interrupt, Signal::Hangup])?;
         let (done, reports) = os::event::queue(REPORTS_MAX)?;
         let logs = root.directory().join("var/log/mainstay");
         std::fs::create_dir_all(&logs)
@@ -180,6 +185,7 @@ impl Daemon {
             follow_ups: VecDeque::new(),
             quit_at: None,
             leave_budget,
+            look_again: false,
             left: false,
             trouble: BTreeSet::new(),
         };
@@ -188,6 +194,10 @@ impl Daemon {
             daemon.watch_process(service, resource, process);
         }
         daemon.carry_out();
+        for (service, resource) in remains {
+            let change = ResourceChange::Exited { code: None, signal: None };
+            daemon.feed(Input::ResourceChanged { service, resource, change });
+        }
         Ok(daemon)
     }
 
@@ -210,6 +220,9 @@ impl Daemon {
             self.push_leases();
             self.settle();
             self.note_view();
+            if std::mem::take(&mut self.look_again) {
+                self.request(addresses::Request::Look);
+            }
             self.quit_if_overdue();
             let wake = self.node.deadline().map(|(at, _)| at);
             self.timer.set(Some(if drained {
@@ -242,8 +255,11 @@ impl Daemon {
                 }
             }
             SIGNALS => {
-                while self.signals.take().is_some() {
-                    self.leave();
+                while let Some(signal) = self.signals.take() {
+                    // A terminal that hangs up is no reason to end.
+                    if signal != os::signal::Signal::Hangup {
+                        self.leave();
+                    }
                 }
             }
             GUARD => self.guard_ended(),
@@ -273,8 +289,13 @@ impl Daemon {
     }
 
     fn leave(&mut self) {
-        self.quit_at.get_or_insert(os::clock::boottime() + self.leave_budget);
+        self.limit_leave();
         self.feed(Input::Command { request: 0, command: node::Command::Leave });
+    }
+
+    /// From now on this node has so long to leave.
+    pub(super) fn limit_leave(&mut self) {
+        self.quit_at.get_or_insert(os::clock::boottime() + self.leave_budget);
     }
 
     /// Others may not be there to let this node go; it ends all the same.
@@ -291,17 +312,26 @@ impl Daemon {
             return Ok(true);
         };
         let mut datagrams = Vec::new();
-        let drained = socket
-            .drain(DATAGRAMS_PER_TURN, |_from, bytes| datagrams.push(bytes.to_vec()))
-            .with_context(|| format!("read from network {network}"))?;
+        let drained =
+            socket.drain(DATAGRAMS_PER_TURN, |_from, bytes| datagrams.push(bytes.to_vec()));
         let mut unreachable = Vec::new();
-        socket
-            .hints(|destination, hint| {
-                if hint == Hint::PortUnreachable {
-                    unreachable.push(destination);
-                }
-            })
-            .with_context(|| format!("read errors of network {network}"))?;
+        let hints = socket.hints(|destination, hint| {
+            if hint == Hint::PortUnreachable {
+                unreachable.push(destination);
+            }
+        });
+        // Whatever the kernel says about one socket, the others and the loop go on: an odd error
+        // may come from a datagram that anybody can send.
+        let (drained, error) = match (drained, hints) {
+            (Ok(drained), Ok(())) => (!drained.more, None),
+            (Err(error), _) | (_, Err(error)) => (true, Some(error)),
+        };
+        if let Some(error) = error {
+            let said = format!("network {network}: {error}");
+            if self.trouble.insert(said.clone()) {
+                self.journal.say(&said);
+            }
+        }
         let network = NetworkId(network);
         for bytes in datagrams {
             self.feed(Input::Receive { network, bytes });
@@ -311,7 +341,7 @@ impl Daemon {
                 self.feed(Input::Unreachable(transport::PathId { peer, network }));
             }
         }
-        Ok(!drained.more)
+        Ok(drained)
     }
 
     fn node_at(&self, network: NetworkId, address: IpAddr) -> Option<NodeId> {
@@ -402,11 +432,8 @@ impl Daemon {
     }
 
     fn process_started(&mut self, service: String, resource: String, process: Process) -> Outcome {
-        let described = self.cover.started(
-            &service,
-            &resource,
-            Some((process.pid(), process.started())),
-        );
+        let described =
+            self.cover.started(&service, &resource, Some((process.pid(), process.started())));
         self.watch_process(service, resource, process);
         match described {
             Ok(()) => Outcome::Done,
@@ -424,9 +451,8 @@ impl Daemon {
     }
 
     fn forget_process(&mut self, service: &str, resource: &str) {
-        self.processes.retain(|_, watched| {
-            watched.service != service || watched.resource != resource
-        });
+        self.processes
+            .retain(|_, watched| watched.service != service || watched.resource != resource);
     }
 
     fn process_ended(&mut self, token: u64) {
@@ -438,10 +464,9 @@ impl Daemon {
         };
         let watched = self.processes.remove(&token).expect("it was just seen");
         // Dropping the descriptor takes it out of the loop.
-        let is_asked_for = self
-            .stopping
-            .values()
-            .any(|(service, resource)| *service == watched.service && *resource == watched.resource);
+        let is_asked_for = self.stopping.values().any(|(service, resource)| {
+            *service == watched.service && *resource == watched.resource
+        });
         if is_asked_for {
             return;
         }
@@ -466,258 +491,6 @@ impl Daemon {
         }
     }
 
-    fn carry_out(&mut self) {
-        while let Some(output) = self.node.poll_output() {
-            match output {
-                Output::Transmit { path, bytes } => {
-                    if let Some(to) = self.address_of(path)
-                        && let Some(Some(socket)) =
-                            self.sockets.get_mut(usize::from(path.network.0))
-                    {
-                        // What the kernel does not take is lost like any other datagram; the
-                        // socket counts it.
-                        let _counted = socket.send_to(&bytes, to);
-                    }
-                    self.node.recycle(bytes);
-                }
-                Output::Persist { token, what } => self.persist(token, what),
-                Output::Network(output) => self.network(output),
-                Output::Process(act) => self.process(act),
-                Output::Answer { request, result } => self.answered(request, result),
-                Output::Note(note) => self.journal.note(&note, self.node.cluster(), &self.inbox),
-                Output::Event(event) => {
-                    self.journal.event(&event, self.node.cluster(), &self.inbox);
-                }
-                Output::Configured { version, checksum, text } => {
-                    self.configured(version, checksum, text);
-                }
-                Output::Goodbyes(frames) => self.hand_over_goodbyes(frames),
-                Output::Left => self.left = true,
-            }
-        }
-    }
-
-    fn address_of(&self, path: transport::PathId) -> Option<SocketAddr> {
-        let network = self.cluster.networks.get(usize::from(path.network.0))?;
-        let endpoint = network.endpoints.get(&path.peer)?;
-        Some(SocketAddr::new(endpoint.address, self.cluster.port))
-    }
-
-    fn persist(&mut self, token: u64, what: Durable) {
-        let write = match what {
-            Durable::State { incarnation, record } => {
-                let state = disk::State { incarnation, record };
-                Write { token: Some(token), name: disk::STATE, bytes: base::codec::encode(&state) }
-            }
-            Durable::Entry(entry) => {
-                Write { token: Some(token), name: disk::PENDING, bytes: disk::pending(&entry) }
-            }
-        };
-        self.write(write);
-    }
-
-    fn write(&mut self, write: Write) {
-        if self.disk.try_send(write).is_err() {
-            // A thousand writes wait: the disk is stuck, and nothing is promised without it.
-            self.disk_refuses = Some("the disk does not answer".into());
-        }
-    }
-
-    fn request(&mut self, request: addresses::Request) {
-        if self.addresses.try_send(request).is_err() {
-            self.journal.say("the kernel does not answer about addresses");
-        }
-    }
-
-    fn network(&mut self, output: network::Output) {
-        use network::Output as Out;
-        match output {
-            Out::Listen { interface, on: true } => match os::ethernet::Ethernet::open(interface) {
-                Ok(socket) => {
-                    let token = Token(ETHERNET + u64::from(interface));
-                    if let Err(error) = self.poll.add(&socket, token, Interest::Read) {
-                        self.journal.say(&format!("cannot listen for conflicts: {error}"));
-                    }
-                    self.ethernet.insert(interface, socket);
-                }
-                Err(error) => self.journal.say(&format!("cannot listen for conflicts: {error}")),
-            },
-            Out::Listen { interface, on: false } => self.close_ethernet(interface),
-            Out::Send { interface, bytes } => {
-                let socket = match self.ethernet.get(&interface) {
-                    Some(socket) => socket.send(&bytes),
-                    None => os::ethernet::Ethernet::open(interface)
-                        .and_then(|socket| socket.send(&bytes)),
-                };
-                if let Err(error) = socket
-                    && self.trouble.insert(format!("announce: {error}"))
-                {
-                    self.journal.say(&format!("cannot probe or announce an address: {error}"));
-                }
-            }
-            Out::Add { operation, interface, address, prefix, lifetime } => {
-                let until = self.node.leases().0;
-                let held = HeldAddress { interface, address, prefix };
-                let entered = match self.service_of(address) {
-                    Some(service) => self.cover.adding(&service, held, until),
-                    None => Err("no service has this address".into()),
-                };
-                match entered {
-                    Ok(()) => {
-                        self.adding.insert(operation, address);
-                        self.request(addresses::Request::Add {
-                            operation,
-                            interface,
-                            address,
-                            prefix,
-                            lifetime,
-                            until,
-                        });
-                    }
-                    Err(reason) => {
-                        let result = Err(reason);
-                        let done = network::Input::Done { operation, result };
-                        self.follow_ups.push_back(Input::Network(done));
-                    }
-                }
-            }
-            Out::Refresh { interface, address, prefix, lifetime } => {
-                let until = self.node.leases().0;
-                self.request(addresses::Request::Refresh {
-                    interface,
-                    address,
-                    prefix,
-                    lifetime,
-                    until,
-                });
-            }
-            Out::Remove { operation, interface, address, prefix } => {
-                self.removing.insert(operation, address);
-                self.request(addresses::Request::Remove { operation, interface, address, prefix });
-            }
-            Out::Claimed { .. }
-            | Out::Failed { .. }
-            | Out::Released { .. }
-            | Out::Lost { .. }
-            | Out::Conflict { .. } => unreachable!("the node keeps these to itself"),
-        }
-    }
-
-    fn service_of(&self, address: IpAddr) -> Option<String> {
-        let services = self.node.engine().intent().services.iter();
-        let mut has = services.filter(|service| {
-            service.resources.iter().any(|resource| {
-                matches!(&resource.kind, ResourceKind::Address { address: own, .. } if *own == address)
-            })
-        });
-        has.next().map(|service| service.name.clone())
-    }
-
-    fn process(&mut self, act: engine::Act) {
-        let (id, service) = (act.id, act.service.clone());
-        let resource = act.resource.name.clone();
-        let entered = match act.verb {
-            Verb::Start => {
-                let group = self.containment.group_path(&service);
-                let until = self.node.leases().0;
-                self.cover.starting(&service, &resource, group, until)
-            }
-            Verb::Stop | Verb::Kill => {
-                self.stopping.insert(id, (service, resource));
-                Ok(())
-            }
-        };
-        let handed = entered.and_then(|()| {
-            let permit = self.cover.permit(&act.service);
-            self.agents.act(act, permit).map_err(|error| format!("no thread: {error}"))
-        });
-        if let Err(reason) = handed {
-            self.stopping.remove(&id);
-            let outcome = Outcome::Failed { reason };
-            self.follow_ups.push_back(Input::Acted { id, outcome });
-        }
-    }
-
-    /// Extends the deadlines of what this node holds; one store each.
-    fn push_leases(&mut self) {
-        let (until, held) = self.node.leases();
-        if until > Instant::ZERO {
-            for service in held {
-                self.cover.push(service, until);
-            }
-        }
-    }
-
-    fn settle(&mut self) {
-        let node = &self.node;
-        self.cover.settle(|service| node.leases().1.any(|held| held == service));
-    }
-
-    /// Addresses that the kernel does not have are not held, whoever removed them.
-    fn reconcile(&mut self, interfaces: &[os::netlink::Interface]) {
-        let seen: BTreeSet<IpAddr> = (interfaces.iter())
-            .flat_map(|interface| &interface.addresses)
-            .map(|seen| seen.address)
-            .collect();
-        for entry in self.cover.shared().entries() {
-            for held in entry.description.addresses {
-                let is_coming = self.adding.values().any(|address| *address == held.address);
-                if !seen.contains(&held.address) && !is_coming {
-                    self.cover.removed(held.address);
-                }
-            }
-        }
-    }
-
-    fn hand_over_goodbyes(&mut self, frames: Vec<(transport::PathId, Vec<u8>)>) {
-        let incarnation = self.node.local().incarnation;
-        let local = self.node.local().node;
-        let goodbyes: Vec<Goodbye> = frames
-            .into_iter()
-            .filter_map(|(path, frame)| {
-                let network = self.cluster.networks.get(usize::from(path.network.0))?;
-                let source = network.endpoints.get(&local)?.address;
-                let source = SocketAddr::new(source, 0);
-                Some(Goodbye { source, destination: self.address_of(path)?, frame })
-            })
-            .take(os::shared::GOODBYES_MAX)
-            .collect();
-        self.cover.shared().set_incarnation(incarnation);
-        if let Err(error) = self.cover.shared().set_goodbyes(incarnation, &goodbyes) {
-            self.journal.say(&format!("goodbyes: {error}"));
-        }
-    }
-
-    /// Another configuration is in force: written down, read, and given to the core.
-    fn configured(&mut self, version: u64, checksum: u64, text: String) {
-        if text.is_empty() || (version, checksum) == (self.cluster.version, self.cluster.checksum) {
-            self.cluster.version = version;
-            return;
-        }
-        let file = self.root.cluster();
-        let shown = file.display().to_string();
-        let cluster = match crate::config::parse(&text, &shown, version) {
-            Ok((cluster, _warnings)) => cluster,
-            Err(diagnostics) => {
-                let said = diagnostics.render(false);
-                return self.journal.say(&format!("version {version} cannot be read:\n{said}"));
-            }
-        };
-        let agreed = disk::Agreed { version, checksum, text: text.clone() };
-        let bytes = base::codec::encode(&agreed);
-        self.write(Write { token: None, name: disk::AGREED, bytes });
-        if let Err(error) = replace_file(&file, &text) {
-            self.journal.say(&format!("{} cannot be replaced: {error}", file.display()));
-        }
-        let local = self.node.local().node;
-        let core = convert::cluster(&cluster, local);
-        self.cluster = cluster;
-        if let Err(error) = self.open_sockets() {
-            self.journal.say(&format!("{error:#}"));
-        }
-        self.follow_ups.push_back(Input::Configured(Box::new(core)));
-    }
-
     /// One socket for each network that this node is on; those that are open stay.
     fn open_sockets(&mut self) -> Result<()> {
         let local = self.node.local().node;
@@ -736,9 +509,8 @@ impl Daemon {
             self.sockets[index] = match wanted {
                 None => None,
                 Some(address) => {
-                    let socket = Udp::bind(address, None).with_context(|| {
-                        format!("network {}: bind {address}", network.name)
-                    })?;
+                    let socket = Udp::bind(address, None)
+                        .with_context(|| format!("network {}: bind {address}", network.name))?;
                     self.poll.add(&socket, Token(index as u64), Interest::Read)?;
                     Some(socket)
                 }
@@ -759,20 +531,4 @@ impl Daemon {
     pub(super) fn uptime(&self) -> Duration {
         os::clock::boottime().since(self.started_at)
     }
-}
-
-/// Replaces a file that people read and write, keeping the one before as `….before`.
-fn replace_file(path: &std::path::Path, text: &str) -> std::io::Result<()> {
-    use std::io::Write;
-    let with = |ending: &str| {
-        let mut name = path.as_os_str().to_owned();
-        name.push(ending);
-        std::path::PathBuf::from(name)
-    };
-    let new = with(".new");
-    let mut file = std::fs::File::create(&new)?;
-    file.write_all(text.as_bytes())?;
-    file.sync_all()?;
-    std::fs::copy(path, with(".before"))?;
-    std::fs::rename(&new, path)
 }

@@ -1,0 +1,298 @@
+//! Carrying out what the node wants, in order, and handing it to whoever may wait.
+
+use std::collections::BTreeSet;
+use std::net::{IpAddr, SocketAddr};
+
+use base::Instant;
+use engine::{Outcome, ResourceKind, Verb};
+use node::{Durable, Input, Output};
+use os::event::{Interest, Token};
+use os::shared::{Goodbye, HeldAddress};
+
+use super::super::disk::{self, Write};
+use super::super::{addresses, convert};
+use super::{Daemon, ETHERNET};
+
+impl Daemon {
+    pub(super) fn carry_out(&mut self) {
+        while let Some(output) = self.node.poll_output() {
+            match output {
+                Output::Transmit { path, bytes } => {
+                    if let Some(to) = self.address_of(path)
+                        && let Some(Some(socket)) =
+                            self.sockets.get_mut(usize::from(path.network.0))
+                    {
+                        // What the kernel does not take is lost like any other datagram; the
+                        // socket counts it.
+                        let _counted = socket.send_to(&bytes, to);
+                    }
+                    self.node.recycle(bytes);
+                }
+                Output::Persist { token, what } => self.persist(token, what),
+                Output::Network(output) => self.network(output),
+                Output::Process(act) => self.process(act),
+                Output::Answer { request, result } => self.answered(request, result),
+                Output::Note(note) => self.journal.note(&note, self.node.cluster(), &self.inbox),
+                Output::Event(event) => {
+                    self.journal.event(&event, self.node.cluster(), &self.inbox);
+                }
+                Output::Configured { version, checksum, text } => {
+                    self.configured(version, checksum, text);
+                }
+                Output::Goodbyes(frames) => self.hand_over_goodbyes(frames),
+                Output::Left => self.left = true,
+            }
+        }
+    }
+
+    pub(super) fn address_of(&self, path: transport::PathId) -> Option<SocketAddr> {
+        let network = self.cluster.networks.get(usize::from(path.network.0))?;
+        let endpoint = network.endpoints.get(&path.peer)?;
+        Some(SocketAddr::new(endpoint.address, self.cluster.port))
+    }
+
+    fn persist(&mut self, token: u64, what: Durable) {
+        let write = match what {
+            Durable::State { incarnation, record } => {
+                let state = disk::State { incarnation, record };
+                Write {
+                    token: Some(token),
+                    name: disk::STATE,
+                    bytes: base::codec::encode(&state),
+                    before: None,
+                }
+            }
+            Durable::Entry(entry) => Write {
+                token: Some(token),
+                name: disk::PENDING,
+                bytes: disk::pending(&entry),
+                before: None,
+            },
+        };
+        self.write(write);
+    }
+
+    fn write(&mut self, write: Write) {
+        if self.disk.try_send(write).is_err() {
+            // A thousand writes wait: the disk is stuck, and nothing is promised without it.
+            self.disk_refuses = Some("the disk does not answer".into());
+        }
+    }
+
+    /// Hands a request to the addresses thread. What does not fit fails, is asked again, or is
+    /// repeated by itself.
+    pub(super) fn request(&mut self, request: addresses::Request) {
+        use std::sync::mpsc::TrySendError;
+        let Err(TrySendError::Full(request) | TrySendError::Disconnected(request)) =
+            self.addresses.try_send(request)
+        else {
+            return;
+        };
+        let said = "the kernel does not answer about addresses";
+        if self.trouble.insert(said.to_owned()) {
+            self.journal.say(said);
+        }
+        match request {
+            addresses::Request::Look => self.look_again = true,
+            addresses::Request::Refresh { .. } => {}
+            addresses::Request::Add { operation, .. }
+            | addresses::Request::Remove { operation, .. } => {
+                self.adding.remove(&operation);
+                self.removing.remove(&operation);
+                let result = Err(said.to_owned());
+                let done = network::Input::Done { operation, result };
+                self.follow_ups.push_back(Input::Network(done));
+            }
+        }
+    }
+
+    fn network(&mut self, output: network::Output) {
+        use network::Output as Out;
+        match output {
+            Out::Listen { interface, on: true } => match os::ethernet::Ethernet::open(interface) {
+                Ok(socket) => {
+                    let token = Token(ETHERNET + u64::from(interface));
+                    if let Err(error) = self.poll.add(&socket, token, Interest::Read) {
+                        self.journal.say(&format!("cannot listen for conflicts: {error}"));
+                    }
+                    self.ethernet.insert(interface, socket);
+                }
+                Err(error) => self.journal.say(&format!("cannot listen for conflicts: {error}")),
+            },
+            Out::Listen { interface, on: false } => self.close_ethernet(interface),
+            Out::Send { interface, bytes } => {
+                let socket = match self.ethernet.get(&interface) {
+                    Some(socket) => socket.send(&bytes),
+                    None => os::ethernet::Ethernet::open(interface)
+                        .and_then(|socket| socket.send(&bytes)),
+                };
+                if let Err(error) = socket
+                    && self.trouble.insert(format!("announce: {error}"))
+                {
+                    self.journal.say(&format!("cannot probe or announce an address: {error}"));
+                }
+            }
+            Out::Add { operation, interface, address, prefix, lifetime } => {
+                let until = self.node.leases().0;
+                let held = HeldAddress { interface, address, prefix };
+                let entered = match self.service_of(address) {
+                    Some(service) => self.cover.adding(&service, held, until),
+                    None => Err("no service has this address".into()),
+                };
+                match entered {
+                    Ok(()) => {
+                        self.adding.insert(operation, address);
+                        self.request(addresses::Request::Add {
+                            operation,
+                            interface,
+                            address,
+                            prefix,
+                            lifetime,
+                            until,
+                        });
+                    }
+                    Err(reason) => {
+                        let result = Err(reason);
+                        let done = network::Input::Done { operation, result };
+                        self.follow_ups.push_back(Input::Network(done));
+                    }
+                }
+            }
+            Out::Refresh { interface, address, prefix, lifetime } => {
+                let until = self.node.leases().0;
+                self.request(addresses::Request::Refresh {
+                    interface,
+                    address,
+                    prefix,
+                    lifetime,
+                    until,
+                });
+            }
+            Out::Remove { operation, interface, address, prefix } => {
+                self.removing.insert(operation, address);
+                self.request(addresses::Request::Remove { operation, interface, address, prefix });
+            }
+            Out::Claimed { .. }
+            | Out::Failed { .. }
+            | Out::Released { .. }
+            | Out::Lost { .. }
+            | Out::Conflict { .. } => unreachable!("the node keeps these to itself"),
+        }
+    }
+
+    fn service_of(&self, address: IpAddr) -> Option<String> {
+        let services = self.node.engine().intent().services.iter();
+        let mut has = services.filter(|service| {
+            service.resources.iter().any(|resource| {
+                matches!(&resource.kind, ResourceKind::Address { address: own, .. } if *own == address)
+            })
+        });
+        has.next().map(|service| service.name.clone())
+    }
+
+    fn process(&mut self, act: engine::Act) {
+        let (id, verb, service) = (act.id, act.verb, act.service.clone());
+        let resource = act.resource.name.clone();
+        let entered = match verb {
+            Verb::Start => {
+                let group = self.containment.group_path(&service);
+                let until = self.node.leases().0;
+                self.cover.starting(&service, &resource, group, until)
+            }
+            Verb::Stop | Verb::Kill => {
+                self.stopping.insert(id, (service.clone(), resource.clone()));
+                Ok(())
+            }
+        };
+        let handed = entered.and_then(|()| {
+            let permit = self.cover.permit(&act.service);
+            self.agents.act(act, permit).map_err(|error| format!("no thread: {error}"))
+        });
+        if let Err(reason) = handed {
+            self.stopping.remove(&id);
+            if verb == Verb::Start {
+                self.cover.ended(&service, &resource);
+            }
+            let outcome = Outcome::Failed { reason };
+            self.follow_ups.push_back(Input::Acted { id, outcome });
+        }
+    }
+
+    /// Extends the deadlines of what this node holds; one store each.
+    pub(super) fn push_leases(&mut self) {
+        let (until, held) = self.node.leases();
+        if until > Instant::ZERO {
+            for service in held {
+                self.cover.push(service, until);
+            }
+        }
+    }
+
+    pub(super) fn settle(&mut self) {
+        let node = &self.node;
+        self.cover.settle(|service| node.leases().1.any(|held| held == service));
+    }
+
+    /// Addresses that the kernel does not have are not held, whoever removed them.
+    pub(super) fn reconcile(&mut self, interfaces: &[os::netlink::Interface]) {
+        let seen: BTreeSet<IpAddr> = (interfaces.iter())
+            .flat_map(|interface| &interface.addresses)
+            .map(|seen| seen.address)
+            .collect();
+        for entry in self.cover.shared().entries() {
+            for held in entry.description.addresses {
+                let is_coming = self.adding.values().any(|address| *address == held.address);
+                if !seen.contains(&held.address) && !is_coming {
+                    self.cover.removed(held.address);
+                }
+            }
+        }
+    }
+
+    fn hand_over_goodbyes(&mut self, frames: Vec<(transport::PathId, Vec<u8>)>) {
+        let incarnation = self.node.local().incarnation;
+        let local = self.node.local().node;
+        let goodbyes: Vec<Goodbye> = frames
+            .into_iter()
+            .filter_map(|(path, frame)| {
+                let network = self.cluster.networks.get(usize::from(path.network.0))?;
+                let source = network.endpoints.get(&local)?.address;
+                let source = SocketAddr::new(source, 0);
+                Some(Goodbye { source, destination: self.address_of(path)?, frame })
+            })
+            .take(os::shared::GOODBYES_MAX)
+            .collect();
+        self.cover.shared().set_incarnation(incarnation);
+        if let Err(error) = self.cover.shared().set_goodbyes(incarnation, &goodbyes) {
+            self.journal.say(&format!("goodbyes: {error}"));
+        }
+    }
+
+    /// Another configuration is in force: written down, read, and given to the core.
+    fn configured(&mut self, version: u64, checksum: u64, text: String) {
+        if text.is_empty() || (version, checksum) == (self.cluster.version, self.cluster.checksum) {
+            self.cluster.version = version;
+            return;
+        }
+        let file = self.root.cluster();
+        let shown = file.display().to_string();
+        let cluster = match crate::config::parse(&text, &shown, version) {
+            Ok((cluster, _warnings)) => cluster,
+            Err(diagnostics) => {
+                let said = diagnostics.render(false);
+                return self.journal.say(&format!("version {version} cannot be read:\n{said}"));
+            }
+        };
+        let agreed = disk::Agreed { version, checksum, text: text.clone() };
+        let bytes = base::codec::encode(&agreed);
+        let before = Some((file, text));
+        self.write(Write { token: None, name: disk::AGREED, bytes, before });
+        let local = self.node.local().node;
+        let core = convert::cluster(&cluster, local);
+        self.cluster = cluster;
+        if let Err(error) = self.open_sockets() {
+            self.journal.say(&format!("{error:#}"));
+        }
+        self.follow_ups.push_back(Input::Configured(Box::new(core)));
+    }
+}

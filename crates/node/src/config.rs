@@ -1,6 +1,6 @@
 //! What a node is told when it is born, and the configuration that it shares with the others.
 
-use std::net::IpAddr;
+use core::net::IpAddr;
 
 use base::{Incarnation, Member, NetworkId, NodeId, NodeSet, Timing, View};
 use engine::{Found, Intent, ResourceKind};

@@ -3,9 +3,9 @@
 mod life;
 mod words;
 
+use core::net::IpAddr;
 use core::time::Duration;
 use std::collections::{BTreeMap, VecDeque};
-use std::net::IpAddr;
 
 use base::{Incarnation, Instant, Member, NetworkId, NodeId, Prng, View};
 use engine::{ActionId, Engine, Outcome, ResourceKind, Verb};

@@ -1,0 +1,62 @@
+
+use super::*;
+
+#[test]
+fn the_file_is_as_in_the_design() {
+    let spec = spec::Spec {
+        nodes: 2,
+        networks: 1,
+        ipv6: true,
+        client_networks: vec![0],
+        program: "/usr/bin/mainstay".into(),
+    };
+    let mut cluster = Cluster::new("fast");
+    cluster.ipv6 = true;
+    cluster.head = "tie = \"prefer:n1\"\n".to_owned();
+    cluster.services.push(Service {
+        name: "web".to_owned(),
+        nodes: spec.node_names(),
+        resources: vec![
+            Resource::Address { name: "ip".into(), address: "10.77.0.100/24".into() },
+            Resource::Process {
+                name: "server".into(),
+                command: vec!["/bin/sh".into(), "-c".into(), "echo \"a\\b\"".into()],
+            },
+        ],
+    });
+    let expected = r#"[cluster]
+name = "demo"
+id = 10
+detection = "fast"
+tie = "prefer:n1"
+
+[[node]]
+name = "n1"
+id = 1
+
+[[node]]
+name = "n2"
+id = 2
+
+[[network]]
+name = "net0"
+nodes = { n1 = "10.77.0.1/24", n2 = "10.77.0.2/24" }
+
+[[network]]
+name = "net0v6"
+nodes = { n1 = "fd77::1/64", n2 = "fd77::2/64" }
+
+[[service]]
+name = "web"
+nodes = ["n1", "n2"]
+[[service.resource]]
+name = "ip"
+kind = "address"
+address = "10.77.0.100/24"
+[[service.resource]]
+name = "server"
+kind = "process"
+command = ["/bin/sh", "-c", "echo \"a\\b\""]
+"#;
+    assert_eq!(cluster.text(&spec), expected);
+}

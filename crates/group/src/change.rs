@@ -24,11 +24,8 @@ use base::{Incarnation, Instant, Member, NodeId, NodeSet, View};
 
 use crate::lease::Evidence;
 use crate::order::Log;
-use crate::tie::TieBreaker;
 use crate::wire::{self, Absence, Ballot, Message, Promise, Scope, Standing, Value, Wait};
-use crate::{
-    Durable, Group, Membership, Output, Peer, Persisting, Phase, Rejected, Timer, ViewChange, tie,
-};
+use crate::{Durable, Group, Membership, Output, Persisting, Phase, Timer, ViewChange, tie};
 
 /// Between the attempts of two candidates of neighbouring rank.
 const RANK_DELAY: Duration = Duration::from_millis(30);
@@ -149,13 +146,13 @@ impl Group {
     }
 
     /// Whom a connected peer says that it reaches, itself included.
-    fn row(&self, node: NodeId) -> NodeSet {
+    pub(crate) fn row(&self, node: NodeId) -> NodeSet {
         let mut row = self.peers.get(&node).map_or(NodeSet::EMPTY, |peer| peer.row);
         row.insert(node);
         row
     }
 
-    fn standing(&self, node: NodeId) -> Option<Standing> {
+    pub(crate) fn standing(&self, node: NodeId) -> Option<Standing> {
         self.peers.get(&node).map(|peer| peer.digest.standing)
     }
 
@@ -204,7 +201,7 @@ impl Group {
         reach.difference(self.expelled(membership, reach))
     }
 
-    fn is_quorum(&self, view: &View, present: NodeSet) -> bool {
+    pub(crate) fn is_quorum(&self, view: &View, present: NodeSet) -> bool {
         tie::is_quorum(&self.config.tie, view, present, self.down)
     }
 
@@ -389,7 +386,7 @@ impl Group {
     /// If all members of the view that are not in `living` are back in newer lives that have
     /// recorded no later view: those newer lives. Then no quorum of this view can ever form, none
     /// has been installed, and the living decide alone (protocol, rule C2).
-    fn returned(&self, membership: &Membership, living: NodeSet) -> Option<Vec<Member>> {
+    pub(crate) fn returned(&self, membership: &Membership, living: NodeSet) -> Option<Vec<Member>> {
         let scope = Scope::of(&membership.view);
         let gone = membership.view.members.iter().filter(|member| !living.contains(member.node));
         gone.map(|member| {
@@ -533,7 +530,7 @@ impl Group {
         let Some((_, value)) = &membership.accepted else { return };
         let record = self.peers.get(&member.node).and_then(|peer| peer.digest.record);
         let view = &value.view;
-        if record == Some((view.lineage, view.generation, wire::view_hash(view))) {
+        if record == Some(wire::name(view)) {
             let value = value.clone();
             self.install(value);
         }
@@ -686,159 +683,6 @@ impl Group {
             if self.connected(from) {
                 self.receive(from, message);
             }
-        }
-    }
-
-    /// Members of the last view that have missed its end, and nodes that were left out.
-    pub(crate) fn tell_laggards(&mut self) {
-        let Phase::Member(membership) = &self.phase else { return };
-        let here = Scope::of(&membership.view);
-        let lagging = self.peers.iter().filter(|(_, peer)| {
-            let digest = &peer.digest;
-            matches!(digest.standing, Standing::Member | Standing::Sealed | Standing::Leaving)
-                && digest.lineage == here.lineage
-                && digest.generation < here.generation
-        });
-        let lagging: Vec<(Member, Scope)> = lagging
-            .map(|(node, peer)| {
-                let member = Member { node: *node, incarnation: peer.incarnation };
-                let generation = peer.digest.generation;
-                (member, Scope { lineage: here.lineage, generation })
-            })
-            .collect();
-        for (member, scope) in lagging {
-            self.tell_laggard(member, scope);
-        }
-    }
-
-    pub(crate) fn tell_laggard(&mut self, to: Member, scope: Scope) {
-        let now = self.now;
-        if self.told_at.get(&to.node).is_some_and(|at| now.since(*at) < TELL_INTERVAL) {
-            return;
-        }
-        let Phase::Member(membership) = &self.phase else { return };
-        let message = match &self.last_decision {
-            Some((from, value)) if *from == scope => {
-                Message::Decided(scope, Box::new(value.clone()))
-            }
-            _ if membership.view.has(to) => return,
-            _ => Message::LeftOut(Scope::of(&membership.view)),
-        };
-        self.told_at.insert(to.node, now);
-        self.send(to.node, &message);
-    }
-
-    pub(crate) fn on_left_out(&mut self, from: Member, scope: Scope) {
-        let Phase::Member(membership) = &self.phase else { return };
-        let here = Scope::of(&membership.view);
-        if scope.lineage == here.lineage && scope.generation > here.generation {
-            let generation = scope.generation;
-            self.exclude(format!("left out: {} is in generation {generation}", from.node));
-        }
-    }
-
-    /// Two primary views can meet only after a person has forced one. The lower one yields.
-    pub(crate) fn yield_to_stronger_primary(&mut self) {
-        let Phase::Member(membership) = &self.phase else { return };
-        let view = &membership.view;
-        let own = (view.members.len() as u8, view.generation, view.lineage);
-        // Without a quorum this side is none, however many members its view once had.
-        let is_alive = self.is_quorum(view, self.reach(view));
-        let stronger = self.peers.iter().find(|(_, peer)| {
-            let digest = &peer.digest;
-            digest.standing == Standing::Member
-                && digest.lineage != view.lineage
-                && (!is_alive || (digest.members, digest.generation, digest.lineage) > own)
-        });
-        if let Some((node, peer)) = stronger {
-            let reason = format!(
-                "{node} is in another primary view, of {} members: this side was the lower one",
-                peer.digest.members
-            );
-            self.exclude(reason);
-        }
-    }
-
-    /// A record of a later view proves that this one has a successor. Its members tell those that
-    /// were left behind; when none of them lives any more this member would wait for ever, and
-    /// keep the others from founding the next one. Likewise when all configured nodes are here,
-    /// but too many members of this view have come back without their memory.
-    pub(crate) fn give_up_a_past_view(&mut self) {
-        let now = self.now;
-        let patience = self.config.timing.path_timeout * 2 + TELL_INTERVAL * 2;
-        let Phase::Member(membership) = &self.phase else { return };
-        let here = Scope::of(&membership.view);
-        let later = |lineage, generation| lineage == here.lineage && generation > here.generation;
-        let is_past = (self.peers.values()).any(|peer| {
-            peer.digest.record.is_some_and(|(lineage, generation, _)| later(lineage, generation))
-        });
-        let is_told = self.peers.values().any(|Peer { digest, .. }| {
-            !matches!(digest.standing, Standing::Unseeded | Standing::Out)
-                && later(digest.lineage, digest.generation)
-        });
-        let is_past = is_past || self.is_forgotten(membership);
-        let is_stranded = is_past && !is_told && self.persisting.is_none();
-        let Phase::Member(membership) = &mut self.phase else { return };
-        if !is_stranded {
-            membership.stranded_since = None;
-            return;
-        }
-        let since = *membership.stranded_since.get_or_insert(now);
-        if now.since(since) >= patience {
-            self.exclude("left behind: everybody who could go on has restarted".into());
-        } else {
-            self.wake_at(since + patience, Timer::Change);
-        }
-    }
-
-    /// Whether this view can never go on although all configured nodes are here.
-    fn is_forgotten(&self, membership: &Membership) -> bool {
-        let view = &membership.view;
-        let reach = self.reach(view);
-        let is_without_view = |node: NodeId| self.standing(node) == Some(Standing::Unseeded);
-        let mut absent = self.config.nodes.difference(reach).into_iter();
-        let has_forgotten =
-            |node: NodeId| self.peers.get(&node).is_some_and(|peer| peer.digest.record.is_none());
-        !self.is_quorum(view, reach)
-            && self.returned(membership, reach).is_none()
-            && view.nodes().difference(reach).into_iter().any(has_forgotten)
-            && absent.all(is_without_view)
-    }
-
-    /// What a half or less of a view waits for.
-    pub(crate) fn no_quorum_reason(&self, membership: &Membership) -> Option<String> {
-        let view = &membership.view;
-        let reach = self.reach(view);
-        if self.is_quorum(view, reach) {
-            return None;
-        }
-        let missing: Vec<String> =
-            view.nodes().difference(reach).into_iter().map(|node| node.to_string()).collect();
-        let share = if 2 * reach.len() == view.members.len() {
-            format!(
-                "exactly half of generation {}, and {}",
-                view.generation,
-                self.config.tie.waits_for()
-            )
-        } else {
-            format!(
-                "{} of {} members of generation {}",
-                reach.len(),
-                view.members.len(),
-                view.generation
-            )
-        };
-        Some(format!("{share}; waiting for {}", missing.join(", ")))
-    }
-
-    /// # Errors
-    /// [`Rejected::Seeded`] when this member's view is alive.
-    pub(crate) fn check_unseedable(&self) -> Result<(), Rejected> {
-        match &self.phase {
-            Phase::Member(membership) if self.no_quorum_reason(membership).is_none() => {
-                Err(Rejected::Seeded)
-            }
-            _ => Ok(()),
         }
     }
 }

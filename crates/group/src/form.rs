@@ -206,11 +206,7 @@ impl Group {
             };
         };
         let holds = |record: &Option<(u32, u64, u64)>| *record == Some((lineage, generation, hash));
-        let Some(record) = self
-            .record
-            .clone()
-            .filter(|view| holds(&Some((view.lineage, view.generation, wire::view_hash(view)))))
-        else {
+        let Some(record) = self.record.clone().filter(|view| holds(&Some(wire::name(view)))) else {
             return Err(format!("waiting for the members of generation {generation} to go on"));
         };
         // A member without a record of this history may have been in a later view and forgotten

@@ -38,6 +38,7 @@
 //! their view or by none that goes on; nothing is ordered, acknowledged or granted while sealed;
 //! a view is durable before anybody is told that its member has it.
 
+mod behind;
 mod change;
 mod form;
 mod join;
@@ -249,6 +250,8 @@ pub struct Group {
     contacts: BTreeMap<Member, Instant>,
     phase: Phase,
     record: Option<View>,
+    /// What the digest says of it; the digest is asked for in every turn.
+    record_name: Option<(u32, u64, u64)>,
     /// Messages of a view that is not installed here yet.
     early: VecDeque<(Member, Message)>,
     /// Own submissions that are not delivered yet, oldest first, with their numbers.
@@ -343,6 +346,7 @@ impl Group {
     pub fn new(config: Config, prng: Prng, now: Instant) -> Group {
         assert!(config.nodes.contains(config.local.node), "the local node is configured");
         Group {
+            record_name: config.record.as_ref().map(wire::name),
             record: config.record.clone(),
             config,
             prng,
@@ -515,7 +519,7 @@ impl Group {
             lineage: view.map_or(0, |view| view.lineage),
             generation: view.map_or(0, |view| view.generation),
             members: view.map_or(0, |view| view.members.len() as u8),
-            record: record.map(|view| (view.lineage, view.generation, wire::view_hash(view))),
+            record: self.record_name,
             configuration: self.config.configuration,
             certified: self.config.certified,
         }
@@ -668,6 +672,7 @@ impl Group {
     fn persist(&mut self, what: Durable, then: Persisting) {
         assert!(self.persisting.is_none(), "one record at a time");
         if let Durable::Record(record) = &what {
+            self.record_name = record.as_ref().map(wire::name);
             self.record = record.clone();
         }
         self.last_token += 1;

@@ -285,8 +285,13 @@ pub struct Digest {
 }
 
 /// The hash that names a view in digests (FNV-1a over its CBOR form).
-pub(crate) fn view_hash(view: &View) -> u64 {
+fn view_hash(view: &View) -> u64 {
     fold(0xcbf2_9ce4_8422_2325, &base::codec::encode(view))
+}
+
+/// What names a recorded view in digests: lineage, generation, hash.
+pub(crate) fn name(view: &View) -> (u32, u64, u64) {
+    (view.lineage, view.generation, view_hash(view))
 }
 
 /// Continues a hash chain.

@@ -178,6 +178,9 @@ impl World {
         let now = self.machines[number].local(self.now);
         let life = daemon.node.local();
         let is_turn = matches!(input, Input::Turn { .. });
+        if let Input::Command { request, .. } = &input {
+            daemon.asked.insert(*request);
+        }
         daemon.node.handle(now, input);
         if is_turn {
             self.push_leases(number, daemon);

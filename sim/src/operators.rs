@@ -18,7 +18,6 @@ impl World {
         self.requests += 1;
         let request = self.requests;
         let Some(daemon) = &mut self.machines[number].daemon else { return };
-        daemon.asked.insert(request);
         daemon.inbox.push_back(Item::Input(Input::Command { request, command: command.clone() }));
         self.trace(|| format!("{} is asked {request}: {}", name(number), shown(&command)));
         self.wake_soon(number);

@@ -124,7 +124,7 @@ impl Setup {
         let calm = unit * 6;
         // Formation comes before the faults in most runs, and among them in some.
         let from = if draw.chance(1, 5) { 0 } else { calm };
-        let heal_at = from + unit * draw.range(16..=48);
+        let heal_at = from + unit * draw.range(12..=36);
         let mut faults = fault::schedule(&prng.child("faults"), mix, from, heal_at, unit);
         if let Some(only) = &options.only {
             let mut number = 0..;

@@ -15,7 +15,7 @@ use crate::wires::Wires;
 /// Datagrams that a socket holds; more are dropped, as a kernel does.
 const SOCKET_MAX: usize = 1_024;
 /// The usual lateness of a loop.
-pub(crate) const LATENESS: u64 = 400_000;
+pub(crate) const LATENESS: u64 = 1_000_000;
 /// The usual time that a write takes.
 pub(crate) const DISK_DELAY: u64 = 3_000_000;
 

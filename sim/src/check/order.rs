@@ -90,7 +90,10 @@ pub fn deliveries_of_a_lineage_are_prefixes_of_one_history(
     }
     let end = order.ends.entry(scope).or_insert(position);
     *end = position.max(*end);
-    let mut later = order.bases.range((scope.0, scope.1 + 1)..=(scope.0, u64::MAX));
+    // A cold start begins anew: whoever slept through it still delivers of the history before.
+    let next = (scope.0, scope.1 + 1);
+    let anew = order.formed.range(next..).next().copied().filter(|anew| anew.0 == scope.0);
+    let mut later = order.bases.range(next..anew.unwrap_or((scope.0, u64::MAX)));
     match later.find(|(_, base)| **base < position) {
         Some(((_, generation), base)) => Err(format!(
             "entry {position} is delivered in {}, but generation {generation} began after {base}",

@@ -205,12 +205,11 @@ impl Peer {
     }
 
     /// Whether a life may take over from the current one. A lower one only when the current one
-    /// has been silent: a new life has no path yet, and a late frame of the one before it may
-    /// still echo a recent stamp.
+    /// has been silent: a new life has no path yet, nor has one that has ended, and a late frame
+    /// of the one before it may still echo a recent stamp.
     fn may_follow(&self, at: Moment, local: &Local, proof: &Proof) -> bool {
         let Some(current) = &self.current else { return true };
-        self.ended
-            || proof.incarnation > current.incarnation
+        proof.incarnation > current.incarnation
             || (at.now.since(current.heard) > local.timing.path_timeout
                 && self.paths.iter().all(Path::is_dead))
     }

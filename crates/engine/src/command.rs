@@ -85,7 +85,8 @@ pub enum Command {
         #[n(0)]
         node: String,
     },
-    /// The node is about to leave: as standby, but only until this life of it is gone.
+    /// The node is about to leave: as standby, but until this life of it is gone. Nothing calls it
+    /// off.
     #[n(8)]
     Drain {
         /// Which node.

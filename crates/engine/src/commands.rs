@@ -165,8 +165,8 @@ impl Replica {
                 self.observation.standby.insert(node);
             }
             Change::Standby { node, on: false } => {
+                // Not from leaving: the node may have told its group that nothing runs there.
                 self.observation.standby.remove(node);
-                self.observation.draining.remove(&node);
             }
             Change::Drain { member } => {
                 self.observation.draining.insert(member.node, member.incarnation);

@@ -82,7 +82,10 @@ impl Node {
     }
 
     pub(super) fn go_on_leaving(&mut self) {
-        if self.life == Life::Draining && self.engine.is_idle(self.local.node) {
+        // Not before the others know: until then they may start something here.
+        let local = self.local.node;
+        let is_drained = self.engine.observation().is_draining(local) && self.engine.is_idle(local);
+        if self.life == Life::Draining && is_drained {
             self.life = Life::Leaving;
             self.group.leave();
         }

@@ -40,12 +40,14 @@ impl Group {
             return;
         }
         let Phase::Member(membership) = &self.phase else { return };
-        let message = match &self.last_decision {
-            Some((from, value)) if *from == scope => {
-                Message::Decided(scope, Box::new(value.clone()))
-            }
-            _ if membership.view.has(to) => return,
-            _ => Message::LeftOut(Scope::of(&membership.view)),
+        let value = &membership.value;
+        // Whoever goes on with this decision, or was let go by it, promised in the view that it
+        // ended. A joiner that is in an earlier view came into that one too late.
+        let is_concerned = value.view.has(to) || value.left.contains(&to);
+        let message = if is_concerned && !value.joiners.contains(&to) {
+            Message::Decided(scope, Box::new(value.clone()))
+        } else {
+            Message::LeftOut(Scope::of(&membership.view))
         };
         self.told_at.insert(to.node, now);
         self.send(to.node, &message);

@@ -267,8 +267,18 @@ impl Group {
             return self.send(from.node, &Message::Refuse(scope, ballot, Ballot::default()));
         }
         self.seal(ballot);
+        self.make_way();
         let promise = self.promise();
         self.send(from.node, &Message::Promise(scope, ballot, Box::new(promise)));
+    }
+
+    /// Another member's attempt gets the time that it needs, and a little more by lot: else two
+    /// candidates could outbid each other for ever.
+    fn make_way(&mut self) {
+        let until =
+            self.now + self.config.timing.collect + self.prng.duration(BACKOFF_MIN..=BACKOFF_MAX);
+        let Phase::Member(membership) = &mut self.phase else { return };
+        membership.backoff_until = until.max(membership.backoff_until);
     }
 
     /// Whether this proposer should be helped. Only progress depends on it.
@@ -495,6 +505,7 @@ impl Group {
             return self.send(from.node, &Message::Refuse(scope, ballot, membership.promised));
         }
         self.seal(ballot);
+        self.make_way();
         let Phase::Member(membership) = &mut self.phase else { return };
         membership.accepted = Some((ballot, value));
         self.send(from.node, &Message::Accepted(scope, ballot));
@@ -586,7 +597,6 @@ impl Group {
     pub(crate) fn enter_successor(&mut self, value: Value) {
         let (now, local) = (self.now, self.local());
         let Phase::Member(old) = &self.phase else { return };
-        let scope = Scope::of(&old.view);
         let inherited = old.evidence.newest(&old.view, local, now);
         // A wait that ended within the entries that were kept does not go on.
         let is_over = |wait: &Wait| {
@@ -608,7 +618,6 @@ impl Group {
                 generation,
             })
             .collect();
-        self.last_decision = Some((scope, value.clone()));
         let mut change = self.enter(&value, &waits, inherited, false);
         change.lost.extend(replaced);
         self.outputs.push_back(Output::View(change));

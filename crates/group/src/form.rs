@@ -387,7 +387,6 @@ impl Group {
         let value = Value { view, joiners, left: Vec::new(), trim: 0, trim_hash: 0, waits };
         let mut change = self.enter(&value, &value.waits, Instant::ZERO, true);
         change.joined = change.view.members.clone();
-        self.last_decision = None;
         self.outputs.push_back(Output::View(change));
         self.take_snapshot_for(&value);
         self.settle_in();

@@ -261,8 +261,6 @@ pub struct Group {
     position: u64,
     /// The last number delivered of each origin: part of the replicated state.
     delivered: BTreeMap<Member, u64>,
-    /// The decision that led to the present view, for members that have missed it.
-    last_decision: Option<(Scope, Value)>,
     goodbyes: BTreeSet<Member>,
     /// Nodes that a person has declared dead.
     down: NodeSet,
@@ -326,7 +324,7 @@ struct Membership {
     sealed_at: Option<Instant>,
     accepted: Option<(Ballot, Value)>,
     attempt: Option<Attempt>,
-    /// Not before this: a ballot was lost.
+    /// Not before this: a ballot was lost, or another member's attempt is under way.
     backoff_until: Instant,
     /// Since when there has been a reason for a change.
     wanted_since: Option<Instant>,
@@ -360,7 +358,6 @@ impl Group {
             last_number: 0,
             position: 0,
             delivered: BTreeMap::new(),
-            last_decision: None,
             goodbyes: BTreeSet::new(),
             down: NodeSet::EMPTY,
             joins: BTreeMap::new(),
@@ -599,6 +596,7 @@ impl Group {
     }
 
     fn receive(&mut self, from: Member, message: Message) {
+        let is_decision = matches!(message, Message::Decided(..));
         match message {
             Message::Form(id, view) => self.on_form(from, id, view),
             Message::FormAccepted(id) => self.on_form_accepted(from, id),
@@ -615,7 +613,7 @@ impl Group {
             | Message::Decided(scope, ..)
             | Message::Submit(scope, ..)
             | Message::Order(scope, ..)
-            | Message::Ack(scope, ..) => match self.place(from, scope) {
+            | Message::Ack(scope, ..) => match self.place(from, scope, is_decision) {
                 Place::Here => self.receive_in_view(from, message),
                 Place::Later => {
                     if self.early.len() < EARLY_MESSAGES_MAX {
@@ -648,12 +646,13 @@ impl Group {
     }
 
     /// Where a message of this scope belongs, seen from here.
-    fn place(&self, from: Member, scope: Scope) -> Place {
+    fn place(&self, from: Member, scope: Scope, is_decision: bool) -> Place {
         match &self.phase {
             Phase::Member(membership) => {
                 let here = Scope::of(&membership.view);
                 if scope == here {
-                    let belongs = membership.view.has(from);
+                    // A decision may come from a joiner of the view that was decided.
+                    let belongs = membership.view.has(from) || is_decision;
                     if belongs { Place::Here } else { Place::Nowhere }
                 } else if scope.lineage != here.lineage {
                     Place::Nowhere

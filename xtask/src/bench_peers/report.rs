@@ -136,8 +136,8 @@ impl Table {
         let seconds = f64::from(self.amount.idle);
         let mut text = format!(
             "\nOne node without anything to do, measured for {seconds} s; median (least–most) of \
-             its 3 nodes\n\n| product | processor time, s per 60 s | memory, MB | sum of resident \
-             sizes, MB | processes |\n|---|--:|--:|--:|--:|\n"
+             its 3 nodes\n\n| product | processor time, s per 60 s | memory, MiB | sum of resident \
+             sizes, MiB | processes |\n|---|--:|--:|--:|--:|\n"
         );
         for (product, row) in &self.rows {
             let cell = |decimals: usize, figure: fn(&Usage) -> f64| {

@@ -156,6 +156,9 @@ impl Nursery {
         let mut cargo = Command::new("cargo");
         cargo.args(["build", "--quiet", "--release", "--locked", "--package", "sim"]);
         cargo.current_dir(&self.tree).env("CARGO_TARGET_DIR", &self.target);
+        // Built often and run briefly: the optimiser's last touches cost more than they give.
+        cargo.env("CARGO_PROFILE_RELEASE_LTO", "off");
+        cargo.env("CARGO_PROFILE_RELEASE_CODEGEN_UNITS", "16");
         ensure!(cargo.status().context("run cargo")?.success(), "the copy does not build");
         let mut sim = Command::new(self.target.join("release/sim"));
         sim.args(["--no-shrink", "--first-seed", "1", "--seeds", &seeds.to_string()]);

@@ -295,7 +295,9 @@ impl Group {
         let stuck = membership
             .sealed_at
             .is_some_and(|at| self.now.since(at) >= self.config.timing.collect * 2);
-        proposer == hub || hub_is_gone || hub_leaves || covers_more || stuck
+        // A hub that has sealed itself has lost its own attempt, or will not mind.
+        let hub_is_sealed = self.standing(hub) == Some(Standing::Sealed);
+        proposer == hub || hub_is_gone || hub_leaves || hub_is_sealed || covers_more || stuck
     }
 
     pub(crate) fn on_promise(&mut self, from: Member, ballot: Ballot, promise: Promise) {
@@ -314,16 +316,19 @@ impl Group {
 
     pub(crate) fn on_refuse(&mut self, ballot: Ballot, promised: Ballot) {
         let backoff = self.prng.duration(BACKOFF_MIN..=BACKOFF_MAX);
-        let now = self.now;
+        let (now, collect) = (self.now, self.config.timing.collect);
         let Phase::Member(membership) = &mut self.phase else { return };
         if membership.attempt.as_ref().is_none_or(|attempt| attempt.ballot != ballot) {
             return;
         }
+        // Whoever is not wanted as a proposer leaves time to somebody who is.
+        let is_unwanted = promised == Ballot::default();
+        let courtesy = if is_unwanted { collect * 2 } else { Duration::ZERO };
         // Going on without a member that refuses would expel it. The own promise stands; the next
         // round starts above what the other one has seen.
         membership.promised.round = membership.promised.round.max(promised.round);
         membership.attempt = None;
-        membership.backoff_until = now + backoff;
+        membership.backoff_until = now + courtesy + backoff;
     }
 
     fn continue_attempt(&mut self) {

@@ -261,7 +261,6 @@ impl Group {
     /// Delivers everything up to this sequence of the present log.
     pub(crate) fn deliver_to(&mut self, sequence: u64) {
         let local = self.local();
-        if let Phase::Member(m) = &self.phase { if m.log.delivered < sequence { eprintln!("DBG {} {} gen {} deliver to {} have {} held {:?} commit {}", self.now, local, m.view.generation, sequence, m.log.have(), m.log.held, m.log.commit); } }
         while let Phase::Member(membership) = &mut self.phase {
             let log = &mut membership.log;
             if log.delivered >= sequence {

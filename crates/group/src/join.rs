@@ -83,7 +83,7 @@ impl Group {
         if hub != Some(self.local()) && hub.is_some_and(|hub| self.connected(hub)) {
             return;
         }
-        if membership.log.progress()[1] > 0 {
+        if membership.log.progress()[2] > 0 {
             // The end of this view is decided, and its entries are delivered: whoever comes now
             // would begin it after them.
             return;

@@ -108,10 +108,8 @@ impl Setup {
         // lost (a node without memory does not know that it was in a view), and only more than
         // half, else two halves could form one each.
         let forgetful = mix.has(Kind::Wipe) || mix.has(Kind::Stale);
-        let seed_count = match draw.range(0..=3) {
-            0 if !forgetful => draw.range(nodes as u64 / 2 + 1..=nodes as u64) as usize,
-            _ => nodes,
-        };
+        let fewer = draw.range(nodes as u64 / 2 + 1..=nodes as u64) as usize;
+        let seed_count = if draw.chance(1, 4) && !forgetful { fewer } else { nodes };
         let count = draw.range(1..=4);
         let spares = draw.range(1..=2);
         let mut services: Vec<Service> = (0..count + spares)

@@ -54,15 +54,6 @@ pub const CANARIES: &[Canary] = &[
         seeds: 2_000,
     },
     Canary {
-        name: "sealed-evidence",
-        file: "crates/group/src/lease.rs",
-        original: "self.frozen = Some(self.newest(view, local, now));",
-        mutated: "let _ = (view, local, now);",
-        rule: "a sealed member gains no evidence",
-        shows: Shows::Unsafe,
-        seeds: 20_000,
-    },
-    Canary {
         name: "half-is-enough",
         file: "crates/group/src/tie.rs",
         original: "        core::cmp::Ordering::Equal => tie.vote(view, present, down) == Vote::Granted,",
@@ -96,7 +87,7 @@ pub const CANARIES: &[Canary] = &[
         mutated: "let newest = accepted.max_by_key(|(ballot, _)| *ballot).filter(|_| false);",
         rule: "a value that may have been decided is proposed again",
         shows: Shows::Unsafe,
-        seeds: 20_000,
+        seeds: 2_000,
     },
     Canary {
         name: "order-while-sealed",

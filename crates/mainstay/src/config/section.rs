@@ -394,7 +394,7 @@ fn check_tie(cluster: &Cluster, head: Span, found: &mut Diagnostics) {
             .help(format!(
                 "tie = \"prefer:{first}\": {first} goes on alone, the other node never does"
             ))
-            .help("tie = \"manual\": a person decides with `mainstay seed --force`")
+            .help("tie = \"manual\": a person decides with `mainstay node confirm-down`")
             .help("a third node, even one that runs no service: the best answer");
     }
 }

@@ -217,6 +217,10 @@ pub struct Fault {
     pub at: u64,
     /// How long it lasts; what that means depends on the kind.
     pub lasts: u64,
+    /// The machine that it strikes; drawn when none.
+    pub machine: Option<usize>,
+    /// The network that it strikes; drawn when none.
+    pub network: Option<usize>,
     /// Everything else about it is drawn from here.
     pub prng: Prng,
 }
@@ -235,6 +239,8 @@ pub fn schedule(prng: &Prng, mix: Mix, from: u64, until: u64, unit: u64) -> Vec<
                 kind,
                 at,
                 lasts: lasts(&mut prng, unit),
+                machine: None,
+                network: None,
                 prng: own.child(&number.to_string()),
             });
         }

@@ -81,6 +81,7 @@ impl World {
             false => Transition::Started(act.id),
         };
         self.machines[number].processes.insert(key.clone(), process);
+        self.note_part(number, &key.0, &key.1, true);
         self.schedule(number, &key, after, next);
         self.check_owner(number, &key.0);
         None
@@ -93,10 +94,16 @@ impl World {
         };
         if act.verb == Verb::Kill {
             // What is killed executes nothing any more, even when it cannot end.
-            process.accepts = false;
+            let worked = core::mem::take(&mut process.accepts);
             if process.is_unkillable {
                 process.owed = Some((act.id, daemons));
                 self.cancel(number, &key);
+            }
+            let is_unkillable = self.machines[number].processes[&key].is_unkillable;
+            if worked {
+                self.note_part(number, &key.0, &key.1, false);
+            }
+            if is_unkillable {
                 return None;
             }
             let after = self.prng.range(50_000..=10_000_000);
@@ -154,7 +161,9 @@ impl World {
                 process.next = None;
             }
             Transition::StartFailed(_) | Transition::Ended(_) | Transition::Dies => {
-                machine.processes.remove(&key);
+                if machine.processes.remove(&key).is_some_and(|process| process.accepts) {
+                    self.note_part(number, &key.0, &key.1, false);
+                }
             }
         }
         let (id, outcome) = match transition {
@@ -242,12 +251,19 @@ impl World {
         for key in keys {
             let machine = &mut self.machines[number];
             let process = machine.processes.get_mut(&key).expect("it was just listed");
-            process.accepts = false;
-            if process.is_unkillable {
+            let (worked, is_unkillable) =
+                (core::mem::take(&mut process.accepts), process.is_unkillable);
+            let next = if is_unkillable { None } else { process.next.take() };
+            let pending = next.and_then(|token| machine.transitions.remove(&token));
+            if !is_unkillable {
+                machine.processes.remove(&key);
+            }
+            if worked {
+                self.note_part(number, &key.0, &key.1, false);
+            }
+            if is_unkillable {
                 continue;
             }
-            let pending = process.next.take().and_then(|token| machine.transitions.remove(&token));
-            machine.processes.remove(&key);
             match pending {
                 Some((_, Transition::Ended(id), by)) if by == self.machines[number].daemons => {
                     self.tell(number, Input::Acted { id, outcome: Outcome::Done });

@@ -190,6 +190,7 @@ impl World {
             expires,
         });
         self.queue.push(expires, Event::Lifetimes(number, machine.boots));
+        self.note_part(number, &service, "address", true);
         self.picture_soon(number);
         self.check_owner(number, &service);
         Ok(())
@@ -220,12 +221,11 @@ impl World {
     }
 
     pub(crate) fn remove_address(&mut self, number: usize, address: IpAddr) {
-        let machine = &mut self.machines[number];
-        let before = machine.addresses.len();
-        machine.addresses.retain(|own| own.address != address);
-        if machine.addresses.len() < before {
-            self.picture_soon(number);
-        }
+        let addresses = &mut self.machines[number].addresses;
+        let Some(place) = addresses.iter().position(|own| own.address == address) else { return };
+        let gone = addresses.remove(place);
+        self.note_part(number, &gone.service, "address", false);
+        self.picture_soon(number);
     }
 
     /// The kernel lets go of addresses whose lifetime is over, up to a second late.
@@ -236,20 +236,14 @@ impl World {
         }
         let now = self.now;
         let late = self.prng.range(0..=LIFETIME_LATENESS / 4);
-        let mut gone = Vec::new();
-        machine.addresses.retain(|own| {
-            let is_over = own.expires <= now;
-            if is_over {
-                gone.push(own.address);
-            }
-            !is_over
-        });
-        if let Some(next) = machine.addresses.iter().map(|own| own.expires).min() {
-            self.queue.push((next + late).max(now + 1), Event::Lifetimes(number, boot));
+        let over = machine.addresses.iter().filter(|own| own.expires <= now);
+        let over: Vec<IpAddr> = over.map(|own| own.address).collect();
+        for address in over {
+            self.trace(|| format!("{} kernel lets go of {address}", name(number)));
+            self.remove_address(number, address);
         }
-        if !gone.is_empty() {
-            self.trace(|| format!("{} kernel lets go of {gone:?}", name(number)));
-            self.picture_soon(number);
+        if let Some(next) = self.machines[number].addresses.iter().map(|own| own.expires).min() {
+            self.queue.push((next + late).max(now + 1), Event::Lifetimes(number, boot));
         }
     }
 

@@ -73,9 +73,16 @@ impl World {
         }
         machine.is_on = false;
         machine.daemon = None;
-        machine.processes.clear();
         machine.transitions.clear();
-        machine.addresses.clear();
+        let addresses = core::mem::take(&mut machine.addresses);
+        let processes = core::mem::take(&mut machine.processes);
+        for own in addresses {
+            self.note_part(number, &own.service, "address", false);
+        }
+        for ((service, part), _) in processes.iter().filter(|(_, process)| process.accepts) {
+            self.note_part(number, service, part, false);
+        }
+        let machine = &mut self.machines[number];
         machine.picture_due = false;
         machine.strike = None;
         machine.guard = Guard::default();
@@ -147,6 +154,12 @@ impl World {
         prng.range(0..=self.setup.nodes as u64 - 1) as usize
     }
 
+    /// The machine that a fault strikes.
+    fn struck(&self, place: usize, prng: &mut Prng) -> usize {
+        let drawn = self.draw_machine(prng);
+        self.setup.faults[place].machine.unwrap_or(drawn)
+    }
+
     /// A fault begins.
     pub(crate) fn fault(&mut self, place: usize) {
         let Fault { kind, lasts, mut prng, .. } = self.setup.faults[place].clone();
@@ -166,9 +179,10 @@ impl World {
                 self.queue.push(self.now + lasts, Event::Repair(place));
             }
             Kind::PowerOff => {
-                let machine = self.draw_machine(&mut prng);
-                let back = (!prng.chance(1, 5)).then_some(lasts);
-                self.strike_or_arm(machine, Strike::PowerOff(back), &mut prng);
+                let machine = self.struck(place, &mut prng);
+                let returns = !prng.chance(1, 5) || self.is_exact(place);
+                let back = returns.then_some(lasts);
+                self.strike_or_arm(place, machine, Strike::PowerOff(back), &mut prng);
                 if !self.machines[machine].is_on {
                     self.lose_memory(machine, &mut prng);
                 }
@@ -184,24 +198,26 @@ impl World {
                 }
             }
             Kind::DaemonKill => {
-                let machine = self.draw_machine(&mut prng);
+                let machine = self.struck(place, &mut prng);
                 let back = match prng.range(0..=3) {
-                    0 => prng.range(GOODBYE_AFTER..=GOODBYE_AFTER + self.setup.unit * 12),
+                    0 if !self.is_exact(place) => {
+                        prng.range(GOODBYE_AFTER..=GOODBYE_AFTER + self.setup.unit * 12)
+                    }
                     _ => prng.range(RESTART_MIN..=RESTART_MAX),
                 };
-                self.strike_or_arm(machine, Strike::Kill(back), &mut prng);
+                self.strike_or_arm(place, machine, Strike::Kill(back), &mut prng);
             }
             Kind::Pause => {
-                let machine = self.draw_machine(&mut prng);
-                self.strike_or_arm(machine, Strike::Pause(lasts), &mut prng);
+                let machine = self.struck(place, &mut prng);
+                self.strike_or_arm(place, machine, Strike::Pause(lasts), &mut prng);
             }
             Kind::Slow => {
-                let machine = self.draw_machine(&mut prng);
+                let machine = self.struck(place, &mut prng);
                 self.machines[machine].lateness = prng.range(LATENESS..=self.setup.unit / 2);
                 self.queue.push(self.now + lasts, Event::Repair(place));
             }
             Kind::SlowDisk => {
-                let machine = self.draw_machine(&mut prng);
+                let machine = self.struck(place, &mut prng);
                 self.machines[machine].disk_delay = prng.range(DISK_DELAY..=self.setup.unit * 4);
                 self.queue.push(self.now + lasts * 2, Event::Repair(place));
             }
@@ -210,7 +226,7 @@ impl World {
             Kind::Operator => self.operator_acts(&mut prng),
             Kind::Configure => self.configure(&mut prng),
             Kind::Leave => {
-                let machine = self.draw_machine(&mut prng);
+                let machine = self.struck(place, &mut prng);
                 self.command(machine, node::Command::Leave);
             }
             Kind::Drift
@@ -242,12 +258,12 @@ impl World {
                 }
             }
             Kind::Slow => {
-                let machine = self.draw_machine(&mut prng);
+                let machine = self.struck(place, &mut prng);
                 self.machines[machine].lateness = LATENESS;
                 self.machines[machine].calm_since = self.now;
             }
             Kind::SlowDisk => {
-                let machine = self.draw_machine(&mut prng);
+                let machine = self.struck(place, &mut prng);
                 self.machines[machine].disk_delay = DISK_DELAY;
             }
             _ => {
@@ -259,23 +275,25 @@ impl World {
     }
 
     fn interface_hit(&self, place: usize) -> (usize, usize) {
-        let mut prng = self.setup.faults[place].prng.clone();
-        let network = prng.range(0..=self.wires.count() as u64 - 1) as usize;
-        (network, self.draw_machine(&mut prng))
+        let Fault { network, mut prng, .. } = self.setup.faults[place].clone();
+        let drawn = prng.range(0..=self.wires.count() as u64 - 1) as usize;
+        (network.unwrap_or(drawn), self.struck(place, &mut prng))
     }
 
     /// The directions that a cut blocks: the same when it begins and when it ends.
     fn edges(&self, place: usize) -> Vec<(usize, usize, usize)> {
-        let Fault { kind, mut prng, .. } = self.setup.faults[place].clone();
+        let Fault { kind, mut prng, network, machine, .. } = self.setup.faults[place].clone();
         let (machines, networks) = (self.setup.nodes, self.wires.count());
         let only = match prng.chance(2, 3) {
             true => Some(prng.range(0..=networks as u64 - 1) as usize),
             false => None,
         };
+        let only = network.or(only);
         let groups: Vec<u64> = (0..machines).map(|_| prng.range(0..=1)).collect();
-        let alone = self.draw_machine(&mut prng);
-        let is_alone = prng.chance(1, 2);
+        let alone = self.struck(place, &mut prng);
+        let is_alone = prng.chance(1, 2) || machine.is_some();
         let bridge = prng.chance(1, 5).then(|| self.draw_machine(&mut prng));
+        let bridge = bridge.filter(|_| machine.is_none());
         let share = prng.range(1..=4);
         let mut edges = Vec::new();
         for network in 0..networks {
@@ -311,8 +329,13 @@ impl World {
         edges
     }
 
-    fn strike_or_arm(&mut self, number: usize, strike: Strike, prng: &mut Prng) {
-        if prng.chance(1, 2) {
+    /// A fault whose place is given happens as given.
+    fn is_exact(&self, place: usize) -> bool {
+        self.setup.faults[place].machine.is_some()
+    }
+
+    fn strike_or_arm(&mut self, place: usize, number: usize, strike: Strike, prng: &mut Prng) {
+        if prng.chance(1, 2) && !self.is_exact(place) {
             let outputs = prng.range(0..=STRIKE_OUTPUTS_MAX) as u32;
             self.machines[number].strike = Some((outputs, strike));
         } else {

@@ -107,6 +107,23 @@ pub struct Outcome {
     pub faults: usize,
     /// Sums.
     pub totals: Totals,
+    /// What began and ended to work where, in order.
+    pub history: Vec<Change>,
+}
+
+/// A part of a service begins or ends to work on a machine.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Change {
+    /// When, in nanoseconds of real time.
+    pub at: u64,
+    /// Which service.
+    pub service: String,
+    /// The process, or the address.
+    pub part: String,
+    /// Where.
+    pub machine: usize,
+    /// Whether it works from now on.
+    pub works: bool,
 }
 
 /// One run.
@@ -135,6 +152,7 @@ pub struct World {
     pub(crate) tokens: u64,
     pub(crate) violation: Option<Violation>,
     pub(crate) totals: Totals,
+    pub(crate) history: Vec<Change>,
     pub(crate) is_traced: bool,
     is_over: bool,
 }
@@ -149,7 +167,12 @@ impl World {
     /// The world of this seed before anything has happened.
     #[must_use]
     pub fn new(seed: u64, options: &Options) -> World {
-        let setup = Setup::draw(seed, options);
+        World::of(Setup::draw(seed, options), options.trace)
+    }
+
+    /// The world of this setup before anything has happened.
+    #[must_use]
+    pub fn of(setup: Setup, is_traced: bool) -> World {
         let prng = setup.prng.child("machines");
         let mut draw = prng.clone();
         let machines = (0..setup.nodes).map(|number| machine(&setup, &mut draw, number)).collect();
@@ -182,7 +205,8 @@ impl World {
             tokens: 0,
             violation: None,
             totals: Totals { runs: 1, faults: setup.faults.len() as u64, ..Totals::default() },
-            is_traced: options.trace,
+            history: Vec::new(),
+            is_traced,
             is_over: false,
             setup,
         }
@@ -208,6 +232,7 @@ impl World {
             mix: self.setup.mix,
             faults: self.setup.faults.len(),
             totals: self.totals,
+            history: self.history,
         }
     }
 
@@ -248,6 +273,12 @@ impl World {
             }
             self.violation = Some(Violation { severity, rule, detail, at: self.now });
         }
+    }
+
+    /// A part of a service begins or ends to work.
+    pub(crate) fn note_part(&mut self, machine: usize, service: &str, part: &str, works: bool) {
+        let (service, part) = (service.to_owned(), part.to_owned());
+        self.history.push(Change { at: self.now, service, part, machine, works });
     }
 
     /// Prints a line about what happens, when somebody wants to see it.

@@ -4,6 +4,8 @@
 //! that are always present hide each other. Each kind draws from a generator of its own, so that
 //! leaving one out changes nothing about the others; that is what makes runs shrinkable.
 
+use core::ops::RangeInclusive;
+
 use base::Prng;
 
 /// Kinds of faults.
@@ -148,6 +150,21 @@ impl Kind {
         }
     }
 
+    /// Whether it makes nodes come, go and forget: what views and fences are about.
+    const fn is_stormy(self) -> bool {
+        matches!(
+            self,
+            Kind::Cut
+                | Kind::Split
+                | Kind::PowerOff
+                | Kind::Blackout
+                | Kind::Wipe
+                | Kind::DaemonKill
+                | Kind::Pause
+                | Kind::SlowDisk
+        )
+    }
+
     /// The most faults of this kind in a run, for kinds that come as single faults.
     const fn most(self) -> u64 {
         match self {
@@ -170,14 +187,19 @@ impl Kind {
 pub struct Mix(u32);
 
 impl Mix {
-    /// The mix of a run.
+    /// The mix of a run. A storm has much of what makes nodes come and go, and little else.
     #[must_use]
-    pub fn draw(prng: &mut Prng) -> Mix {
+    pub fn draw(prng: &mut Prng, is_storm: bool) -> Mix {
         let mut mix = Mix::default();
         // Now and then nearly nothing or nearly everything.
         let scale = prng.range(20..=160);
         for kind in Kind::ALL {
-            if prng.chance((kind.share() * scale / 100).min(95), 100) {
+            let share = match (is_storm, kind.is_stormy()) {
+                (true, true) => 70,
+                (true, false) => 8,
+                (false, _) => (kind.share() * scale / 100).min(95),
+            };
+            if prng.chance(share, 100) {
                 mix = mix.with(kind);
             }
         }
@@ -227,14 +249,20 @@ pub struct Fault {
 
 /// The single faults of a run, each kind from a generator of its own.
 #[must_use]
-pub fn schedule(prng: &Prng, mix: Mix, from: u64, until: u64, unit: u64) -> Vec<Fault> {
+pub fn schedule(
+    prng: &Prng,
+    mix: Mix,
+    is_storm: bool,
+    times: RangeInclusive<u64>,
+    unit: u64,
+) -> Vec<Fault> {
     let mut faults = Vec::new();
     for kind in mix.kinds().filter(|kind| kind.most() > 0) {
         let own = prng.child(kind.name());
         let mut prng = own.clone();
-        let count = prng.range(1..=kind.most());
+        let count = prng.range(1..=kind.most() * if is_storm { 2 } else { 1 });
         for number in 0..count {
-            let at = prng.range(from..=until);
+            let at = prng.range(times.clone());
             faults.push(Fault {
                 kind,
                 at,

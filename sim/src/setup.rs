@@ -93,7 +93,8 @@ impl Setup {
         };
         let timing = preset.timing();
         let unit = nanos(timing.path_timeout);
-        let mut mix = Mix::draw(&mut prng.child("mix"));
+        let is_storm = draw.chance(1, 4);
+        let mut mix = Mix::draw(&mut prng.child("mix"), is_storm);
         for kind in options.without.kinds() {
             mix = mix.without(kind);
         }
@@ -123,7 +124,8 @@ impl Setup {
         // Formation comes before the faults in most runs, and among them in some.
         let from = if draw.chance(1, 5) { 0 } else { calm };
         let heal_at = from + unit * draw.range(12..=36);
-        let mut faults = fault::schedule(&prng.child("faults"), mix, from, heal_at, unit);
+        let mut faults =
+            fault::schedule(&prng.child("faults"), mix, is_storm, from..=heal_at, unit);
         if let Some(only) = &options.only {
             let mut number = 0..;
             faults.retain(|_| number.next().is_some_and(|number| only.contains(&number)));

@@ -452,6 +452,14 @@ impl Group {
         self.leaving = true;
     }
 
+    /// This node ends without having been in a view: it founds none and joins none any more.
+    pub fn withdraw(&mut self) {
+        if matches!(self.phase, Phase::Unseeded(_)) {
+            self.phase = Phase::Out;
+            self.persisting = None;
+        }
+    }
+
     /// A person says that this node is down: it counts as fenced, and as a vote at exactly half.
     ///
     /// # Errors

@@ -66,6 +66,7 @@ impl Node {
             return Err(Refused { kind: RefusedKind::NotNow, sentence });
         }
         if self.group.view().is_none() {
+            self.group.withdraw();
             self.life = Life::Ending;
             self.work.push_back(Work::Engine(engine::Input::Excluded));
             return Ok("leaving".into());

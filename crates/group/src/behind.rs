@@ -122,8 +122,10 @@ impl Group {
         let reach = self.reach(view);
         let is_without_view = |node: NodeId| self.standing(node) == Some(Standing::Unseeded);
         let mut absent = self.config.nodes.difference(reach).into_iter();
-        let has_forgotten =
-            |node: NodeId| self.peers.get(&node).is_some_and(|peer| peer.digest.record.is_none());
+        let has_forgotten = |node: NodeId| {
+            let remembers = |(lineage, ..): (u32, u64, u64)| lineage == view.lineage;
+            self.peers.get(&node).is_some_and(|peer| !peer.digest.record.is_some_and(remembers))
+        };
         !self.is_quorum(view, reach)
             && self.returned(membership, reach).is_none()
             && view.nodes().difference(reach).into_iter().any(has_forgotten)

@@ -44,6 +44,22 @@ fn two_hundred_seeds_break_no_rule() {
     assert!(sums.entries > COUNT * 8, "{sums:?}");
 }
 
+/// Seeds that broke a rule once, and what was wrong.
+const REGRESSIONS: &[(u64, &str)] = &[
+    (36_575, "entries kept by a decision were delivered before any disk had the decision"),
+    (23_271, "a member whose only peer remembered another history waited for ever"),
+    (2_011_828, "the same, with entries of its own on their way"),
+    (505_715, "a node that was told to end joined the next view, with an engine that ignored it"),
+];
+
+#[test]
+fn what_was_found_once_stays_mended() {
+    for (seed, what) in REGRESSIONS {
+        let outcome = run(*seed, &Options::default());
+        assert!(outcome.violation.is_none(), "seed {seed} ({what}): {:?}", outcome.violation);
+    }
+}
+
 #[test]
 fn a_run_depends_on_its_seed_alone() {
     for seed in 1..=5 {

@@ -62,6 +62,15 @@ impl Group {
         }
     }
 
+    /// A person seeds a new view where this one had a member: nobody waits in it any longer.
+    pub(crate) fn on_dissolve(&mut self, from: Member, scope: Scope) {
+        let Phase::Member(membership) = &self.phase else { return };
+        let is_stuck = self.no_quorum_reason(membership).is_some();
+        if scope == Scope::of(&membership.view) && is_stuck && self.persisting.is_none() {
+            self.exclude(format!("a person is seeding a new view at {}", from.node));
+        }
+    }
+
     /// Two primary views can meet only after a person has forced one. The lower one yields.
     pub(crate) fn yield_to_stronger_primary(&mut self) {
         let Phase::Member(membership) = &self.phase else { return };

@@ -7,7 +7,7 @@
 //!      │   value = (those who promised, joiners, shortest log, waits)
 //!      │── Accept(ballot, value) ────────────►│
 //!      │◄──────────────────── Accepted(ballot)│
-//!      │── Decided(value) ───────────────────►│  deliver up to the cut, record, enter
+//!      │── Decided(value) ───────────────────►│  record, deliver up to the cut, enter
 //! ```
 //!
 //! Whoever promised is in the new view, whoever did not is not: the fence wait rests on it. The
@@ -25,7 +25,7 @@ use base::{Incarnation, Instant, Member, NodeId, NodeSet, View};
 use crate::lease::Evidence;
 use crate::order::Log;
 use crate::wire::{self, Absence, Ballot, Message, Promise, Scope, Standing, Value, Wait};
-use crate::{Durable, Group, Membership, Output, Persisting, Phase, Timer, ViewChange, tie};
+use crate::{Group, Membership, Output, Persisting, Phase, Timer, ViewChange, Write, tie};
 
 /// Between the attempts of two candidates of neighbouring rank.
 const RANK_DELAY: Duration = Duration::from_millis(30);
@@ -527,7 +527,9 @@ impl Group {
     /// While the decided view is on its way to the disk, whoever asks about the old one is told.
     fn answer_with_decision(&mut self, from: Member) -> bool {
         let Phase::Member(membership) = &self.phase else { return false };
-        let Some((_, Persisting::Install(value))) = &self.persisting else { return false };
+        let Some(Write { then: Persisting::Install(value), .. }) = &self.persisting else {
+            return false;
+        };
         let message = Message::Decided(Scope::of(&membership.view), value.clone());
         self.send(from.node, &message);
         true
@@ -581,14 +583,10 @@ impl Group {
             let have = membership.log.have();
             assert!(have >= value.trim, "whoever promised holds everything up to the cut");
             assert_eq!(membership.log.hash(value.trim), value.trim_hash, "logs of a view agree");
-            self.deliver_to(value.trim);
-            self.persist(
-                Durable::Record(Some(value.view.clone())),
-                Persisting::Install(Box::new(value)),
-            );
+            self.persist(Some(value.view.clone()), Persisting::Install(Box::new(value)));
         } else if value.left.contains(&local) {
             self.deliver_to(value.trim);
-            let record = Durable::Record(Some(value.view));
+            let record = Some(value.view);
             self.phase = Phase::Out;
             self.persist(record, Persisting::Leave);
         } else {
@@ -598,8 +596,11 @@ impl Group {
         }
     }
 
-    /// The successor is recorded: enter it.
+    /// The successor is recorded: deliver what is kept of the view that ends, and enter it. Not
+    /// before: if all who decided crash without a record, those who did not hear of the decision go
+    /// on with less (rule C2).
     pub(crate) fn enter_successor(&mut self, value: Value) {
+        self.deliver_to(value.trim);
         let (now, local) = (self.now, self.local());
         let Phase::Member(old) = &self.phase else { return };
         let inherited = old.evidence.newest(&old.view, local, now);

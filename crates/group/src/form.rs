@@ -22,7 +22,7 @@ use base::{Instant, Member, NodeId, NodeSet, View};
 
 use crate::change::{TELL_INTERVAL, any_life};
 use crate::wire::{self, Digest, Message, Scope, Standing, Value, Wait};
-use crate::{Durable, Group, Output, Persisting, Phase, Rejected, Timer};
+use crate::{Group, Output, Persisting, Phase, Rejected, Timer, Write};
 
 /// After a formation that did not come about.
 const RETRY_MIN: Duration = Duration::from_millis(50);
@@ -138,6 +138,9 @@ impl Group {
             let retry_at = unseeded.retry_at;
             return self.wake_at(retry_at, Timer::Form);
         }
+        if unseeded.forced.is_some() {
+            self.dissolve_the_last_view();
+        }
         let verdict = self.may_form();
         let Phase::Unseeded(unseeded) = &mut self.phase else { return };
         unseeded.accepting = None;
@@ -147,6 +150,26 @@ impl Group {
                 self.form(view);
             }
             Err(waiting) => unseeded.waiting = waiting,
+        }
+    }
+
+    /// Other members of this node's last view may still wait in it.
+    fn dissolve_the_last_view(&mut self) {
+        let Some(scope) = self.record.as_ref().map(Scope::of) else { return };
+        let now = self.now;
+        let waits_there = |digest: &Digest| {
+            matches!(digest.standing, Standing::Member | Standing::Sealed | Standing::Leaving)
+                && (Scope { lineage: digest.lineage, generation: digest.generation }) == scope
+        };
+        let peers = self.peers.iter().filter(|(_, peer)| waits_there(&peer.digest));
+        let nodes: Vec<NodeId> = peers.map(|(node, _)| *node).collect();
+        for node in nodes {
+            let told_at = self.told_at.get(&node).copied();
+            if told_at.is_none_or(|at| now.since(at) >= TELL_INTERVAL) {
+                self.told_at.insert(node, now);
+                self.send(node, &Message::Dissolve(scope));
+            }
+            self.wake_at(now + TELL_INTERVAL, Timer::Form);
         }
     }
 
@@ -297,7 +320,7 @@ impl Group {
         let Phase::Unseeded(unseeded) = &mut self.phase else { return };
         let accepted = NodeSet::EMPTY;
         unseeded.forming = Some(Forming { id, view: view.clone(), accepted, before, until });
-        self.persist(Durable::Record(Some(view)), Persisting::FormTentative);
+        self.persist(Some(view), Persisting::FormTentative);
     }
 
     pub(crate) fn form_self_accepted(&mut self) {
@@ -336,7 +359,7 @@ impl Group {
         let before = self.record.clone();
         let Phase::Unseeded(unseeded) = &mut self.phase else { return };
         unseeded.accepting = Some(Accepting { id, coordinator: from, before });
-        self.persist(Durable::Record(Some(view)), Persisting::FormAccept);
+        self.persist(Some(view), Persisting::FormAccept);
     }
 
     pub(crate) fn form_accept_recorded(&mut self) {
@@ -367,7 +390,7 @@ impl Group {
         let Phase::Unseeded(unseeded) = &self.phase else { return };
         let Some(forming) = &unseeded.forming else { return };
         if forming.accepted == forming.view.nodes() && self.persisting.is_none() {
-            let record = Durable::Record(Some(forming.view.clone()));
+            let record = Some(forming.view.clone());
             self.persist(record, Persisting::FormDecided);
         }
     }
@@ -398,12 +421,12 @@ impl Group {
         if let Some(accepting) = unseeded.accepting.take_if(|accepting| ours(accepting)) {
             match &self.persisting {
                 // Told while the record was still on its way to the disk: it is put right after.
-                Some((_, Persisting::FormAccept)) => {
+                Some(Write { then: Persisting::FormAccept, .. }) => {
                     self.persisting = None;
-                    self.persist(Durable::Record(accepting.before), Persisting::FormReverted);
+                    self.persist(accepting.before, Persisting::FormReverted);
                 }
                 Some(_) => {}
-                None => self.persist(Durable::Record(accepting.before), Persisting::FormReverted),
+                None => self.persist(accepting.before, Persisting::FormReverted),
             }
         }
     }
@@ -412,7 +435,8 @@ impl Group {
     pub(crate) fn forming_peer_lost(&mut self, node: NodeId) {
         let Phase::Unseeded(unseeded) = &self.phase else { return };
         let involved = |forming: &Forming| forming.view.nodes().contains(node);
-        let is_deciding = matches!(self.persisting, Some((_, Persisting::FormDecided)));
+        let is_deciding =
+            matches!(self.persisting, Some(Write { then: Persisting::FormDecided, .. }));
         if unseeded.forming.as_ref().is_some_and(involved) && !is_deciding {
             self.call_off();
         }
@@ -428,7 +452,7 @@ impl Group {
             self.send(node, &Message::FormAbort(forming.id));
         }
         self.persisting = None;
-        self.persist(Durable::Record(forming.before), Persisting::FormReverted);
+        self.persist(forming.before, Persisting::FormReverted);
     }
 
     /// Why a node outside a view is not in one, or why a member cannot go on.

@@ -13,7 +13,7 @@ use base::{Instant, Member, NodeId, View};
 
 use crate::change::TELL_INTERVAL;
 use crate::wire::{Digest, Message, Scope, Snapshot, Standing, Value};
-use crate::{Durable, Group, Output, Persisting, Phase, Timer};
+use crate::{Group, Output, Persisting, Phase, Timer};
 
 /// Returns within this time count for the hold-down.
 const RETURNS_WINDOW: Duration = Duration::from_secs(600);
@@ -76,16 +76,12 @@ impl Group {
 
     /// Members of this view that have not come into it: what was sent to them may be lost, or the
     /// hub that was to send it. Anybody who is in the view can send it again: nothing is delivered
-    /// before all members acknowledge it, so the state is still that of the view's start.
+    /// before all members acknowledge it or its successor is recorded, so the state is still that
+    /// of the view's start.
     pub(crate) fn call_joiners(&mut self) {
         let Phase::Member(membership) = &self.phase else { return };
         let hub = membership.view.member(membership.view.hub);
         if hub != Some(self.local()) && hub.is_some_and(|hub| self.connected(hub)) {
-            return;
-        }
-        if membership.log.progress()[2] > 0 {
-            // The end of this view is decided, and its entries are delivered: whoever comes now
-            // would begin it after them.
             return;
         }
         let scope = Scope::of(&membership.view);
@@ -162,7 +158,7 @@ impl Group {
             return;
         }
         self.persist(
-            Durable::Record(Some(value.view.clone())),
+            Some(value.view.clone()),
             Persisting::Join(Box::new(value), Box::new(snapshot)),
         );
     }

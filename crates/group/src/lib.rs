@@ -67,6 +67,8 @@ use order::Log;
 
 /// Own submissions that are not delivered yet; beyond this [`Rejected::Busy`].
 pub const SUBMISSIONS_MAX: usize = 64;
+/// Their bytes; one submission is always let through.
+const SUBMISSIONS_BYTES_MAX: usize = 4 << 20;
 /// Messages of a view that is not installed here yet, kept until it is.
 const EARLY_MESSAGES_MAX: usize = 1024;
 
@@ -219,6 +221,8 @@ pub enum Rejected {
     SeededPeer(NodeId),
     /// That node was heard so long ago and is not down.
     Alive(NodeId, Duration),
+    /// The first node is heard by the second one and is not down.
+    HeardBy(NodeId, NodeId),
     /// This node has a view already.
     Seeded,
     /// No such node in the configuration.
@@ -271,7 +275,7 @@ pub struct Group {
     told_at: BTreeMap<NodeId, Instant>,
     /// Joiners that wait for the state of the layer above, with our part of it.
     snapshot: Option<(Value, Snapshot)>,
-    persisting: Option<(u64, Persisting)>,
+    persisting: Option<Write>,
     last_token: u64,
     wake: Option<(Instant, Timer)>,
 }
@@ -283,6 +287,14 @@ struct Peer {
     since: Instant,
     row: NodeSet,
     digest: Digest,
+}
+
+/// A record on its way to the disk. Nobody is told of it before it is there.
+#[derive(Debug)]
+struct Write {
+    token: u64,
+    record: Option<View>,
+    then: Persisting,
 }
 
 #[derive(Debug)]
@@ -440,7 +452,10 @@ impl Group {
         if !matches!(self.phase, Phase::Member(_)) {
             return Err(Rejected::NoView(self.waiting().unwrap_or_default()));
         }
-        if self.submissions.len() >= SUBMISSIONS_MAX {
+        let bytes: usize = self.submissions.iter().map(|(_, content)| content.size()).sum();
+        if self.submissions.len() >= SUBMISSIONS_MAX
+            || bytes > 0 && bytes + payload.len() > SUBMISSIONS_BYTES_MAX
+        {
             return Err(Rejected::Busy);
         }
         let content = if durable { Content::Durable(payload) } else { Content::Payload(payload) };
@@ -463,7 +478,8 @@ impl Group {
     /// A person says that this node is down: it counts as fenced, and as a vote at exactly half.
     ///
     /// # Errors
-    /// [`Rejected::Alive`] while the node can be heard, [`Rejected::UnknownNode`].
+    /// [`Rejected::Alive`] while the node can be heard here, [`Rejected::HeardBy`] while another
+    /// node hears it, [`Rejected::UnknownNode`].
     pub fn confirm_down(&mut self, now: Instant, node: NodeId) -> Result<(), Rejected> {
         if !self.config.nodes.contains(node) || node == self.config.local.node {
             return Err(Rejected::UnknownNode(node));
@@ -472,6 +488,9 @@ impl Group {
             let member = Member { node, incarnation: peer.incarnation };
             let heard = self.contacts.get(&member).copied().unwrap_or(peer.since);
             return Err(Rejected::Alive(node, now.since(heard)));
+        }
+        if let Some((by, _)) = self.peers.iter().find(|(_, peer)| peer.row.contains(node)) {
+            return Err(Rejected::HeardBy(node, *by));
         }
         self.down.insert(node);
         Ok(())
@@ -613,6 +632,7 @@ impl Group {
                 self.on_install(from, scope, *value, *snapshot);
             }
             Message::LeftOut(scope) => self.on_left_out(from, scope),
+            Message::Dissolve(scope) => self.on_dissolve(from, scope),
             Message::Prepare(scope, ..)
             | Message::Promise(scope, ..)
             | Message::Refuse(scope, ..)
@@ -676,21 +696,19 @@ impl Group {
         }
     }
 
-    fn persist(&mut self, what: Durable, then: Persisting) {
+    fn persist(&mut self, record: Option<View>, then: Persisting) {
         assert!(self.persisting.is_none(), "one record at a time");
-        if let Durable::Record(record) = &what {
-            self.record_name = record.as_ref().map(wire::name);
-            self.record = record.clone();
-        }
         self.last_token += 1;
-        self.persisting = Some((self.last_token, then));
-        self.outputs.push_back(Output::Persist { token: self.last_token, what });
+        let token = self.last_token;
+        self.persisting = Some(Write { token, record: record.clone(), then });
+        self.outputs.push_back(Output::Persist { token, what: Durable::Record(record) });
     }
 
     fn persisted(&mut self, token: u64) {
-        if self.persisting.as_ref().is_some_and(|(awaited, _)| *awaited == token) {
-            let (_, then) = self.persisting.take().expect("it was just seen");
-            match then {
+        if let Some(write) = self.persisting.take_if(|write| write.token == token) {
+            self.record_name = write.record.as_ref().map(wire::name);
+            self.record = write.record;
+            match write.then {
                 Persisting::Install(value) => self.enter_successor(*value),
                 Persisting::Join(value, snapshot) => self.enter_joined(*value, *snapshot),
                 Persisting::Leave => self.outputs.push_back(Output::Left),

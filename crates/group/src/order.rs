@@ -152,8 +152,17 @@ impl Group {
         let entries: Vec<Entry> = entries
             .map(|(number, content)| Entry { origin, number: *number, content: content.clone() })
             .collect();
-        if !entries.is_empty() {
-            self.send_submissions(entries);
+        let mut entries = entries.into_iter().peekable();
+        while let Some(first) = entries.next() {
+            let mut bytes = first.content.size();
+            let mut batch = vec![first];
+            while let Some(next) = entries.next_if(|next| {
+                bytes += next.content.size();
+                bytes <= BATCH_BYTES_MAX
+            }) {
+                batch.push(next);
+            }
+            self.send_submissions(batch);
         }
     }
 

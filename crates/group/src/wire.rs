@@ -185,6 +185,10 @@ pub enum Message {
     /// The attempt is off; nobody was told to install it.
     #[n(13)]
     FormAbort(#[n(0)] u64),
+    /// A person seeds a new view at the sender, which was a member of this one. Whoever waits in
+    /// it without a quorum gives it up.
+    #[n(14)]
+    Dissolve(#[n(0)] Scope),
 }
 
 /// The history and the view that a message belongs to.

@@ -154,6 +154,43 @@ fn a_view_by_hand_has_a_new_lineage() {
 }
 
 #[test]
+fn a_view_by_hand_ends_the_waiting_of_all_survivors() {
+    let mut world = World::new(5, Tie::None);
+    world.start_all();
+    world.run(1_000);
+    for id in 3..=5 {
+        world.stop(id);
+    }
+    world.run(1_000);
+    world.node(1).group.seed().expect("two of five can never go on");
+    world.drain(1);
+    assert!(world.node(1).excluded.is_some());
+    let record = world.stop(1);
+    world.restart(1, 2, record);
+    world.node(1).group.seed().expect("its new life knows nobody yet");
+    world.run(1_000);
+    let reason = world.node(2).excluded.clone().expect("it gives the dead view up");
+    assert!(reason.contains("seeding a new view at #1"), "{reason}");
+    let record = world.stop(2);
+    world.restart(2, 2, record);
+    world.run(3_000);
+    assert_eq!(world.members(1), [1, 2]);
+    assert_eq!(world.members(2), [1, 2]);
+}
+
+#[test]
+fn nobody_is_declared_down_whom_another_node_hears() {
+    let mut world = World::new(3, Tie::Manual);
+    world.start_all();
+    world.run(1_000);
+    world.cut(1, 3);
+    world.run(1_000);
+    let now = world.now;
+    let refused = world.node(1).group.confirm_down(now, NodeId(3));
+    assert_eq!(refused, Err(Rejected::HeardBy(NodeId(3), NodeId(2))));
+}
+
+#[test]
 fn a_founder_whose_disk_is_stuck_holds_up_the_formation_and_not_for_ever() {
     let mut world = World::seeded(3, 2, Tie::None);
     world.start_all();

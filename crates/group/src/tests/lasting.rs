@@ -216,3 +216,17 @@ fn a_restarted_member_does_not_shorten_the_wait_for_its_former_life() {
     };
     assert!(fenced_at > lease, "fenced at {fenced_at}, its lease ran to {lease}");
 }
+
+#[test]
+fn nothing_is_delivered_by_a_decision_that_no_disk_has() {
+    let mut world = formed(2, Tie::Prefer(NodeId(1)));
+    let hub = world.node(1).group.view().expect("a member").hub;
+    assert_eq!(hub, NodeId(1), "else node 2 could hold the entry as well");
+    world.node(1).disk_is_stuck = true;
+    world.cut(1, 2);
+    world.submit(1, "early");
+    world.run(2_000);
+    // Node 1 has decided alone. If it lost power now, node 2 would go on without the entry.
+    assert_eq!(world.members(1), [1, 2]);
+    assert!(world.texts(1).is_empty());
+}

@@ -8,15 +8,19 @@
 //! ```
 
 use base::{Incarnation, Instant, NetworkId};
+use group::Rejected;
 
 use super::words::{refused, rejection};
-use super::{Life, Node, Token, Work, layers};
+use super::{Life, Node, Token, UNSUBMITTED_MAX, Work, layers};
 use crate::report::Report;
 use crate::{Command, Durable, EventKind, Output, Refused, RefusedKind};
 
 impl Node {
     pub(super) fn command(&mut self, request: u64, command: Command) {
         let result = match command {
+            Command::Engine(_) if self.unsubmitted.len() >= UNSUBMITTED_MAX => {
+                Err(rejection(&Rejected::Busy))
+            }
             Command::Engine(command) => {
                 let proposed = self.engine.propose(self.now, request, command);
                 self.drain_engine();
@@ -29,8 +33,18 @@ impl Node {
             Command::Seed => self.seed(),
             Command::Leave => self.leave(),
             Command::Quit => {
-                self.life = Life::Ending;
-                self.work.push_back(Work::Engine(engine::Input::Excluded));
+                match self.life {
+                    // Everything is stopped already.
+                    Life::Rebirth { .. } => {
+                        self.life = Life::Over;
+                        self.outputs.push_back(Output::Left);
+                    }
+                    Life::Over => {}
+                    _ => {
+                        self.life = Life::Ending;
+                        self.work.push_back(Work::Engine(engine::Input::Excluded));
+                    }
+                }
                 Ok("stopping everything here".into())
             }
             Command::ConfirmDown(node) => self

@@ -19,8 +19,8 @@ use crate::status::{PeerReport, Status};
 use crate::{Durable, Event, EventKind, Input, Output, Timer};
 use words::{broken_direction, lost_because, path_state, refused};
 
-/// Engine entries that the group could not take yet.
-const UNSUBMITTED_MAX: usize = 4096;
+/// Engine entries that the group could not take yet; beyond this, commands of people are refused.
+const UNSUBMITTED_MAX: usize = 256;
 
 /// One node. Feed one input, drain all outputs.
 pub struct Node {
@@ -526,10 +526,9 @@ impl Node {
         use engine::Output as Out;
         match output {
             Out::Submit { payload } => {
+                // What resources report is never dropped: there is one report for each act.
                 let queued = !self.unsubmitted.is_empty();
-                if (queued || !self.submit(payload.clone()))
-                    && self.unsubmitted.len() < UNSUBMITTED_MAX
-                {
+                if queued || !self.submit(payload.clone()) {
                     self.unsubmitted.push_back(payload);
                 }
             }

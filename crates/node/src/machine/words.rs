@@ -27,6 +27,9 @@ pub(super) fn rejection(rejected: &Rejected) -> Refused {
             RefusedKind::NotNow,
             format!("{node} is alive: it was heard {} ms ago", age.as_millis()),
         ),
+        Rejected::HeardBy(node, by) => {
+            (RefusedKind::NotNow, format!("{node} is alive: {by} hears it"))
+        }
         Rejected::Seeded => {
             (RefusedKind::NotNow, "this node is in a primary view already".to_owned())
         }

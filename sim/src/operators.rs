@@ -134,10 +134,7 @@ impl World {
             })
         };
         let count = self.machines.len();
-        let has_record = |number: usize| self.machines[number].disk.memory.record.is_some();
-        let forgot =
-            self.memory_lost || ((0..count).any(has_record) && !(0..count).all(has_record));
-        if forgot && (0..count).all(sees_all) {
+        if self.memory_lost && (0..count).all(sees_all) {
             // Not again before the first attempt can have come about.
             let attempt = self.mends / 8;
             if self.mends % 8 == 0 {

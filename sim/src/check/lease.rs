@@ -36,17 +36,31 @@ impl Leases {
     }
 }
 
+/// (14) When a node counts as fenced because its guard or a person said so, nothing works there,
+/// unless a life of it has been in this view or a later one since.
+pub fn whoever_is_proven_fenced_runs_nothing(
+    absent: &Machine,
+    newest: Option<(u32, u64)>,
+    (lineage, generation): (u32, u64),
+) -> Result<(), String> {
+    let is_back = newest.is_some_and(|(of, since)| of == lineage && since >= generation);
+    let works =
+        absent.processes.values().any(|process| process.accepts) || !absent.addresses.is_empty();
+    if is_back || !works {
+        return Ok(());
+    }
+    Err(format!("{} counts as fenced, and something of it works", absent.node()))
+}
+
 /// (14) When a node counts as fenced by time, the lease of each of its lives that was in an
-/// earlier view, and the time that its guard has, are over. By proof: nothing of it works.
-/// `release` is R, none for a proof.
+/// earlier view, and `release`, the time that its guard has, are over.
 pub fn a_fence_never_precedes_the_end_of_the_lease(
     leases: &Leases,
     absent: &Machine,
     (lineage, generation): (u32, u64),
-    release: Option<u64>,
+    release: u64,
     now: u64,
 ) -> Result<(), String> {
-    let Some(release) = release else { return Ok(()) };
     let earlier = leases.pushed[absent.number]
         .iter()
         .filter(|((other, before), _)| *other == lineage && *before < generation);

@@ -259,15 +259,22 @@ impl World {
         let lineage = daemon.node.view().map(|view| view.lineage);
         let (Some(generation), Some(lineage)) = (generation, lineage) else { return };
         let absent = crate::setup::machine_of(node);
-        let is_time = event.sentence.ends_with(engine::Proof::Time.name());
-        let verdict = lease::a_fence_never_precedes_the_end_of_the_lease(
-            &self.check.leases,
-            &self.machines[absent],
-            (lineage, generation),
-            is_time.then_some(self.release_max()),
-            self.now,
-        );
-        self.require(Severity::Safety, "a fence never precedes the end of the lease", verdict);
+        let machine = &self.machines[absent];
+        let scope = (lineage, generation);
+        if event.sentence.ends_with(engine::Proof::Time.name()) {
+            let verdict = lease::a_fence_never_precedes_the_end_of_the_lease(
+                &self.check.leases,
+                machine,
+                scope,
+                self.release_max(),
+                self.now,
+            );
+            self.require(Severity::Safety, "a fence never precedes the end of the lease", verdict);
+        } else {
+            let newest = self.check.seen[absent].newest;
+            let verdict = lease::whoever_is_proven_fenced_runs_nothing(machine, newest, scope);
+            self.require(Severity::Safety, "whoever is proven fenced runs nothing", verdict);
+        }
     }
 
     /// A node says that it has lost a peer.

@@ -57,6 +57,9 @@ pub enum Scenario {
     CutOneNetwork,
     /// All networks of the active node.
     CutAllNetworks,
+    /// Between the active node and the others, who all stay in touch with those outside: the
+    /// client and the observer would see a second owner.
+    Partition,
     /// SIGSTOP of the daemon for 10 s.
     StopDaemon,
     /// SIGSTOP of daemon and guard for 10 s.
@@ -71,9 +74,10 @@ pub enum Scenario {
 
 impl Scenario {
     /// All, in the order of the acceptance criteria.
-    pub const ALL: [Self; 7] = [
+    pub const ALL: [Self; 8] = [
         Self::CutOneNetwork,
         Self::CutAllNetworks,
+        Self::Partition,
         Self::StopDaemon,
         Self::StopDaemonAndGuard,
         Self::KillDaemon,
@@ -86,6 +90,7 @@ impl Scenario {
         match self {
             Self::CutOneNetwork => "cut-one-network",
             Self::CutAllNetworks => "cut-all-networks",
+            Self::Partition => "partition",
             Self::StopDaemon => "stop-daemon",
             Self::StopDaemonAndGuard => "stop-daemon-and-guard",
             Self::KillDaemon => "kill-daemon",
@@ -114,6 +119,7 @@ impl Scenario {
         let outcome = match self {
             Self::CutOneNetwork => cut_one_network(scene, &active),
             Self::CutAllNetworks => cut_all_networks(scene, &active),
+            Self::Partition => partition(scene, &active),
             Self::StopDaemon => stop(scene, &active, Which::Daemon),
             Self::StopDaemonAndGuard => stop(scene, &active, Which::Both),
             Self::KillDaemon => kill_daemon(scene, &active),
@@ -262,6 +268,21 @@ fn cut_all_networks(scene: &mut Scene, active: &str) -> Result<Seen> {
     for network in &networks {
         scene.lab.heal(active, network)?;
     }
+    scene.wait_for_all()?;
+    clock::pause(WATCH);
+    scene.wait_until_quiet()?;
+    scene.seen_since(start)
+}
+
+fn partition(scene: &mut Scene, active: &str) -> Result<Seen> {
+    let names = scene.lab.node_names();
+    let others: Vec<&str> =
+        names.iter().map(String::as_str).filter(|name| *name != active).collect();
+    let start = clock::now();
+    scene.lab.partition(&[active], &others)?;
+    scene.wait_for_another(active, PATIENCE)?;
+    clock::pause(WATCH);
+    scene.lab.heal_all()?;
     scene.wait_for_all()?;
     clock::pause(WATCH);
     scene.wait_until_quiet()?;

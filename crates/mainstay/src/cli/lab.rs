@@ -94,6 +94,9 @@ fn scenario(context: &Context, name: Option<&str>, times: Option<u32>, detection
     } else {
         for figure in &figures {
             context.output.print(&format!("{}\n", figure.sentence()))?;
+            for failure in &figure.failures {
+                context.output.print(&format!("  not good enough: {failure}\n"))?;
+            }
         }
     }
     let good = figures.iter().all(scenarios::Figure::is_good);

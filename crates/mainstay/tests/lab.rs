@@ -1,0 +1,40 @@
+//! Real daemons, real kernels, an outside client: what `mainstay lab scenario` measures has to be
+//! good enough. Each test is a lab of its own; one at a time, because the machine that runs the
+//! tests may be small.
+
+use std::process::{Command, Stdio};
+use std::sync::Mutex;
+
+static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());
+
+/// Plays a scenario with patient times: a busy machine must not look like a failure.
+fn play(scenario: &str, times: u32) {
+    let _one = ONE_AT_A_TIME.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+    let output = Command::new(env!("CARGO_BIN_EXE_mainstay"))
+        .args(["lab", "scenario", scenario, "--detection", "normal", "--times"])
+        .arg(times.to_string())
+        .env_remove("MAINSTAY_LAB")
+        .stdin(Stdio::null())
+        .output()
+        .expect("the program is there");
+    let said = String::from_utf8_lossy(&output.stdout);
+    let errors = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{scenario}: {}\n{said}{errors}", output.status);
+    let figures = said.lines().filter(|line| line.contains("probes")).count();
+    assert_eq!(figures, times as usize, "{said}");
+}
+
+#[test]
+fn a_partition_that_all_clients_can_look_behind_shows_one_owner() {
+    play("partition", 2);
+}
+
+#[test]
+fn a_stopped_daemon_answers_nothing_when_its_service_is_elsewhere() {
+    play("stop-daemon", 1);
+}
+
+#[test]
+fn a_killed_daemon_is_not_noticed_by_the_service() {
+    play("kill-daemon", 3);
+}

@@ -41,6 +41,7 @@
 
 mod channel;
 mod config;
+mod crc;
 mod fragment;
 mod local;
 mod path;

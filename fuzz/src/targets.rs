@@ -321,7 +321,8 @@ fn node_golden() -> Vec<Vec<u8>> {
 fn birth() -> node::Birth {
     let nodes: NodeSet = view().nodes();
     let local = Some(IpAddr::from([10, 77, 0, 1]));
-    let network = node::NetworkSpec { priority: transport::Priority::High, nodes, local };
+    let name = "net0".to_owned();
+    let network = node::NetworkSpec { name, priority: transport::Priority::High, nodes, local };
     let cluster = node::Cluster {
         id: 10,
         timing: timing(),

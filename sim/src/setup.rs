@@ -151,6 +151,7 @@ impl Setup {
     pub fn cluster(&self, intent: Intent, local: NodeId) -> Cluster {
         let text = text_of(&intent);
         let networks = (0..).zip(&self.networks).map(|(number, network)| NetworkSpec {
+            name: format!("net{number}"),
             priority: network.priority,
             nodes: network.nodes,
             local: network.nodes.contains(local).then(|| own_address(NetworkId(number), local)),

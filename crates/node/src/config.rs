@@ -29,6 +29,8 @@ pub struct Cluster {
 /// A network as the core sees it: who is on it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct NetworkSpec {
+    /// What people call it.
+    pub name: String,
     /// What its paths are used for.
     pub priority: Priority,
     /// The nodes that have an end on it.
@@ -49,6 +51,13 @@ impl Cluster {
     pub fn name(&self, id: NodeId) -> String {
         let node = self.intent.nodes.iter().find(|node| node.id == id);
         node.map_or_else(|| id.to_string(), |node| node.name.clone())
+    }
+
+    /// What people call a network.
+    #[must_use]
+    pub fn network_name(&self, id: NetworkId) -> String {
+        let network = self.networks.get(usize::from(id.0));
+        network.map_or_else(|| format!("number {}", id.0), |network| network.name.clone())
     }
 
     /// The same text with node numbers (`#3`) replaced by names.

@@ -20,6 +20,7 @@ pub(super) fn cluster(cluster: &Cluster, local: NodeId) -> node::Cluster {
         },
         networks: networks
             .map(|network| node::NetworkSpec {
+                name: network.name.clone(),
                 priority: match network.priority {
                     Priority::High => transport::Priority::High,
                     Priority::Low => transport::Priority::Low,

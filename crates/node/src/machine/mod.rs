@@ -410,7 +410,7 @@ impl Node {
                     self.heal(path.network);
                 }
                 let direction = direction.map_or("", broken_direction);
-                let network = path.network.0;
+                let network = self.birth.cluster.network_name(path.network);
                 let state = path_state(state);
                 let sentence =
                     format!("path to {} over network {network}: {state}{direction}", path.peer);

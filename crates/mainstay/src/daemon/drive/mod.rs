@@ -327,7 +327,8 @@ impl Daemon {
             (Err(error), _) | (_, Err(error)) => (true, Some(error)),
         };
         if let Some(error) = error {
-            let said = format!("network {network}: {error}");
+            let name = self.node.cluster().network_name(NetworkId(network));
+            let said = format!("network {name}: {error}");
             if self.trouble.insert(said.clone()) {
                 self.journal.say(&said);
             }

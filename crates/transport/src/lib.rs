@@ -42,6 +42,7 @@
 mod channel;
 mod config;
 mod crc;
+pub mod disk;
 mod fragment;
 mod local;
 mod path;
@@ -51,6 +52,8 @@ mod sending;
 mod session;
 mod stats;
 mod wire;
+
+pub mod serial;
 
 #[cfg(test)]
 mod tests;

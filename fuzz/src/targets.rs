@@ -19,6 +19,7 @@ pub const TARGETS: &[Target] = &[
     ("group_message", group_message, group_golden),
     ("network_frame", network_frame, network_golden),
     ("node_input", node_input, node_golden),
+    ("serial", serial, serial_golden),
     ("transport_datagram", transport_datagram, transport_golden),
 ];
 
@@ -282,6 +283,47 @@ fn heartbeats(transport: &mut transport::Transport) -> Vec<Vec<u8>> {
     let frames: Vec<Vec<u8>> = frames.collect();
     assert!(!frames.is_empty(), "two intervals are time for a heartbeat");
     frames
+}
+
+/// Bytes of a serial line: however they are cut they mean the same, and a frame that is sent whole
+/// after them arrives.
+pub fn serial(bytes: &[u8]) {
+    let mut whole = transport::serial::Line::new();
+    let mut pieces = transport::serial::Line::new();
+    let (mut frames, mut same) = (Vec::new(), Vec::new());
+    whole.receive(bytes, &mut frames);
+    for piece in bytes.chunks(usize::from(bytes.first().copied().unwrap_or(0) % 7) + 1) {
+        pieces.receive(piece, &mut same);
+    }
+    assert_eq!((&frames, whole.counters()), (&same, pieces.counters()));
+    let mut sender = transport::serial::Line::new();
+    for (number, frame) in frames.iter().chain([&b"heartbeat".to_vec()]).enumerate() {
+        assert!(!frame.is_empty() && frame.len() <= base::limits::DATAGRAM_SIZE_MAX);
+        assert!(sender.push(frame, number % 2 == 0), "there is room for one at a time");
+        let mut line = Vec::new();
+        while sender.next_chunk(&mut line) {}
+        let mut received = Vec::new();
+        whole.receive(&line, &mut received);
+        assert_eq!(received.last(), Some(frame));
+        // What the bytes left unended may have been one more frame.
+        assert!(received.len() == 1 || (number == 0 && received.len() == 2));
+    }
+}
+
+fn serial_golden() -> Vec<Vec<u8>> {
+    let mut line = transport::serial::Line::new();
+    let mut golden = Vec::new();
+    for (length, pressing) in [(1, true), (130, true), (1_200, false), (90, false)] {
+        assert!(line.push(&vec![length as u8; length], pressing), "there is room");
+        let mut bytes = Vec::new();
+        assert!(line.next_chunk(&mut bytes));
+        golden.push(bytes);
+    }
+    let mut rest = Vec::new();
+    while line.next_chunk(&mut rest) {}
+    golden.push(rest);
+    golden.push(golden.concat());
+    golden
 }
 
 /// What a driver feeds a whole node from outside: the first byte chooses the way in.

@@ -20,7 +20,7 @@ use crate::{Durable, Event, EventKind, Input, Output, Timer};
 use words::{broken_direction, lost_because, path_state, refused};
 
 /// Engine entries that the group could not take yet; beyond this, commands of people are refused.
-const UNSUBMITTED_MAX: usize = 256;
+pub(crate) const UNSUBMITTED_MAX: usize = 256;
 
 /// One node. Feed one input, drain all outputs.
 pub struct Node {

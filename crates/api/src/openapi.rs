@@ -98,7 +98,7 @@ pub const ENDPOINTS: &[Endpoint] = &[
         "/v1/nodes/{name}/{verb}",
         "CommandRequest",
         "CommandReply",
-        "standby, online, confirm-down or remove a node.",
+        "standby, online, confirm-down or remove a node; a member of the view is not removed.",
     ),
     post("/v1/seed", "SeedRequest", "CommandReply", "Form a view now."),
     post("/v1/leave", "LeaveRequest", "CommandReply", "Leave the view cleanly."),

@@ -67,7 +67,8 @@ pub enum NodeVerb {
     Online,
     /// A person confirms that a lost node runs nothing: its services may start elsewhere now.
     ConfirmDown,
-    /// Take an absent node out of the configuration.
+    /// Take a node that has left out of the configuration. Refused while it is in the view or may
+    /// still run something.
     Remove,
 }
 

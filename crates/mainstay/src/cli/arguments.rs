@@ -223,7 +223,8 @@ pub(super) enum NodeCommand {
     Online(NodeOptions),
     /// Confirm that a lost node runs nothing: its services may start elsewhere now
     ConfirmDown(NodeOptions),
-    /// Take an absent node out of the configuration
+    /// Take a node that has left out of the configuration; refused while it is in the view or may
+    /// still run something
     Remove(NodeOptions),
 }
 

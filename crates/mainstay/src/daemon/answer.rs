@@ -6,7 +6,7 @@ use node::{Input, Refused, RefusedKind};
 
 use super::convert;
 use super::drive::Daemon;
-use crate::serve::{Call, Caller, Reply, Request};
+use crate::serve::{Call, Caller, NodeAct, Reply, Request};
 
 impl Daemon {
     /// Answers a question at once; a command when it is delivered.
@@ -42,9 +42,9 @@ impl Daemon {
                 self.audit(caller, &format!("service {verb:?} {name}"), reason.as_deref());
                 Ok(node::Command::Engine(service_command(name, verb, node)))
             }
-            Request::Node { name, verb, reason } => {
-                self.audit(caller, &format!("node {verb:?} {name}"), reason.as_deref());
-                self.node_command(name, verb)
+            Request::Node { name, act, reason } => {
+                self.audit(caller, &format!("node {act:?} {name}"), reason.as_deref());
+                self.node_command(name, act)
             }
             Request::Seed(request) => {
                 self.audit(caller, "seed", None);
@@ -54,8 +54,8 @@ impl Daemon {
                 self.audit(caller, "leave", request.reason.as_deref());
                 Ok(node::Command::Leave)
             }
-            Request::Configure { cluster, expected_version } => {
-                self.audit(caller, "configure", None);
+            Request::Configure { cluster, expected_version, what, reason } => {
+                self.audit(caller, &what, reason.as_deref());
                 self.configure_command(&cluster, expected_version)
             }
         };
@@ -90,22 +90,14 @@ impl Daemon {
         self.journal.say(&format!("{caller} asks for {what}{reason}"));
     }
 
-    fn node_command(&self, name: String, verb: v1::NodeVerb) -> Result<node::Command, v1::Error> {
-        match verb {
-            v1::NodeVerb::Standby => Ok(node::Command::Engine(Command::Standby { node: name })),
-            v1::NodeVerb::Online => Ok(node::Command::Engine(Command::Online { node: name })),
-            v1::NodeVerb::ConfirmDown => match self.cluster.node(&name) {
+    fn node_command(&self, name: String, act: NodeAct) -> Result<node::Command, v1::Error> {
+        match act {
+            NodeAct::Standby => Ok(node::Command::Engine(Command::Standby { node: name })),
+            NodeAct::Online => Ok(node::Command::Engine(Command::Online { node: name })),
+            NodeAct::ConfirmDown => match self.cluster.node(&name) {
                 Some(id) => Ok(node::Command::ConfirmDown(id)),
                 None => Err(self.unknown_node(&name)),
             },
-            v1::NodeVerb::Remove => {
-                let current = self.cluster.version;
-                let text = crate::config::edit::remove_node(&self.cluster.text, &name)
-                    .map_err(|error| v1::Error::new(ErrorCode::Refused, error.to_string()))?;
-                let (cluster, _warnings) = crate::config::parse(&text, "cluster.toml", current)
-                    .map_err(|found| v1::Error::new(ErrorCode::Refused, found.render(false)))?;
-                self.configure_command(&cluster, Some(current))
-            }
         }
     }
 

@@ -349,8 +349,12 @@ impl Shared {
                 Ok(Plan::Change { cluster, id }) => (cluster, id),
                 Err(refused) => return refuse(refused.message, refused.help),
             };
-            let request =
-                Request::Configure { cluster: changed.clone(), expected_version: Some(version) };
+            let request = Request::Configure {
+                cluster: changed.clone(),
+                expected_version: Some(version),
+                what: format!("join of {}, from {peer}", ask.node),
+                reason: None,
+            };
             match self.core.request(request, caller).await {
                 Ok(_) => return self.accept(id.0, &changed),
                 Err(error) if error.code == v1::ErrorCode::Conflict => last = Some(error),

@@ -53,8 +53,8 @@ pub enum Request {
     Node {
         /// Name of the node; not checked yet.
         name: String,
-        /// What to do; never `Remove`, which comes as [`Request::Configure`].
-        verb: v1::NodeVerb,
+        /// What to do.
+        act: NodeAct,
         /// Why, for the journal.
         reason: Option<String>,
     },
@@ -69,7 +69,23 @@ pub enum Request {
         /// The version it was made from; refused with [`v1::ErrorCode::Conflict`] when another one
         /// is in force. None stands for the one in force.
         expected_version: Option<u64>,
+        /// What the caller asked for, for the journal.
+        what: String,
+        /// Why, for the journal.
+        reason: Option<String>,
     },
+}
+
+/// What can be done with a node that stays configured. To remove one is a change of the
+/// configuration: [`Request::Configure`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum NodeAct {
+    /// Move its services away and give it none.
+    Standby,
+    /// Take that back.
+    Online,
+    /// A person says that it runs nothing.
+    ConfirmDown,
 }
 
 impl Request {

@@ -21,7 +21,7 @@ use serde::de::DeserializeOwned;
 use tokio::sync::broadcast::{self, error::RecvError};
 
 use super::access::Role;
-use super::queue::{Caller, EVENTS_MAX, Handle, Reply, Request};
+use super::queue::{Caller, EVENTS_MAX, Handle, NodeAct, Reply, Request};
 use crate::config::{self, edit};
 use crate::join::server::Joins;
 
@@ -354,15 +354,20 @@ async fn node(
         return Err(not_found(format!("a node has no command \"{verb}\"")).into());
     };
     let request: v1::CommandRequest = body(request).await?;
-    peer.may_change()?;
-    if verb == v1::NodeVerb::Remove {
-        return remove(&core, &peer, &name).await;
-    }
-    core.command_of_the_view(&peer, Request::Node { name, verb, reason: request.reason }).await
+    let reason = request.reason;
+    let act = match verb {
+        v1::NodeVerb::Standby => NodeAct::Standby,
+        v1::NodeVerb::Online => NodeAct::Online,
+        v1::NodeVerb::ConfirmDown => NodeAct::ConfirmDown,
+        v1::NodeVerb::Remove => return remove(&core, &peer, &name, reason).await,
+    };
+    core.command_of_the_view(&peer, Request::Node { name, act, reason }).await
 }
 
-/// Takes a node out of the configuration, when it is no member.
-async fn remove(core: &Core, peer: &Peer, name: &str) -> Answer {
+/// Takes a node out of the configuration, when it is no member. Whether it may still run something
+/// is judged where the change is delivered.
+async fn remove(core: &Core, peer: &Peer, name: &str, reason: Option<String>) -> Answer {
+    peer.may_change()?;
     let status = core.status(peer).await?;
     if status.view.members.iter().any(|member| member == name) {
         return Err(v1::Error::new(
@@ -373,9 +378,18 @@ async fn remove(core: &Core, peer: &Peer, name: &str) -> Answer {
         .into());
     }
     let current = core.config(peer).await?;
+    if let Ok((cluster, _)) = config::parse(&current.text, "the configuration", current.version)
+        && cluster.node(name).is_none()
+    {
+        let names: Vec<&str> = cluster.nodes.iter().map(|node| node.name.as_str()).collect();
+        let error = v1::Error::new(v1::ErrorCode::NotFound, format!("there is no node {name}"))
+            .help(format!("the nodes are {}", names.join(", ")));
+        return Err(error.into());
+    }
     let text = edit::remove_node(&current.text, name)
         .map_err(|error| v1::Error::new(v1::ErrorCode::Refused, error.to_string()))?;
-    replace(core, peer, &text, Some(current.version)).await
+    let what = format!("node remove {name}");
+    replace(core, peer, &text, Some(current.version), what, reason).await
 }
 
 async fn configure(
@@ -384,10 +398,17 @@ async fn configure(
     request: Body,
 ) -> Answer {
     let request: v1::ConfigureRequest = body(request).await?;
-    replace(&core, &peer, &request.text, request.expected_version).await
+    replace(&core, &peer, &request.text, request.expected_version, "configure".into(), None).await
 }
 
-async fn replace(core: &Core, peer: &Peer, text: &str, expected: Option<u64>) -> Answer {
+async fn replace(
+    core: &Core,
+    peer: &Peer,
+    text: &str,
+    expected: Option<u64>,
+    what: String,
+    reason: Option<String>,
+) -> Answer {
     peer.may_change()?;
     let current = match expected {
         Some(version) => version,
@@ -398,8 +419,8 @@ async fn replace(core: &Core, peer: &Peer, text: &str, expected: Option<u64>) ->
         v1::Error::new(v1::ErrorCode::Conflict, found.render(false).trim_end().to_owned())
             .help("nothing was changed; `mainstay config check FILE` shows the same")
     })?;
-    let request =
-        Request::Configure { cluster: Box::new(cluster), expected_version: Some(current) };
+    let (cluster, expected_version) = (Box::new(cluster), Some(current));
+    let request = Request::Configure { cluster, expected_version, what, reason };
     core.command_of_the_view(peer, request).await
 }
 

@@ -69,7 +69,7 @@ impl FakeCore {
                 checksum: checksum_text(cluster.checksum),
                 text: cluster.text.clone(),
             }),
-            Request::Configure { cluster: new, expected_version } => {
+            Request::Configure { cluster: new, expected_version, .. } => {
                 if expected_version.is_some_and(|expected| expected != cluster.version) {
                     return Err(v1::Error::new(v1::ErrorCode::Conflict, "another version"));
                 }
@@ -163,7 +163,7 @@ fn every_request_of_the_document_is_answered() {
     let status = running.client.status().expect("it is answered");
     assert_eq!(status.cluster.name, "demo");
     let asked = running.core.asked.lock().expect("no panic").join("\n");
-    for expected in ["Service { name: \"web\", verb: Start", "verb: Standby", "Seed(", "Leave("] {
+    for expected in ["Service { name: \"web\", verb: Start", "act: Standby", "Seed(", "Leave("] {
         assert!(asked.contains(expected), "{expected} is not in\n{asked}");
     }
 }
@@ -202,12 +202,22 @@ fn a_broken_configuration_is_refused_with_its_place() {
 #[test]
 fn a_node_is_removed_by_a_change_of_the_configuration() {
     let running = running(all_but_this_user());
-    let request = v1::CommandRequest::default();
-    running.client.post::<v1::CommandReply>("/v1/nodes/n2/remove", &request).expect("n2 is absent");
+    let request =
+        v1::CommandRequest { reason: Some("sold".into()), ..v1::CommandRequest::default() };
+    let remove = |name: &str| {
+        running.client.post::<v1::CommandReply>(&format!("/v1/nodes/{name}/remove"), &request)
+    };
+    remove("n2").expect("n2 is absent");
     let cluster = running.core.cluster.lock().expect("no panic").clone();
     assert_eq!((cluster.nodes.len(), cluster.version), (1, 2));
-    let error = running.client.post::<v1::CommandReply>("/v1/nodes/n1/remove", &request);
-    assert!(error.expect_err("n1 is a member").to_string().contains("member of the view"));
+    let asked = running.core.asked.lock().expect("no panic").join(" ");
+    assert!(asked.contains("node remove n2") && asked.contains("sold"), "{asked}");
+
+    let error = remove("n1").expect_err("n1 is a member").to_string();
+    assert!(error.contains("member of the view"), "{error}");
+    let Err(ClientError::Refused(error)) = remove("n2") else { panic!("n2 was removed before") };
+    assert_eq!(error.code, v1::ErrorCode::NotFound);
+    assert!(error.help.is_some_and(|help| help.contains("n1")));
 }
 
 #[test]

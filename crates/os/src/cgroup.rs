@@ -55,13 +55,16 @@ pub fn tree_name(cluster: &str, node: &str, root: &Path) -> io::Result<String> {
 }
 
 /// A service's or resource's name as the name of a group: nothing that could be a path or one of the
-/// kernel's own files.
+/// kernel's own files (all of which have a dot). As long as the name, for all names that a
+/// configuration can have, so that the path of the group fits into the memory shared with the guard.
 #[must_use]
 pub fn group_name(name: &str) -> String {
     let mut safe = String::with_capacity(name.len());
     for byte in name.bytes() {
         if byte.is_ascii_alphanumeric() || byte == b'_' || byte == b'-' {
             safe.push(char::from(byte));
+        } else if byte == b'.' {
+            safe.push('~');
         } else {
             safe.push_str(&format!("%{byte:02x}"));
         }
@@ -164,6 +167,15 @@ pub fn mount_privately(at: &Path) -> io::Result<()> {
     let flags = MountFlags::NOSUID | MountFlags::NODEV | MountFlags::NOEXEC;
     mount("cgroup2", at, "cgroup2", flags, None)?;
     Ok(())
+}
+
+/// Takes the mount of [`mount_privately`] away, and its directory.
+///
+/// # Errors
+/// The kernel's error; `EBUSY` when somebody still works in there.
+pub fn unmount_private(at: &Path) -> io::Result<()> {
+    rustix::mount::unmount(at, rustix::mount::UnmountFlags::empty())?;
+    fs::remove_dir(at)
 }
 
 /// Where a tree may be: the root of the hierarchy, and the own group.

@@ -42,8 +42,10 @@ pub const ADDRESSES_MAX: usize = 16;
 pub const PROCESSES_MAX: usize = base::limits::RESOURCES_PER_SERVICE_MAX;
 /// Bytes of the path of a control group.
 pub const GROUP_PATH_MAX: usize = 255;
-/// Goodbye frames.
+/// Goodbye frames: at least one for each peer.
 pub const GOODBYES_MAX: usize = 256;
+
+const _: () = assert!(GOODBYES_MAX >= base::limits::NODES_MAX);
 
 /// The place of one service in the shared memory, until it is released.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]

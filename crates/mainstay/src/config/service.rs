@@ -5,7 +5,8 @@ use std::time::Duration;
 
 use base::NodeId;
 use base::limits::{RESOURCES_PER_SERVICE_MAX, SERVICES_MAX};
-use engine::{Failback, Mode, Resource, ResourceKind, RestartLimit, Service};
+use engine::{Failback, Mode, RESTARTS_MAX, Resource, ResourceKind, RestartLimit, Service};
+use os::shared::ADDRESSES_MAX;
 
 use super::diagnostic::Diagnostics;
 use super::network::{self, Claimed};
@@ -120,7 +121,7 @@ fn service_nodes<'a>(
 fn restart(section: &mut Section<'_>, found: &mut Diagnostics) -> RestartLimit {
     let Some(value) = section.take("restart") else { return RESTART_DEFAULT };
     let Some(mut table) = read::table(value, "`restart`", found) else { return RESTART_DEFAULT };
-    let count = table.number("count", 0..=1_000, found);
+    let count = table.number("count", 0..=u64::from(RESTARTS_MAX), found);
     let window = table.duration("window", Duration::from_secs(1)..=TIMEOUT_MAX, found);
     table.finish(found);
     RestartLimit {
@@ -137,6 +138,8 @@ fn resources<'a>(
 ) -> Vec<Resource> {
     let mut resources = Vec::new();
     let mut names: BTreeMap<&str, Span> = BTreeMap::new();
+    let mut addresses = 0;
+    let mut beyond = None;
     let sections = section.tables("resource", "a [[service.resource]]", found);
     for (index, mut section) in sections.into_iter().enumerate() {
         if index == RESOURCES_PER_SERVICE_MAX {
@@ -162,8 +165,23 @@ fn resources<'a>(
                 continue;
             }
         };
+        if matches!(kind, Some(ResourceKind::Address { .. })) {
+            addresses += 1;
+            if addresses > ADDRESSES_MAX {
+                beyond.get_or_insert_with(|| section.span.clone());
+            }
+        }
         section.finish(found);
         resources.push(Resource { name, kind: kind.unwrap_or_else(nothing) });
+    }
+    if let Some(span) = beyond {
+        found
+            .error(span, format!("service {service} has {addresses} addresses"))
+            .label(format!("number {}", ADDRESSES_MAX + 1))
+            .help(format!(
+                "its guard looks after {ADDRESSES_MAX} for each service: give the others to a \
+                 service of their own"
+            ));
     }
     resources
 }

@@ -47,8 +47,11 @@ fn undoes_the_kernels_escapes() {
 #[test]
 fn names_cannot_leave_the_tree_or_hit_the_kernels_files() {
     assert_eq!(group_name("web-1_x"), "web-1_x");
-    assert_eq!(group_name("../up"), "%2e%2e%2fup");
-    assert_eq!(group_name("cgroup.procs"), "cgroup%2eprocs");
+    assert_eq!(group_name("../up"), "~~%2fup");
+    assert_eq!(group_name("cgroup.procs"), "cgroup~procs");
+    assert_eq!(group_name("~"), "%7e", "two names never share a group");
+    let longest = "a.".repeat(base::limits::NAME_SIZE_MAX / 2);
+    assert_eq!(group_name(&longest).len(), longest.len());
 }
 
 #[test]

@@ -15,8 +15,10 @@ use os::persist::Store;
 
 use super::Done;
 
-/// Writes that may wait.
-const WRITES_MAX: usize = 1024;
+/// Writes that may wait. The node asks for the next record and the next entry when it was told that
+/// the one before is durable; only a formation that is called off, and a new life, overtake a record
+/// that is on its way. That makes a handful.
+pub(super) const WRITES_MAX: usize = 64;
 /// Between two attempts at a disk that refuses.
 const RETRY_INTERVAL: Duration = Duration::from_millis(500);
 

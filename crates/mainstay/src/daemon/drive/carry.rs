@@ -1,9 +1,9 @@
 //! Carrying out what the node wants, in order, and handing it to whoever may wait.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, SocketAddr};
 
-use base::Instant;
+use base::{Instant, NodeId};
 use engine::{Outcome, ResourceKind, Verb};
 use node::{Durable, Input, Output};
 use os::event::{Interest, Token};
@@ -72,11 +72,16 @@ impl Daemon {
         self.write(write);
     }
 
+    /// Never waits, and drops nothing: who waits for a write that was dropped waits for ever.
     fn write(&mut self, write: Write) {
-        if self.disk.try_send(write).is_err() {
-            // A thousand writes wait: the disk is stuck, and nothing is promised without it.
-            self.disk_refuses = Some("the disk does not answer".into());
-        }
+        let handed = self.disk.try_send(write);
+        assert!(
+            handed.is_ok(),
+            "the node has one record and one entry on their way at a time and a stuck disk holds up \
+             what would lead to the next, so {} writes cannot wait; and the disk's thread ends after \
+             the loop",
+            disk::WRITES_MAX
+        );
     }
 
     /// Hands a request to the addresses thread. What does not fit fails, is asked again, or is
@@ -252,7 +257,7 @@ impl Daemon {
     fn hand_over_goodbyes(&mut self, frames: Vec<(transport::PathId, Vec<u8>)>) {
         let incarnation = self.node.local().incarnation;
         let local = self.node.local().node;
-        let goodbyes: Vec<Goodbye> = frames
+        let goodbyes: Vec<Goodbye> = each_peer_first(frames)
             .into_iter()
             .filter_map(|(path, frame)| {
                 let network = self.cluster.networks.get(usize::from(path.network.0))?;
@@ -296,3 +301,23 @@ impl Daemon {
         self.follow_ups.push_back(Input::Configured(Box::new(core)));
     }
 }
+
+/// The frames for the guard, in an order of which a beginning serves everybody: the first to each
+/// peer, then the second, and so on. A large cluster with many networks has more than the guard
+/// takes; a peer needs only one of its.
+fn each_peer_first(frames: Vec<(transport::PathId, Vec<u8>)>) -> Vec<(transport::PathId, Vec<u8>)> {
+    let mut counts: BTreeMap<NodeId, usize> = BTreeMap::new();
+    let mut ranked: Vec<_> = frames
+        .into_iter()
+        .map(|frame| {
+            let count = counts.entry(frame.0.peer).or_default();
+            *count += 1;
+            (*count, frame)
+        })
+        .collect();
+    ranked.sort_by_key(|(rank, _)| *rank);
+    ranked.into_iter().map(|(_, frame)| frame).collect()
+}
+
+#[cfg(test)]
+mod tests;

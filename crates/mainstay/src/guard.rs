@@ -21,15 +21,22 @@
 //! - *The guard itself is killed*: nobody enforces deadlines any more. No death signal is tied to it,
 //!   because a killed daemon would leave its services without *any* supervisor; instead the daemon
 //!   watches the guard's process and, when it ends, stops its services and leaves, in an orderly way
-//!   and with its lease still good. What a double fault (guard killed, daemon stopped) leaves is
-//!   covered by the lifetime of the addresses, and ended by the next guard before it starts a daemon.
+//!   and with its lease still good. What a double fault (guard and daemon killed) leaves is ended by
+//!   the next guard before it starts a daemon: all processes, and all service addresses of the
+//!   configuration that it finds on an interface. Until then, and where no guard can start because
+//!   there is no usable configuration, only the addresses end by themselves, each with its lifetime
+//!   in the kernel: the lease in whole seconds and at most two more. Processes stay until a guard
+//!   starts.
+//! - *The daemon cannot use its configuration*: it has said why, and is not started again, because it
+//!   would say the same. What runs keeps the rest of its lease; then the guard ends with the same
+//!   code.
 //!
 //! After its start the loop allocates nothing, waits for no disk, no log reader and no lock, has its
 //! memory locked and runs in a real-time class, as far as the kernel allows; what it does not allow is
 //! written into the shared memory for `mainstay status` to say.
 //!
-//! Exit codes: 0 left in order; 1 something had to be killed at the end; 2 something could not be ended; 64 the
-//! daemon says that its configuration is wrong.
+//! Exit codes: 0 left in order; 1 something had to be killed at the end; 2 something could not be
+//! ended; 64 the daemon says that its configuration is wrong.
 
 mod entries;
 mod log;
@@ -44,6 +51,7 @@ use anyhow::Context;
 use base::Instant;
 use os::event::{Events, Interest, Poll, Timer, Token};
 use os::lock::Lock;
+use os::netlink::Netlink;
 use os::process::{Containment, Exit, Relaunch};
 use os::shared::{DaemonSide, GUARD_TICK, GuardSide, Promises};
 use os::signal::{Signal, Signals};
@@ -89,6 +97,9 @@ pub struct Options {
     pub tree: String,
     /// The file that allows one guard per node.
     pub lock: PathBuf,
+    /// All service addresses of the configuration: none of them may be here when a daemon is
+    /// started for the first time.
+    pub addresses: Vec<IpAddr>,
     /// How long a killed service may take to be gone before that is an alarm, until the daemon says.
     pub release_budget: Duration,
     /// How long an orderly leave may take, until the daemon says.
@@ -119,15 +130,20 @@ pub fn run(options: &Options) -> anyhow::Result<ExitCode> {
             .context("another mainstay runs on this node")?;
 
     let mut containment = Containment::open(&options.tree);
+    let own = options.lock.with_file_name("cgroup");
+    let mut is_mounted = false;
     if let Containment::Marked { .. } = containment {
-        let own = options.lock.with_file_name("cgroup");
         match os::cgroup::mount_privately(&own) {
-            Ok(()) => containment = Containment::open(&options.tree),
+            Ok(()) => {
+                is_mounted = true;
+                containment = Containment::open(&options.tree);
+            }
             // Said with the promises: this machine has no control groups for us.
             Err(error) => say!("cannot mount the control groups for this node alone: {error}"),
         }
     }
     let leftovers = end_leftovers(&containment)?;
+    remove_leftovers(&options.addresses);
 
     let shared = GuardSide::create().context("cannot make the memory shared with the daemon")?;
     shared.set_lock(lock.number());
@@ -171,6 +187,7 @@ pub fn run(options: &Options) -> anyhow::Result<ExitCode> {
         pause: Duration::ZERO,
         early_deaths: 0,
         restarts: 0,
+        refused: false,
         leave: None,
         finish: None,
         said_goodbye: true,
@@ -196,9 +213,43 @@ pub fn run(options: &Options) -> anyhow::Result<ExitCode> {
     };
     drop(guard);
     if code != 2 {
-        containment.remove_all().context("cannot remove the control groups of services")?;
+        // Everything is over, and what is left are empty directories: no reason for another code.
+        if let Err(error) = containment.dissolve() {
+            say!("cannot remove the control groups (error {})", error.raw_os_error().unwrap_or(0));
+        }
+        if is_mounted && let Err(error) = os::cgroup::unmount_private(&own) {
+            say!("cannot unmount the control groups (error {})", error.raw_os_error().unwrap_or(0));
+        }
     }
     Ok(ExitCode::from(code))
+}
+
+/// Removes the service addresses that a former guard and its daemon left when both were killed.
+/// One that stays is said so, runs out by itself, and is removed by the daemon as soon as it looks.
+fn remove_leftovers(addresses: &[IpAddr]) {
+    let look = || -> anyhow::Result<_> {
+        let mut netlink = Netlink::open()?;
+        let interfaces = netlink.interfaces()?;
+        Ok((netlink, interfaces))
+    };
+    let (mut netlink, interfaces) = match look() {
+        Ok(found) => found,
+        Err(error) => {
+            return say!("cannot look for service addresses of a former guard: {error:#}");
+        }
+    };
+    for interface in interfaces {
+        for seen in interface.addresses.iter().filter(|seen| addresses.contains(&seen.address)) {
+            let (address, name) = (seen.address, &interface.name);
+            match netlink.remove_address(interface.index, address, seen.prefix) {
+                Ok(()) => say!("removed {address} from {name}: a former guard had left it"),
+                Err(error) => {
+                    let errno = error.errno().unwrap_or(0);
+                    say!("{address} on {name}, from a former guard, stays (error {errno})");
+                }
+            }
+        }
+    }
 }
 
 /// Ends what a former guard of this node left running: nobody has the right to run it.
@@ -250,6 +301,8 @@ struct Guard {
     pause: Duration,
     early_deaths: u32,
     restarts: u64,
+    /// The daemon refuses its configuration: the end, as soon as no service has a lease any more.
+    refused: bool,
     /// Told to end: how long the daemon may take to leave.
     leave: Option<Instant>,
     finish: Option<Finish>,
@@ -267,6 +320,9 @@ impl Guard {
         let all = self.finish.is_some();
         self.entries.enforce(&self.shared, now, all, release);
         self.shared.tick(now);
+        if self.refused && !all && self.entries.is_none_held(&self.shared) {
+            self.finish(now, USAGE);
+        }
 
         match self.daemon {
             Daemon::Running { pid, .. } => {
@@ -352,9 +408,17 @@ impl Guard {
             self.finish(now, code);
             return;
         }
-        if exit == Exit::Code(USAGE.into()) && self.entries.is_none_held(&self.shared) {
-            say!("the daemon (process {pid}) refuses its configuration");
-            self.finish(now, USAGE);
+        if exit == Exit::Code(USAGE.into()) {
+            let leased = if self.entries.is_none_held(&self.shared) {
+                ""
+            } else {
+                "; services run on for the rest of their lease"
+            };
+            say!(
+                "the daemon (process {pid}) cannot use its configuration, see above{leased}; \
+                 mend it, then start again: mainstay run"
+            );
+            self.refused = true;
             return;
         }
         self.early_deaths = if lived >= RECOVERED { 0 } else { self.early_deaths + 1 };

@@ -59,6 +59,7 @@ fn run_guard(directory: &Path) -> ExitCode {
         arguments: vec!["test-daemon".into(), "daemon".into(), directory.into()],
         tree: tree(directory),
         lock: directory.join("lock"),
+        addresses: vec![ADDRESS],
         release_budget: Duration::from_secs(5),
         leave_budget: Duration::from_millis(500),
     };
@@ -95,6 +96,9 @@ fn run_daemon(directory: &Path, number: i32) {
             u8::from(matches!(containment, Containment::Groups(_))),
         ),
     );
+    if has(directory, "refuse") {
+        std::process::exit(64);
+    }
     shared.set_incarnation(Incarnation(status.restarts + 1));
     let first = shared.entries().is_empty();
     if first && !has(directory, "idle") {
@@ -299,10 +303,22 @@ impl Scene {
         };
         let (own, path) = (own.to_str().unwrap(), directory.to_str().unwrap());
         words.extend([own, "guard", path]);
+        Scene::spawn(&words, directory, Stdio::null())
+    }
+
+    /// A guard in a network namespace that is there already.
+    fn start_in(namespace: fs::File, directory: &Path) -> Child {
+        let own = std::env::current_exe().unwrap();
+        let (own, path) = (own.to_str().unwrap(), directory.to_str().unwrap());
+        let words = ["nsenter", "--net=/proc/self/fd/0", "--", own, "guard", path];
+        Scene::spawn(&words, directory, Stdio::from(namespace))
+    }
+
+    fn spawn(words: &[&str], directory: &Path, stdin: Stdio) -> Child {
         let log = fs::OpenOptions::new().append(true).create(true).open(directory.join("log"));
         Command::new(words[0])
             .args(&words[1..])
-            .stdin(Stdio::null())
+            .stdin(stdin)
             .stdout(Stdio::null())
             .stderr(log.unwrap())
             .spawn()
@@ -502,6 +518,32 @@ fn leaves_in_order() {
     assert_eq!(scene.wait_guard(), 0, "{}", scene.log());
     assert_eq!(scene.journal().last().map(String::as_str), Some("left"));
     assert!(scene.pids().is_empty());
+    if let Containment::Groups(groups) = &scene.containment {
+        assert!(!groups.path().exists(), "the control groups stayed behind");
+    }
+}
+
+/// A daemon that says that its configuration is wrong is not started again, and the guard ends with
+/// its code.
+fn unusable_configuration_is_said_once() {
+    let mut scene = Scene::new(Place::Network, &[("refuse", "")]);
+    assert_eq!(scene.wait_guard(), 64, "{}", scene.log());
+    assert_eq!(scene.journal().iter().filter(|line| line.starts_with("start ")).count(), 1);
+    assert_eq!(scene.log().matches("cannot use its configuration").count(), 1, "{}", scene.log());
+}
+
+/// The same after a crash, when services run: they keep the rest of their lease, then it ends.
+fn unusable_configuration_ends_at_the_deadline(place: Place) {
+    let mut scene = Scene::new(place, &[("address", "")]);
+    scene.line("service", 1);
+    let daemon = scene.line("start", 1).number("pid");
+    wait_for("a pushed deadline", || has(scene.path(), "deadline").then_some(()));
+    fs::write(scene.path().join("refuse"), "").unwrap();
+    signal("KILL", daemon);
+    assert_eq!(scene.wait_guard(), 64, "{}", scene.log());
+    assert!(os::clock::boottime() >= scene.deadline(), "it was ended before its deadline");
+    assert!(scene.pids().is_empty());
+    assert_eq!(scene.journal().iter().filter(|line| line.starts_with("start ")).count(), 2);
 }
 
 /// SIGTERM with a daemon that does not leave: everything ends all the same, and the code says so.
@@ -540,6 +582,28 @@ fn next_guard_ends_leftovers(place: Place) {
     assert!(start.number("leftovers") >= 1);
     assert!(scene.pids().is_empty());
     assert!(!fs::exists(format!("/proc/{service}")).unwrap() || is_zombie(service));
+}
+
+/// Guard and daemon killed, and an address left: the next guard removes it, whatever the daemon will
+/// say (this one refuses its configuration).
+fn next_guard_removes_addresses() {
+    let mut scene = Scene::new(Place::Network, &[("address", "")]);
+    let service = scene.line("service", 1).number("pid");
+    let daemon = scene.line("start", 1).number("pid");
+    assert!(scene.has_address());
+    // The service's process keeps the network namespace.
+    scene.guard.kill().unwrap();
+    scene.guard.wait().unwrap();
+    signal("KILL", daemon);
+    let namespace = fs::File::open(format!("/proc/{service}/ns/net")).unwrap();
+    let table = fs::read_to_string(format!("/proc/{service}/net/fib_trie")).unwrap();
+    assert!(table.contains(&ADDRESS.to_string()), "nobody is there to remove it");
+    fs::write(scene.path().join("refuse"), "").unwrap();
+    scene.guard = Scene::start_in(namespace, scene.path());
+    assert_eq!(scene.wait_guard(), 64, "{}", scene.log());
+    let said = format!("removed {ADDRESS} from lo");
+    assert!(scene.log().contains(&said), "{}", scene.log());
+    assert!(scene.pids().is_empty());
 }
 
 /// Without control groups and the real-time class the daemon can read that, and people can.
@@ -582,7 +646,7 @@ fn refusal(place: Place) -> Option<String> {
 
 fn run_tests(filter: Option<&String>) -> ExitCode {
     type Test = (&'static str, Place, fn(Place));
-    let tests: [Test; 11] = [
+    let tests: [Test; 15] = [
         ("killed_daemon_comes_back", Place::Network, killed_daemon_comes_back),
         ("killed_daemon_comes_back_powerless", Place::Powerless, killed_daemon_comes_back),
         ("stopped_daemon_loses_its_services", Place::Network, stopped_daemon_loses_its_services),
@@ -597,6 +661,20 @@ fn run_tests(filter: Option<&String>) -> ExitCode {
         ("leaves_in_order", Place::Network, |_| leaves_in_order()),
         ("ends_what_does_not_leave", Place::Network, |_| ends_what_does_not_leave()),
         ("next_guard_ends_leftovers", Place::Here, next_guard_ends_leftovers),
+        ("unusable_configuration_is_said_once", Place::Network, |_| {
+            unusable_configuration_is_said_once();
+        }),
+        (
+            "unusable_configuration_ends_at_the_deadline",
+            Place::Network,
+            unusable_configuration_ends_at_the_deadline,
+        ),
+        (
+            "unusable_configuration_ends_at_the_deadline_powerless",
+            Place::Powerless,
+            unusable_configuration_ends_at_the_deadline,
+        ),
+        ("next_guard_removes_addresses", Place::Network, |_| next_guard_removes_addresses()),
         ("powerless_says_so", Place::Powerless, |_| powerless_says_so()),
     ];
     for (name, place, test) in tests {

@@ -424,6 +424,18 @@ impl Containment {
         }
     }
 
+    /// Removes the groups of all services, and then the tree: nothing of this node runs any more, and
+    /// nothing of it is left in the kernel.
+    ///
+    /// # Errors
+    /// `EBUSY` while something lives in one.
+    pub fn dissolve(&self) -> io::Result<()> {
+        match self {
+            Containment::Groups(tree) => tree.all().remove(),
+            Containment::Marked { .. } => Ok(()),
+        }
+    }
+
     /// The marker of a resource's processes, or the beginning of that of all of a service's.
     #[must_use]
     pub fn marker(&self, service: &str, resource: Option<&str>) -> String {

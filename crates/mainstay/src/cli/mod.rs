@@ -4,10 +4,10 @@
 //! | code | meaning |
 //! |---|---|
 //! | 0 | all is well; the command was carried out |
-//! | 1 | degraded; the command was refused; the configuration is not usable |
+//! | 1 | degraded; the command was refused; `config check` and `config apply` found an error |
 //! | 2 | a service is down, or this node is in no primary view |
 //! | 3 | the daemon is not reachable |
-//! | 64 | the command line makes no sense |
+//! | 64 | the command line makes no sense; `run` has no usable configuration |
 //!
 //! Whoever reads our output may stop reading: a closed pipe ends the program quietly.
 
@@ -42,7 +42,8 @@ pub const EXIT_DEGRADED: u8 = 1;
 pub const EXIT_DOWN: u8 = 2;
 /// The daemon is not reachable.
 pub const EXIT_UNREACHABLE: u8 = 3;
-/// The command line makes no sense (EX_USAGE of sysexits.h).
+/// The command line makes no sense, or there is no usable configuration to run with (EX_USAGE of
+/// sysexits.h).
 pub const EXIT_USAGE: u8 = 64;
 
 /// The environment that the command line looks at, read once.

@@ -40,6 +40,15 @@ pub(super) fn run(context: &Context) -> Result<ExitCode, Failure> {
         arguments: vec!["mainstay".into(), "daemon".into(), "--root".into(), directory.into()],
         tree,
         lock: root.run().join("guard.lock"),
+        addresses: cluster
+            .services
+            .iter()
+            .flat_map(|service| &service.resources)
+            .filter_map(|resource| match &resource.kind {
+                engine::ResourceKind::Address { address, .. } => Some(*address),
+                engine::ResourceKind::Process { .. } => None,
+            })
+            .collect(),
         release_budget: cluster.timing.release,
         leave_budget: stop.unwrap_or_default() * 2 + cluster.timing.stall,
     };
@@ -48,7 +57,14 @@ pub(super) fn run(context: &Context) -> Result<ExitCode, Failure> {
 
 pub(super) fn daemon(context: &Context, options: &DaemonOptions) -> Result<ExitCode, Failure> {
     let root = context.root()?.directory().to_owned();
-    Ok(daemon::run(&daemon::Options { root, shared: options.shared_fd })?)
+    let error = match daemon::run(&daemon::Options { root, shared: options.shared_fd }) {
+        Ok(code) => return Ok(code),
+        Err(error) => error,
+    };
+    let daemon::Unusable(said) = error.downcast()?;
+    // It is the same at each start, and the guard must not try again.
+    context.output.note(&said);
+    Ok(ExitCode::from(EXIT_USAGE))
 }
 
 fn unusable(error: files::FileError) -> Failure {

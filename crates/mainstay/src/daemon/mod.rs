@@ -68,11 +68,17 @@ enum Done {
     Trouble(String),
 }
 
+/// The configuration, the key or the node's name cannot be used, and will not be at the next start
+/// either: the findings for people, as whole lines.
+#[derive(Debug, thiserror::Error)]
+#[error("{0}")]
+pub struct Unusable(pub String);
+
 /// Runs the daemon until it has left.
 ///
 /// # Errors
-/// When the configuration, the key or the node's memory cannot be used, or the kernel refuses
-/// what a daemon cannot do without.
+/// [`Unusable`] when the configuration, the key or the node's name cannot be used. Anything else
+/// when the node's memory cannot be read, or the kernel refuses what a daemon cannot do without.
 pub fn run(options: &Options) -> Result<ExitCode> {
     let root = files::Root::new(&options.root);
     let store = Store::open(&root.state())?;
@@ -154,12 +160,12 @@ fn parse(root: &files::Root, text: &str, version: u64) -> Result<Cluster> {
     let file = root.cluster().display().to_string();
     match config::parse(text, &file, version) {
         Ok((cluster, _warnings)) => Ok(cluster),
-        Err(diagnostics) => bail!("{}", diagnostics.render(false)),
+        Err(diagnostics) => bail!(Unusable(diagnostics.render(false))),
     }
 }
 
 fn explain(error: files::FileError) -> anyhow::Error {
-    anyhow::anyhow!("{error}\n  help: {}", error.help)
+    Unusable(format!("mainstay: {error}\n  help: {}\n", error.help)).into()
 }
 
 /// A process that lives, with the service and the resource that it is.

@@ -17,6 +17,7 @@
 //! | [`udp`] | datagram sockets, one per network |
 //! | [`netlink`] | interfaces and addresses: full picture, change events, add, refresh, remove |
 //! | [`ethernet`] | whole frames: hear ARP and neighbour discovery, send announcements |
+//! | [`block`] | blocks of a shared disk past every cache, and the device's health |
 //! | [`cgroup`] | control groups: the box that a service cannot leave |
 //! | [`process`] | start, watch and kill processes, with or without control groups |
 //! | [`persist`] | small files, replaced atomically, with checksum and the generation before |
@@ -26,6 +27,7 @@
 //! | [`credential`] | who is at the other end of a local socket |
 //! | [`lock`] | one owner of a directory at a time |
 
+pub mod block;
 pub mod cgroup;
 pub mod clock;
 pub mod credential;

@@ -15,6 +15,7 @@ pub type Target = (&'static str, fn(&[u8]), fn() -> Vec<Vec<u8>>);
 /// All targets.
 pub const TARGETS: &[Target] = &[
     ("codec", codec, codec_golden),
+    ("disk", disk, disk_golden),
     ("engine_entry", engine_entry, engine_golden),
     ("group_message", group_message, group_golden),
     ("network_frame", network_frame, network_golden),
@@ -283,6 +284,97 @@ fn heartbeats(transport: &mut transport::Transport) -> Vec<Vec<u8>> {
     let frames: Vec<Vec<u8>> = frames.collect();
     assert!(!frames.is_empty(), "two intervals are time for a heartbeat");
     frames
+}
+
+/// A run of a shared disk, and its header. The bytes are pieces, each a length (2) and the start of
+/// a block; the first byte says for which blocks a right checksum is put behind them.
+pub fn disk(bytes: &[u8]) {
+    use transport::disk::{BLOCK_SIZE, Layout, RUN_SIZE, Reader, Writer};
+    let Some((checked, mut rest)) = bytes.split_first() else { return };
+    let mut run = Vec::with_capacity(RUN_SIZE);
+    for index in 0..RUN_SIZE / BLOCK_SIZE {
+        let mut block = piece(&mut rest).to_vec();
+        block.resize(BLOCK_SIZE - 4, 0);
+        let right = checked & 1 << index != 0;
+        let checksum = if right { checksum(&block) } else { 0 };
+        block.extend_from_slice(&checksum.to_be_bytes());
+        if let Ok(layout) = Layout::decode_header(&block) {
+            assert_eq!(layout.encode_header(), block, "one layout, one header");
+        }
+        run.extend_from_slice(&block);
+    }
+    let (layout, local, peer) = (Layout::new(10, 3), NodeId(1), NodeId(2));
+    let mut reader = Reader::new(layout, local);
+    let mut frames = Vec::new();
+    reader.take(peer, &run, &mut frames);
+    assert!(frames.len() <= 22, "{} frames of one run", frames.len());
+    let fits = |frame: &Vec<u8>| (1..=base::limits::DATAGRAM_SIZE_MAX).contains(&frame.len());
+    assert!(frames.iter().all(fits));
+    let (counters, seen) = (reader.counters(), layout.examine(peer, local, &run));
+    assert_eq!(counters.frames, frames.len() as u64);
+    assert_eq!((counters.torn, counters.foreign), (seen.torn.into(), seen.foreign.into()));
+    assert!(frames.is_empty() == (seen.heartbeat.max(seen.data).is_none()));
+    let count = frames.len();
+    reader.take(peer, &run, &mut frames);
+    assert_eq!(frames.len(), count, "what was taken is no news");
+    // Whatever the peer says that it took, heartbeats are written, and data in the end.
+    let mut writer = Writer::new(layout, local, Incarnation(1));
+    let mut block = [0; BLOCK_SIZE];
+    for _ in 0..40 {
+        assert!(writer.push(peer, b"data", false));
+        writer.learn(&reader);
+        assert!(writer.push(peer, b"heartbeat", true));
+        while writer.next_write(&mut block).is_some() {}
+    }
+    assert!(writer.counters().frames >= 70, "{:?}", writer.counters());
+}
+
+/// The next piece: a length, and as many bytes as are there.
+fn piece<'a>(rest: &mut &'a [u8]) -> &'a [u8] {
+    let mut reader = codec::Reader::new(rest);
+    let length = usize::from(reader.u16().unwrap_or(0)).min(transport::disk::BLOCK_SIZE - 4);
+    let bytes = reader.rest();
+    let (piece, after) = bytes.split_at(length.min(bytes.len()));
+    *rest = after;
+    piece
+}
+
+/// CRC-32 of IEEE 802.3, bit by bit.
+fn checksum(bytes: &[u8]) -> u32 {
+    !bytes.iter().fold(u32::MAX, |value, byte| {
+        (0..8).fold(value ^ u32::from(*byte), |value, _| {
+            if value & 1 == 0 { value >> 1 } else { (value >> 1) ^ 0xedb8_8320 }
+        })
+    })
+}
+
+fn disk_golden() -> Vec<Vec<u8>> {
+    use transport::disk::{BLOCK_SIZE, Layout, RUN_SIZE, Writer};
+    let layout = Layout::new(10, 3);
+    let mut writer = Writer::new(layout, NodeId(2), Incarnation(7));
+    let mut run = vec![0; RUN_SIZE];
+    let mut block = [0; BLOCK_SIZE];
+    for round in 0..3_u8 {
+        assert!(writer.push(NodeId(1), &[round; 40], true));
+        for length in 1..=5 {
+            assert!(writer.push(NodeId(1), &vec![round; 50 * length], false));
+        }
+        while let Some(at) = writer.next_write(&mut block) {
+            let start = (at - layout.run(NodeId(2), NodeId(1))) as usize * BLOCK_SIZE;
+            run[start..start + BLOCK_SIZE].copy_from_slice(&block);
+        }
+    }
+    let pieces = |blocks: &[u8]| {
+        let mut bytes = vec![0xff];
+        for block in blocks.chunks(BLOCK_SIZE) {
+            let used = block[..BLOCK_SIZE - 4].iter().rposition(|byte| *byte != 0);
+            let length = used.map_or(0, |last| last + 1);
+            bytes.extend_from_slice(&(length as u16).to_be_bytes());
+            bytes.extend_from_slice(&block[..length]);
+        }
+        bytes
+    };
+    vec![pieces(&run), pieces(&run[..BLOCK_SIZE]), pieces(&layout.encode_header())]
 }
 
 /// Bytes of a serial line: however they are cut they mean the same, and a frame that is sent whole

@@ -57,7 +57,8 @@ impl Ethernet {
         let socket = socket_with(AddressFamily::PACKET, SocketType::RAW, flags, None)?;
         sys::attach_filter(socket.as_fd(), &ARP_AND_NEIGHBOURS)?;
         sys::set_number(socket.as_fd(), libc::SOL_PACKET, libc::PACKET_IGNORE_OUTGOING, 1)?;
-        sys::bind_link_layer(socket.as_fd(), interface)?;
+        sys::bind_link_layer(socket.as_fd(), interface, libc::ETH_P_ALL as u16)?;
+        sys::hear_all_multicast(socket.as_fd(), interface)?;
         Ok(Ethernet { socket, interface })
     }
 

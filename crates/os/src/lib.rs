@@ -17,6 +17,8 @@
 //! | [`udp`] | datagram sockets, one per network |
 //! | [`netlink`] | interfaces and addresses: full picture, change events, add, refresh, remove |
 //! | [`ethernet`] | whole frames: hear ARP and neighbour discovery, send announcements |
+//! | [`wire`] | datagrams on one Ethernet segment without IP |
+//! | [`serial`] | a serial port as a raw pipe of bytes |
 //! | [`block`] | blocks of a shared disk past every cache, and the device's health |
 //! | [`cgroup`] | control groups: the box that a service cannot leave |
 //! | [`process`] | start, watch and kill processes, with or without control groups |
@@ -38,9 +40,11 @@ pub mod netlink;
 pub mod persist;
 pub mod process;
 pub mod realtime;
+pub mod serial;
 pub mod shared;
 pub mod signal;
 pub mod udp;
+pub mod wire;
 
 #[expect(unsafe_code, reason = "system calls that no dependency wraps; each block says why")]
 mod sys;

@@ -549,22 +549,98 @@ pub(crate) fn attach_filter(fd: BorrowedFd<'_>, program: &[Instruction]) -> io::
     check(result).map(drop)
 }
 
-/// Binds a raw socket (packet(7)) to the interface with this index and hears all multicast there.
-pub(crate) fn bind_link_layer(fd: BorrowedFd<'_>, index: u32) -> io::Result<()> {
+/// `struct sockaddr_ll` of packet(7).
+fn link_layer_address(
+    index: u32,
+    protocol: u16,
+    address: [u8; 6],
+) -> io::Result<libc::sockaddr_ll> {
     let index = i32::try_from(index).map_err(|_| io::Error::from_raw_os_error(libc::ENODEV))?;
     // SAFETY: plain data, all zero is a value.
-    let mut address: libc::sockaddr_ll = unsafe { zeroed() };
-    address.sll_family = libc::AF_PACKET as u16;
-    address.sll_protocol = (libc::ETH_P_ALL as u16).to_be();
-    address.sll_ifindex = index;
-    // SAFETY: pointer and length are those of `address`.
+    let mut name: libc::sockaddr_ll = unsafe { zeroed() };
+    name.sll_family = libc::AF_PACKET as u16;
+    name.sll_protocol = protocol.to_be();
+    name.sll_ifindex = index;
+    name.sll_halen = 6;
+    name.sll_addr[..6].copy_from_slice(&address);
+    Ok(name)
+}
+
+/// Binds a packet(7) socket to the interface with this index and one protocol (EtherType).
+pub(crate) fn bind_link_layer(fd: BorrowedFd<'_>, index: u32, protocol: u16) -> io::Result<()> {
+    let name = link_layer_address(index, protocol, [0; 6])?;
+    // SAFETY: pointer and length are those of `name`.
     check(unsafe {
         libc::bind(
             fd.as_raw_fd(),
-            (&raw const address).cast(),
+            (&raw const name).cast(),
             size_of::<libc::sockaddr_ll>() as libc::socklen_t,
         )
-    })?;
+    })
+    .map(drop)
+}
+
+/// The interface that a packet(7) socket is bound to, none once that is gone, and its kind of
+/// hardware.
+pub(crate) fn bound_link_layer(fd: BorrowedFd<'_>) -> io::Result<(Option<u32>, u16)> {
+    // SAFETY: plain data, all zero is a value.
+    let mut name: libc::sockaddr_ll = unsafe { zeroed() };
+    let mut length = size_of::<libc::sockaddr_ll>() as libc::socklen_t;
+    // SAFETY: pointer and length are those of `name`.
+    check(unsafe { libc::getsockname(fd.as_raw_fd(), (&raw mut name).cast(), &raw mut length) })?;
+    Ok((u32::try_from(name.sll_ifindex).ok(), name.sll_hatype))
+}
+
+/// Sends the payload of one frame to a station with an Ethernet address.
+pub(crate) fn send_link_layer(
+    fd: BorrowedFd<'_>,
+    index: u32,
+    protocol: u16,
+    to: [u8; 6],
+    bytes: &[u8],
+) -> io::Result<()> {
+    let name = link_layer_address(index, protocol, to)?;
+    // SAFETY: the pointers and lengths are those of `bytes` and `name`.
+    let sent = unsafe {
+        libc::sendto(
+            fd.as_raw_fd(),
+            bytes.as_ptr().cast(),
+            bytes.len(),
+            libc::MSG_DONTWAIT,
+            (&raw const name).cast(),
+            size_of::<libc::sockaddr_ll>() as libc::socklen_t,
+        )
+    };
+    if sent < 0 { Err(io::Error::last_os_error()) } else { Ok(()) }
+}
+
+/// Takes the payload of one frame, cut to the buffer, and the Ethernet address that sent it.
+pub(crate) fn receive_link_layer(
+    fd: BorrowedFd<'_>,
+    buffer: &mut [u8],
+) -> io::Result<(usize, [u8; 6])> {
+    // SAFETY: plain data, all zero is a value.
+    let mut name: libc::sockaddr_ll = unsafe { zeroed() };
+    let mut length = size_of::<libc::sockaddr_ll>() as libc::socklen_t;
+    // SAFETY: the pointers and lengths are those of `buffer` and `name`.
+    let received = unsafe {
+        libc::recvfrom(
+            fd.as_raw_fd(),
+            buffer.as_mut_ptr().cast(),
+            buffer.len(),
+            libc::MSG_DONTWAIT,
+            (&raw mut name).cast(),
+            &raw mut length,
+        )
+    };
+    let count = usize::try_from(received).map_err(|_| io::Error::last_os_error())?;
+    let [a, b, c, d, e, f, _, _] = name.sll_addr;
+    Ok((count, [a, b, c, d, e, f]))
+}
+
+/// Lets a packet(7) socket hear all multicast of the interface with this index.
+pub(crate) fn hear_all_multicast(fd: BorrowedFd<'_>, index: u32) -> io::Result<()> {
+    let index = i32::try_from(index).map_err(|_| io::Error::from_raw_os_error(libc::ENODEV))?;
     let membership = libc::packet_mreq {
         mr_ifindex: index,
         mr_type: libc::PACKET_MR_ALLMULTI as u16,
@@ -608,6 +684,30 @@ pub(crate) fn carrier(socket: BorrowedFd<'_>, name: &str) -> io::Result<bool> {
     check(unsafe { libc::ioctl(socket.as_raw_fd(), libc::SIOCETHTOOL, &raw mut request) })?;
     Ok(value.data != 0)
 }
+
+// ---------------------------------------------------------------------------------------------
+// Terminals
+// ---------------------------------------------------------------------------------------------
+
+/// Whether somebody keeps others from opening this terminal (`TIOCGEXCL`, ioctl_tty(2)).
+pub(crate) fn is_exclusive(fd: BorrowedFd<'_>) -> io::Result<bool> {
+    let mut exclusive: libc::c_int = 0;
+    // SAFETY: the kernel writes one number to `exclusive`, which lives through the call.
+    check(unsafe { libc::ioctl(fd.as_raw_fd(), libc::TIOCGEXCL, &raw mut exclusive) })?;
+    Ok(exclusive != 0)
+}
+
+/// Bytes that were written to a terminal and not sent yet (`TIOCOUTQ`, ioctl_tty(2)).
+pub(crate) fn waiting_output(fd: BorrowedFd<'_>) -> io::Result<usize> {
+    let mut count: libc::c_int = 0;
+    // SAFETY: the kernel writes one number to `count`, which lives through the call.
+    check(unsafe { libc::ioctl(fd.as_raw_fd(), libc::TIOCOUTQ, &raw mut count) })?;
+    Ok(usize::try_from(count).unwrap_or(0))
+}
+
+// ---------------------------------------------------------------------------------------------
+// Mounts
+// ---------------------------------------------------------------------------------------------
 
 /// Gives this process a copy of the mount table of its own.
 pub(crate) fn unshare_mounts() -> std::io::Result<()> {

@@ -248,15 +248,19 @@ fn open_shared(local: SocketAddr, device: Option<&str>, shared: bool) -> io::Res
     if let Some(device) = device {
         sys::bind_to_device(fd, device)?;
     }
-    // Beyond the machine's limit only with CAP_NET_ADMIN; within it for everybody.
-    sys::set_number(fd, libc::SOL_SOCKET, libc::SO_RCVBUFFORCE, RECEIVE_BUFFER)
-        .or_else(|_| sys::set_number(fd, libc::SOL_SOCKET, libc::SO_RCVBUF, RECEIVE_BUFFER))?;
+    enlarge_receive_buffer(fd)?;
     set_shared(fd, shared)?;
     bind(&socket, &local)?;
     Ok(UdpSocket::from(socket))
 }
 
-fn classify(error: &io::Error) -> Sent {
+/// Beyond the machine's limit only with `CAP_NET_ADMIN`; within it for everybody.
+pub(crate) fn enlarge_receive_buffer(fd: BorrowedFd<'_>) -> io::Result<()> {
+    sys::set_number(fd, libc::SOL_SOCKET, libc::SO_RCVBUFFORCE, RECEIVE_BUFFER)
+        .or_else(|_| sys::set_number(fd, libc::SOL_SOCKET, libc::SO_RCVBUF, RECEIVE_BUFFER))
+}
+
+pub(crate) fn classify(error: &io::Error) -> Sent {
     match error.raw_os_error() {
         Some(libc::EAGAIN | libc::ENOBUFS | libc::ENOMEM) => Sent::Full,
         // EINVAL: the bound address is not on this machine now (ip_route_output refuses it).

@@ -9,3 +9,5 @@ mod network;
 mod persist;
 mod process;
 mod scene;
+mod serial;
+mod wire;

@@ -77,6 +77,11 @@ pub(crate) fn set_up(index: u32, up: bool) {
     request(16, 0, &link(index, u32::from(up), 1)).unwrap();
 }
 
+/// Takes an interface away; of a cable both ends go.
+pub(crate) fn remove(index: u32) {
+    request(17, 0, &link(index, 0, 0)).unwrap();
+}
+
 /// Makes a cable with the ends `left` and `right`, both up; returns their indexes.
 pub(crate) fn cable(left: &str, right: &str) -> (u32, u32) {
     let mut peer = link(0, 0, 0);

@@ -135,7 +135,7 @@ fn ordinary_frames_beyond_the_bound_are_refused() {
         assert!(line.push(&frame, false));
     }
     assert!(!line.push(&frame, false));
-    assert!(line.push(&vec![2; ORDINARY_BYTES_MAX - 8_000], false), "to the last byte");
+    assert!(line.push(&[2; ORDINARY_BYTES_MAX - 8_000], false), "to the last byte");
     assert!(!line.push(&[3], false));
     assert!(line.push(&[4], true), "pressing frames have room of their own");
     let mut bytes = Vec::new();

@@ -217,7 +217,7 @@ fn an_unplugged_line_is_an_error_and_can_be_opened_again() {
         assert_eq!((error.kind(), error.to_string()), (ErrorKind::NotConnected, expected.clone()));
     }
     drop(tty);
-    assert_eq!(Tty::open(&path, 115_200, false).unwrap_err().kind(), ErrorKind::NotFound);
+    // The number of a pseudoterminal that is gone is anybody's, so the next one has its own path.
     let (far, path) = line();
     let mut tty = Tty::open(&path, 115_200, false).unwrap();
     rustix::io::write(&far, b"again").unwrap();

@@ -12,7 +12,8 @@ use clap::{Args, Parser, Subcommand};
     version,
     max_term_width = 100,
     after_help = "Exit codes: 0 all is well, 1 degraded or refused, 2 a service is down or no \
-                  primary view, 3 the daemon is not reachable, 64 wrong usage.\n\
+                  primary view, 3 the daemon is not reachable, 64 wrong usage, \
+                  or no usable configuration to run with.\n\
                   New here? `mainstay lab demo` shows a cluster that is attacked."
 )]
 pub struct Arguments {
@@ -64,6 +65,11 @@ pub(super) enum Command {
     Config {
         #[command(subcommand)]
         command: ConfigCommand,
+    },
+    /// Make the area of the cluster on a shared disk, look at it, and check it
+    Disk {
+        #[command(subcommand)]
+        command: DiskCommand,
     },
     /// Show how long a failure can keep each service away, and why
     Bound,
@@ -253,6 +259,28 @@ pub(super) enum ConfigCommand {
         /// Refuse when another version is in force than this one
         #[arg(long, value_name = "NUMBER")]
         expect: Option<u64>,
+    },
+}
+
+#[derive(Debug, Subcommand)]
+pub(super) enum DiskCommand {
+    /// Make the area of this cluster on a blank device; no other node needs to do that
+    Init {
+        /// Block device or plain file that all nodes share
+        device: PathBuf,
+        /// Overwrite what the device holds, named by the id that `show` prints
+        #[arg(long, value_name = "ID")]
+        force: Option<String>,
+    },
+    /// Show what a device holds, and what the nodes last wrote to it
+    Show {
+        /// Block device or plain file
+        device: PathBuf,
+    },
+    /// Read all, write where nobody reads, measure, and say whether it is good enough
+    Check {
+        /// Block device or plain file
+        device: PathBuf,
     },
 }
 

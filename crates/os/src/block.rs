@@ -424,8 +424,11 @@ impl Health {
             Ok(()) => State::Good,
             Err(error) => {
                 self.error = Some(error.to_string());
-                match error_number(error) {
-                    Some(libc::EROFS) => State::ReadOnly,
+                match (operation, error_number(error)) {
+                    // A block device that was set read-only says that it is not permitted.
+                    (Operation::Write, Some(libc::EROFS | libc::EPERM | libc::EACCES)) => {
+                        State::ReadOnly
+                    }
                     _ => State::Failing,
                 }
             }

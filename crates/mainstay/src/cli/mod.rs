@@ -13,6 +13,7 @@
 
 mod act;
 mod arguments;
+mod disk;
 mod documents;
 mod lab;
 mod look;
@@ -210,6 +211,7 @@ fn dispatch(context: &Context, command: Command) -> Result<ExitCode, Failure> {
         Command::Service { command } => act::service(context, command),
         Command::Node { command } => act::node(context, command),
         Command::Config { command } => act::config(context, command),
+        Command::Disk { command } => disk::disk(context, &command),
         Command::Bound => look::bound(context),
         Command::Why(options) => look::why(context, &options),
         Command::Events(options) => look::events(context, &options),

@@ -4,6 +4,7 @@
 //! only ever added to words that say the same without it.
 
 mod bound;
+mod disk;
 mod journal;
 mod membership;
 mod services;
@@ -12,6 +13,10 @@ mod style;
 mod table;
 
 pub use bound::bound;
+pub use disk::{
+    DiskArea, DiskCheck, DiskDevice, DiskFinding, DiskLatency, DiskMark, DiskPair, DiskShow,
+    DiskSlot, disk_check, disk_show, size,
+};
 pub use journal::{event, events, notes};
 pub use membership::{membership, node, nodes};
 pub use services::{service, services};

@@ -115,6 +115,19 @@ fn a_block_device_is_read_and_written() {
     Device::open(&device.0).expect("ordinary use goes on beside it");
     drop(claimed);
     Device::open_exclusive(&device.0).unwrap();
+
+    // Write-protected while it is open.
+    let set = Command::new("blockdev").arg("--setro").arg(&device.0).status();
+    if !set.is_ok_and(|status| status.success()) {
+        eprintln!("not tested: blockdev can not protect {}", device.0.display());
+        return;
+    }
+    let outcome = first.write(1, &Aligned::new(1));
+    let mut health = Health::new(LIMIT);
+    health.ended(Operation::Write, QUICK, &outcome);
+    assert_eq!(health.state(None), State::ReadOnly, "{outcome:?}");
+    let error = Device::open(&device.0).map(|device| device.write(1, &Aligned::new(1)));
+    assert!(!matches!(error, Ok(Ok(()))), "it is protected");
 }
 
 #[test]
@@ -187,8 +200,8 @@ fn it_gets_worse_at_once_and_better_in_three() {
 #[test]
 fn a_device_that_reads_well_may_refuse_writes() {
     let mut health = Health::new(LIMIT);
-    for _ in 0..10 {
-        health.ended(Operation::Write, QUICK, &failed(libc::EROFS));
+    for number in [libc::EROFS, libc::EPERM, libc::EROFS, libc::EROFS] {
+        health.ended(Operation::Write, QUICK, &failed(number));
         health.ended(Operation::Read, QUICK, &Ok(()));
         assert_eq!(health.state(None), State::ReadOnly);
     }

@@ -295,7 +295,7 @@ pub fn disk(bytes: &[u8]) {
     for index in 0..RUN_SIZE / BLOCK_SIZE {
         let mut block = piece(&mut rest).to_vec();
         block.resize(BLOCK_SIZE - 4, 0);
-        let right = checked & 1 << index != 0;
+        let right = checked & 1 << index != 0 && block.iter().any(|byte| *byte != 0);
         let checksum = if right { checksum(&block) } else { 0 };
         block.extend_from_slice(&checksum.to_be_bytes());
         if let Ok(layout) = Layout::decode_header(&block) {
@@ -320,13 +320,13 @@ pub fn disk(bytes: &[u8]) {
     // Whatever the peer says that it took, heartbeats are written, and data in the end.
     let mut writer = Writer::new(layout, local, Incarnation(1));
     let mut block = [0; BLOCK_SIZE];
-    for _ in 0..40 {
+    for _ in 0..12 {
         assert!(writer.push(peer, b"data", false));
         writer.learn(&reader);
         assert!(writer.push(peer, b"heartbeat", true));
         while writer.next_write(&mut block).is_some() {}
     }
-    assert!(writer.counters().frames >= 70, "{:?}", writer.counters());
+    assert!(writer.counters().frames >= 20, "{:?}", writer.counters());
 }
 
 /// The next piece: a length, and as many bytes as are there.

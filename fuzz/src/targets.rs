@@ -7,7 +7,7 @@ use core::net::IpAddr;
 use core::time::Duration;
 
 use base::codec::{self, Malformed};
-use base::{Incarnation, Instant, Member, NetworkId, NodeId, NodeSet, Preset, Prng, View};
+use base::{Incarnation, Instant, Medium, Member, NetworkId, NodeId, NodeSet, Preset, Prng, View};
 
 /// A target, its name, and where its mutations start.
 pub type Target = (&'static str, fn(&[u8]), fn() -> Vec<Vec<u8>>);
@@ -94,7 +94,7 @@ fn group_golden() -> Vec<Vec<u8>> {
     let snapshot =
         Snapshot { position: 40, delivered: vec![(member(1), 9)], waits, state: vec![0; 40] };
     let messages = [
-        Message::Prepare(scope, ballot),
+        Message::Prepare(scope, ballot, NodeSet::from_iter([NodeId(1), NodeId(2)])),
         Message::Promise(scope, ballot, Box::new(promise)),
         Message::Refuse(scope, ballot, Ballot::default()),
         Message::Accept(scope, ballot, Box::new(value.clone())),
@@ -269,7 +269,8 @@ fn transport(local: u8, peer: u8) -> transport::Transport {
 
 fn peers(peer: u8) -> Vec<transport::PeerConfig> {
     let priority = transport::Priority::High;
-    let paths = vec![transport::PathConfig { network: NetworkId(0), priority }];
+    let paths =
+        vec![transport::PathConfig { network: NetworkId(0), medium: Medium::Network, priority }];
     vec![transport::PeerConfig { node: NodeId(peer), paths }]
 }
 
@@ -430,7 +431,7 @@ pub fn node_input(bytes: &[u8]) {
     let Some((way, bytes)) = bytes.split_first() else { return };
     let bytes = bytes.to_vec();
     let input = if way % 2 == 0 {
-        node::Input::Receive { network: NetworkId(way / 2 % 2), bytes }
+        node::Input::Receive { network: NetworkId(u16::from(way / 2 % 2)), bytes }
     } else {
         node::Input::Network(network::Input::Frame { interface: u32::from(way / 2), bytes })
     };
@@ -454,9 +455,14 @@ fn node_golden() -> Vec<Vec<u8>> {
 
 fn birth() -> node::Birth {
     let nodes: NodeSet = view().nodes();
-    let local = Some(IpAddr::from([10, 77, 0, 1]));
-    let name = "net0".to_owned();
-    let network = node::NetworkSpec { name, priority: transport::Priority::High, nodes, local };
+    let network = node::NetworkSpec {
+        id: NetworkId(0),
+        name: "net0".to_owned(),
+        medium: Medium::Network,
+        priority: transport::Priority::High,
+        nodes,
+        local: Some(node::LocalEnd::Address(IpAddr::from([10, 77, 0, 1]))),
+    };
     let cluster = node::Cluster {
         id: 10,
         timing: timing(),

@@ -25,11 +25,11 @@ fn interface_of(network: NetworkId) -> u32 {
 }
 
 fn network_of(interface: u32) -> NetworkId {
-    NetworkId(interface as u8 - 1)
+    NetworkId(interface as u16 - 1)
 }
 
 fn mac_of(network: NetworkId, machine: usize) -> [u8; 6] {
-    [2, 0, 0, 0, network.0, machine as u8 + 1]
+    [2, 0, 0, 0, network.0 as u8, machine as u8 + 1]
 }
 
 /// What an ARP frame asks or says: sender's and target's protocol address.
@@ -65,7 +65,7 @@ impl World {
         let networks = (0..self.wires.count()).filter(|network| self.wires.is_on(*network, number));
         networks
             .map(|network| {
-                let id = NetworkId(network as u8);
+                let id = NetworkId(network as u16);
                 let own = AddressSeen {
                     address: own_address(id, machine.node()),
                     prefix: 24,

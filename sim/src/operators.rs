@@ -137,7 +137,7 @@ impl World {
         if self.memory_lost && (0..count).all(sees_all) {
             // Not again before the first attempt can have come about.
             let attempt = self.mends / 8;
-            if self.mends % 8 == 0 {
+            if self.mends.is_multiple_of(8) {
                 self.command(attempt % count, Command::Seed);
             }
         }

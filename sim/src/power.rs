@@ -442,7 +442,7 @@ impl World {
     pub(crate) fn send_nonsense(&mut self) {
         let bytes = self.wires.nonsense();
         let to = self.prng.range(0..=self.machines.len() as u64 - 1) as usize;
-        let network = NetworkId(self.prng.range(0..=self.wires.count() as u64 - 1) as u8);
+        let network = NetworkId(self.prng.range(0..=self.wires.count() as u64 - 1) as u16);
         let datagram = crate::event::Datagram { network, bytes, id: 0, is_broken: true };
         self.queue.push(self.now, Event::Datagram(to, datagram));
     }

@@ -4,10 +4,10 @@ use core::net::{IpAddr, Ipv4Addr};
 use core::ops::RangeInclusive;
 use core::time::Duration;
 
-use base::{NetworkId, NodeId, NodeSet, Preset, Prng, Timing};
+use base::{Medium, NetworkId, NodeId, NodeSet, Preset, Prng, Timing};
 use engine::{Failback, Intent, Mode, NodeSpec, Resource, ResourceKind, RestartLimit, Service};
 use group::Tie;
-use node::{Cluster, NetworkSpec};
+use node::{Cluster, LocalEnd, NetworkSpec};
 use transport::Priority;
 
 use crate::fault::{self, Fault, Kind, Mix};
@@ -151,10 +151,13 @@ impl Setup {
     pub fn cluster(&self, intent: Intent, local: NodeId) -> Cluster {
         let text = text_of(&intent);
         let networks = (0..).zip(&self.networks).map(|(number, network)| NetworkSpec {
+            id: NetworkId(number),
             name: format!("net{number}"),
+            medium: Medium::Network,
             priority: network.priority,
             nodes: network.nodes,
-            local: network.nodes.contains(local).then(|| own_address(NetworkId(number), local)),
+            local: (network.nodes.contains(local))
+                .then(|| LocalEnd::Address(own_address(NetworkId(number), local))),
         });
         Cluster {
             id: 77,
@@ -212,7 +215,7 @@ pub fn name(machine: usize) -> String {
 /// A node's own address on a network.
 #[must_use]
 pub fn own_address(network: NetworkId, node: NodeId) -> IpAddr {
-    IpAddr::V4(Ipv4Addr::new(10, 77, network.0, node.0))
+    IpAddr::V4(Ipv4Addr::new(10, 77, network.0 as u8, node.0))
 }
 
 fn draw_nodes(draw: &mut Prng, range: &RangeInclusive<u64>) -> usize {

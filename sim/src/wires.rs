@@ -150,13 +150,13 @@ impl Wires {
         let network = usize::from(network.0);
         // The same number of draws for each datagram, whatever the faults.
         let (dice, more) = (self.prng.next_u64(), self.prng.next_u64());
-        let of_thousand = |shift: u32| (dice >> shift & 0x3ff) * 1_000 >> 10;
+        let of_thousand = |shift: u32| ((dice >> shift & 0x3ff) * 1_000) >> 10;
         let direction = &self.directions[self.place(network, from, to)];
         if of_thousand(0) < u64::from(direction.loss) || !self.is_open(network, from, to) {
             return [None, None];
         }
         let (least, spread) = self.networks[network].delay;
-        let part = |bits: u64, of: u64| (u128::from(bits & 0xffff) * u128::from(of) >> 16) as u64;
+        let part = |bits: u64, of: u64| ((u128::from(bits & 0xffff) * u128::from(of)) >> 16) as u64;
         let mut delay = least + part(dice >> 20, spread);
         if self.mix.has(Kind::Delay) && of_thousand(10) < 8 {
             delay += part(dice >> 40, self.unit * 3);

@@ -46,10 +46,11 @@ impl fmt::Display for Member {
     }
 }
 
-/// One of the redundant networks: its place in the configuration, 0 to `NETWORKS_MAX` - 1.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Encode, Decode)]
+/// One of the redundant networks. Both ends of a path call it by the same number, and keep it while
+/// the configuration changes.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Encode, Decode)]
 #[cbor(transparent)]
-pub struct NetworkId(#[n(0)] pub u8);
+pub struct NetworkId(#[n(0)] pub u16);
 
 /// A set of nodes; iterates in ascending order.
 #[derive(Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]

@@ -17,7 +17,9 @@ mod view;
 pub use id::{Incarnation, Member, NetworkId, NodeId, NodeSet};
 pub use prng::Prng;
 pub use time::Instant;
-pub use timing::{CLOCK_GRANULARITY, CLOCK_RATE_ERROR_PERMILLE, Preset, Timing, TimingError};
+pub use timing::{
+    CLOCK_GRANULARITY, CLOCK_RATE_ERROR_PERMILLE, Medium, Preset, Timing, TimingError,
+};
 pub use view::View;
 
 #[cfg(test)]

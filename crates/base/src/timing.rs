@@ -52,8 +52,8 @@ impl Preset {
     #[must_use]
     pub const fn timing(self) -> Timing {
         // Columns: heartbeat high/low, trouble high/low, path timeout, collect, stall, lease,
-        // release, tie budget, hold, start wait.
-        const fn row(ms: [u64; 12]) -> Timing {
+        // release, tie budget, hold, start wait, disk timeout, serial timeout.
+        const fn row(ms: [u64; 14]) -> Timing {
             Timing {
                 heartbeat_high: Duration::from_millis(ms[0]),
                 heartbeat_low: Duration::from_millis(ms[1]),
@@ -67,17 +67,24 @@ impl Preset {
                 tie_budget: Duration::from_millis(ms[9]),
                 hold: Duration::from_millis(ms[10]),
                 start_wait: Duration::from_millis(ms[11]),
+                disk_timeout: Duration::from_millis(ms[12]),
+                serial_timeout: Duration::from_millis(ms[13]),
             }
         }
         match self {
-            Preset::Ultra => row([20, 40, 50, 50, 100, 50, 1000, 250, 50, 50, 500, 5000]),
-            Preset::Fast => row([50, 100, 125, 125, 250, 150, 2000, 750, 100, 200, 1000, 5000]),
+            Preset::Ultra => {
+                row([20, 40, 50, 50, 100, 50, 1000, 250, 50, 50, 500, 5000, 2000, 1000])
+            }
+            Preset::Fast => {
+                row([50, 100, 125, 125, 250, 150, 2000, 750, 100, 200, 1000, 5000, 2000, 1000])
+            }
             Preset::Normal => {
-                row([200, 400, 500, 500, 1000, 500, 5000, 2400, 500, 500, 2000, 10_000])
+                row([200, 400, 500, 500, 1000, 500, 5000, 2400, 500, 500, 2000, 10_000, 4000, 2000])
             }
-            Preset::Classic => {
-                row([500, 1000, 2000, 4000, 16_000, 1000, 10_000, 19_000, 2000, 1000, 4000, 20_000])
-            }
+            Preset::Classic => row([
+                500, 1000, 2000, 4000, 16_000, 1000, 10_000, 19_000, 2000, 1000, 4000, 20_000,
+                16_000, 16_000,
+            ]),
         }
     }
 }
@@ -110,7 +117,29 @@ pub struct Timing {
     /// After the first formation or a cold start, how long to wait for absent nodes before
     /// services are placed.
     pub start_wait: Duration,
+    /// Silence after which a path over a shared disk is dead. Disks are slow now and then.
+    pub disk_timeout: Duration,
+    /// Silence after which a path over a serial line is dead.
+    pub serial_timeout: Duration,
 }
+
+/// What a path runs over, as far as times depend on it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Medium {
+    /// Datagrams or frames on a network.
+    #[default]
+    Network,
+    /// Blocks of a shared disk.
+    Disk,
+    /// A serial line.
+    Serial,
+}
+
+/// Heartbeats on a disk are at least so far apart that this many fit into the timeout: one waits for
+/// its write, the reader's look and its read, and three in a row may be late.
+const DISK_HEARTBEATS: u32 = 8;
+/// Likewise on a serial line, where bytes are few and order is certain.
+const SERIAL_HEARTBEATS: u32 = 5;
 
 /// Assumed bound on the difference of two clocks' rates, per mille (design assumption A3).
 pub const CLOCK_RATE_ERROR_PERMILLE: u32 = 5;
@@ -124,6 +153,37 @@ impl Timing {
     pub fn fence_wait(&self) -> Duration {
         let held = self.lease + self.release;
         held + held * 2 * CLOCK_RATE_ERROR_PERMILLE / 1000 + CLOCK_GRANULARITY
+    }
+
+    /// Between two heartbeats on a path: at the full rate, or at the low one.
+    #[must_use]
+    pub fn interval(&self, medium: Medium, high: bool) -> Duration {
+        let interval = if high { self.heartbeat_high } else { self.heartbeat_low };
+        match medium {
+            Medium::Network => interval,
+            Medium::Disk => interval.max(self.disk_timeout / DISK_HEARTBEATS),
+            Medium::Serial => interval.max(self.serial_timeout / SERIAL_HEARTBEATS),
+        }
+    }
+
+    /// Silence after which a path is in trouble: no data, heartbeats go on.
+    #[must_use]
+    pub fn trouble(&self, medium: Medium, high: bool) -> Duration {
+        match (medium, high) {
+            (Medium::Network, true) => self.trouble_high,
+            (Medium::Network, false) => self.trouble_low,
+            (Medium::Disk | Medium::Serial, _) => self.timeout(medium) / 2,
+        }
+    }
+
+    /// Silence after which a path is dead.
+    #[must_use]
+    pub fn timeout(&self, medium: Medium) -> Duration {
+        match medium {
+            Medium::Network => self.path_timeout,
+            Medium::Disk => self.disk_timeout,
+            Medium::Serial => self.serial_timeout,
+        }
     }
 
     /// The longest that a driver may sleep between two turns. Also bounds what one turn adds to
@@ -146,6 +206,8 @@ impl Timing {
         rule("low heartbeat ≥ high heartbeat", self.heartbeat_low, self.heartbeat_high)?;
         rule("path timeout ≥ 5 heartbeats", self.path_timeout, self.heartbeat_high * 5)?;
         rule("path timeout ≥ trouble", self.path_timeout, self.trouble_high.max(self.trouble_low))?;
+        rule("disk timeout ≥ path timeout", self.disk_timeout, self.path_timeout)?;
+        rule("serial timeout ≥ path timeout", self.serial_timeout, self.path_timeout)?;
         rule("stall ≥ path timeout", self.stall, self.path_timeout.min(Duration::from_secs(10)))?;
         let change = self.path_timeout + self.heartbeat_high + self.collect + self.tie_budget;
         rule(

@@ -207,9 +207,10 @@ impl Group {
 
     fn prepare(&mut self) {
         let local = self.local();
-        let Phase::Member(membership) = &mut self.phase else { return };
+        let Phase::Member(membership) = &self.phase else { return };
         let ballot = Ballot { round: membership.promised.round + 1, node: local.node.0 };
         let scope = Scope::of(&membership.view);
+        let reach = self.reach(&membership.view);
         self.seal(ballot);
         let promise = self.promise();
         let now = self.now;
@@ -221,7 +222,7 @@ impl Group {
             promises: BTreeMap::from([(local.node, promise)]),
             proposal: None,
         });
-        self.send_to_reachable(&Message::Prepare(scope, ballot));
+        self.send_to_reachable(&Message::Prepare(scope, ballot, reach));
         self.continue_attempt();
     }
 
@@ -254,7 +255,7 @@ impl Group {
         }
     }
 
-    pub(crate) fn on_prepare(&mut self, from: Member, ballot: Ballot) {
+    pub(crate) fn on_prepare(&mut self, from: Member, ballot: Ballot, reach: NodeSet) {
         if self.answer_with_decision(from) {
             return;
         }
@@ -263,7 +264,7 @@ impl Group {
         if ballot.node != from.node.0 || ballot <= membership.promised {
             return self.send(from.node, &Message::Refuse(scope, ballot, membership.promised));
         }
-        if !self.is_acceptable(membership, from.node) {
+        if !self.is_acceptable(membership, from.node, reach) {
             return self.send(from.node, &Message::Refuse(scope, ballot, Ballot::default()));
         }
         self.seal(ballot);
@@ -281,13 +282,13 @@ impl Group {
         membership.backoff_until = until.max(membership.backoff_until);
     }
 
-    /// Whether this proposer should be helped. Only progress depends on it.
-    fn is_acceptable(&self, membership: &Membership, proposer: NodeId) -> bool {
+    /// Whether this proposer should be helped. Only progress depends on it. What it reaches is what
+    /// it says now: its last heartbeat may be from before it lost somebody.
+    fn is_acceptable(&self, membership: &Membership, proposer: NodeId, row: NodeSet) -> bool {
         let view = &membership.view;
         let (hub, local) = (view.hub, self.local().node);
         let reach = self.reach(view);
         let hub_row = if hub == local { reach } else { self.row(hub).intersection(view.nodes()) };
-        let row = self.row(proposer).intersection(view.nodes());
         let hub_is_gone = !reach.contains(hub);
         let hub_leaves =
             if hub == local { self.leaving } else { self.standing(hub) == Some(Standing::Leaving) };

@@ -660,7 +660,7 @@ impl Group {
 
     fn receive_in_view(&mut self, from: Member, message: Message) {
         match message {
-            Message::Prepare(_, ballot) => self.on_prepare(from, ballot),
+            Message::Prepare(_, ballot, reach) => self.on_prepare(from, ballot, reach),
             Message::Promise(_, ballot, promise) => self.on_promise(from, ballot, *promise),
             Message::Refuse(_, ballot, promised) => self.on_refuse(ballot, promised),
             Message::Accept(_, ballot, value) => self.on_accept(from, ballot, *value),

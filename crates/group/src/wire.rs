@@ -8,7 +8,7 @@
 //! message = [variant, [lineage, generation, …fields]]
 //! ```
 
-use base::{Incarnation, Member, NodeId, View};
+use base::{Incarnation, Member, NodeId, NodeSet, View};
 use minicbor::{Decode, Encode};
 
 /// A proposal number: rounds are unique to their proposer (Lamport, "Paxos Made Simple", §2.2).
@@ -143,9 +143,9 @@ pub struct Snapshot {
 /// One message.
 #[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
 pub enum Message {
-    /// Asks a member of `generation` to promise.
+    /// Asks a member of `generation` to promise, and says which of its members the sender reaches.
     #[n(0)]
-    Prepare(#[n(0)] Scope, #[n(1)] Ballot),
+    Prepare(#[n(0)] Scope, #[n(1)] Ballot, #[n(2)] NodeSet),
     /// The promise: order, acknowledge and grant nothing more in this generation.
     #[n(1)]
     Promise(#[n(0)] Scope, #[n(1)] Ballot, #[n(2)] Box<Promise>),

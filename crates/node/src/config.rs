@@ -2,7 +2,7 @@
 
 use core::net::IpAddr;
 
-use base::{Incarnation, Member, NetworkId, NodeId, NodeSet, Timing, View};
+use base::{Incarnation, Medium, Member, NetworkId, NodeId, NodeSet, Timing, View};
 use engine::{Found, Intent, ResourceKind};
 use group::Tie;
 use transport::{PathConfig, PeerConfig, Priority};
@@ -18,7 +18,7 @@ pub struct Cluster {
     pub seed: usize,
     /// Who decides at exactly half.
     pub tie: Tie,
-    /// The networks; the place is the [`NetworkId`].
+    /// The networks.
     pub networks: Vec<NetworkSpec>,
     /// Nodes and services.
     pub intent: Intent,
@@ -29,14 +29,29 @@ pub struct Cluster {
 /// A network as the core sees it: who is on it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct NetworkSpec {
+    /// Its number, which stays the same while the configuration changes.
+    pub id: NetworkId,
     /// What people call it.
     pub name: String,
+    /// What it is made of.
+    pub medium: Medium,
     /// What its paths are used for.
     pub priority: Priority,
     /// The nodes that have an end on it.
     pub nodes: NodeSet,
-    /// The local node's address on it.
-    pub local: Option<IpAddr>,
+    /// Where the local node is connected to it.
+    pub local: Option<LocalEnd>,
+}
+
+/// Where this node is connected to a network.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum LocalEnd {
+    /// At the interface that carries this address.
+    Address(IpAddr),
+    /// At the interface of this name.
+    Interface(String),
+    /// At a device that has no link to watch.
+    Device,
 }
 
 impl Cluster {
@@ -53,10 +68,16 @@ impl Cluster {
         node.map_or_else(|| id.to_string(), |node| node.name.clone())
     }
 
+    /// The network of that number.
+    #[must_use]
+    pub fn network(&self, id: NetworkId) -> Option<&NetworkSpec> {
+        self.networks.iter().find(|network| network.id == id)
+    }
+
     /// What people call a network.
     #[must_use]
     pub fn network_name(&self, id: NetworkId) -> String {
-        let network = self.networks.get(usize::from(id.0));
+        let network = self.network(id);
         network.map_or_else(|| format!("number {}", id.0), |network| network.name.clone())
     }
 
@@ -86,13 +107,11 @@ impl Cluster {
         others
             .map(|node| PeerConfig {
                 node,
-                paths: (0..)
-                    .zip(&self.networks)
-                    .filter(|(_, network)| {
-                        network.nodes.contains(node) && network.nodes.contains(local)
-                    })
-                    .map(|(id, network)| PathConfig {
-                        network: NetworkId(id),
+                paths: (self.networks.iter())
+                    .filter(|network| network.nodes.contains(node) && network.nodes.contains(local))
+                    .map(|network| PathConfig {
+                        network: network.id,
+                        medium: network.medium,
                         priority: network.priority,
                     })
                     .collect(),

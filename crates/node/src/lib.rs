@@ -35,7 +35,7 @@ mod status;
 
 use base::{Incarnation, NetworkId, NodeId, View};
 
-pub use config::{Birth, Cluster, NetworkSpec};
+pub use config::{Birth, Cluster, LocalEnd, NetworkSpec};
 pub use machine::Node;
 pub use report::Report;
 pub use status::{PeerReport, Status};

@@ -6,7 +6,7 @@
 use core::fmt;
 use core::time::Duration;
 
-use base::{Incarnation, Instant, Member, NetworkId, NodeId, NodeSet, Timing};
+use base::{Incarnation, Instant, Medium, Member, NetworkId, NodeId, NodeSet, Timing};
 
 /// Everything a transport needs to know about itself and its peers.
 #[derive(Clone)]
@@ -57,6 +57,8 @@ pub struct PeerConfig {
 pub struct PathConfig {
     /// The network it runs over.
     pub network: NetworkId,
+    /// What that is made of: disks and serial lines get more time.
+    pub medium: Medium,
     /// Whether it carries data.
     pub priority: Priority,
 }

@@ -57,10 +57,9 @@ mod writer;
 mod tests;
 
 use core::fmt;
-use core::time::Duration;
 
 use base::limits::NODES_MAX;
-use base::{Incarnation, NodeId, Preset};
+use base::{Incarnation, NodeId};
 
 use crate::crc::crc32;
 
@@ -310,28 +309,4 @@ pub struct RunSeen {
     pub torn: u8,
     /// Blocks of somebody else, or at another block's place.
     pub foreign: u8,
-}
-
-/// The times of disk paths. They are slower than those of networks: a disk that answers in
-/// milliseconds all day takes a second when somebody else writes a large file.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Times {
-    /// Between two heartbeats, and between two looks at the runs.
-    pub heartbeat: Duration,
-    /// Silence after which a path is dead.
-    pub path_timeout: Duration,
-}
-
-/// The times of disk paths under a preset; None where disk paths are not used.
-#[must_use]
-pub fn times(preset: Preset) -> Option<Times> {
-    let path_timeout = match preset {
-        Preset::Ultra => return None,
-        Preset::Fast => Duration::from_secs(2),
-        Preset::Normal => Duration::from_secs(4),
-        Preset::Classic => Duration::from_secs(16),
-    };
-    // Eight: a heartbeat waits for its write, the reader's look and its read, and three in a row
-    // may be late.
-    Some(Times { heartbeat: path_timeout / 8, path_timeout })
 }

@@ -60,7 +60,7 @@ mod tests;
 
 use core::time::Duration;
 
-use base::limits::{MESSAGE_SIZE_MAX, NETWORKS_MAX, PATHS_PER_PEER_MAX, REPORT_SIZE_MAX};
+use base::limits::{MESSAGE_SIZE_MAX, PATHS_PER_PEER_MAX, REPORT_SIZE_MAX};
 use base::{Incarnation, Instant, Member, NetworkId, NodeId, NodeSet, Prng};
 
 pub use config::{
@@ -68,6 +68,7 @@ pub use config::{
     Priority, Timer, window,
 };
 pub use stats::{Count, Counter, LaneStatus, PathStatus, PeerStatus, Quality, RoundTrip, Status};
+pub use wire::is_pressing;
 
 use local::Local;
 use path::{Moment, Patient};
@@ -154,11 +155,12 @@ impl Transport {
         Some(due.min((self.turned + self.local.timing.turn(), Timer::Turn)))
     }
 
-    /// Sets what each heartbeat carries from now on, at most `REPORT_SIZE_MAX` bytes.
+    /// Sets what heartbeats tell each peer from now on, at most `REPORT_SIZE_MAX` bytes.
     pub fn set_report(&mut self, report: &[u8]) {
         assert!(report.len() <= REPORT_SIZE_MAX, "reports are built to fit");
         self.local.report.clear();
         self.local.report.extend_from_slice(report);
+        self.local.report_name = wire::report_name(report);
     }
 
     /// The newest report of the peer's present life.
@@ -218,7 +220,6 @@ impl Transport {
             assert!(peers[..place].iter().all(|other| other.node != peer.node), "named twice");
             assert!(peer.paths.len() <= PATHS_PER_PEER_MAX, "too many paths to one peer");
             assert!(networks().enumerate().all(is_first), "one path for each network");
-            assert!(networks().all(|network| usize::from(network.0) < NETWORKS_MAX));
         }
         let local = &mut self.local;
         self.peers.retain_mut(|peer| {
@@ -304,6 +305,14 @@ impl Transport {
         }
         let at = Moment { now, patient: self.patient };
         let local = &mut self.local;
+        if core::mem::take(&mut local.row_changed) {
+            // Whom a node reaches decides who leads a change: all learn it at once, whatever the
+            // interval of the path.
+            for peer in &mut self.peers {
+                peer.paths.iter_mut().for_each(|path| path.hurry(now, &local.timing));
+                peer.plan(at, &local.timing);
+            }
+        }
         for peer in self.peers.iter_mut().filter(|peer| peer.due.0 <= now) {
             peer.send_first(at, local);
         }
@@ -316,11 +325,10 @@ impl Transport {
     }
 
     fn link(&mut self, at: Moment, network: NetworkId, up: bool) {
-        if usize::from(network.0) >= NETWORKS_MAX {
-            return;
-        }
-        let bit = 1 << network.0;
-        self.local.links_down = self.local.links_down & !bit | if up { 0 } else { bit };
+        match up {
+            true => self.local.links_down.remove(&network),
+            false => self.local.links_down.insert(network),
+        };
         for peer in &mut self.peers {
             if let Some(index) = peer.paths.iter().position(|path| path.id.network == network) {
                 peer.link(at, &mut self.local, index, up);

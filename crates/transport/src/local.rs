@@ -4,7 +4,7 @@
 //! hands it back, and buffers of received datagrams join the list. So heartbeats allocate nothing
 //! once the list is warm (`tests/allocation.rs`).
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use base::limits::{DATAGRAM_SIZE_MAX, REPORT_SIZE_MAX};
 use base::{Incarnation, Instant, Member, NetworkId, NodeId, NodeSet, Prng, Timing};
@@ -14,7 +14,7 @@ use crate::path::Path;
 use crate::seal::NONCE_SIZE;
 use crate::session::{ClusterKeys, SessionKeys, Strangers, tag};
 use crate::stats::Counters;
-use crate::wire::{HEADER_SIZE, Header, Kind, Proof};
+use crate::wire::{HEADER_SIZE, Header, Kind, Proof, report_name};
 
 /// Buffers kept for reuse.
 const FREE_BUFFERS_MAX: usize = 256;
@@ -36,11 +36,14 @@ pub(crate) struct Local {
     pub(crate) outputs: VecDeque<Output>,
     free: Vec<Vec<u8>>,
     pub(crate) report: Vec<u8>,
-    /// Peers connected now.
+    /// What names it in heartbeats.
+    pub(crate) report_name: u32,
+    /// Peers connected now, and whether that changed since all were told.
     pub(crate) row: NodeSet,
+    pub(crate) row_changed: bool,
     pub(crate) counters: Counters,
-    /// Bit n: the link of network n is down.
-    pub(crate) links_down: u32,
+    /// Networks whose link is down.
+    pub(crate) links_down: BTreeSet<NetworkId>,
     /// Bulk datagrams that may still leave in this turn, to all peers together.
     pub(crate) bulk_left: usize,
     /// Space for the sequence numbers of one datagram.
@@ -74,9 +77,11 @@ impl Local {
             outputs: VecDeque::with_capacity(64),
             free: Vec::with_capacity(FREE_BUFFERS_MAX),
             report: Vec::with_capacity(REPORT_SIZE_MAX),
+            report_name: report_name(b""),
             row: NodeSet::EMPTY,
+            row_changed: false,
             counters: Counters::default(),
-            links_down: 0,
+            links_down: BTreeSet::new(),
             bulk_left: 0,
             batch: Vec::new(),
             channels: 0,
@@ -115,7 +120,7 @@ impl Local {
     }
 
     pub(crate) fn is_link_up(&self, network: NetworkId) -> bool {
-        self.links_down & 1 << network.0 == 0
+        !self.links_down.contains(&network)
     }
 
     /// Remembers where a path's counters stand.

@@ -20,7 +20,7 @@
 
 use core::time::Duration;
 
-use base::{Instant, Timing};
+use base::{Instant, Medium, Timing};
 
 use crate::config::{Direction, PathConfig, PathId, PathState, Priority};
 use crate::stats::{Counters, Meter, Quality, RoundTrip};
@@ -66,6 +66,7 @@ pub(crate) struct Moment {
 #[derive(Debug)]
 pub(crate) struct Path {
     pub(crate) id: PathId,
+    pub(crate) medium: Medium,
     pub(crate) priority: Priority,
     /// Frames sent, which is the next one's counter; and goodbyes sealed.
     pub(crate) counter: u64,
@@ -104,6 +105,7 @@ impl Path {
     pub(crate) fn new(at: Moment, id: PathId, config: PathConfig) -> Path {
         Path {
             id,
+            medium: config.medium,
             priority: config.priority,
             counter: 0,
             goodbyes: 0,
@@ -132,11 +134,7 @@ impl Path {
 
     /// Between two heartbeats. A promoted path is as important as a high one.
     pub(crate) fn interval(&self, timing: &Timing, promoted: bool) -> Duration {
-        match self.priority {
-            Priority::High => timing.heartbeat_high,
-            Priority::Low if promoted => timing.heartbeat_high,
-            Priority::Low => timing.heartbeat_low,
-        }
+        timing.interval(self.medium, self.is_high() || promoted)
     }
 
     fn slack(&self, timing: &Timing) -> Duration {
@@ -144,15 +142,21 @@ impl Path {
     }
 
     fn trouble(&self, timing: &Timing) -> Duration {
-        match self.priority {
-            Priority::High => timing.trouble_high,
-            Priority::Low => timing.trouble_low,
-        }
+        timing.trouble(self.medium, self.is_high())
+    }
+
+    /// Silence after which it is dead.
+    pub(crate) fn timeout(&self, timing: &Timing) -> Duration {
+        timing.timeout(self.medium)
+    }
+
+    pub(crate) fn is_high(&self) -> bool {
+        self.priority == Priority::High
     }
 
     /// How old an own stamp may be for its echo to prove anything.
     pub(crate) fn echo_age_max(&self, timing: &Timing) -> Duration {
-        timing.path_timeout + self.slack(timing)
+        self.timeout(timing) + self.slack(timing)
     }
 
     pub(crate) fn is_alive(&self) -> bool {
@@ -221,7 +225,7 @@ impl Path {
 
     /// Whether any authentic frame came within the timeout; told to the peer.
     pub(crate) fn hears(&self, at: Moment, timing: &Timing) -> bool {
-        at.patient.silence(self.heard) <= timing.path_timeout
+        at.patient.silence(self.heard) <= self.timeout(timing)
     }
 
     /// Decides the state anew. True when state or direction changed.
@@ -229,7 +233,7 @@ impl Path {
         let silence = at.patient.silence(self.evidence);
         let age = at.patient.silence(self.echoed);
         let slack = self.slack(timing);
-        let is_silent = silence > timing.path_timeout || age > timing.path_timeout + slack;
+        let is_silent = silence > self.timeout(timing) || age > self.timeout(timing) + slack;
         if is_silent {
             self.good = 0;
         }
@@ -247,7 +251,7 @@ impl Path {
             PathState::Alive => None,
             // While the first echoes are on their way, nothing is known to be broken.
             PathState::Dead
-                if !became_dead && at.patient.since(self.changed) < timing.path_timeout =>
+                if !became_dead && at.patient.since(self.changed) < self.timeout(timing) =>
             {
                 self.direction
             }
@@ -272,14 +276,14 @@ impl Path {
             return Some(Direction::Both);
         }
         let bound = match state {
-            PathState::Dead => timing.path_timeout,
+            PathState::Dead => self.timeout(timing),
             PathState::Alive | PathState::Trouble => self.trouble(timing),
         };
         if at.patient.silence(self.heard) <= bound {
             return Some(Direction::Outgoing);
         }
         match self.peer_hears {
-            Some((hears_us, told)) if at.patient.since(told) <= timing.path_timeout => {
+            Some((hears_us, told)) if at.patient.since(told) <= self.timeout(timing) => {
                 Some(if hears_us { Direction::Incoming } else { Direction::Both })
             }
             // Nobody can tell whether we are heard; that nothing arrives is certain.
@@ -297,7 +301,7 @@ impl Path {
         };
         let bound = match self.state {
             PathState::Alive => self.trouble(timing),
-            PathState::Trouble => timing.path_timeout,
+            PathState::Trouble => self.timeout(timing),
             PathState::Dead => return Instant::FAR,
         };
         // One more nanosecond: the bounds themselves still count as heard.

@@ -24,7 +24,7 @@ use core::time::Duration;
 
 use base::codec::Reader;
 use base::limits::REPORT_SIZE_MAX;
-use base::{Instant, Member, NodeId, NodeSet};
+use base::{Instant, Member, NodeId, NodeSet, Timing};
 
 use crate::channel::{Channel, Way};
 use crate::config::{
@@ -52,6 +52,9 @@ pub(crate) struct Peer {
     pub(crate) connected: bool,
     row: NodeSet,
     report: Option<Vec<u8>>,
+    /// What names that report, and what names ours as the peer knows it; 0 without one.
+    pub(crate) report_name: u32,
+    pub(crate) knows: u32,
     pub(crate) channel: Channel,
     /// Where the next bulk datagram goes, counted round the usable paths.
     pub(crate) turn: usize,
@@ -93,6 +96,8 @@ impl Peer {
             connected: false,
             row: NodeSet::EMPTY,
             report: None,
+            report_name: 0,
+            knows: 0,
             channel: Channel::new(local.next_channel(), 0),
             turn: 0,
             due: (at.now, Timer::Heartbeat),
@@ -113,7 +118,10 @@ impl Peer {
         for &config in configs {
             let id = PathId { peer: self.node, network: config.network };
             match self.paths.iter_mut().find(|path| path.id == id) {
-                Some(path) => path.priority = config.priority,
+                Some(path) => {
+                    path.priority = config.priority;
+                    path.medium = config.medium;
+                }
                 None => {
                     let mut path = Path::new(at, id, config);
                     local.reinstate(&mut path);
@@ -204,13 +212,19 @@ impl Peer {
         }
     }
 
+    /// Silence after which a life counts as gone: every path has had the time to speak.
+    fn patience(&self, timing: &Timing) -> Duration {
+        let timeouts = self.paths.iter().map(|path| path.timeout(timing));
+        timeouts.max().unwrap_or(timing.path_timeout)
+    }
+
     /// Whether a life may take over from the current one. A lower one only when the current one
     /// has been silent: a new life has no path yet, nor has one that has ended, and a late frame
     /// of the one before it may still echo a recent stamp.
     fn may_follow(&self, at: Moment, local: &Local, proof: &Proof) -> bool {
         let Some(current) = &self.current else { return true };
         proof.incarnation > current.incarnation
-            || (at.now.since(current.heard) > local.timing.path_timeout
+            || (at.now.since(current.heard) > self.patience(&local.timing)
                 && self.paths.iter().all(Path::is_dead))
     }
 
@@ -236,7 +250,7 @@ impl Peer {
             return Err(Peer::refused(self.is_proven(at, local, index, frame)));
         }
         if let Some(candidate) = &self.candidate
-            && at.now.since(candidate.heard) <= local.timing.path_timeout
+            && at.now.since(candidate.heard) <= self.patience(&local.timing)
             && candidate.incarnation >= frame.proof.incarnation
         {
             return Err(Count::EarlierLife);
@@ -291,6 +305,8 @@ impl Peer {
     fn begin_life(&mut self, local: &mut Local) {
         self.row = NodeSet::EMPTY;
         self.report = None;
+        self.report_name = 0;
+        self.knows = 0;
         self.channel = Channel::new(local.next_channel(), 0);
         for path in &mut self.paths {
             let before = (path.state, path.direction);
@@ -377,16 +393,20 @@ impl Peer {
         }
         let network = path.id.network;
         for path in &mut self.paths {
-            path.told(at, heartbeat.heard & 1 << path.id.network.0 != 0);
+            path.told(at, heartbeat.heard.contains(path.id.network));
         }
         self.row = heartbeat.row;
-        let report_changed = self.report.as_deref() != Some(heartbeat.report);
-        if report_changed {
+        self.knows = heartbeat.known;
+        let new = heartbeat.report.filter(|new| self.report.as_deref() != Some(*new));
+        let report_changed = new.is_some();
+        if let Some(new) = new {
             let report = self.report.get_or_insert_with(|| Vec::with_capacity(REPORT_SIZE_MAX));
             report.clear();
-            report.extend_from_slice(heartbeat.report);
+            report.extend_from_slice(new);
+            self.report_name = heartbeat.name;
         }
-        let echo = echo.filter(|echo| at.now.since(*echo) <= local.timing.path_timeout);
+        let timeout = self.paths[index].timeout(&local.timing);
+        let echo = echo.filter(|echo| at.now.since(*echo) <= timeout);
         if let Some(from) = self.member() {
             let row = heartbeat.row;
             local.outputs.push_back(Output::Heard { from, network, echo, row, report_changed });
@@ -475,8 +495,8 @@ impl Peer {
 
     /// Decides all paths' states, and whether the peer is connected.
     pub(crate) fn check(&mut self, at: Moment, local: &mut Local) {
-        let timeout = local.timing.path_timeout;
-        self.candidate.take_if(|candidate| at.now.since(candidate.heard) > timeout);
+        let patience = self.patience(&local.timing);
+        self.candidate.take_if(|candidate| at.now.since(candidate.heard) > patience);
         for index in 0..self.paths.len() {
             self.check_path(at, local, index);
         }
@@ -513,6 +533,7 @@ impl Peer {
         {
             self.connected = true;
             local.row.insert(self.node);
+            local.row_changed = true;
             local.outputs.push_back(Output::Connected { peer });
             self.channel.outgoing.iter_mut().for_each(|lane| lane.give_up(|_| true));
         }
@@ -523,6 +544,7 @@ impl Peer {
             let peer = self.member().expect("only a life can be connected");
             self.connected = false;
             local.row.remove(self.node);
+            local.row_changed = true;
             local.outputs.push_back(Output::Lost { peer, why });
         }
     }

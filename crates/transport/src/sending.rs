@@ -166,11 +166,12 @@ impl Peer {
         let addressee = if to_candidate { self.candidate.as_ref() } else { current };
         let proof = self.proof(at, local, index, addressee);
         let hears = |path: &&Path| path.hears(at, &local.timing);
-        let heard =
-            self.paths.iter().filter(hears).fold(0, |bits, path| bits | 1_u32 << path.id.network.0);
+        let heard = self.paths.iter().filter(hears).map(|path| path.id.network).collect();
         let is_promoted =
-            self.connected && !self.paths.iter().any(|path| is_high(path) && path.is_alive());
+            self.connected && !self.paths.iter().any(|path| path.is_high() && path.is_alive());
         let row = local.row;
+        let (name, known) = (local.report_name, if to_candidate { 0 } else { self.report_name });
+        let is_known = !to_candidate && self.knows == name;
         let path = &mut self.paths[index];
         let mut frame = local.start(path, Kind::Heartbeat, &proof);
         Heartbeat {
@@ -178,7 +179,9 @@ impl Peer {
             heard,
             loss: path.meter.quality.loss_permille,
             jitter: path.meter.quality.jitter,
-            report: &local.report,
+            name,
+            known,
+            report: (!is_known).then_some(&*local.report),
         }
         .encode(&mut frame.bytes);
         local.transmit(frame);
@@ -237,8 +240,4 @@ impl Peer {
         }
         self.due = due;
     }
-}
-
-fn is_high(path: &Path) -> bool {
-    path.priority == Priority::High
 }

@@ -4,7 +4,7 @@ use core::time::Duration;
 
 use base::codec::{Malformed, Reader};
 use base::limits::{HEARTBEAT_SIZE_MAX, MESSAGE_SIZE_MAX, REPORT_SIZE_MAX};
-use base::{Incarnation, Instant, NetworkId, NodeId, NodeSet, Preset, Prng};
+use base::{Incarnation, Instant, Medium, NetworkId, NodeId, NodeSet, Preset, Prng};
 
 use crate::config::{Config, Input, Lane, PathConfig, PeerConfig, Priority};
 use crate::fragment::{Incoming, Taken};
@@ -12,8 +12,8 @@ use crate::seal::{Key, TAG_SIZE};
 use crate::session::{REPLAY_WINDOW, STRANGERS_MAX, Window};
 use crate::stats::{Count, Meter, WorstGap};
 use crate::wire::{
-    Ack, Data, FRAGMENT_SIZE_MAX, HEADER_SIZE, Header, HeaderError, Heartbeat, Item, Kind,
-    PROOF_SIZE, Proof, WINDOW_FRAGMENTS, encode_acks,
+    Ack, Data, FRAGMENT_SIZE_MAX, HEADER_SIZE, Header, HeaderError, Heard, Heartbeat, Item, Kind,
+    PROOF_SIZE, Proof, WINDOW_FRAGMENTS, encode_acks, report_name,
 };
 use crate::{Output, Transport};
 
@@ -22,7 +22,7 @@ fn header() -> Header {
         cluster: 0x0102_0304,
         source: NodeId(5),
         destination: NodeId(6),
-        network: NetworkId(7),
+        network: NetworkId(0x0708),
         slot: 1,
         kind: Kind::Data,
         session: *b"sixteen bytes ok",
@@ -52,7 +52,7 @@ fn the_clear_header_has_these_bytes() {
     header().encode(&mut bytes);
     assert_eq!(
         hex(&bytes),
-        "4d530101010203040506070102000000\
+        "4d530101010203040506070801020000\
          7369787465656e206279746573206f6b\
          1122334455667788"
     );
@@ -60,16 +60,16 @@ fn the_clear_header_has_these_bytes() {
     assert_eq!(Header::decode(&bytes), Err(HeaderError::Malformed), "no body");
     bytes.resize(HEADER_SIZE + PROOF_SIZE + TAG_SIZE, 0);
     assert_eq!(Header::decode(&bytes), Ok(header()));
-    assert_eq!(hex(&header().nonce()), "000607001122334455667788");
+    assert_eq!(hex(&header().nonce()), "000607081122334455667788");
     let goodbye = Header { kind: Kind::Goodbye, ..header() };
-    assert_eq!(hex(&goodbye.nonce()), "010607001122334455667788");
+    assert_eq!(hex(&goodbye.nonce()), "010607081122334455667788");
     for (place, value, error) in [
         (0, b'X', HeaderError::Malformed),
         (2, 2, HeaderError::Malformed),
         (3, 0, HeaderError::Malformed),
-        (11, 2, HeaderError::Malformed),
-        (12, 9, HeaderError::Malformed),
-        (13, 1, HeaderError::Malformed),
+        (12, 2, HeaderError::Malformed),
+        (13, 9, HeaderError::Malformed),
+        (14, 1, HeaderError::Malformed),
     ] {
         let mut bytes = bytes.clone();
         bytes[place] = value;
@@ -87,10 +87,12 @@ fn the_clear_header_has_these_bytes() {
 fn a_heartbeat_has_these_bytes() {
     let heartbeat = Heartbeat {
         row: [NodeId(0), NodeId(127)].into_iter().collect(),
-        heard: 0x0000_0081,
+        heard: [NetworkId(2), NetworkId(0x0304)].into_iter().collect(),
         loss: 1000,
         jitter: 0x0001_0203,
-        report: b"ok",
+        name: report_name(b"ok"),
+        known: 0x0405_0607,
+        report: Some(b"ok"),
     };
     let mut bytes = Vec::new();
     proof().encode(&mut bytes);
@@ -99,8 +101,11 @@ fn a_heartbeat_has_these_bytes() {
         hex(&bytes),
         "000000000a0b0c0d10000000000000017065657200000002000000032000000000000002\
          04030201\
-         8000000000000000000000000000000100000081\
-         03e8000102030002\
+         80000000000000000000000000000001\
+         03e800010203\
+         663437af04050607\
+         0200020304\
+         0002\
          6f6b"
     );
     let mut reader = Reader::new(&bytes);
@@ -113,6 +118,16 @@ fn a_heartbeat_has_these_bytes() {
     }
     bytes.push(0);
     assert_eq!(Heartbeat::decode(Reader::new(&bytes[PROOF_SIZE..])), Err(Malformed));
+    let misnamed = Heartbeat { name: 1, ..heartbeat };
+    assert_eq!(decoded(&misnamed), Err(Malformed));
+    let short = Heartbeat { name: 1, report: None, ..heartbeat };
+    assert_eq!(decoded(&short), Ok(short));
+}
+
+fn decoded<'a>(heartbeat: &Heartbeat<'a>) -> Result<Heartbeat<'a>, Malformed> {
+    let mut bytes = Vec::new();
+    heartbeat.encode(&mut bytes);
+    Heartbeat::decode(Reader::new(bytes.leak()))
 }
 
 #[test]
@@ -151,7 +166,7 @@ fn a_sealed_frame_has_these_bytes_and_opens_with_its_key_only() {
     let clear = frame.clone();
     key.seal(header().nonce(), HEADER_SIZE, &mut frame);
     assert_eq!(frame[..HEADER_SIZE], clear[..HEADER_SIZE]);
-    assert_eq!(hex(&frame[HEADER_SIZE..]), "8dc9f5be07b45777358145815087c78ece3a9fa0");
+    assert_eq!(hex(&frame[HEADER_SIZE..]), "fd1c856a572005ed1b4c8b65eed77ae8fd0435f3");
     let open = |key: &Key, nonce| {
         let mut frame = frame.clone();
         key.open(nonce, HEADER_SIZE, &mut frame).map(<[u8]>::to_vec)
@@ -313,7 +328,11 @@ fn sessions_that_nobody_knows_are_bounded() {
     let now = Instant::from_millis(1);
     let peer = PeerConfig {
         node: NodeId(5),
-        paths: vec![PathConfig { network: NetworkId(7), priority: Priority::High }],
+        paths: vec![PathConfig {
+            network: NetworkId(0x0708),
+            medium: Medium::Network,
+            priority: Priority::High,
+        }],
     };
     let config = Config {
         local: NodeId(6),
@@ -333,7 +352,7 @@ fn sessions_that_nobody_knows_are_bounded() {
         let mut bytes = Vec::new();
         Header { cluster: 10, session, counter: number, ..header() }.encode(&mut bytes);
         bytes.resize(200, 0);
-        transport.handle(now, Input::Receive { network: NetworkId(7), bytes });
+        transport.handle(now, Input::Receive { network: NetworkId(0x0708), bytes });
         assert_eq!(transport.poll_output(), None);
     }
     assert_eq!(transport.local.strangers(), STRANGERS_MAX);
@@ -346,7 +365,8 @@ fn sessions_that_nobody_knows_are_bounded() {
 #[test]
 fn the_longest_report_fits_a_heartbeat() {
     let now = Instant::from_millis(1);
-    let path = PathConfig { network: NetworkId(0), priority: Priority::High };
+    let path =
+        PathConfig { network: NetworkId(0), medium: Medium::Network, priority: Priority::High };
     let config = Config {
         local: NodeId(0),
         incarnation: Incarnation(1),
@@ -372,6 +392,6 @@ fn the_longest_report_fits_a_heartbeat() {
     let proof = Proof::decode(&mut reader).expect("our own proof");
     assert_eq!((proof.incarnation, proof.stamp, proof.echo), (Incarnation(1), 1_000_000, 0));
     let heartbeat = Heartbeat::decode(reader).expect("our own heartbeat");
-    assert_eq!(heartbeat.report.len(), REPORT_SIZE_MAX);
-    assert_eq!((heartbeat.row, heartbeat.heard), (NodeSet::EMPTY, 0));
+    assert_eq!(heartbeat.report.map(<[u8]>::len), Some(REPORT_SIZE_MAX));
+    assert_eq!((heartbeat.row, heartbeat.heard), (NodeSet::EMPTY, Heard::default()));
 }

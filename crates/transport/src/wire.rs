@@ -2,16 +2,20 @@
 //!
 //! ```text
 //!  clear header, 40 bytes, authenticated
-//!  0         2    3    4          8     9     10       11    12    13        16         32        40
-//!  | "MS"    | min| max| cluster  | src | dst | network| slot| kind| 0 0 0   | session  | counter |
+//!  0         2    3    4          8     9     10        12     13     14     16         32        40
+//!  | "MS"    | min| max| cluster  | src | dst | network | slot | kind | 0  0 | session  | counter |
 //!
 //!  proof, 40 bytes, the start of every sealed body
 //!  0             8        16     20         24      28       36     40
 //!  | incarnation | stamp  | tag  | channel  | known | echo   | held |
 //!
-//!  heartbeat                                      data
-//!  0     16      20     22       26       28      0       1          9        17
-//!  | row | heard | loss | jitter | length | …     | flags | urgent   | bulk   | maps | items …
+//!  heartbeat
+//!  0     16     18       22     26      30      31      31 + 2 × count
+//!  | row | loss | jitter | name | known | count | heard | length | report …
+//!
+//!  data
+//!  0       1          9        17
+//!  | flags | urgent   | bulk   | maps | items …
 //!
 //!  item of a data frame
 //!  0       1          9        11
@@ -24,8 +28,11 @@
 //!   session of the addressee for which the frame is meant: says which life is echoed.
 //! - `channel`: number of the sender's end of the channel to that life; `known`: the number of the
 //!   other end as the sender knows it. Zero: none yet, or the life is not the one that counts.
-//! - `heard`: bit n set when the addressee was heard on network n within the path timeout; `loss`
-//!   (permille) and `jitter` (microseconds) of this path as measured by the sender of the frame.
+//! - `heard`: the numbers of the networks on which the addressee was heard within the path's
+//!   timeout, two bytes each; `loss` (permille) and `jitter` (microseconds) of this path as measured by the sender of the frame.
+//! - `name`: a checksum that names the sender's present report; `known`: that of the addressee's
+//!   report as the sender knows it, 0 without one. A report that the addressee knows already is left
+//!   out, and `length` is 0xffff: so heartbeats are short almost always.
 //! - `urgent`, `bulk`: the next sequence number wanted in that lane. A map of 256 bits for those
 //!   beyond it follows for each lane whose flag is set (1 urgent, 2 bulk).
 //! - item flags: 1 bulk lane, 2 first of its message, 4 last of its message.
@@ -34,7 +41,7 @@
 //! is sent.
 
 use base::codec::{Malformed, Reader};
-use base::limits::{DATAGRAM_SIZE_MAX, HEARTBEAT_SIZE_MAX, REPORT_SIZE_MAX};
+use base::limits::{DATAGRAM_SIZE_MAX, HEARTBEAT_SIZE_MAX, PATHS_PER_PEER_MAX, REPORT_SIZE_MAX};
 use base::{Incarnation, NetworkId, NodeId, NodeSet};
 
 use crate::config::Lane;
@@ -47,7 +54,9 @@ pub(crate) const VERSION_MAX: u8 = 1;
 
 pub(crate) const HEADER_SIZE: usize = 40;
 pub(crate) const PROOF_SIZE: usize = 40;
-const HEARTBEAT_FIXED_SIZE: usize = 28;
+const HEARTBEAT_FIXED_SIZE: usize = 33 + 2 * PATHS_PER_PEER_MAX;
+/// The length of a report that is left out.
+const LEFT_OUT: u16 = u16::MAX;
 const ITEM_HEADER_SIZE: usize = 11;
 const ACKS_SIZE_MAX: usize = 1 + 2 * 8 + 2 * 32;
 
@@ -74,6 +83,16 @@ pub(crate) enum Kind {
     Goodbye = 3,
 }
 
+/// Whether a frame that was given out must not stand behind others on a slow medium: heartbeats and
+/// goodbyes.
+#[must_use]
+pub fn is_pressing(frame: &[u8]) -> bool {
+    frame.get(KIND_PLACE).is_some_and(|kind| *kind != Kind::Data as u8)
+}
+
+/// Where the header has the kind.
+const KIND_PLACE: usize = 13;
+
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Header {
     pub(crate) cluster: u32,
@@ -98,8 +117,9 @@ impl Header {
         out.extend_from_slice(&MAGIC);
         out.extend_from_slice(&[VERSION_MIN, VERSION_MAX]);
         out.extend_from_slice(&self.cluster.to_be_bytes());
-        out.extend_from_slice(&[self.source.0, self.destination.0, self.network.0, self.slot]);
-        out.extend_from_slice(&[self.kind as u8, 0, 0, 0]);
+        out.extend_from_slice(&[self.source.0, self.destination.0]);
+        out.extend_from_slice(&self.network.0.to_be_bytes());
+        out.extend_from_slice(&[self.slot, self.kind as u8, 0, 0]);
         out.extend_from_slice(&self.session);
         out.extend_from_slice(&self.counter.to_be_bytes());
     }
@@ -124,11 +144,13 @@ impl Header {
 
     fn decode_rest(mut reader: Reader<'_>) -> Result<Header, Malformed> {
         let cluster = reader.u32()?;
-        let [source, destination, network, slot] = reader.array()?;
-        let kind = match reader.array()? {
-            [1, 0, 0, 0] => Kind::Heartbeat,
-            [2, 0, 0, 0] => Kind::Data,
-            [3, 0, 0, 0] => Kind::Goodbye,
+        let [source, destination] = reader.array()?;
+        let network = reader.u16()?;
+        let [slot, kind, zero, also] = reader.array()?;
+        let kind = match [kind, zero, also] {
+            [1, 0, 0] => Kind::Heartbeat,
+            [2, 0, 0] => Kind::Data,
+            [3, 0, 0] => Kind::Goodbye,
             _ => return Err(Malformed),
         };
         let session = reader.array()?;
@@ -153,7 +175,7 @@ impl Header {
         let mut nonce = [0; NONCE_SIZE];
         nonce[0] = u8::from(self.kind == Kind::Goodbye);
         nonce[1] = self.destination.0;
-        nonce[2] = self.network.0;
+        nonce[2..4].copy_from_slice(&self.network.0.to_be_bytes());
         nonce[4..].copy_from_slice(&self.counter.to_be_bytes());
         nonce
     }
@@ -196,37 +218,97 @@ impl Proof {
     }
 }
 
+/// Networks on which somebody was heard.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Heard {
+    count: usize,
+    networks: [NetworkId; PATHS_PER_PEER_MAX],
+}
+
+impl Heard {
+    pub(crate) fn contains(&self, network: NetworkId) -> bool {
+        self.networks[..self.count].contains(&network)
+    }
+
+    fn encode(&self, out: &mut Vec<u8>) {
+        out.push(self.count as u8);
+        let networks = self.networks[..self.count].iter();
+        networks.for_each(|network| out.extend_from_slice(&network.0.to_be_bytes()));
+    }
+
+    fn decode(reader: &mut Reader<'_>) -> Result<Heard, Malformed> {
+        let count = usize::from(reader.u8()?);
+        let mut heard = Heard { count, ..Heard::default() };
+        for network in heard.networks.get_mut(..count).ok_or(Malformed)? {
+            *network = NetworkId(reader.u16()?);
+        }
+        Ok(heard)
+    }
+}
+
+impl FromIterator<NetworkId> for Heard {
+    /// Of at most `PATHS_PER_PEER_MAX` networks.
+    fn from_iter<I: IntoIterator<Item = NetworkId>>(networks: I) -> Heard {
+        let mut heard = Heard::default();
+        for network in networks {
+            heard.networks[heard.count] = network;
+            heard.count += 1;
+        }
+        heard
+    }
+}
+
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Heartbeat<'a> {
     pub(crate) row: NodeSet,
-    pub(crate) heard: u32,
+    pub(crate) heard: Heard,
     pub(crate) loss: u16,
     pub(crate) jitter: u32,
-    pub(crate) report: &'a [u8],
+    pub(crate) name: u32,
+    pub(crate) known: u32,
+    /// None when the addressee knows it.
+    pub(crate) report: Option<&'a [u8]>,
 }
 
 impl<'a> Heartbeat<'a> {
     pub(crate) fn encode(&self, out: &mut Vec<u8>) {
         out.extend_from_slice(&self.row.bits().to_be_bytes());
-        out.extend_from_slice(&self.heard.to_be_bytes());
         out.extend_from_slice(&self.loss.to_be_bytes());
         out.extend_from_slice(&self.jitter.to_be_bytes());
-        let length = u16::try_from(self.report.len()).expect("REPORT_SIZE_MAX was checked");
-        out.extend_from_slice(&length.to_be_bytes());
-        out.extend_from_slice(self.report);
+        out.extend_from_slice(&self.name.to_be_bytes());
+        out.extend_from_slice(&self.known.to_be_bytes());
+        self.heard.encode(out);
+        let length = |report: &[u8]| u16::try_from(report.len()).expect("it was checked when set");
+        out.extend_from_slice(&self.report.map_or(LEFT_OUT, length).to_be_bytes());
+        out.extend_from_slice(self.report.unwrap_or_default());
     }
 
     pub(crate) fn decode(mut reader: Reader<'a>) -> Result<Heartbeat<'a>, Malformed> {
         let row = NodeSet::from_bits(reader.u128()?);
-        let (heard, loss, jitter) = (reader.u32()?, reader.u16()?, reader.u32()?);
-        let length = usize::from(reader.u16()?);
-        if length > REPORT_SIZE_MAX || loss > 1000 {
+        let (loss, jitter) = (reader.u16()?, reader.u32()?);
+        let (name, known) = (reader.u32()?, reader.u32()?);
+        let heard = Heard::decode(&mut reader)?;
+        let report = match reader.u16()? {
+            LEFT_OUT => None,
+            length if usize::from(length) <= REPORT_SIZE_MAX => {
+                Some(reader.take(usize::from(length))?)
+            }
+            _ => return Err(Malformed),
+        };
+        reader.end()?;
+        if loss > 1000 || report.is_some_and(|report| name != report_name(report)) {
             return Err(Malformed);
         }
-        let report = reader.take(length)?;
-        reader.end()?;
-        Ok(Heartbeat { row, heard, loss, jitter, report })
+        Ok(Heartbeat { row, heard, loss, jitter, name, known, report })
     }
+}
+
+/// What names a report in heartbeats; never 0. Frames are authentic: this guards against nothing
+/// but mixing up two reports of one life.
+pub(crate) fn report_name(report: &[u8]) -> u32 {
+    // FNV-1a.
+    let fold = |hash: u32, byte: &u8| (hash ^ u32::from(*byte)).wrapping_mul(0x0100_0193);
+    report.iter().fold(0x811c_9dc5, fold).max(1)
 }
 
 /// What was received in one lane: everything below `next`, and `next + 1 + i` for each bit i.

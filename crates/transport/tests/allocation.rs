@@ -3,16 +3,20 @@
 
 use std::time::Duration;
 
-use base::{Incarnation, Instant, NetworkId, NodeId, Preset, Prng};
+use base::{Incarnation, Instant, Medium, NetworkId, NodeId, Preset, Prng};
 use transport::{
     Config, Input, Output, PathConfig, PathId, PeerConfig, Priority, Transport, window,
 };
 
-const NETWORKS: u8 = 2;
+const NETWORKS: u16 = 2;
 
 fn transport(node: u8, now: Instant) -> Transport {
     let paths = (0..NETWORKS)
-        .map(|network| PathConfig { network: NetworkId(network), priority: Priority::High })
+        .map(|network| PathConfig {
+            network: NetworkId(network),
+            medium: Medium::Network,
+            priority: Priority::High,
+        })
         .collect();
     let config = Config {
         local: NodeId(node),

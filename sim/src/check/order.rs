@@ -144,7 +144,7 @@ pub fn engine_states_agree_at_equal_positions(
     progress: &Progress,
 ) -> Result<(), String> {
     let count = progress.delivered;
-    if count % CHECKSUM_EVERY != 0 {
+    if !count.is_multiple_of(CHECKSUM_EVERY) {
         return Ok(());
     }
     let scope = (progress.lineage, progress.generation);

@@ -148,7 +148,7 @@ fn daemon_now(machine: &Machine, turned_at: u64) -> base::Instant {
 fn is_legal(service: &Service, node: NodeId, wires: &Wires) -> bool {
     service.resources.iter().all(|resource| match &resource.kind {
         ResourceKind::Address { address: core::net::IpAddr::V4(address), .. } => {
-            wires.nodes(NetworkId(address.octets()[2])).contains(node)
+            wires.nodes(NetworkId(address.octets()[2].into())).contains(node)
         }
         ResourceKind::Address { .. } | ResourceKind::Process { .. } => true,
     })

@@ -7,7 +7,7 @@
 //!   stopping ──clean──► rebirth ──durable──► lived, in a new incarnation
 //! ```
 
-use base::{Incarnation, Instant, NetworkId};
+use base::{Incarnation, Instant};
 use group::Rejected;
 
 use super::words::{refused, rejection};
@@ -164,11 +164,9 @@ impl Node {
         self.report = Report::default();
         self.engine_changed = true;
         self.peer_reports.clear();
-        for (id, up) in (0..).zip(&self.networks_up) {
-            if !up {
-                let link = transport::Input::Link { network: NetworkId(id), up: false };
-                self.work.push_back(Work::Transport(link));
-            }
+        for network in self.networks_down.iter().copied() {
+            let link = transport::Input::Link { network, up: false };
+            self.work.push_back(Work::Transport(link));
         }
         self.event(EventKind::Reborn, None, format!("new incarnation {incarnation}"));
         self.hand_out_goodbyes();

@@ -5,7 +5,7 @@ mod words;
 
 use core::net::IpAddr;
 use core::time::Duration;
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use base::{Incarnation, Instant, Member, NetworkId, NodeId, Prng, View};
 use engine::{ActionId, Engine, Outcome, ResourceKind, Verb};
@@ -13,7 +13,7 @@ use group::{Group, Rejected};
 use network::Network;
 use transport::{Lane, Transport};
 
-use crate::config::{Birth, Cluster};
+use crate::config::{Birth, Cluster, LocalEnd};
 use crate::report::Report;
 use crate::status::{PeerReport, Status};
 use crate::{Durable, Event, EventKind, Input, Output, Timer};
@@ -41,9 +41,9 @@ pub struct Node {
     engine_changed: bool,
     lease: Instant,
     unsubmitted: VecDeque<Vec<u8>>,
-    /// Local addresses of each interface, for networks that come and go.
-    interfaces: Vec<(u32, Vec<IpAddr>)>,
-    networks_up: Vec<bool>,
+    /// The interfaces that work, for networks that come and go.
+    interfaces: Vec<Working>,
+    networks_down: BTreeSet<NetworkId>,
     life: Life,
     last_token: u64,
     tokens: BTreeMap<u64, Token>,
@@ -66,6 +66,23 @@ enum Life {
     Ending,
     /// Over.
     Over,
+}
+
+/// An interface that is up and has a carrier.
+struct Working {
+    index: u32,
+    name: String,
+    addresses: Vec<IpAddr>,
+}
+
+impl Working {
+    fn carries(&self, end: &LocalEnd) -> bool {
+        match end {
+            LocalEnd::Address(address) => self.addresses.contains(address),
+            LocalEnd::Interface(name) => self.name == *name,
+            LocalEnd::Device => false,
+        }
+    }
 }
 
 /// One step inside the node.
@@ -111,7 +128,7 @@ impl Node {
             lease: Instant::ZERO,
             unsubmitted: VecDeque::new(),
             interfaces: Vec::new(),
-            networks_up: vec![true; cluster.networks.len()],
+            networks_down: BTreeSet::new(),
             life: Life::Lived,
             last_token: 0,
             tokens: BTreeMap::new(),
@@ -636,39 +653,43 @@ impl Node {
             self.hand_out_goodbyes();
         }
         let cluster = &self.birth.cluster;
-        self.networks_up.resize(cluster.networks.len(), true);
+        self.networks_down.retain(|id| cluster.network(*id).is_some());
         let version = cluster.intent.version;
         self.group.reconfigure(cluster.nodes(), cluster.seed, cluster.tie, version);
         let addresses = cluster.addresses();
         self.work.push_back(Work::Network(network::Input::Configure { addresses }));
     }
 
-    /// Networks whose local address is on no working interface are down.
+    /// Networks whose local end is on no working interface are down.
     fn see_interfaces(&mut self, interfaces: &[network::Interface]) {
-        self.interfaces = interfaces
-            .iter()
-            .filter(|interface| interface.up && interface.carrier)
-            .map(|interface| {
-                let addresses = interface.addresses.iter().map(|seen| seen.address);
-                (interface.index, addresses.collect())
+        let working = interfaces.iter().filter(|interface| interface.up && interface.carrier);
+        self.interfaces = working
+            .map(|interface| Working {
+                index: interface.index,
+                name: interface.name.clone(),
+                addresses: interface.addresses.iter().map(|seen| seen.address).collect(),
             })
             .collect();
-        for id in 0..self.birth.cluster.networks.len() {
-            let Some(local) = self.birth.cluster.networks[id].local else { continue };
-            let up = self.interfaces.iter().any(|(_, addresses)| addresses.contains(&local));
-            if self.networks_up[id] != up {
-                self.networks_up[id] = up;
-                let link = transport::Input::Link { network: NetworkId(id as u8), up };
+        for network in &self.birth.cluster.networks {
+            let Some(end) = &network.local else { continue };
+            let up = matches!(end, LocalEnd::Device)
+                || self.interfaces.iter().any(|interface| interface.carries(end));
+            let changed = match up {
+                true => self.networks_down.remove(&network.id),
+                false => self.networks_down.insert(network.id),
+            };
+            if changed {
+                let link = transport::Input::Link { network: network.id, up };
                 self.work.push_back(Work::Transport(link));
             }
         }
     }
 
     fn heal(&mut self, id: NetworkId) {
-        let network = self.birth.cluster.networks.get(usize::from(id.0));
-        let Some(local) = network.and_then(|network| network.local) else { return };
-        let interface = self.interfaces.iter().find(|(_, addresses)| addresses.contains(&local));
-        if let Some((interface, _)) = interface {
+        let network = self.birth.cluster.network(id);
+        let Some(end) = network.and_then(|network| network.local.as_ref()) else { return };
+        let interface = self.interfaces.iter().find(|interface| interface.carries(end));
+        if let Some(Working { index: interface, .. }) = interface {
             let heal = network::Input::Heal { interface: *interface };
             self.work.push_back(Work::Network(heal));
         }

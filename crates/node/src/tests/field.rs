@@ -13,7 +13,8 @@ use engine::{
 };
 
 use crate::{
-    Birth, Cluster, Command, Durable, Event, EventKind, Input, NetworkSpec, Node, Output, Refused,
+    Birth, Cluster, Command, Durable, Event, EventKind, Input, LocalEnd, NetworkSpec, Node, Output,
+    Refused,
 };
 
 /// The networks that all nodes are on.
@@ -147,10 +148,12 @@ impl Field {
 
     pub(super) fn cluster(&self, text: &str, local: NodeId) -> Cluster {
         let networks = (0..).zip(NETWORKS).map(|(number, name)| NetworkSpec {
+            id: base::NetworkId(number),
             name: name.to_owned(),
+            medium: base::Medium::Network,
             priority: transport::Priority::High,
             nodes: (1..=self.count).map(NodeId).collect(),
-            local: Some(own_address(number, local)),
+            local: Some(LocalEnd::Address(own_address(number as u8, local))),
         });
         Cluster {
             id: 7,

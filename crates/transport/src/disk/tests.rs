@@ -1,5 +1,5 @@
 use base::limits::DATAGRAM_SIZE_MAX;
-use base::{Incarnation, NodeId, Preset, Prng};
+use base::{Incarnation, NodeId, Prng};
 
 use super::block::place;
 use super::*;
@@ -545,15 +545,5 @@ fn a_bad_disk_loses_and_never_invents() {
             }
         }
         assert!(taken > 100, "seed {seed}: {taken} frames came through");
-    }
-}
-
-#[test]
-fn disks_have_times_of_their_own() {
-    assert_eq!(times(Preset::Ultra), None);
-    for preset in [Preset::Fast, Preset::Normal, Preset::Classic] {
-        let times = times(preset).expect("disk paths are used");
-        assert!(times.path_timeout >= preset.timing().path_timeout);
-        assert!(times.heartbeat * 8 <= times.path_timeout);
     }
 }

@@ -3,7 +3,7 @@
 
 use core::time::Duration;
 
-use base::{Incarnation, Instant, Member, NetworkId, NodeId, NodeSet, Preset, Prng};
+use base::{Incarnation, Instant, Medium, Member, NetworkId, NodeId, NodeSet, Preset, Prng};
 
 use crate::Transport;
 use crate::config::{
@@ -33,7 +33,8 @@ struct Scene {
 
 impl Scene {
     fn new() -> Scene {
-        let path = PathConfig { network: NetworkId(0), priority: Priority::High };
+        let path =
+            PathConfig { network: NetworkId(0), medium: Medium::Network, priority: Priority::High };
         let config = Config {
             local: NodeId(0),
             incarnation: Incarnation(7),
@@ -102,7 +103,9 @@ impl Scene {
     fn heartbeat(&mut self, session: [u8; 16], proof: &Proof) {
         let mut body = Vec::new();
         let row = NodeSet::EMPTY;
-        Heartbeat { row, heard: 1, loss: 0, jitter: 0, report: b"" }.encode(&mut body);
+        let (name, report) = (crate::wire::report_name(b""), Some(&b""[..]));
+        let heard = [NetworkId(0)].into_iter().collect();
+        Heartbeat { row, heard, loss: 0, jitter: 0, name, known: 0, report }.encode(&mut body);
         self.receive(session, Kind::Heartbeat, proof, &body);
     }
 
@@ -363,7 +366,7 @@ fn a_new_life_proves_its_paths_anew() {
     let mut scene = Scene::new();
     scene.connect();
     for number in 1..=3 {
-        scene.pass(30);
+        scene.pass(60);
         let proof = Proof { incarnation: Incarnation(4), known: scene.channel, ..scene.proof() };
         scene.heartbeat(NEXT, &proof);
         let expected = if number < 3 { PathState::Dead } else { PathState::Alive };

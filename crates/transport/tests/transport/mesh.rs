@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::Duration;
 
-use base::{Incarnation, Instant, NetworkId, NodeId, Preset, Prng, Timing};
+use base::{Incarnation, Instant, Medium, NetworkId, NodeId, Preset, Prng, Timing};
 use transport::{
     Config, Input, Lane, Output, PathConfig, PathId, PeerConfig, Priority, Status, Transport,
 };
@@ -89,7 +89,11 @@ impl Mesh {
             if self.low.contains(&network) { Priority::Low } else { Priority::High }
         };
         let paths: Vec<_> = (0..self.networks)
-            .map(|network| PathConfig { network: NetworkId(network), priority: priority(network) })
+            .map(|network| PathConfig {
+                network: NetworkId(network.into()),
+                medium: Medium::Network,
+                priority: priority(network),
+            })
             .collect();
         (0..self.nodes.len() as u8)
             .filter(|&node| node != of)
@@ -173,7 +177,7 @@ impl Mesh {
         if self.keeps {
             self.sent.push((self.now, from, path, bytes.clone()));
         }
-        let lost = self.cuts.contains(&(from, path.peer.0, path.network.0))
+        let lost = self.cuts.contains(&(from, path.peer.0, path.network.0 as u8))
             || self.prng.chance(self.weather.loss_permille, 1000);
         if lost {
             self.node_mut(from).recycle(bytes);

@@ -8,7 +8,7 @@ use transport::{Direction, Input, LostReason, Output, PathId, PathState};
 use crate::mesh::Mesh;
 
 fn path(peer: u8, network: u8) -> PathId {
-    PathId { peer: NodeId(peer), network: NetworkId(network) }
+    PathId { peer: NodeId(peer), network: NetworkId(network.into()) }
 }
 
 fn state(mesh: &Mesh, node: u8, peer: usize, network: usize) -> (PathState, Option<Direction>) {

@@ -138,12 +138,12 @@ fn other_addressees_networks_and_nodes() {
         vec![frame]
     };
     refuse(&mut mesh, Count::Misdirected, &with(9, 5));
-    refuse(&mut mesh, Count::Crossed, &with(10, 1));
+    refuse(&mut mesh, Count::Crossed, &with(11, 1));
     refuse(&mut mesh, Count::UnknownPath, &with(8, 77));
     refuse(&mut mesh, Count::UnknownPath, &with(8, 200));
     refuse(&mut mesh, Count::Malformed, &with(0, 0));
-    refuse(&mut mesh, Count::Malformed, &with(11, 2));
-    refuse(&mut mesh, Count::Malformed, &with(12, 4));
+    refuse(&mut mesh, Count::Malformed, &with(12, 2));
+    refuse(&mut mesh, Count::Malformed, &with(13, 4));
     let mut newer = frame.clone();
     newer[2..4].copy_from_slice(&[2, 9]);
     refuse(&mut mesh, Count::Version, &[newer]);

@@ -21,9 +21,9 @@ pub mod service;
 mod suggest;
 
 use std::collections::BTreeMap;
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 
-use base::{NodeId, Preset, Timing};
+use base::{Medium, NetworkId, NodeId, NodeSet, Preset, Timing};
 
 pub use diagnostic::{Diagnostics, Finding};
 pub use section::{TEXT_SIZE_MAX, parse};
@@ -50,7 +50,7 @@ pub struct Cluster {
     pub tie: Tie,
     /// The nodes, in order of id.
     pub nodes: Vec<Node>,
-    /// The networks, in the file's order: the place is the `NetworkId`.
+    /// The networks, in the file's order.
     pub networks: Vec<Network>,
     /// The services, in the file's order.
     pub services: Vec<engine::Service>,
@@ -67,6 +67,12 @@ impl Cluster {
     #[must_use]
     pub fn node(&self, name: &str) -> Option<NodeId> {
         self.nodes.iter().find(|node| node.name == name).map(|node| node.id)
+    }
+
+    /// The network of that number.
+    #[must_use]
+    pub fn network(&self, id: NetworkId) -> Option<&Network> {
+        self.networks.iter().find(|network| network.id == id)
     }
 
     /// The name of that node; `#3` for one that is not configured.
@@ -100,15 +106,82 @@ pub struct Node {
     pub name: String,
 }
 
-/// A network: the paths between all pairs of nodes that have an address in it.
+/// A network: the paths between all pairs of nodes that have an end on it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Network {
+    /// The number that its frames carry; stays the same while the configuration changes.
+    pub id: NetworkId,
     /// Its name.
     pub name: String,
     /// What its paths are used for.
     pub priority: Priority,
-    /// Each node's end.
+    /// What it is made of.
+    pub kind: Kind,
+    /// Each node's address, for [`Kind::Udp`].
     pub endpoints: BTreeMap<NodeId, Endpoint>,
+    /// Each node's interface, disk or terminal, for the other kinds.
+    pub devices: BTreeMap<NodeId, String>,
+}
+
+/// What a network is made of.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Kind {
+    /// UDP datagrams between addresses.
+    #[default]
+    Udp,
+    /// Raw Ethernet frames of this type between interfaces.
+    Ethernet {
+        /// The EtherType, 0x0600 or above.
+        ethertype: u16,
+    },
+    /// Blocks of a disk or file that all nodes share.
+    Disk,
+    /// A serial line between two nodes.
+    Serial {
+        /// Bits per second.
+        baud: u32,
+        /// Whether both ends stop each other by RTS and CTS.
+        flow: bool,
+    },
+}
+
+impl Kind {
+    /// Its name in the configuration.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Kind::Udp => "udp",
+            Kind::Ethernet { .. } => "ethernet",
+            Kind::Disk => "disk",
+            Kind::Serial { .. } => "serial",
+        }
+    }
+
+    /// What times depend on.
+    #[must_use]
+    pub const fn medium(self) -> Medium {
+        match self {
+            Kind::Udp | Kind::Ethernet { .. } => Medium::Network,
+            Kind::Disk => Medium::Disk,
+            Kind::Serial { .. } => Medium::Serial,
+        }
+    }
+}
+
+impl Network {
+    /// The nodes that have an end on it.
+    #[must_use]
+    pub fn nodes(&self) -> NodeSet {
+        self.endpoints.keys().chain(self.devices.keys()).copied().collect()
+    }
+
+    /// A node's end for people: address with port, interface, device.
+    #[must_use]
+    pub fn end(&self, node: NodeId, port: u16) -> Option<String> {
+        let address = |endpoint: &Endpoint| SocketAddr::new(endpoint.address, port).to_string();
+        let endpoint = self.endpoints.get(&node).map(address);
+        endpoint.or_else(|| self.devices.get(&node).cloned())
+    }
 }
 
 /// What the paths of a network are used for.

@@ -3,17 +3,22 @@
 use std::collections::BTreeMap;
 use std::net::IpAddr;
 
-use base::NodeId;
 use base::limits::{NETWORKS_MAX, PATHS_PER_PEER_MAX};
+use base::{Medium, NetworkId, NodeId};
 use toml::de::DeValue;
 
 use super::diagnostic::Diagnostics;
 use super::read::{self, Placed, Section, Span, Value};
 use super::section::{Names, duplicate};
-use super::{Endpoint, Network, Priority};
+use super::{Endpoint, Kind, Network, Priority};
 
 /// The longest name that Linux gives an interface (IFNAMSIZ without its zero).
 const INTERFACE_SIZE_MAX: usize = 15;
+/// For local experiments and private protocols (IEEE 802, clause 9.2.4).
+const ETHERTYPE_DEFAULT: u16 = 0x88b5;
+/// IPv4, ARP, VLAN tags and IPv6: a socket of that type would see everything.
+const TAKEN_TYPES: [u16; 5] = [0x0800, 0x0806, 0x8100, 0x86dd, 0x88a8];
+const BAUD_DEFAULT: u32 = 115_200;
 
 /// An address that something in the file claims, with its place.
 pub(super) struct Claimed {
@@ -22,16 +27,20 @@ pub(super) struct Claimed {
     pub(super) span: Span,
 }
 
-/// Reads all networks.
+/// Reads all `[[network]]`, and the `[[path]]` that are written for single devices.
 pub(super) fn networks<'a>(
     sections: Vec<Section<'a>>,
+    paths: Vec<Section<'a>>,
     nodes: &Names<'a, NodeId>,
     claimed: &mut Vec<Claimed>,
     found: &mut Diagnostics,
 ) -> Vec<Network> {
     let mut networks = Vec::new();
     let mut names: BTreeMap<&str, Span> = BTreeMap::new();
-    for (index, mut section) in sections.into_iter().enumerate() {
+    let mut numbers = BTreeMap::new();
+    let written = sections.into_iter().map(|section| (section, false));
+    let written = written.chain(paths.into_iter().map(|section| (section, true)));
+    for (index, (mut section, is_path)) in written.enumerate() {
         if index == NETWORKS_MAX {
             found.error(
                 section.span.clone(),
@@ -39,53 +48,187 @@ pub(super) fn networks<'a>(
             );
             break;
         }
-        section.require("name", "\"net0\"", found);
+        if !is_path {
+            section.require("name", "\"net0\"", found);
+        } else if section.require("kind", "\"disk\"", found).is_none() {
+            continue;
+        }
         let name = section.text("name", found).and_then(|written| {
             duplicate(&mut names, &written, "networks", found);
             read::name(&written, "a network", found)
         });
-        let priority = section.text("priority", found).and_then(|written| {
-            let words = [("high", Priority::High), ("low", Priority::Low)];
-            read::choice(&written, "priority", &words, found)
-        });
+        let id = number(&mut section, index, &mut numbers, found);
+        let kind = kind(&mut section, found);
+        let priority = priority(&mut section, kind, found);
         let span = section.span.clone();
-        let mut endpoints = BTreeMap::new();
-        let example = "{ n1 = \"10.77.0.1/24\", n2 = \"10.77.0.2/24\" }";
-        if let Some(value) = section.require("nodes", example, found)
-            && let Some(table) = read::table(value, "`nodes` of a network", found)
-        {
-            for (node, value) in table.entries() {
-                let id = nodes.find(&node, "node", found);
-                let endpoint = endpoint(value, found);
-                if let Some((endpoint, span)) = endpoint {
-                    let owner = format!("node {}", node.value);
-                    claim(claimed, endpoint.address, owner, span, found);
-                    if let Some(id) = id {
-                        endpoints.insert(id, endpoint);
-                    }
-                }
-            }
-        }
-        if let Some(value) = section.take("kind") {
-            let written = read::text(value, "kind", found);
-            if let Some(written) = written
-                && written.value != "udp"
-            {
-                unsupported(&written, "network", "udp", found);
-            }
-        }
-        section.finish(found);
-        let network = Network {
-            name: name.unwrap_or_default(),
-            priority: priority.unwrap_or_default(),
-            endpoints,
+        let mut network = Network {
+            id,
+            name: name.unwrap_or_else(|| format!("{}{index}", kind.name())),
+            priority,
+            kind,
+            endpoints: BTreeMap::new(),
+            devices: BTreeMap::new(),
         };
+        ends(&mut section, &mut network, nodes, claimed, found);
+        section.finish(found);
         if !found.has_errors() {
             check_network(&network, span, nodes, found);
         }
         networks.push(network);
     }
     networks
+}
+
+/// The number that a network's frames carry. Written, or else the place in the file.
+fn number(
+    section: &mut Section<'_>,
+    index: usize,
+    numbers: &mut BTreeMap<u64, Span>,
+    found: &mut Diagnostics,
+) -> NetworkId {
+    let span = section.span.clone();
+    let written = section.number("id", 0..=NETWORKS_MAX as u64 - 1, found);
+    let (number, span) = written.map_or((index as u64, span), |read| (read.value, read.span));
+    if let Some(other) = numbers.insert(number, span.clone()) {
+        found
+            .error(span, format!("two networks have the number {number}"))
+            .related(other, "this one too")
+            .help("give each network an `id` of its own; without one it is the place in the file");
+    }
+    NetworkId(number as u16)
+}
+
+fn kind(section: &mut Section<'_>, found: &mut Diagnostics) -> Kind {
+    let words = [
+        ("udp", Kind::Udp),
+        ("ethernet", Kind::Ethernet { ethertype: ETHERTYPE_DEFAULT }),
+        ("disk", Kind::Disk),
+        ("serial", Kind::Serial { baud: BAUD_DEFAULT, flow: false }),
+    ];
+    let written = section.text("kind", found);
+    let kind = written.and_then(|written| read::choice(&written, "kind", &words, found));
+    match kind.unwrap_or_default() {
+        Kind::Ethernet { .. } => {
+            let written = section.text("ethertype", found);
+            let ethertype = written.and_then(|written| ethertype(&written, found));
+            Kind::Ethernet { ethertype: ethertype.unwrap_or(ETHERTYPE_DEFAULT) }
+        }
+        Kind::Serial { .. } => {
+            let baud = section.number("baud", 300..=4_000_000, found);
+            let words = [("none", false), ("rtscts", true)];
+            let flow = section.text("flow", found);
+            let flow = flow.and_then(|written| read::choice(&written, "flow", &words, found));
+            Kind::Serial {
+                baud: baud.map_or(BAUD_DEFAULT, |read| read.value as u32),
+                flow: flow.unwrap_or(false),
+            }
+        }
+        kind @ (Kind::Udp | Kind::Disk) => kind,
+    }
+}
+
+/// Reads `"0x88b5"`.
+fn ethertype(written: &Placed<&str>, found: &mut Diagnostics) -> Option<u16> {
+    let digits = written.value.strip_prefix("0x").or_else(|| written.value.strip_prefix("0X"));
+    let number = digits.and_then(|digits| u16::from_str_radix(digits, 16).ok());
+    // Below that the field is a length (IEEE 802.3, clause 3.2.6).
+    let usable = number.filter(|number| *number >= 0x0600 && !TAKEN_TYPES.contains(number));
+    if usable.is_none() {
+        found
+            .error(written.span.clone(), format!("\"{}\" is no usable EtherType", written.value))
+            .help("write \"0x88b5\" (for local experiments, the default) or \"0xcafe\" (LLT)");
+    }
+    usable
+}
+
+fn priority(section: &mut Section<'_>, kind: Kind, found: &mut Diagnostics) -> Priority {
+    let is_slow = kind.medium() != Medium::Network;
+    let default = if is_slow { Priority::Low } else { Priority::High };
+    let Some(written) = section.text("priority", found) else { return default };
+    let words = [("high", Priority::High), ("low", Priority::Low)];
+    let priority = read::choice(&written, "priority", &words, found).unwrap_or(default);
+    if is_slow && priority == Priority::High {
+        found
+            .error(
+                written.span,
+                format!("a network of kind \"{}\" is of low priority", kind.name()),
+            )
+            .help("remove `priority`: it carries data when no faster path is left");
+    }
+    priority
+}
+
+/// Reads `nodes`: each node's end.
+fn ends<'a>(
+    section: &mut Section<'a>,
+    network: &mut Network,
+    nodes: &Names<'a, NodeId>,
+    claimed: &mut Vec<Claimed>,
+    found: &mut Diagnostics,
+) {
+    let example = match network.kind {
+        Kind::Udp => "{ n1 = \"10.77.0.1/24\", n2 = \"10.77.0.2/24\" }",
+        Kind::Ethernet { .. } => "{ n1 = \"eth1\", n2 = \"eth1\" }",
+        Kind::Disk => "{ n1 = \"/dev/disk/by-id/…\", n2 = \"/dev/disk/by-id/…\" }",
+        Kind::Serial { .. } => "{ n1 = \"/dev/ttyS0\", n2 = \"/dev/ttyS0\" }",
+    };
+    let span = section.span.clone();
+    if network.kind == Kind::Disk
+        && let Some(value) = section.take("device")
+    {
+        // The same name on all nodes.
+        if let Some(nodes) = section.take("nodes") {
+            found
+                .error(nodes.span(), "a disk has `device` or `nodes`, not both")
+                .help("remove `device` and give each node its own name of the disk");
+        }
+        if let Some(device) = device(value, network.kind, found) {
+            network.devices = nodes.iter().map(|(_, id)| (id, device.clone())).collect();
+        }
+        return;
+    }
+    let Some(value) = section.require("nodes", example, found) else { return };
+    let Some(table) = read::table(value, "`nodes` of a network", found) else { return };
+    let mut ends = 0;
+    for (node, value) in table.entries() {
+        ends += 1;
+        let id = nodes.find(&node, "node", found);
+        if network.kind == Kind::Udp {
+            let Some((endpoint, span)) = endpoint(value, found) else { continue };
+            claim(claimed, endpoint.address, format!("node {}", node.value), span, found);
+            if let Some(id) = id {
+                network.endpoints.insert(id, endpoint);
+            }
+        } else if let Some(device) = device(value, network.kind, found)
+            && let Some(id) = id
+        {
+            network.devices.insert(id, device);
+        }
+    }
+    if matches!(network.kind, Kind::Serial { .. }) && ends != 2 {
+        found
+            .error(span, format!("a serial line has two ends, and {ends} are given"))
+            .help("one [[network]] for each line between two nodes");
+    }
+}
+
+/// Reads the name of an interface, or the path of a device.
+fn device(value: &Value<'_>, kind: Kind, found: &mut Diagnostics) -> Option<String> {
+    let what = match kind {
+        Kind::Ethernet { .. } => "interface",
+        Kind::Udp | Kind::Disk | Kind::Serial { .. } => "device",
+    };
+    let written = read::text(value, what, found)?;
+    if let Kind::Ethernet { .. } = kind {
+        return interface(&written, found);
+    }
+    if !written.value.starts_with('/') || written.value.contains('\0') {
+        found
+            .error(written.span, format!("\"{}\" is no path of a device", written.value))
+            .help("write it from the root on: \"/dev/ttyS0\"");
+        return None;
+    }
+    Some(written.value.to_owned())
 }
 
 /// What is odd about one network on its own.
@@ -97,22 +240,21 @@ fn check_network(
 ) {
     let absent: Vec<&str> = nodes
         .iter()
-        .filter(|(_, id)| !network.endpoints.contains_key(id))
+        .filter(|(_, id)| !network.nodes().contains(*id))
         .map(|(name, _)| name)
         .collect();
-    if !absent.is_empty() && !network.endpoints.is_empty() {
+    let is_line = matches!(network.kind, Kind::Serial { .. });
+    if !absent.is_empty() && !network.nodes().is_empty() && !is_line {
         found
             .warning(
                 span.clone(),
                 format!(
-                    "network {} has no address for {}: no path over it leads there",
+                    "network {} has no end for {}: no path over it leads there",
                     network.name,
                     absent.join(", ")
                 ),
             )
-            .help(
-                "add the address under `nodes`, or leave it so if the node has no such interface",
-            );
+            .help("add it under `nodes`, or leave it so if the node has no such interface");
     }
     let mut subnets = network
         .endpoints
@@ -144,7 +286,8 @@ pub(super) fn check_paths(
     for (index, (from, from_id)) in all.iter().enumerate() {
         for (to, to_id) in &all[index + 1..] {
             let both = |network: &&Network| {
-                network.endpoints.contains_key(from_id) && network.endpoints.contains_key(to_id)
+                let nodes = network.nodes();
+                nodes.contains(*from_id) && nodes.contains(*to_id)
             };
             match networks.iter().filter(both).count() {
                 0 => without.push(format!("{from} and {to}")),
@@ -182,21 +325,7 @@ fn endpoint(value: &Value<'_>, found: &mut Diagnostics) -> Option<(Endpoint, Spa
     section.require("address", "\"10.77.0.1/24\"", found);
     let written = section.text("address", found);
     let parsed = written.as_ref().and_then(|written| address(written, "address", found));
-    let interface = section.text("interface", found).and_then(|written| {
-        let name = written.value;
-        let wrong = name.is_empty()
-            || name.len() > INTERFACE_SIZE_MAX
-            || name.contains(|c: char| c == '/' || c.is_whitespace())
-            || name == "."
-            || name == "..";
-        if wrong {
-            found
-                .error(written.span, format!("\"{name}\" is no name of an interface"))
-                .label(format!("1 to {INTERFACE_SIZE_MAX} bytes, without `/` and blanks"));
-            return None;
-        }
-        Some(name.to_owned())
-    });
+    let interface = section.text("interface", found).and_then(|written| interface(&written, found));
     if let Some(standby) = section.take("standby") {
         found
             .error(standby.span(), "standby interfaces are not supported by this version")
@@ -205,6 +334,22 @@ fn endpoint(value: &Value<'_>, found: &mut Diagnostics) -> Option<(Endpoint, Spa
     section.finish(found);
     let (address, prefix) = parsed?;
     Some((Endpoint { address, prefix, interface }, written?.span))
+}
+
+fn interface(written: &Placed<&str>, found: &mut Diagnostics) -> Option<String> {
+    let name = written.value;
+    let wrong = name.is_empty()
+        || name.len() > INTERFACE_SIZE_MAX
+        || name.contains(|c: char| c == '/' || c.is_whitespace())
+        || name == "."
+        || name == "..";
+    if wrong {
+        found
+            .error(written.span.clone(), format!("\"{name}\" is no name of an interface"))
+            .label(format!("1 to {INTERFACE_SIZE_MAX} bytes, without `/` and blanks"));
+        return None;
+    }
+    Some(name.to_owned())
 }
 
 /// Reads `10.77.0.1/24` as the address of a machine.

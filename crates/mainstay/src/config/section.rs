@@ -147,17 +147,10 @@ fn root<'a>(tree: &'a DeTable<'a>, span: Span, found: &mut Diagnostics) -> Clust
     };
     let mut claimed = Vec::new();
     let networks = root.tables("network", "a [[network]]", found);
-    cluster.networks = network::networks(networks, &by_name, &mut claimed, found);
+    let paths = root.tables("path", "a [[path]]", found);
+    cluster.networks = network::networks(networks, paths, &by_name, &mut claimed, found);
     let services = root.tables("service", "a [[service]]", found);
     cluster.services = service::services(services, &by_name, &mut claimed, found);
-    for mut path in root.tables("path", "a [[path]]", found) {
-        if let Some(kind) = path.text("kind", found) {
-            network::unsupported(&kind, "path", "udp, over each [[network]]", found);
-        } else {
-            let message = "a [[path]] of its own is not supported by this version";
-            found.error(path.span, message).help("use [[network]]");
-        }
-    }
     root.finish(found);
     if !found.has_errors() {
         network::check_paths(&cluster.networks, head.clone(), &by_name, found);
@@ -296,7 +289,7 @@ fn timing(value: &Value<'_>, found: &mut Diagnostics) -> (Preset, Timing) {
         .and_then(|written| read::choice(&written, "preset", &words, found))
         .unwrap_or_default();
     let mut timing = preset.timing();
-    let fields: [(&'static str, &mut Duration); 12] = [
+    let fields: [(&'static str, &mut Duration); 14] = [
         ("heartbeat_high", &mut timing.heartbeat_high),
         ("heartbeat_low", &mut timing.heartbeat_low),
         ("trouble_high", &mut timing.trouble_high),
@@ -309,6 +302,8 @@ fn timing(value: &Value<'_>, found: &mut Diagnostics) -> (Preset, Timing) {
         ("tie_budget", &mut timing.tie_budget),
         ("hold", &mut timing.hold),
         ("start_wait", &mut timing.start_wait),
+        ("disk_timeout", &mut timing.disk_timeout),
+        ("serial_timeout", &mut timing.serial_timeout),
     ];
     let limits = Duration::from_millis(1)..=Duration::from_secs(3600);
     let mut changed = false;

@@ -153,6 +153,19 @@ impl Daemon {
             )
             .help("stop all nodes, change the file on all of them, start them again"));
         }
+        for network in &cluster.networks {
+            let before = self.cluster.networks.iter().find(|before| before.name == network.name);
+            if let Some(before) = before.filter(|before| before.id != network.id) {
+                let (name, from, to) = (&network.name, before.id.0, network.id.0);
+                return Err(v1::Error::new(
+                    ErrorCode::Refused,
+                    format!("network {name} has the number {from} and would get the number {to}"),
+                )
+                .help(format!(
+                    "write `id = {from}` into its [[network]]: its paths are called so"
+                )));
+            }
+        }
         let core = convert::cluster(&cluster, self.node.local().node);
         Ok(node::Command::Engine(Command::Configure {
             expected,

@@ -3,7 +3,7 @@
 use base::NodeId;
 use engine::{Intent, NodeSpec};
 
-use crate::config::{Cluster, Priority, Tie};
+use crate::config::{Cluster, Kind, Network, Priority, Tie};
 
 /// The core's form of a configuration, as seen from `local`.
 pub(super) fn cluster(cluster: &Cluster, local: NodeId) -> node::Cluster {
@@ -20,13 +20,15 @@ pub(super) fn cluster(cluster: &Cluster, local: NodeId) -> node::Cluster {
         },
         networks: networks
             .map(|network| node::NetworkSpec {
+                id: network.id,
+                medium: network.kind.medium(),
                 name: network.name.clone(),
                 priority: match network.priority {
                     Priority::High => transport::Priority::High,
                     Priority::Low => transport::Priority::Low,
                 },
-                nodes: network.endpoints.keys().copied().collect(),
-                local: network.endpoints.get(&local).map(|endpoint| endpoint.address),
+                nodes: network.nodes(),
+                local: local_end(network, local),
             })
             .collect(),
         intent: Intent {
@@ -36,6 +38,16 @@ pub(super) fn cluster(cluster: &Cluster, local: NodeId) -> node::Cluster {
             checksum: cluster.checksum,
         },
         text: cluster.text.clone(),
+    }
+}
+
+fn local_end(network: &Network, local: NodeId) -> Option<node::LocalEnd> {
+    let address = network.endpoints.get(&local);
+    let device = network.devices.get(&local);
+    match network.kind {
+        Kind::Udp => address.map(|endpoint| node::LocalEnd::Address(endpoint.address)),
+        Kind::Ethernet { .. } => device.map(|name| node::LocalEnd::Interface(name.clone())),
+        Kind::Disk | Kind::Serial { .. } => device.map(|_| node::LocalEnd::Device),
     }
 }
 

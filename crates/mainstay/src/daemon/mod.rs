@@ -20,6 +20,7 @@ mod cover;
 mod disk;
 mod drive;
 mod journal;
+mod media;
 mod status;
 
 use std::path::PathBuf;
@@ -64,6 +65,8 @@ enum Done {
     },
     /// Nothing of a resource is left, or it could not be stopped.
     Stopped { id: engine::ActionId, result: Result<(), String> },
+    /// Frames that came over a shared disk.
+    Frames { network: base::NetworkId, frames: Vec<Vec<u8>> },
     /// Something went wrong that concerns no single act.
     Trouble(String),
 }

@@ -1,7 +1,6 @@
 //! The node's status in the form of the API.
 
 use std::collections::BTreeMap;
-use std::net::SocketAddr;
 
 use api::v1::{self, Verdict};
 use base::NodeId;
@@ -151,17 +150,14 @@ impl Daemon {
         peers
             .flat_map(|peer| &peer.paths)
             .filter_map(|path| {
-                let network = self.cluster.networks.get(usize::from(path.path.network.0))?;
-                let end = |node| {
-                    let endpoint = network.endpoints.get(&node)?;
-                    Some(SocketAddr::new(endpoint.address, self.cluster.port).to_string())
-                };
+                let network = self.cluster.network(path.path.network)?;
+                let end = |node| network.end(node, self.cluster.port);
                 let round_trip = path.round_trip;
                 let share = |permille: u16| f64::from(permille) / 1000.0;
                 Some(v1::Path {
                     peer: self.cluster.name_of(path.path.peer),
                     network: network.name.clone(),
-                    kind: "udp".to_owned(),
+                    kind: network.kind.name().to_owned(),
                     local: end(local)?,
                     remote: end(path.path.peer)?,
                     priority: match path.priority {
@@ -240,6 +236,11 @@ impl Daemon {
             let help = help.map(str::to_owned);
             warnings.push(v1::Warning { code: code.to_owned(), text, help });
         };
+        for network in &self.cluster.networks {
+            if let Some(why) = self.media.broken(network.id) {
+                warn("network-broken", format!("network {}: {why}", network.name), None);
+            }
+        }
         for text in self.cover.guard().promises.weaknesses() {
             warn("weak-guard", text, None);
         }

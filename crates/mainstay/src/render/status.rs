@@ -158,7 +158,7 @@ fn nodes(status: &Status, style: Style) -> String {
         let paths = status.paths.iter().filter(|path| path.peer == node.name).count();
         // What this node waits for stands at the top.
         let waiting = node.waiting.as_ref().filter(|_| !here);
-        cells.push(Cell::new(Colour::Odd, note(node, paths, waiting)));
+        cells.push(Cell::new(Colour::Odd, note(node, paths, only(status, node), waiting)));
         table.row(cells);
     }
     table.render(style)
@@ -182,8 +182,24 @@ fn path(path: &Path) -> Cell {
     Cell::new(if lossy { Colour::Odd } else { path.state.into() }, text)
 }
 
+/// When no network leads to a node any more: what still does.
+fn only(status: &Status, node: &Node) -> Option<&'static str> {
+    let here = status.paths.iter().filter(|path| path.peer == node.name);
+    let alive = here.filter(|path| path.state != PathState::Dead);
+    let kinds: std::collections::BTreeSet<&str> = alive.map(|path| path.kind.as_str()).collect();
+    let slow = |kind: &&str| matches!(*kind, "disk" | "serial");
+    if kinds.is_empty() || !kinds.iter().all(slow) {
+        return None;
+    }
+    Some(match (kinds.contains("disk"), kinds.contains("serial")) {
+        (true, true) => "disk and serial line only",
+        (true, false) => "disk only",
+        (false, _) => "serial line only",
+    })
+}
+
 /// What is not as one would expect of a node to which so many paths are configured.
-fn note(node: &Node, paths: usize, waiting: Option<&String>) -> String {
+fn note(node: &Node, paths: usize, only: Option<&str>, waiting: Option<&String>) -> String {
     let mut notes = Vec::new();
     if !node.online {
         notes.push("standby".to_owned());
@@ -191,6 +207,7 @@ fn note(node: &Node, paths: usize, waiting: Option<&String>) -> String {
     if let Some(wait) = node.fence_wait_ms {
         notes.push(format!("its services may start elsewhere in {}", duration(wait)));
     }
+    notes.extend(only.map(str::to_owned));
     // With one path configured, one path is what there is.
     if node.jeopardy && node.state == NodeState::Member && paths > 1 {
         notes.push("one path left".to_owned());

@@ -7,9 +7,9 @@ use std::io;
 use std::path::Path;
 use std::time::Duration;
 
-use base::{NodeId, Preset};
+use base::{Medium, NodeId, Preset};
 use os::block::{Aligned, Device};
-use transport::disk::{BLOCK_SIZE, Layout, times};
+use transport::disk::{BLOCK_SIZE, Layout};
 
 use super::{Failure, described, failed, scan};
 use crate::config::Cluster;
@@ -169,7 +169,7 @@ pub(super) fn latency(mut durations: Vec<Duration>) -> DiskLatency {
 /// A heartbeat must be written and read before the next one is due, even in the worst case seen.
 pub(super) fn fit(report: &mut DiskCheck, preset: Preset, worst_us: u64) {
     let worst = Duration::from_micros(worst_us);
-    let fits = |preset: &Preset| times(*preset).is_some_and(|times| worst < times.heartbeat);
+    let fits = |preset: &Preset| heartbeat(*preset).is_some_and(|heartbeat| worst < heartbeat);
     let good = Preset::ALL.into_iter().filter(fits);
     report.fit_for = good.map(|preset| preset.name().to_owned()).collect();
     let name = preset.name();
@@ -177,14 +177,19 @@ pub(super) fn fit(report: &mut DiskCheck, preset: Preset, worst_us: u64) {
         [] => "for no preset".to_owned(),
         names => format!("for {}", names.join(", ")),
     };
-    let text = match times(preset) {
+    let text = match heartbeat(preset) {
         None => format!("{name} is too fast for any disk; quick enough {others}"),
-        Some(times) => format!(
+        Some(heartbeat) => format!(
             "{name} needs less than {}, the slowest write and read took {} ms; quick enough \
              {others}",
-            duration(times.heartbeat.as_millis() as u64),
+            duration(heartbeat.as_millis() as u64),
             worst_us.div_ceil(1_000)
         ),
     };
     report.add("latency", fits(&preset), text);
+}
+
+/// Between two heartbeats over a disk; none where disks are too slow.
+fn heartbeat(preset: Preset) -> Option<Duration> {
+    (preset != Preset::Ultra).then(|| preset.timing().interval(Medium::Disk, false))
 }

@@ -1,7 +1,7 @@
 //! Carrying out what the node wants, in order, and handing it to whoever may wait.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::net::{IpAddr, SocketAddr};
+use std::net::IpAddr;
 
 use base::{Instant, NodeId};
 use engine::{Outcome, ResourceKind, Verb};
@@ -18,14 +18,7 @@ impl Daemon {
         while let Some(output) = self.node.poll_output() {
             match output {
                 Output::Transmit { path, bytes } => {
-                    if let Some(to) = self.address_of(path)
-                        && let Some(Some(socket)) =
-                            self.sockets.get_mut(usize::from(path.network.0))
-                    {
-                        // What the kernel does not take is lost like any other datagram; the
-                        // socket counts it.
-                        let _counted = socket.send_to(&bytes, to);
-                    }
+                    self.media.transmit(path, &bytes, &self.poll);
                     self.node.recycle(bytes);
                 }
                 Output::Persist { token, what } => self.persist(token, what),
@@ -43,12 +36,6 @@ impl Daemon {
                 Output::Left => self.left = true,
             }
         }
-    }
-
-    pub(super) fn address_of(&self, path: transport::PathId) -> Option<SocketAddr> {
-        let network = self.cluster.networks.get(usize::from(path.network.0))?;
-        let endpoint = network.endpoints.get(&path.peer)?;
-        Some(SocketAddr::new(endpoint.address, self.cluster.port))
     }
 
     fn persist(&mut self, token: u64, what: Durable) {
@@ -256,14 +243,11 @@ impl Daemon {
 
     fn hand_over_goodbyes(&mut self, frames: Vec<(transport::PathId, Vec<u8>)>) {
         let incarnation = self.node.local().incarnation;
-        let local = self.node.local().node;
         let goodbyes: Vec<Goodbye> = each_peer_first(frames)
             .into_iter()
             .filter_map(|(path, frame)| {
-                let network = self.cluster.networks.get(usize::from(path.network.0))?;
-                let source = network.endpoints.get(&local)?.address;
-                let source = SocketAddr::new(source, 0);
-                Some(Goodbye { source, destination: self.address_of(path)?, frame })
+                let (source, destination) = self.media.route(path)?;
+                Some(Goodbye { source, destination, frame })
             })
             .take(os::shared::GOODBYES_MAX)
             .collect();
@@ -295,9 +279,7 @@ impl Daemon {
         let local = self.node.local().node;
         let core = convert::cluster(&cluster, local);
         self.cluster = cluster;
-        if let Err(error) = self.open_sockets() {
-            self.journal.say(&format!("{error:#}"));
-        }
+        self.open_networks();
         self.follow_ups.push_back(Input::Configured(Box::new(core)));
     }
 }

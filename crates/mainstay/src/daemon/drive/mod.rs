@@ -3,30 +3,28 @@
 mod carry;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
-use std::net::{IpAddr, SocketAddr};
+use std::net::IpAddr;
 use std::process::ExitCode;
 use std::sync::mpsc::SyncSender;
 use std::time::Duration;
 
 use anyhow::{Context, Result};
-use base::{Instant, NetworkId, NodeId};
+use base::{Instant, NetworkId};
 use engine::{ActionId, Outcome, ResourceChange};
 use node::{Input, Node};
 use os::event::{Bell, Events, Interest, Poll, Ready, Timer, Token};
 use os::persist::Store;
 use os::process::{Containment, Exit, Process};
-use os::udp::{Hint, Udp};
 
 use super::agents::Agents;
 use super::cover::Cover;
 use super::disk::{self, Write};
 use super::journal::Journal;
+use super::media::{Media, NETWORKS};
 use super::{Done, addresses, convert};
 use crate::config::{Cluster, files};
 use crate::serve::{self, Answer, Inbox};
 
-/// Datagrams taken from one socket in one turn.
-const DATAGRAMS_PER_TURN: usize = 256;
 /// Frames taken from one interface in one turn.
 const FRAMES_PER_TURN: usize = 64;
 /// Reports of other threads that may wait.
@@ -82,7 +80,7 @@ pub(super) struct Daemon {
     guard: Process,
     poll: Poll,
     timer: Timer,
-    sockets: Vec<Option<Udp>>,
+    pub(super) media: Media,
     ethernet: BTreeMap<u32, os::ethernet::Ethernet>,
     watch: os::netlink::Watch,
     signals: os::signal::Signals,
@@ -128,6 +126,7 @@ impl Daemon {
             .with_context(|| format!("create {} for the services' output", logs.display()))?;
         let agents = Agents::new(containment.clone(), logs, done.clone());
         let addresses = addresses::start(done.clone()).context("start looking at interfaces")?;
+        let media = Media::new(birth.local.node, birth.local.incarnation, done.clone());
         let disk = disk::start(store, done)?;
         let calls = Bell::new()?;
         let bell = calls.clone();
@@ -168,7 +167,7 @@ impl Daemon {
             guard,
             poll,
             timer,
-            sockets: Vec::new(),
+            media,
             ethernet: BTreeMap::new(),
             watch,
             signals,
@@ -189,7 +188,7 @@ impl Daemon {
             left: false,
             trouble: BTreeSet::new(),
         };
-        daemon.open_sockets()?;
+        daemon.open_networks();
         for (service, resource, process) in processes {
             daemon.watch_process(service, resource, process);
         }
@@ -224,6 +223,8 @@ impl Daemon {
                 self.request(addresses::Request::Look);
             }
             self.quit_if_overdue();
+            let said = self.media.mend(os::clock::boottime(), &self.poll);
+            self.say_all(said);
             let wake = self.node.deadline().map(|(at, _)| at);
             self.timer.set(Some(if drained {
                 wake.unwrap_or(Instant::FAR)
@@ -271,9 +272,12 @@ impl Daemon {
                 }
                 self.calls.ring();
             }
+            Token(token) if token >= NETWORKS => {
+                return Ok(self.take_datagrams(NetworkId((token - NETWORKS) as u16)));
+            }
             Token(token) if token >= PROCESS => self.process_ended(token),
             Token(token) if token >= ETHERNET => self.take_frames((token - ETHERNET) as u32),
-            Token(network) => return self.take_datagrams(network as u8),
+            Token(token) => unreachable!("nothing was added with token {token}"),
         }
         Ok(true)
     }
@@ -307,48 +311,24 @@ impl Daemon {
         }
     }
 
-    fn take_datagrams(&mut self, network: u8) -> Result<bool> {
-        let Some(Some(socket)) = self.sockets.get_mut(usize::from(network)) else {
-            return Ok(true);
-        };
-        let mut datagrams = Vec::new();
-        let drained =
-            socket.drain(DATAGRAMS_PER_TURN, |_from, bytes| datagrams.push(bytes.to_vec()));
-        let mut unreachable = Vec::new();
-        let hints = socket.hints(|destination, hint| {
-            if hint == Hint::PortUnreachable {
-                unreachable.push(destination);
-            }
-        });
-        // Whatever the kernel says about one socket, the others and the loop go on: an odd error
-        // may come from a datagram that anybody can send.
-        let (drained, error) = match (drained, hints) {
-            (Ok(drained), Ok(())) => (!drained.more, None),
-            (Err(error), _) | (_, Err(error)) => (true, Some(error)),
-        };
-        if let Some(error) = error {
-            let name = self.node.cluster().network_name(NetworkId(network));
-            let said = format!("network {name}: {error}");
-            if self.trouble.insert(said.clone()) {
-                self.journal.say(&said);
-            }
-        }
-        let network = NetworkId(network);
-        for bytes in datagrams {
+    /// Takes what came over a network; false when there may be more.
+    fn take_datagrams(&mut self, network: NetworkId) -> bool {
+        let mut said = Vec::new();
+        let taken = self.media.take(network, &self.poll, &mut said);
+        self.say_all(said);
+        for bytes in taken.frames {
             self.feed(Input::Receive { network, bytes });
         }
-        for destination in unreachable {
-            if let Some(peer) = self.node_at(network, destination.ip()) {
-                self.feed(Input::Unreachable(transport::PathId { peer, network }));
-            }
+        for peer in taken.unreachable {
+            self.feed(Input::Unreachable(transport::PathId { peer, network }));
         }
-        Ok(drained)
+        !taken.more
     }
 
-    fn node_at(&self, network: NetworkId, address: IpAddr) -> Option<NodeId> {
-        let network = self.cluster.networks.get(usize::from(network.0))?;
-        let mut endpoints = network.endpoints.iter();
-        endpoints.find(|(_, endpoint)| endpoint.address == address).map(|(node, _)| *node)
+    fn say_all(&mut self, said: Vec<String>) {
+        for sentence in said {
+            self.journal.say(&sentence);
+        }
     }
 
     fn take_frames(&mut self, interface: u32) {
@@ -380,7 +360,14 @@ impl Daemon {
                 }
                 self.disk_refuses = refuses;
             }
+            Done::Frames { network, frames } => {
+                for bytes in frames {
+                    self.feed(Input::Receive { network, bytes });
+                }
+            }
             Done::Interfaces(interfaces) => {
+                let said = self.media.see(&interfaces, &self.poll);
+                self.say_all(said);
                 self.reconcile(&interfaces);
                 let interfaces = interfaces.into_iter().map(convert::interface).collect();
                 self.feed(Input::Network(network::Input::Interfaces(interfaces)));
@@ -492,33 +479,9 @@ impl Daemon {
         }
     }
 
-    /// One socket for each network that this node is on; those that are open stay.
-    fn open_sockets(&mut self) -> Result<()> {
-        let local = self.node.local().node;
-        for (index, network) in self.cluster.networks.iter().enumerate() {
-            let wanted = network
-                .endpoints
-                .get(&local)
-                .map(|endpoint| SocketAddr::new(endpoint.address, self.cluster.port));
-            let open = self.sockets.get(index).and_then(|socket| socket.as_ref().map(Udp::local));
-            if self.sockets.len() <= index {
-                self.sockets.push(None);
-            }
-            if open == wanted {
-                continue;
-            }
-            self.sockets[index] = match wanted {
-                None => None,
-                Some(address) => {
-                    let socket = Udp::bind(address, None)
-                        .with_context(|| format!("network {}: bind {address}", network.name))?;
-                    self.poll.add(&socket, Token(index as u64), Interest::Read)?;
-                    Some(socket)
-                }
-            };
-        }
-        self.sockets.truncate(self.cluster.networks.len());
-        Ok(())
+    pub(super) fn open_networks(&mut self) {
+        let said = self.media.configure(&self.cluster, &self.poll);
+        self.say_all(said);
     }
 
     fn note_view(&mut self) {

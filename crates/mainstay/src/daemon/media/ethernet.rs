@@ -1,0 +1,64 @@
+//! Frames on an Ethernet, without any address: heartbeats to all stations, data to one.
+//!
+//! Stations are learned from the frames that come. Nobody vouches for them at this place: whoever is
+//! on the wire and lies about a station can have data of this path sent elsewhere, as with ARP. It
+//! goes by other paths then, and heartbeats, which go to all stations, are not affected.
+
+use std::collections::BTreeMap;
+use std::io;
+
+use base::NodeId;
+
+/// Frames taken in one turn.
+const FRAMES_PER_TURN: usize = 256;
+/// Where the clear header names the sender and the addressee.
+const SOURCE: usize = 8;
+const DESTINATION: usize = 9;
+
+pub(super) struct Wire {
+    socket: os::wire::Wire,
+    local: NodeId,
+    stations: BTreeMap<NodeId, [u8; 6]>,
+}
+
+impl Wire {
+    pub(super) fn open(
+        interface: u32,
+        ethertype: u16,
+        cluster: u32,
+        local: NodeId,
+    ) -> io::Result<Wire> {
+        let socket = os::wire::Wire::open(interface, ethertype, cluster)?;
+        Ok(Wire { socket, local, stations: BTreeMap::new() })
+    }
+
+    pub(super) fn interface(&self) -> u32 {
+        self.socket.interface()
+    }
+
+    pub(super) fn socket(&self) -> &os::wire::Wire {
+        &self.socket
+    }
+
+    pub(super) fn send(&mut self, to: NodeId, bytes: &[u8]) -> io::Result<()> {
+        let is_data = !transport::is_pressing(bytes);
+        let station = self.stations.get(&to).copied().filter(|_| is_data);
+        let _counted = self.socket.send(station, bytes)?;
+        Ok(())
+    }
+
+    /// Takes what came; whether there may be more.
+    pub(super) fn take(&mut self, frames: &mut Vec<Vec<u8>>) -> io::Result<bool> {
+        let (stations, local) = (&mut self.stations, self.local);
+        let drained = self.socket.drain(FRAMES_PER_TURN, |station, bytes| {
+            // Everybody hears the heartbeats for everybody.
+            if bytes.get(DESTINATION) != Some(&local.0) {
+                return;
+            }
+            // At most as many as there are node ids.
+            stations.insert(NodeId(bytes[SOURCE]), station);
+            frames.push(bytes.to_vec());
+        })?;
+        Ok(drained.more)
+    }
+}

@@ -68,7 +68,7 @@ pub use config::{
     Priority, Timer, window,
 };
 pub use stats::{Count, Counter, LaneStatus, PathStatus, PeerStatus, Quality, RoundTrip, Status};
-pub use wire::is_pressing;
+pub use wire::{is_pressing, network_of};
 
 use local::Local;
 use path::{Moment, Patient};

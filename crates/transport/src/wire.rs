@@ -90,6 +90,15 @@ pub fn is_pressing(frame: &[u8]) -> bool {
     frame.get(KIND_PLACE).is_some_and(|kind| *kind != Kind::Data as u8)
 }
 
+/// The network that a frame says it came over. Nothing vouches for it yet.
+#[must_use]
+pub fn network_of(frame: &[u8]) -> Option<NetworkId> {
+    let bytes = frame.get(NETWORK_PLACE..NETWORK_PLACE + 2)?;
+    Some(NetworkId(u16::from_be_bytes([bytes[0], bytes[1]])))
+}
+
+/// Where the header has the network.
+const NETWORK_PLACE: usize = 10;
 /// Where the header has the kind.
 const KIND_PLACE: usize = 13;
 

@@ -106,6 +106,33 @@ pub struct CommandRequest {
     pub reason: Option<String>,
 }
 
+/// Body of `POST /v1/paths/create` and `POST /v1/paths/delete`: this node's half of a path. The
+/// other half is defined on the other node.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct PathRequest {
+    /// The other node.
+    #[serde(default)]
+    pub peer: String,
+    /// `udp` (also when empty) or `serial`.
+    #[serde(default)]
+    pub kind: String,
+    /// Address or device of this node.
+    #[serde(default)]
+    pub local: String,
+    /// Address of the other node; empty for a serial line.
+    #[serde(default)]
+    pub remote: String,
+    /// UDP port of both ends; null for the cluster's. Ignored by delete.
+    #[serde(default)]
+    pub port: Option<u16>,
+    /// Bits per second of a serial line; null for 115200. Ignored by delete.
+    #[serde(default)]
+    pub baud: Option<u32>,
+    /// Order among the paths to that node, 1 to 99; null for behind the others. Ignored by delete.
+    #[serde(default)]
+    pub rank: Option<u8>,
+}
+
 /// Body of `POST /v1/seed`: form a view now instead of waiting for all seed nodes.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct SeedRequest {

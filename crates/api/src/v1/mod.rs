@@ -6,8 +6,8 @@ mod journal;
 mod status;
 
 pub use command::{
-    CommandReply, CommandRequest, Error, ErrorCode, LeaveRequest, NodeVerb, SeedRequest,
-    ServiceVerb, TokenReply, TokenRequest,
+    CommandReply, CommandRequest, Error, ErrorCode, LeaveRequest, NodeVerb, PathRequest,
+    SeedRequest, ServiceVerb, TokenReply, TokenRequest,
 };
 pub use configuration::{
     Bound, ConfigShow, ConfigureRequest, Diagnostic, DiagnosticReport, ServiceBound, Severity,

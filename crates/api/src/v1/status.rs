@@ -236,12 +236,15 @@ pub struct Path {
     pub peer: String,
     /// Name of the network.
     pub network: String,
-    /// `udp`.
+    /// `udp`, `ethernet`, `disk` or `serial`.
     pub kind: String,
-    /// Own address with port.
+    /// Own address with port, interface or device.
     pub local: String,
-    /// The peer's address with port.
+    /// The peer's.
     pub remote: String,
+    /// For a path that the answering node alone defines: its order among them, from 1.
+    #[serde(default)]
+    pub rank: Option<u8>,
     /// What it is used for.
     pub priority: Priority,
     /// Whether it counts.

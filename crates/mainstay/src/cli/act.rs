@@ -7,8 +7,8 @@ use api::v1;
 use serde::Serialize;
 
 use super::arguments::{
-    CommandOptions, ConfigCommand, LeaveOptions, NodeCommand, NodeOptions, SeedOptions,
-    ServiceCommand, ServiceOptions, TokenOptions,
+    CommandOptions, ConfigCommand, LeaveOptions, NodeCommand, NodeOptions, PathCommand,
+    SeedOptions, ServiceCommand, ServiceOptions, TokenOptions,
 };
 use super::{Context, Done, EXIT_DEGRADED, EXIT_DOWN, Failure, look, setup};
 use crate::config::{duration, files};
@@ -129,6 +129,26 @@ fn command_sent(context: &Context, path: &str, request: &impl Serialize) -> Done
         text
     })?;
     Ok(0)
+}
+
+pub(super) fn path(context: &Context, command: PathCommand) -> Done {
+    let (verb, options) = match command {
+        PathCommand::List => return look::paths(context, None),
+        PathCommand::Show { peer } => return look::paths(context, Some(&peer)),
+        PathCommand::Create(options) => ("create", options),
+        PathCommand::Delete(options) => ("delete", options),
+    };
+    let kind = if options.serial { "serial" } else { "udp" };
+    let request = v1::PathRequest {
+        peer: options.peer,
+        kind: kind.to_owned(),
+        local: options.local,
+        remote: options.remote.unwrap_or_default(),
+        port: options.port,
+        baud: options.baud,
+        rank: options.rank,
+    };
+    command_sent(context, &format!("/v1/paths/{verb}"), &request)
 }
 
 pub(super) fn node(context: &Context, command: NodeCommand) -> Done {

@@ -66,6 +66,11 @@ pub(super) enum Command {
         #[command(subcommand)]
         command: ConfigCommand,
     },
+    /// Look at paths, and define this node's half of one
+    Path {
+        #[command(subcommand)]
+        command: PathCommand,
+    },
     /// Make the area of the cluster on a shared disk, look at it, and check it
     Disk {
         #[command(subcommand)]
@@ -83,6 +88,14 @@ pub(super) enum Command {
     Lab {
         #[command(subcommand)]
         command: LabCommand,
+    },
+    /// Speak as another product's command: lkcli
+    Face {
+        /// The command
+        name: String,
+        /// Its words
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+        words: Vec<String>,
     },
     /// Print the completions for a shell
     Completions {
@@ -241,6 +254,44 @@ pub(super) struct NodeOptions {
     /// Why, for the journal
     #[arg(long, value_name = "TEXT")]
     pub(super) reason: Option<String>,
+}
+
+#[derive(Debug, Subcommand)]
+pub(super) enum PathCommand {
+    /// Show all paths from this node
+    List,
+    /// Show the paths to one node in full
+    Show {
+        /// The other node
+        peer: String,
+    },
+    /// Define this node's half of a path; define the other half on the other node
+    Create(PathOptions),
+    /// Take this node's half of a path back
+    Delete(PathOptions),
+}
+
+#[derive(Debug, Args)]
+pub(super) struct PathOptions {
+    /// The other node
+    pub(super) peer: String,
+    /// This node's address, or with --serial its device
+    pub(super) local: String,
+    /// The other node's address
+    #[arg(required_unless_present = "serial")]
+    pub(super) remote: Option<String>,
+    /// A serial line instead of UDP
+    #[arg(long, conflicts_with = "remote")]
+    pub(super) serial: bool,
+    /// UDP port of both ends [default: the cluster's]
+    #[arg(long, value_parser = clap::value_parser!(u16).range(1..))]
+    pub(super) port: Option<u16>,
+    /// Bits per second of a serial line [default: 115200]
+    #[arg(long, value_parser = clap::value_parser!(u32).range(300..=4_000_000))]
+    pub(super) baud: Option<u32>,
+    /// Order among the paths to that node, 1 to 99 [default: behind the others]
+    #[arg(long, value_parser = clap::value_parser!(u8).range(1..=99))]
+    pub(super) rank: Option<u8>,
 }
 
 #[derive(Debug, Subcommand)]

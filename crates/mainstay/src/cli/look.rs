@@ -72,6 +72,26 @@ pub(super) fn node(context: &Context, name: &str) -> Done {
     Ok(primary(primary_view))
 }
 
+/// All paths from this node, or those to one peer.
+pub(super) fn paths(context: &Context, peer: Option<&str>) -> Done {
+    let status: v1::Status = context.client()?.get("/v1/status")?;
+    if let Some(peer) = peer
+        && (peer == status.node.name || !status.nodes.iter().any(|node| node.name == peer))
+    {
+        let others = status.nodes.iter().filter(|node| node.name != status.node.name);
+        return Err(unknown("other node", peer, others.map(|node| node.name.as_str())));
+    }
+    let is_asked = |path: &v1::Path| peer.is_none_or(|peer| path.peer == peer);
+    let paths: Vec<v1::Path> = status.paths.into_iter().filter(is_asked).collect();
+    let all_alive = paths.iter().all(|path| path.state == v1::PathState::Alive);
+    let report = render::Paths { schema: v1::SCHEMA, paths };
+    match peer {
+        None => context.output.show(&report, render::paths)?,
+        Some(_) => context.output.show(&report, render::paths_in_full)?,
+    }
+    Ok(if all_alive { 0 } else { EXIT_DEGRADED })
+}
+
 fn unknown<'a>(what: &str, name: &str, known: impl Iterator<Item = &'a str>) -> Failure {
     let known: Vec<&str> = known.collect();
     Failure::Other {

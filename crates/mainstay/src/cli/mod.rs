@@ -36,6 +36,7 @@ use arguments::Command;
 use output::{Closed, Output};
 
 use crate::config::files::{FileError, Root};
+use crate::faces;
 
 /// Degraded, refused, not usable.
 pub const EXIT_DEGRADED: u8 = 1;
@@ -140,6 +141,10 @@ impl Context {
 #[must_use]
 pub fn main() -> ExitCode {
     let environment = Environment::of_this_process();
+    if let Some((face, words)) = faces::called() {
+        let root = environment.root.clone().unwrap_or_else(|| "/".into());
+        return face.run(Root::new(root), &words);
+    }
     let arguments = match Arguments::try_parse() {
         Ok(arguments) => arguments,
         Err(error) => return usage(&error),
@@ -211,12 +216,22 @@ fn dispatch(context: &Context, command: Command) -> Result<ExitCode, Failure> {
         Command::Service { command } => act::service(context, command),
         Command::Node { command } => act::node(context, command),
         Command::Config { command } => act::config(context, command),
+        Command::Path { command } => act::path(context, command),
         Command::Disk { command } => disk::disk(context, &command),
         Command::Bound => look::bound(context),
         Command::Why(options) => look::why(context, &options),
         Command::Events(options) => look::events(context, &options),
         Command::History(options) => look::history(context, &options),
         Command::Lab { command } => lab::lab(context, command),
+        Command::Face { name, words } => {
+            let Some(face) = faces::Face::named(&name) else {
+                return Err(Failure::usage(
+                    format!("there is no face {name}"),
+                    format!("there are: {}", faces::names()),
+                ));
+            };
+            return Ok(face.run(context.root()?.clone(), &words));
+        }
         Command::Completions { shell } => documents::completions(context, shell),
         Command::Man { directory } => documents::man(context, directory.as_deref()),
     };

@@ -40,6 +40,12 @@ impl Root {
         self.configuration().join("cluster.toml")
     }
 
+    /// `etc/mainstay/paths.toml`: paths that this node alone defines.
+    #[must_use]
+    pub fn paths(&self) -> PathBuf {
+        self.configuration().join("paths.toml")
+    }
+
     /// `etc/mainstay/key`: the cluster key.
     #[must_use]
     pub fn key(&self) -> PathBuf {
@@ -161,6 +167,22 @@ pub fn read_configuration(path: &Path) -> Result<String, FileError> {
         .and_then(|file| file.take(TEXT_SIZE_MAX as u64 + 1).read_to_string(&mut text))
         .map_err(|error| FileError::io(path, "read", &error, help))?;
     Ok(text)
+}
+
+/// Reads the paths that this node alone defines; without the file there are none.
+///
+/// # Errors
+/// When it is there and can not be read, or makes no sense.
+pub fn read_paths(root: &Root) -> Result<Vec<super::own::OwnPath>, FileError> {
+    let path = root.paths();
+    let help = "mend the file, or move it away and define the paths again";
+    let text = match fs::read_to_string(&path) {
+        Ok(text) => text,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => String::new(),
+        Err(error) => return Err(FileError::io(&path, "read", &error, help)),
+    };
+    super::own::parse(&text, &path.display().to_string())
+        .map_err(|found| FileError::new(found.render(false), help))
 }
 
 /// Reads the cluster key. Only its owner may be able to read it, and that must be this user or

@@ -15,6 +15,7 @@ pub mod duration;
 pub mod edit;
 pub mod files;
 pub mod network;
+pub mod own;
 mod read;
 mod section;
 pub mod service;
@@ -117,6 +118,10 @@ pub struct Network {
     pub priority: Priority,
     /// What it is made of.
     pub kind: Kind,
+    /// Its UDP port; none: the cluster's.
+    pub port: Option<u16>,
+    /// For a path that this node alone defines: its order among them.
+    pub rank: Option<u8>,
     /// Each node's address, for [`Kind::Udp`].
     pub endpoints: BTreeMap<NodeId, Endpoint>,
     /// Each node's interface, disk or terminal, for the other kinds.
@@ -178,6 +183,7 @@ impl Network {
     /// A node's end for people: address with port, interface, device.
     #[must_use]
     pub fn end(&self, node: NodeId, port: u16) -> Option<String> {
+        let port = self.port.unwrap_or(port);
         let address = |endpoint: &Endpoint| SocketAddr::new(endpoint.address, port).to_string();
         let endpoint = self.endpoints.get(&node).map(address);
         endpoint.or_else(|| self.devices.get(&node).cloned())

@@ -18,7 +18,8 @@ const INTERFACE_SIZE_MAX: usize = 15;
 const ETHERTYPE_DEFAULT: u16 = 0x88b5;
 /// IPv4, ARP, VLAN tags and IPv6: a socket of that type would see everything.
 const TAKEN_TYPES: [u16; 5] = [0x0800, 0x0806, 0x8100, 0x86dd, 0x88a8];
-const BAUD_DEFAULT: u32 = 115_200;
+/// Bits per second of a serial line unless something else is written.
+pub const BAUD_DEFAULT: u32 = 115_200;
 
 /// An address that something in the file claims, with its place.
 pub(super) struct Claimed {
@@ -60,12 +61,18 @@ pub(super) fn networks<'a>(
         let id = number(&mut section, index, &mut numbers, found);
         let kind = kind(&mut section, found);
         let priority = priority(&mut section, kind, found);
+        let port = match kind {
+            Kind::Udp => section.number("port", 1..=65_535, found).map(|read| read.value as u16),
+            Kind::Ethernet { .. } | Kind::Disk | Kind::Serial { .. } => None,
+        };
         let span = section.span.clone();
         let mut network = Network {
             id,
             name: name.unwrap_or_else(|| format!("{}{index}", kind.name())),
             priority,
             kind,
+            port,
+            rank: None,
             endpoints: BTreeMap::new(),
             devices: BTreeMap::new(),
         };

@@ -50,6 +50,14 @@ impl Daemon {
                 self.audit(caller, "seed", None);
                 self.seed_command(&request)
             }
+            Request::PathCreate(request) => {
+                self.audit(caller, &format!("a path to {}", request.peer), None);
+                return answer.send(self.create_path(&request));
+            }
+            Request::PathDelete(request) => {
+                self.audit(caller, &format!("no path to {} any more", request.peer), None);
+                return answer.send(self.delete_path(&request));
+            }
             Request::Leave(request) => {
                 self.audit(caller, "leave", request.reason.as_deref());
                 Ok(node::Command::Leave)

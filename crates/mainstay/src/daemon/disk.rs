@@ -29,6 +29,11 @@ pub(super) const PENDING: &str = "configuration.pending";
 /// Version and checksum of the configuration that was agreed on last.
 pub(super) const AGREED: &str = "configuration";
 
+/// The paths that this node alone defines.
+pub(super) const PATHS: &str = "paths";
+/// Names the write of them; the node's own names are small.
+pub(super) const PATHS_TOKEN: u64 = u64::MAX;
+
 /// The content of [`STATE`].
 #[derive(Clone, Debug, Default, PartialEq, Eq, Encode, Decode)]
 pub(super) struct State {
@@ -125,7 +130,10 @@ fn replace_file(path: &Path, text: &str) -> std::io::Result<()> {
     let mut file = std::fs::File::create(&new)?;
     file.write_all(text.as_bytes())?;
     file.sync_all()?;
-    std::fs::copy(path, with(".before"))?;
+    match std::fs::copy(path, with(".before")) {
+        Err(error) if error.kind() != std::io::ErrorKind::NotFound => return Err(error),
+        _ => {}
+    }
     std::fs::rename(&new, path)?;
     let directory = path.parent().expect("a file is in a directory");
     std::fs::File::open(directory)?.sync_all()

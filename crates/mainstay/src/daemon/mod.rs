@@ -21,6 +21,7 @@ mod disk;
 mod drive;
 mod journal;
 mod media;
+mod paths;
 mod status;
 
 use std::path::PathBuf;
@@ -87,6 +88,11 @@ pub fn run(options: &Options) -> Result<ExitCode> {
     let store = Store::open(&root.state())?;
     let cluster = load_configuration(&root, &store)?;
     let local = files::local_node(&root, &cluster).map_err(explain)?;
+    let own = files::read_paths(&root).map_err(explain)?;
+    let (cluster, unusable) = config::own::with_own(cluster, &own, local);
+    for sentence in unusable {
+        eprintln!("mainstay: {}: {sentence}", root.paths().display());
+    }
     let key = files::read_key(&root).map_err(explain)?;
     let memory = disk::load_state(&store)?;
     // Never used before, also when the memory was wiped: then the wall clock is ahead of it.
@@ -121,7 +127,7 @@ pub fn run(options: &Options) -> Result<ExitCode> {
     };
     let (processes, remains) = (left.processes, left.remains);
     let start =
-        drive::Start { root, store, cluster, cover, containment, processes, remains, birth };
+        drive::Start { root, store, cluster, own, cover, containment, processes, remains, birth };
     drive::Daemon::start(start)?.run()
 }
 

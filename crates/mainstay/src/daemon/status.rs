@@ -160,6 +160,7 @@ impl Daemon {
                     kind: network.kind.name().to_owned(),
                     local: end(local)?,
                     remote: end(path.path.peer)?,
+                    rank: network.rank,
                     priority: match path.priority {
                         transport::Priority::High => v1::Priority::High,
                         transport::Priority::Low => v1::Priority::Low,

@@ -7,6 +7,7 @@ mod bound;
 mod disk;
 mod journal;
 mod membership;
+mod paths;
 mod services;
 mod status;
 mod style;
@@ -19,6 +20,7 @@ pub use disk::{
 };
 pub use journal::{event, events, notes};
 pub use membership::{membership, node, nodes};
+pub use paths::{Paths, paths, paths_in_full};
 pub use services::{service, services};
 pub use status::status;
 pub use style::{Colour, Style, duration};

@@ -23,6 +23,7 @@ fn large() -> Status {
         kind: "udp".into(),
         local: format!("10.7{network}.0.1:7420"),
         remote: format!("10.7{network}.0.{id}:7420"),
+        rank: None,
         priority: Priority::High,
         state: PathState::Alive,
         direction: None,

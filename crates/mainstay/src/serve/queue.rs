@@ -60,6 +60,10 @@ pub enum Request {
     },
     /// → [`Reply::Done`] once the view is forming.
     Seed(v1::SeedRequest),
+    /// → [`Reply::Done`] once this node has its half of the path.
+    PathCreate(v1::PathRequest),
+    /// → [`Reply::Done`] once this node's half of the path is gone.
+    PathDelete(v1::PathRequest),
     /// → [`Reply::Done`] once this node is leaving.
     Leave(v1::LeaveRequest),
     /// → [`Reply::Done`] once the configuration was delivered.
@@ -101,6 +105,8 @@ impl Request {
             Request::Service { .. }
             | Request::Node { .. }
             | Request::Seed(_)
+            | Request::PathCreate(_)
+            | Request::PathDelete(_)
             | Request::Leave(_)
             | Request::Configure { .. } => true,
         }

@@ -90,6 +90,8 @@ pub(super) fn router(handle: Handle, joins: Joins) -> Router {
         .route("/v1/services/{name}/{verb}", post(service))
         .route("/v1/nodes/{name}/{verb}", post(node))
         .route("/v1/seed", post(seed))
+        .route("/v1/paths/create", post(path_create))
+        .route("/v1/paths/delete", post(path_delete))
         .route("/v1/leave", post(leave))
         .route("/v1/token", post(token))
         .fallback(async || Refusal(not_found("there is no such page")))
@@ -434,6 +436,22 @@ async fn leave(
     request: Body,
 ) -> Answer {
     core.command(&peer, Request::Leave(body(request).await?)).await
+}
+
+async fn path_create(
+    State(core): State<Core>,
+    Extension(peer): Extension<Peer>,
+    request: Body,
+) -> Answer {
+    core.command(&peer, Request::PathCreate(body(request).await?)).await
+}
+
+async fn path_delete(
+    State(core): State<Core>,
+    Extension(peer): Extension<Peer>,
+    request: Body,
+) -> Answer {
+    core.command(&peer, Request::PathDelete(body(request).await?)).await
 }
 
 async fn token(

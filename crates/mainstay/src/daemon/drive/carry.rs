@@ -60,12 +60,13 @@ impl Daemon {
     }
 
     /// Never waits, and drops nothing: who waits for a write that was dropped waits for ever.
-    fn write(&mut self, write: Write) {
+    pub(in crate::daemon) fn write(&mut self, write: Write) {
         let handed = self.disk.try_send(write);
         assert!(
             handed.is_ok(),
             "the node has one record and one entry on their way at a time and a stuck disk holds up \
-             what would lead to the next, so {} writes cannot wait; and the disk's thread ends after \
+             what would lead to the next, so {} writes \
+             cannot wait; and the disk's thread ends after \
              the loop",
             disk::WRITES_MAX
         );
@@ -276,9 +277,9 @@ impl Daemon {
         let bytes = base::codec::encode(&agreed);
         let before = Some((file, text));
         self.write(Write { token: None, name: disk::AGREED, bytes, before });
-        let local = self.node.local().node;
-        let core = convert::cluster(&cluster, local);
         self.cluster = cluster;
+        self.adopt_own();
+        let core = convert::cluster(&self.cluster, self.node.local().node);
         self.open_networks();
         self.follow_ups.push_back(Input::Configured(Box::new(core)));
     }

@@ -9,7 +9,7 @@ use std::sync::mpsc::SyncSender;
 use std::time::Duration;
 
 use anyhow::{Context, Result};
-use base::{Instant, NetworkId};
+use base::Instant;
 use engine::{ActionId, Outcome, ResourceChange};
 use node::{Input, Node};
 use os::event::{Bell, Events, Interest, Poll, Ready, Timer, Token};
@@ -22,6 +22,7 @@ use super::disk::{self, Write};
 use super::journal::Journal;
 use super::media::{Media, NETWORKS};
 use super::{Done, addresses, convert};
+use crate::config::own::OwnPath;
 use crate::config::{Cluster, files};
 use crate::serve::{self, Answer, Inbox};
 
@@ -50,6 +51,7 @@ pub(super) struct Start {
     pub(super) root: files::Root,
     pub(super) store: Store,
     pub(super) cluster: Cluster,
+    pub(super) own: Vec<OwnPath>,
     pub(super) cover: Cover,
     pub(super) containment: Containment,
     pub(super) processes: Vec<super::Living>,
@@ -60,7 +62,11 @@ pub(super) struct Start {
 /// The loop's state.
 pub(super) struct Daemon {
     pub(super) node: Node,
+    /// The configuration in force, with the paths that this node alone defines.
     pub(super) cluster: Cluster,
+    pub(super) own: Vec<OwnPath>,
+    /// Those paths are on their way to the disk.
+    pub(super) writes_paths: bool,
     pub(super) cover: Cover,
     pub(super) journal: Journal,
     pub(super) started_at: Instant,
@@ -74,7 +80,7 @@ pub(super) struct Daemon {
     /// Commands on their way, by number.
     pub(super) waiting: BTreeMap<u64, Answer>,
     pub(super) last_request: u64,
-    root: files::Root,
+    pub(super) root: files::Root,
     containment: Containment,
     _server: serve::Server,
     guard: Process,
@@ -116,7 +122,8 @@ struct Watched {
 impl Daemon {
     /// Opens everything that the loop needs.
     pub(super) fn start(start: Start) -> Result<Daemon> {
-        let Start { root, store, cluster, cover, containment, processes, remains, birth } = start;
+        let Start { root, store, cluster, own, cover, containment, processes, remains, birth } =
+            start;
         use os::signal::Signal;
         let signals =
             os::signal::Signals::block(&[Signal::Terminate, Signal::Interrupt, Signal::Hangup])?;
@@ -160,6 +167,8 @@ impl Daemon {
             waiting: BTreeMap::new(),
             last_request: 0,
             cluster,
+            own,
+            writes_paths: false,
             cover,
             root,
             containment,
@@ -273,7 +282,7 @@ impl Daemon {
                 self.calls.ring();
             }
             Token(token) if token >= NETWORKS => {
-                return Ok(self.take_datagrams(NetworkId((token - NETWORKS) as u16)));
+                return Ok(self.take_datagrams(token));
             }
             Token(token) if token >= PROCESS => self.process_ended(token),
             Token(token) if token >= ETHERNET => self.take_frames((token - ETHERNET) as u32),
@@ -312,15 +321,15 @@ impl Daemon {
     }
 
     /// Takes what came over a network; false when there may be more.
-    fn take_datagrams(&mut self, network: NetworkId) -> bool {
+    fn take_datagrams(&mut self, token: u64) -> bool {
         let mut said = Vec::new();
-        let taken = self.media.take(network, &self.poll, &mut said);
+        let taken = self.media.take(token, &self.poll, &mut said);
         self.say_all(said);
-        for bytes in taken.frames {
+        for (network, bytes) in taken.frames {
             self.feed(Input::Receive { network, bytes });
         }
-        for peer in taken.unreachable {
-            self.feed(Input::Unreachable(transport::PathId { peer, network }));
+        for path in taken.unreachable {
+            self.feed(Input::Unreachable(path));
         }
         !taken.more
     }
@@ -353,6 +362,7 @@ impl Daemon {
 
     fn report(&mut self, done: Done) {
         match done {
+            Done::Persisted(disk::PATHS_TOKEN) => self.writes_paths = false,
             Done::Persisted(token) => self.feed(Input::Persisted(token)),
             Done::Disk(refuses) => {
                 if let Some(reason) = &refuses {

@@ -36,6 +36,9 @@ pub(super) struct Media {
     epoch: Incarnation,
     done: event::Sender<Done>,
     ports: BTreeMap<NetworkId, Port>,
+    /// One for each own address, however many networks and paths begin there.
+    sockets: BTreeMap<SocketAddr, Socket>,
+    last_socket: u64,
     /// The interfaces as they were seen last.
     interfaces: BTreeMap<String, u32>,
 }
@@ -60,19 +63,28 @@ struct Port {
     retry_at: Instant,
 }
 
+struct Socket {
+    udp: Udp,
+    token: u64,
+}
+
 enum Carrier {
-    Udp { socket: Udp, interface: u32 },
+    /// The socket at this address; the interface for link-local ones.
+    Udp {
+        address: SocketAddr,
+        interface: u32,
+    },
     Ethernet(Wire),
     Serial(Box<Line>),
     Disk(Disk),
 }
 
-/// What one turn took from a network.
+/// What one turn took from a descriptor.
 #[derive(Default)]
 pub(super) struct Taken {
-    pub(super) frames: Vec<Vec<u8>>,
-    /// Nodes whose kernel says that nobody listens there.
-    pub(super) unreachable: Vec<NodeId>,
+    pub(super) frames: Vec<(NetworkId, Vec<u8>)>,
+    /// Paths at whose end the kernel says that nobody listens.
+    pub(super) unreachable: Vec<PathId>,
     /// There may be more.
     pub(super) more: bool,
 }
@@ -80,7 +92,15 @@ pub(super) struct Taken {
 impl Media {
     /// No network yet. `epoch` grows with each start of a daemon.
     pub(super) fn new(local: NodeId, epoch: Incarnation, done: event::Sender<Done>) -> Media {
-        Media { local, epoch, done, ports: BTreeMap::new(), interfaces: BTreeMap::new() }
+        Media {
+            local,
+            epoch,
+            done,
+            ports: BTreeMap::new(),
+            sockets: BTreeMap::new(),
+            last_socket: 0,
+            interfaces: BTreeMap::new(),
+        }
     }
 
     /// Opens the networks of this configuration and closes all others; those that did not change
@@ -90,8 +110,8 @@ impl Media {
         let mut wanted: BTreeMap<NetworkId, Spec> = (cluster.networks.iter().filter(here))
             .map(|network| (network.id, Spec::of(network, cluster)))
             .collect();
-        self.ports
-            .retain(|id, port| wanted.get(id).is_some_and(|spec| port.is_still(spec, self.local)));
+        let local = self.local;
+        self.ports.retain(|id, port| wanted.get(id).is_some_and(|spec| port.is_still(spec, local)));
         for (id, port) in &mut self.ports {
             port.spec = wanted.remove(id).expect("only those were retained");
         }
@@ -100,7 +120,15 @@ impl Media {
             .into_iter()
             .map(|(id, spec)| (id, Port { spec, carrier: None, broken: None, retry_at }));
         self.ports.extend(ports);
+        self.close_unused();
         self.mend(os::clock::boottime(), poll)
+    }
+
+    fn close_unused(&mut self) {
+        let ports = &self.ports;
+        let is_used = |at: &SocketAddr| ports.values().any(|port| port.address() == Some(*at));
+        // Closing one takes it out of the loop as well.
+        self.sockets.retain(|address, _| is_used(address));
     }
 
     /// Another picture of the interfaces: those that were made anew need other sockets.
@@ -120,13 +148,15 @@ impl Media {
                 Some(Carrier::Udp { interface, .. }) => {
                     *interface != 0 && Some(*interface) != index
                 }
-                _ => index.is_some(),
+                Some(Carrier::Serial(_) | Carrier::Disk(_)) => false,
+                None => index.is_some(),
             };
             if is_other {
                 port.carrier = None;
                 port.retry_at = Instant::ZERO;
             }
         }
+        self.close_unused();
         self.mend(os::clock::boottime(), poll)
     }
 
@@ -134,17 +164,15 @@ impl Media {
     /// again, for the journal.
     pub(super) fn mend(&mut self, now: Instant, poll: &Poll) -> Vec<String> {
         let mut said = Vec::new();
-        for (id, port) in &mut self.ports {
-            if port.carrier.is_some() || now < port.retry_at {
-                continue;
-            }
+        let due: Vec<NetworkId> = (self.ports.iter())
+            .filter(|(_, port)| port.carrier.is_none() && now >= port.retry_at)
+            .map(|(id, _)| *id)
+            .collect();
+        for id in due {
+            let opened = self.open(id, poll);
+            let port = self.ports.get_mut(&id).expect("it was just seen");
             port.retry_at = now + RETRY_INTERVAL;
-            let opened = port.open(*id, self.local, self.epoch, &self.interfaces, &self.done);
-            let watched = opened.and_then(|carrier| {
-                carrier.watch(poll, *id)?;
-                Ok(carrier)
-            });
-            match watched {
+            match opened {
                 Ok(carrier) => {
                     port.carrier = Some(carrier);
                     if port.broken.take().is_some() {
@@ -157,15 +185,66 @@ impl Media {
         said
     }
 
+    fn open(&mut self, id: NetworkId, poll: &Poll) -> io::Result<Carrier> {
+        let port = &self.ports[&id];
+        let interface = port.interface(self.local);
+        let index = interface.and_then(|name| self.interfaces.get(name).copied());
+        let spec = &port.spec;
+        let device = spec.devices.get(&self.local).map(String::as_str);
+        let device = || device.expect("only networks with an end here have ports");
+        let carrier = match spec.kind {
+            Kind::Udp => {
+                let endpoint = &spec.endpoints[&self.local];
+                let scope = if is_link_local(endpoint.address) {
+                    index.ok_or_else(|| missing(interface.unwrap_or("for the address")))?
+                } else {
+                    0
+                };
+                let address = socket_address(endpoint.address, spec.port, scope);
+                if !self.sockets.contains_key(&address) {
+                    let explain = |error: io::Error| {
+                        io::Error::new(error.kind(), format!("bind {address}: {error}"))
+                    };
+                    let udp = Udp::bind(address, interface).map_err(explain)?;
+                    self.last_socket += 1;
+                    let token = SOCKETS + self.last_socket;
+                    poll.add(&udp, Token(token), Interest::Read)?;
+                    self.sockets.insert(address, Socket { udp, token });
+                }
+                Carrier::Udp { address, interface: scope }
+            }
+            Kind::Ethernet { ethertype } => {
+                let index = index.ok_or_else(|| missing(device()))?;
+                let wire = Wire::open(index, ethertype, spec.cluster, self.local)?;
+                poll.add(wire.socket(), token(id), Interest::Read)?;
+                Carrier::Ethernet(wire)
+            }
+            Kind::Serial { baud, flow } => {
+                let line = Line::open(device(), baud, flow)?;
+                poll.add(line.tty(), token(id), Interest::Read)?;
+                Carrier::Serial(Box::new(line))
+            }
+            Kind::Disk => {
+                let peers = spec.devices.keys().copied().filter(|node| *node != self.local);
+                let peers: Vec<NodeId> = peers.collect();
+                let who = (self.local, self.epoch);
+                Carrier::Disk(Disk::start(id, device(), spec, who, peers, self.done.clone())?)
+            }
+        };
+        Ok(carrier)
+    }
+
     /// Sends a frame. What the medium does not take now is lost and counted there.
     pub(super) fn transmit(&mut self, path: PathId, bytes: &[u8], poll: &Poll) {
         let Some(port) = self.ports.get_mut(&path.network) else { return };
         let result = match &mut port.carrier {
             None => Ok(()),
-            Some(Carrier::Udp { socket, interface }) => {
-                if let Some(endpoint) = port.spec.endpoints.get(&path.peer) {
+            Some(Carrier::Udp { address, interface }) => {
+                if let Some(endpoint) = port.spec.endpoints.get(&path.peer)
+                    && let Some(socket) = self.sockets.get_mut(address)
+                {
                     let to = socket_address(endpoint.address, port.spec.port, *interface);
-                    let _counted = socket.send_to(bytes, to);
+                    let _counted = socket.udp.send_to(bytes, to);
                 }
                 Ok(())
             }
@@ -182,24 +261,61 @@ impl Media {
         }
     }
 
-    /// Takes what came over a network whose descriptor is ready.
-    pub(super) fn take(&mut self, id: NetworkId, poll: &Poll, said: &mut Vec<String>) -> Taken {
+    /// Takes what came at a descriptor that is ready.
+    pub(super) fn take(&mut self, token: u64, poll: &Poll, said: &mut Vec<String>) -> Taken {
+        if token >= SOCKETS {
+            return self.take_datagrams(token, said);
+        }
         let mut taken = Taken::default();
+        let id = NetworkId((token - NETWORKS) as u16);
         let Some(port) = self.ports.get_mut(&id) else { return taken };
-        let frames = &mut taken.frames;
+        let mut frames = Vec::new();
         let result = match &mut port.carrier {
-            None | Some(Carrier::Disk(_)) => Ok(()),
-            Some(Carrier::Udp { socket, .. }) => take_udp(socket, &port.spec.endpoints, &mut taken),
-            Some(Carrier::Ethernet(wire)) => wire.take(frames).map(|more| taken.more = more),
-            Some(Carrier::Serial(line)) => line.take(frames, id, poll),
+            None | Some(Carrier::Disk(_) | Carrier::Udp { .. }) => Ok(()),
+            Some(Carrier::Ethernet(wire)) => wire.take(&mut frames).map(|more| taken.more = more),
+            Some(Carrier::Serial(line)) => line.take(&mut frames, id, poll),
         };
+        taken.frames = frames.into_iter().map(|frame| (id, frame)).collect();
         if let Err(error) = result {
-            // Whatever the kernel says about a socket, it goes on: an odd error may come from a
-            // datagram that anybody can send. An interface or a line that is gone is opened again.
-            if !matches!(port.carrier, Some(Carrier::Udp { .. })) {
-                port.carrier = None;
-                port.retry_at = os::clock::boottime() + RETRY_INTERVAL;
+            // An interface or a line that is gone is opened again.
+            port.carrier = None;
+            port.retry_at = os::clock::boottime() + RETRY_INTERVAL;
+            port.break_down(error.to_string(), said);
+        }
+        taken
+    }
+
+    fn take_datagrams(&mut self, token: u64, said: &mut Vec<String>) -> Taken {
+        let mut taken = Taken::default();
+        let socket = self.sockets.iter_mut().find(|(_, socket)| socket.token == token);
+        let Some((address, socket)) = socket else { return taken };
+        let ports = || self.ports.iter().filter(|(_, port)| port.address() == Some(*address));
+        let Some((first, _)) = ports().next() else { return taken };
+        let drained = socket.udp.drain(DATAGRAMS_PER_TURN, |_from, bytes| {
+            // Several networks and paths may begin at one address. What names none of them goes to
+            // the first, where it is counted.
+            let named = transport::network_of(bytes);
+            let is_here = |id: &NetworkId| ports().any(|(port, _)| port == id);
+            taken.frames.push((named.filter(is_here).unwrap_or(*first), bytes.to_vec()));
+        });
+        let unreachable = &mut taken.unreachable;
+        let hints = socket.udp.hints(|destination, hint| {
+            if hint != Hint::PortUnreachable {
+                return;
             }
+            for (network, port) in ports() {
+                let mut endpoints = port.spec.endpoints.iter();
+                let there = endpoints.find(|(_, endpoint)| endpoint.address == destination.ip());
+                unreachable
+                    .extend(there.map(|(peer, _)| PathId { peer: *peer, network: *network }));
+            }
+        });
+        // Whatever the kernel says about a socket, it goes on: an odd error may come from a datagram
+        // that anybody can send.
+        let more = drained.map(|drained| taken.more = drained.more);
+        if let Err(error) = more.and(hints) {
+            let first = *first;
+            let port = self.ports.get_mut(&first).expect("it was just seen");
             port.break_down(error.to_string(), said);
         }
         taken
@@ -218,9 +334,9 @@ impl Media {
     /// guard in advance.
     pub(super) fn route(&self, path: PathId) -> Option<(SocketAddr, SocketAddr)> {
         let port = self.ports.get(&path.network)?;
-        let Some(Carrier::Udp { socket, interface }) = &port.carrier else { return None };
+        let Some(Carrier::Udp { address, interface }) = &port.carrier else { return None };
         let to = port.spec.endpoints.get(&path.peer)?.address;
-        let mut from = socket.local();
+        let mut from = *address;
         from.set_port(0);
         Some((from, socket_address(to, port.spec.port, *interface)))
     }
@@ -232,7 +348,7 @@ impl Spec {
             name: network.name.clone(),
             kind: network.kind,
             cluster: cluster.id,
-            port: cluster.port,
+            port: network.port.unwrap_or(cluster.port),
             timing: cluster.timing,
             endpoints: network.endpoints.clone(),
             devices: network.devices.clone(),
@@ -245,7 +361,9 @@ impl Port {
     fn is_still(&self, spec: &Spec, local: NodeId) -> bool {
         let own = |spec: &Spec| {
             let ends = (spec.endpoints.get(&local).cloned(), spec.devices.get(&local).cloned());
-            (spec.kind, spec.cluster, spec.port, ends)
+            // A disk is read for each peer.
+            let peers = (spec.kind == Kind::Disk).then(|| spec.devices.clone());
+            (spec.kind, spec.cluster, spec.port, ends, peers)
         };
         own(&self.spec) == own(spec)
     }
@@ -259,47 +377,11 @@ impl Port {
         }
     }
 
-    fn open(
-        &self,
-        id: NetworkId,
-        local: NodeId,
-        epoch: Incarnation,
-        interfaces: &BTreeMap<String, u32>,
-        done: &event::Sender<Done>,
-    ) -> io::Result<Carrier> {
-        let interface = self.interface(local);
-        let index = interface.and_then(|name| interfaces.get(name).copied());
-        let spec = &self.spec;
-        let device = spec.devices.get(&local);
-        let device =
-            || device.map(String::as_str).expect("only networks with an end here have ports");
-        match spec.kind {
-            Kind::Udp => {
-                let endpoint = &spec.endpoints[&local];
-                let scope = if is_link_local(endpoint.address) {
-                    index.ok_or_else(|| missing(interface.unwrap_or_default()))?
-                } else {
-                    0
-                };
-                let address = socket_address(endpoint.address, spec.port, scope);
-                let socket = Udp::bind(address, interface).map_err(|error| {
-                    io::Error::new(error.kind(), format!("bind {address}: {error}"))
-                })?;
-                Ok(Carrier::Udp { socket, interface: scope })
-            }
-            Kind::Ethernet { ethertype } => {
-                let index = index.ok_or_else(|| missing(device()))?;
-                Ok(Carrier::Ethernet(Wire::open(index, ethertype, spec.cluster, local)?))
-            }
-            Kind::Serial { baud, flow } => {
-                Ok(Carrier::Serial(Box::new(Line::open(device(), baud, flow)?)))
-            }
-            Kind::Disk => {
-                let peers: Vec<NodeId> =
-                    spec.devices.keys().copied().filter(|node| *node != local).collect();
-                let disk = Disk::start(id, device(), spec, (local, epoch), peers, done.clone())?;
-                Ok(Carrier::Disk(disk))
-            }
+    /// Where its datagrams come.
+    fn address(&self) -> Option<SocketAddr> {
+        match &self.carrier {
+            Some(Carrier::Udp { address, .. }) => Some(*address),
+            _ => None,
         }
     }
 
@@ -312,20 +394,10 @@ impl Port {
     }
 }
 
-impl Carrier {
-    fn watch(&self, poll: &Poll, id: NetworkId) -> io::Result<()> {
-        let token = token(id);
-        match self {
-            Carrier::Udp { socket, .. } => poll.add(socket, token, Interest::Read),
-            Carrier::Ethernet(wire) => poll.add(wire.socket(), token, Interest::Read),
-            Carrier::Serial(line) => poll.add(line.tty(), token, Interest::Read),
-            Carrier::Disk(_) => Ok(()),
-        }
-    }
-}
-
-/// The first token of networks; the number is added.
+/// The first token of networks with a descriptor of their own; the number is added.
 pub(super) const NETWORKS: u64 = 1 << 48;
+/// The first token of sockets.
+const SOCKETS: u64 = 1 << 49;
 
 fn token(id: NetworkId) -> Token {
     Token(NETWORKS + u64::from(id.0))
@@ -333,23 +405,6 @@ fn token(id: NetworkId) -> Token {
 
 fn missing(interface: &str) -> io::Error {
     io::Error::new(io::ErrorKind::NotFound, format!("there is no interface {interface}"))
-}
-
-fn take_udp(
-    socket: &mut Udp,
-    endpoints: &BTreeMap<NodeId, Endpoint>,
-    taken: &mut Taken,
-) -> io::Result<()> {
-    let Taken { frames, unreachable, more } = taken;
-    let drained = socket.drain(DATAGRAMS_PER_TURN, |_from, bytes| frames.push(bytes.to_vec()));
-    let hints = socket.hints(|destination, hint| {
-        let is_there = |(_, endpoint): &(&NodeId, &Endpoint)| endpoint.address == destination.ip();
-        if let (Hint::PortUnreachable, Some((node, _))) = (hint, endpoints.iter().find(is_there)) {
-            unreachable.push(*node);
-        }
-    });
-    *more = drained?.more;
-    hints
 }
 
 fn is_link_local(address: IpAddr) -> bool {

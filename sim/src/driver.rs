@@ -234,6 +234,7 @@ impl World {
             Output::Persist { token, what } => {
                 let what = match what {
                     Durable::State { incarnation, record } => {
+                        self.note_record(number, record.as_ref());
                         Written::State(Memory { incarnation, record })
                     }
                     Durable::Entry(entry) => Written::Pending(Box::new(configuration_in(&entry))),

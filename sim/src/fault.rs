@@ -65,11 +65,13 @@ pub enum Kind {
     Configure,
     /// Nodes leave and come back.
     Leave,
+    /// Whoever decides about the next view is cut off before it could tell anybody.
+    Decision,
 }
 
 impl Kind {
     /// All kinds.
-    pub const ALL: [Kind; 27] = [
+    pub const ALL: [Kind; 28] = [
         Kind::Drift,
         Kind::Loss,
         Kind::Duplication,
@@ -97,6 +99,7 @@ impl Kind {
         Kind::Operator,
         Kind::Configure,
         Kind::Leave,
+        Kind::Decision,
     ];
 
     /// The name on the command line.
@@ -130,6 +133,7 @@ impl Kind {
             Kind::Operator => "operator",
             Kind::Configure => "configure",
             Kind::Leave => "leave",
+            Kind::Decision => "decision",
         }
     }
 
@@ -143,7 +147,7 @@ impl Kind {
     const fn share(self) -> u64 {
         match self {
             Kind::Blackout => 15,
-            Kind::Wipe | Kind::Stale => 25,
+            Kind::Wipe | Kind::Stale | Kind::Decision => 25,
             Kind::Unkillable => 10,
             Kind::PowerOff | Kind::Split | Kind::Pause | Kind::DaemonKill | Kind::Operator => 50,
             _ => 35,
@@ -162,6 +166,7 @@ impl Kind {
                 | Kind::DaemonKill
                 | Kind::Pause
                 | Kind::SlowDisk
+                | Kind::Decision
         )
     }
 
@@ -169,7 +174,7 @@ impl Kind {
     const fn most(self) -> u64 {
         match self {
             Kind::Cut | Kind::OneWay | Kind::Split | Kind::Carrier => 5,
-            Kind::NetworkDown => 3,
+            Kind::NetworkDown | Kind::Decision => 3,
             Kind::PowerOff | Kind::Pause | Kind::DaemonKill => 4,
             Kind::Blackout | Kind::Leave => 1,
             Kind::Slow | Kind::SlowDisk => 3,

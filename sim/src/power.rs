@@ -7,7 +7,7 @@
 //! rolled back so that nobody can notice (a restored backup) breaks assumption A5 of the protocol
 //! and is not simulated.
 
-use base::{Incarnation, NetworkId, Prng};
+use base::{Incarnation, NetworkId, Prng, View};
 
 use crate::clock::Clock;
 use crate::event::Event;
@@ -221,6 +221,7 @@ impl World {
                 self.machines[machine].disk_delay = prng.range(DISK_DELAY..=self.setup.unit * 4);
                 self.queue.push(self.now + lasts * 2, Event::Repair(place));
             }
+            Kind::Decision => self.at_decision.push(place),
             Kind::Replay => self.replay(&mut prng),
             Kind::Crash => self.crash_process(&mut prng),
             Kind::Operator => self.operator_acts(&mut prng),
@@ -274,6 +275,34 @@ impl World {
         }
     }
 
+    /// A machine is about to record a view. If that is a successor that nobody else knows of, its
+    /// news are still in the machine: that is when it hurts to lose it.
+    pub(crate) fn note_record(&mut self, number: usize, record: Option<&View>) {
+        let (Some(view), Some(place)) = (record, self.at_decision.last().copied()) else { return };
+        let known = self.machines.iter().filter_map(|machine| machine.disk.memory.record.as_ref());
+        let is_successor =
+            self.machines[number].disk.memory.record.as_ref().is_some_and(|before| {
+                before.lineage == view.lineage && before.generation < view.generation
+            });
+        if !is_successor || known.into_iter().any(|known| known == view) {
+            return;
+        }
+        self.at_decision.pop();
+        self.trace(|| format!("{} is cut off with its decision", name(number)));
+        let fault = &mut self.setup.faults[place];
+        fault.machine = Some(number);
+        let lasts = fault.lasts;
+        let mut prng = fault.prng.child("afterwards");
+        for (network, from, to) in self.edges(place) {
+            self.wires.block(network, from, to, true);
+        }
+        self.queue.push(self.now + lasts, Event::Repair(place));
+        if prng.chance(1, 3) && self.machines[number].strike.is_none() {
+            let outputs = prng.range(0..=STRIKE_OUTPUTS_MAX) as u32;
+            self.machines[number].strike = Some((outputs, Strike::PowerOff(Some(lasts))));
+        }
+    }
+
     fn interface_hit(&self, place: usize) -> (usize, usize) {
         let Fault { network, mut prng, .. } = self.setup.faults[place].clone();
         let drawn = prng.range(0..=self.wires.count() as u64 - 1) as usize;
@@ -295,6 +324,7 @@ impl World {
         let bridge = prng.chance(1, 5).then(|| self.draw_machine(&mut prng));
         let bridge = bridge.filter(|_| machine.is_none());
         let share = prng.range(1..=4);
+        let is_mute = prng.chance(1, 3);
         let mut edges = Vec::new();
         for network in 0..networks {
             for from in 0..machines {
@@ -310,6 +340,7 @@ impl World {
                         prng.child(&label).chance(share, 4)
                     };
                     let is_cut = match kind {
+                        Kind::Decision => from == alone || (to == alone && !is_mute),
                         Kind::NetworkDown => network == only.unwrap_or(0),
                         Kind::Split => {
                             let apart = match is_alone {
@@ -392,6 +423,7 @@ impl World {
         self.trace(|| "all faults are over".to_owned());
         self.healed_at = Some(self.now);
         self.mix = Mix::default();
+        self.at_decision.clear();
         self.wires.heal();
         for number in 0..self.machines.len() {
             let machine = &mut self.machines[number];

@@ -150,6 +150,8 @@ pub struct World {
     pub(crate) memory_lost: bool,
     pub(crate) requests: u64,
     pub(crate) tokens: u64,
+    /// Faults that strike whoever decides next.
+    pub(crate) at_decision: Vec<usize>,
     pub(crate) violation: Option<Violation>,
     pub(crate) totals: Totals,
     pub(crate) history: Vec<Change>,
@@ -203,6 +205,7 @@ impl World {
             memory_lost: false,
             requests: 0,
             tokens: 0,
+            at_decision: Vec::new(),
             violation: None,
             totals: Totals { runs: 1, faults: setup.faults.len() as u64, ..Totals::default() },
             history: Vec::new(),

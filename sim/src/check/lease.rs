@@ -1,6 +1,6 @@
 //! Rules about leases and fences.
 
-use base::Instant;
+use base::{Instant, View};
 
 use super::views::Views;
 use crate::machine::{Daemon, Machine};
@@ -70,6 +70,27 @@ pub fn a_fence_never_precedes_the_end_of_the_lease(
         return Ok(());
     }
     Err(format!("{} counts as fenced, its guard may need until {}", absent.node(), Stamp(over)))
+}
+
+/// A wait that runs goes on in the next view, until it has ended in the order of entries: whoever
+/// the engine has noted as absent, the group waits for.
+pub fn whoever_is_absent_is_waited_for(daemon: &Daemon, view: &View) -> Result<(), String> {
+    let here = view.nodes();
+    let absences = daemon.node.engine().observation().absences.values();
+    let is_it = |wait: &group::Absence, absence: &engine::Absence| {
+        (wait.node, wait.incarnation, wait.generation)
+            == (absence.node, absence.incarnation, absence.generation)
+    };
+    for absence in absences.filter(|absence| !here.contains(absence.node)) {
+        if !daemon.node.group().waits().any(|wait| is_it(&wait, absence)) {
+            let (local, node) = (daemon.node.local(), absence.node);
+            let (since, now) = (absence.generation, view.generation);
+            return Err(format!(
+                "{local} has missed {node} since generation {since}, and forgot it in {now}"
+            ));
+        }
+    }
+    Ok(())
 }
 
 /// (9, and the heart of the fence wait's argument) A quorum was sealed before any later view was

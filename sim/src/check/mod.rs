@@ -102,13 +102,13 @@ impl Checker {
     }
 }
 
-type Broken = (&'static str, String);
+type Broken = (Severity, &'static str, String);
 
 impl World {
     /// Everything that a turn can have broken.
     pub(crate) fn check_after_turn(&mut self, number: usize) {
-        if let Err((rule, detail)) = self.look_after_turn(number) {
-            self.require(Severity::Safety, rule, Err(detail));
+        if let Err((severity, rule, detail)) = self.look_after_turn(number) {
+            self.require(severity, rule, Err(detail));
         }
     }
 
@@ -157,7 +157,7 @@ impl World {
 }
 
 fn named(rule: &'static str, verdict: Result<(), String>) -> Result<(), Broken> {
-    verdict.map_err(|detail| (rule, detail))
+    verdict.map_err(|detail| (Severity::Safety, rule, detail))
 }
 
 /// A node has entered a view.
@@ -199,6 +199,9 @@ fn enter(
         "no two live primary views exist",
         views::no_two_live_primary_views(machines, number, view, now),
     )?;
+    // Nothing of it would ever start elsewhere; in the end all nodes come back, which hides that.
+    lease::whoever_is_absent_is_waited_for(daemon, view)
+        .map_err(|detail| (Severity::Liveness, "whoever is absent is waited for", detail))?;
     let position = daemon.node.group().position() - progress.delivered;
     named(
         "a view begins with one history",
@@ -318,8 +321,8 @@ impl World {
             let first = verdicts.into_iter().find_map(Result::err);
             broken = broken.or(first);
         }
-        if let Some((rule, detail)) = broken {
-            self.require(Severity::Safety, rule, Err(detail));
+        if let Some((severity, rule, detail)) = broken {
+            self.require(severity, rule, Err(detail));
         }
         if self.mix.has(crate::fault::Kind::Corruption) {
             self.send_nonsense();

@@ -69,6 +69,10 @@ impl Group {
         if membership.attempt.is_some() {
             return self.continue_attempt();
         }
+        if membership.log.disk_is_stuck(self.now, self.config.timing.stall) {
+            // It could not record what it decides.
+            return;
+        }
         let Some(delay) = self.wanted(membership) else {
             let Phase::Member(membership) = &mut self.phase else { return };
             membership.wanted_since = None;
@@ -125,8 +129,12 @@ impl Group {
         if covers_more {
             return Some(timing.heartbeat_high * 3 + rank_delay);
         }
+        let Some(sealed_at) = membership.sealed_at else {
+            // A hub that has sealed itself and leads no change orders nothing: its disk is stuck.
+            let is_sealed = self.standing(view.hub) == Some(Standing::Sealed);
+            return is_sealed.then_some(timing.stall + rank_delay);
+        };
         // Sealed by somebody who did not go on.
-        let sealed_at = membership.sealed_at?;
         let patience = timing.collect * 2 + RANK_DELAY * 2;
         let waited = self.now.since(sealed_at);
         Some(patience.saturating_sub(waited) + rank_delay)
@@ -233,7 +241,7 @@ impl Group {
         }
     }
 
-    fn seal(&mut self, ballot: Ballot) {
+    pub(crate) fn seal(&mut self, ballot: Ballot) {
         let (now, local) = (self.now, self.local());
         let Phase::Member(membership) = &mut self.phase else { return };
         assert!(ballot >= membership.promised, "promises only rise");

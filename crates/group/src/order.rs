@@ -17,6 +17,7 @@
 //! Numbers are dense per origin. The hub takes only the next one, so that a submission that is
 //! repeated after a view change is ordered once.
 
+use core::time::Duration;
 use std::collections::BTreeMap;
 use std::collections::VecDeque;
 
@@ -42,8 +43,8 @@ pub(crate) struct Log {
     delivered_hash: u64,
     /// Everything up to here may be delivered.
     commit: u64,
-    /// The durable entry that the disk has not taken yet, by sequence and token. Later ones wait.
-    at_disk: Option<(u64, u64)>,
+    /// The durable entry that the disk has not taken yet. Later ones wait.
+    at_disk: Option<AtDisk>,
     /// The newest durable entry that the disk has taken, by sequence.
     on_disk: u64,
     /// The last acknowledgement sent to the hub.
@@ -57,6 +58,14 @@ pub(crate) struct Log {
     queue: VecDeque<Entry>,
 }
 
+/// A durable entry on its way to the disk.
+#[derive(Clone, Copy, Debug)]
+struct AtDisk {
+    sequence: u64,
+    token: u64,
+    since: Instant,
+}
+
 impl Log {
     /// The log at the start of a view; `others` are the members that the hub waits for.
     pub(crate) fn new(others: impl Iterator<Item = NodeId>, now: Instant) -> Log {
@@ -66,9 +75,14 @@ impl Log {
     /// How many entries this member holds, on disk where they have to be.
     pub(crate) fn have(&self) -> u64 {
         match self.at_disk {
-            Some((sequence, _)) => sequence - 1,
+            Some(entry) => entry.sequence - 1,
             None => self.len(),
         }
+    }
+
+    /// Whether the disk has not taken an entry for so long.
+    pub(crate) fn disk_is_stuck(&self, now: Instant, stall: Duration) -> bool {
+        self.at_disk.is_some_and(|entry| now.since(entry.since) > stall)
     }
 
     /// The hash chain over the first `count` entries.
@@ -309,6 +323,7 @@ impl Group {
 
     /// Hands the next durable entry that the disk has not taken to the driver.
     fn write_durable(&mut self) {
+        let since = self.now;
         let Phase::Member(membership) = &mut self.phase else { return };
         let log = &mut membership.log;
         if log.at_disk.is_some() {
@@ -323,7 +338,7 @@ impl Group {
         drop(unwritten);
         if let Some((sequence, payload)) = next {
             self.last_token += 1;
-            log.at_disk = Some((sequence, self.last_token));
+            log.at_disk = Some(AtDisk { sequence, token: self.last_token, since });
             self.outputs.push_back(Output::Persist {
                 token: self.last_token,
                 what: Durable::Entry(payload),
@@ -334,8 +349,8 @@ impl Group {
     pub(crate) fn entry_persisted(&mut self, token: u64) {
         let Phase::Member(membership) = &mut self.phase else { return };
         let log = &mut membership.log;
-        if let Some((sequence, _)) = log.at_disk.take_if(|(_, awaited)| *awaited == token) {
-            log.on_disk = sequence;
+        if let Some(entry) = log.at_disk.take_if(|entry| entry.token == token) {
+            log.on_disk = entry.sequence;
             self.write_durable();
             self.commit_held();
             self.deliver_committed();
@@ -409,6 +424,11 @@ impl Group {
         let Phase::Member(membership) = &mut self.phase else { return };
         if membership.view.hub != local || membership.sealed_at.is_some() {
             return;
+        }
+        if membership.log.disk_is_stuck(now, stall) {
+            // Sealed, this member leads no change; the others take over and leave it behind.
+            let ballot = membership.promised;
+            return self.seal(ballot);
         }
         let length = membership.log.len();
         let generation = membership.view.generation;

@@ -230,3 +230,19 @@ fn nothing_is_delivered_by_a_decision_that_no_disk_has() {
     assert_eq!(world.members(1), [1, 2]);
     assert!(world.texts(1).is_empty());
 }
+
+#[test]
+fn a_hub_whose_disk_is_stuck_holds_nobody_up() {
+    let mut world = formed(3, Tie::None);
+    let hub = world.node(1).group.view().expect("a member").hub.0;
+    let others: Vec<u8> = (1..=3).filter(|id| *id != hub).collect();
+    world.node(hub).disk_is_stuck = true;
+    world.node(others[0]).group.submit(b"kept".to_vec(), true).expect("it is a member");
+    world.drain(others[0]);
+    world.run(12_000);
+    for other in &others {
+        assert_eq!(world.texts(*other), ["kept"]);
+    }
+    assert!(!world.members(others[0]).contains(&hub), "it cannot record the view it would be in");
+    assert!(!world.holds_lease(hub));
+}

@@ -10,6 +10,7 @@ use std::time::Duration;
 use base::codec::{self, Malformed};
 use base::{Incarnation, View};
 use minicbor::{Decode, Encode};
+use os::block::Running;
 use os::event;
 use os::persist::Store;
 
@@ -83,16 +84,29 @@ pub(super) struct Write {
 ///
 /// # Errors
 /// When the machine has no thread left.
-pub(super) fn start(store: Store, done: event::Sender<Done>) -> std::io::Result<SyncSender<Write>> {
+pub(super) fn start(
+    store: Store,
+    done: event::Sender<Done>,
+) -> std::io::Result<(SyncSender<Write>, Running)> {
     let (sender, writes) = sync_channel(WRITES_MAX);
-    std::thread::Builder::new().name("disk".into()).spawn(move || run(&store, &writes, &done))?;
-    Ok(sender)
+    let running = Running::new();
+    let seen = running.clone();
+    std::thread::Builder::new()
+        .name("disk".into())
+        .spawn(move || run(&store, &writes, &done, &running))?;
+    Ok((sender, seen))
 }
 
-fn run(store: &Store, writes: &Receiver<Write>, done: &event::Sender<Done>) {
+fn run(store: &Store, writes: &Receiver<Write>, done: &event::Sender<Done>, running: &Running) {
+    let attempt = |write: &Write| {
+        running.begin(os::clock::boottime());
+        let outcome = carry_out(store, write);
+        running.end();
+        outcome
+    };
     while let Ok(write) = writes.recv() {
         let mut refused = false;
-        while let Err(error) = carry_out(store, &write) {
+        while let Err(error) = attempt(&write) {
             refused = true;
             if done.send_waiting(Done::Disk(Some(error))).is_err() {
                 return;

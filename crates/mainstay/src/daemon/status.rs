@@ -8,6 +8,9 @@ use group::Standing;
 
 use super::drive::Daemon;
 
+/// A write of some kilobytes that takes longer is worth a word.
+const DISK_PATIENCE: std::time::Duration = std::time::Duration::from_secs(2);
+
 impl Daemon {
     /// Everything that `mainstay status` shows.
     pub(super) fn status(&self) -> v1::Status {
@@ -41,7 +44,7 @@ impl Daemon {
             services,
             warnings: self.warnings(&status),
             health: v1::Health {
-                persistence: self.disk_refuses.clone(),
+                persistence: self.disk_trouble(),
                 realtime: self.realtime.clone(),
                 guard: self.guard_trouble(),
                 lag_ms: millis(self.node.lag()),
@@ -263,6 +266,15 @@ impl Daemon {
             warn("malformed-entries", text, Some("run the same release on all nodes"));
         }
         warnings
+    }
+
+    /// Why the state directory does not take what it should.
+    fn disk_trouble(&self) -> Option<String> {
+        let waits = self.disk_running.since(os::clock::boottime());
+        let hangs = waits.filter(|waits| *waits > DISK_PATIENCE).map(|waits| {
+            format!("a write has been on its way for {} s: the disk hangs", waits.as_secs())
+        });
+        self.disk_refuses.clone().or(hangs)
     }
 
     fn guard_trouble(&self) -> Option<String> {

@@ -76,6 +76,8 @@ pub(super) struct Daemon {
     pub(super) realtime: Option<String>,
     /// Why the disk refuses.
     pub(super) disk_refuses: Option<String>,
+    /// The write that is on its way.
+    pub(super) disk_running: os::block::Running,
     pub(super) inbox: Inbox,
     /// Commands on their way, by number.
     pub(super) waiting: BTreeMap<u64, Answer>,
@@ -134,7 +136,7 @@ impl Daemon {
         let agents = Agents::new(containment.clone(), logs, done.clone());
         let addresses = addresses::start(done.clone()).context("start looking at interfaces")?;
         let media = Media::new(birth.local.node, birth.local.incarnation, done.clone());
-        let disk = disk::start(store, done)?;
+        let (disk, disk_running) = disk::start(store, done)?;
         let calls = Bell::new()?;
         let bell = calls.clone();
         let (handle, inbox) = serve::channel(move || bell.ring());
@@ -163,6 +165,7 @@ impl Daemon {
             view_since: (0, now),
             realtime: None,
             disk_refuses: None,
+            disk_running,
             inbox,
             waiting: BTreeMap::new(),
             last_request: 0,

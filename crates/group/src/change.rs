@@ -536,7 +536,9 @@ impl Group {
     /// While the decided view is on its way to the disk, whoever asks about the old one is told.
     fn answer_with_decision(&mut self, from: Member) -> bool {
         let Phase::Member(membership) = &self.phase else { return false };
-        let Some(Write { then: Persisting::Install(value), .. }) = &self.persisting else {
+        let Some(Write { then: Persisting::Install(value) | Persisting::Leave(value), .. }) =
+            &self.persisting
+        else {
             return false;
         };
         let message = Message::Decided(Scope::of(&membership.view), value.clone());
@@ -594,10 +596,8 @@ impl Group {
             assert_eq!(membership.log.hash(value.trim), value.trim_hash, "logs of a view agree");
             self.persist(Some(value.view.clone()), Persisting::Install(Box::new(value)));
         } else if value.left.contains(&local) {
-            self.deliver_to(value.trim);
-            let record = Some(value.view);
-            self.phase = Phase::Out;
-            self.persist(record, Persisting::Leave);
+            let record = Some(value.view.clone());
+            self.persist(record, Persisting::Leave(Box::new(value)));
         } else {
             let generation = value.view.generation;
             let hub = value.view.hub;
@@ -638,6 +638,13 @@ impl Group {
         self.outputs.push_back(Output::View(change));
         self.take_snapshot_for(&value);
         self.settle_in();
+    }
+
+    /// The view that lets this node go is recorded: deliver what is kept, and go.
+    pub(crate) fn go(&mut self, value: Value) {
+        self.deliver_to(value.trim);
+        self.phase = Phase::Out;
+        self.outputs.push_back(Output::Left);
     }
 
     /// Sets up the life in a new view; the caller tells the layer above.

@@ -311,8 +311,8 @@ enum Persisting {
     Install(Box<Value>),
     /// The view that this node joins.
     Join(Box<Value>, Box<Snapshot>),
-    /// The view that let this node go.
-    Leave,
+    /// The view that lets this node go.
+    Leave(Box<Value>),
     /// The own tentative record of a formation that this node coordinates.
     FormTentative,
     /// The same, decided.
@@ -711,7 +711,7 @@ impl Group {
             match write.then {
                 Persisting::Install(value) => self.enter_successor(*value),
                 Persisting::Join(value, snapshot) => self.enter_joined(*value, *snapshot),
-                Persisting::Leave => self.outputs.push_back(Output::Left),
+                Persisting::Leave(value) => self.go(*value),
                 Persisting::FormTentative => self.form_self_accepted(),
                 Persisting::FormDecided => self.enter_formed(),
                 Persisting::FormAccept => self.form_accept_recorded(),

@@ -52,6 +52,8 @@ pub(crate) struct Peer {
     pub(crate) connected: bool,
     row: NodeSet,
     report: Option<Vec<u8>>,
+    /// The sender's stamp of the newest heartbeat: what an older one says of the peer is past.
+    told: u64,
     /// What names that report, and what names ours as the peer knows it; 0 without one.
     pub(crate) report_name: u32,
     pub(crate) knows: u32,
@@ -96,6 +98,7 @@ impl Peer {
             connected: false,
             row: NodeSet::EMPTY,
             report: None,
+            told: 0,
             report_name: 0,
             knows: 0,
             channel: Channel::new(local.next_channel(), 0),
@@ -305,6 +308,7 @@ impl Peer {
     fn begin_life(&mut self, local: &mut Local) {
         self.row = NodeSet::EMPTY;
         self.report = None;
+        self.told = 0;
         self.report_name = 0;
         self.knows = 0;
         self.channel = Channel::new(local.next_channel(), 0);
@@ -356,7 +360,7 @@ impl Peer {
         self.settle(local);
         match &frame.body {
             Body::Heartbeat(heartbeat) => {
-                self.take_heartbeat(at, local, index, heartbeat, *echo);
+                self.take_heartbeat(at, local, index, heartbeat, (proof.stamp, *echo));
                 Ok(())
             }
             Body::Data(data) => self.take_data(local, index, proof, data),
@@ -383,7 +387,7 @@ impl Peer {
         local: &mut Local,
         index: usize,
         heartbeat: &Heartbeat<'_>,
-        echo: Option<Instant>,
+        (stamp, echo): (u64, Option<Instant>),
     ) {
         let path = &mut self.paths[index];
         path.outgoing.loss_permille = heartbeat.loss;
@@ -395,9 +399,15 @@ impl Peer {
         for path in &mut self.paths {
             path.told(at, heartbeat.heard.contains(path.id.network));
         }
-        self.row = heartbeat.row;
-        self.knows = heartbeat.known;
-        let new = heartbeat.report.filter(|new| self.report.as_deref() != Some(*new));
+        // Heartbeats overtake each other between paths.
+        let is_newest = stamp >= self.told;
+        if is_newest {
+            self.told = stamp;
+            self.row = heartbeat.row;
+            self.knows = heartbeat.known;
+        }
+        let report = heartbeat.report.filter(|_| is_newest);
+        let new = report.filter(|new| self.report.as_deref() != Some(*new));
         let report_changed = new.is_some();
         if let Some(new) = new {
             let report = self.report.get_or_insert_with(|| Vec::with_capacity(REPORT_SIZE_MAX));
@@ -406,9 +416,12 @@ impl Peer {
             self.report_name = heartbeat.name;
         }
         let timeout = self.paths[index].timeout(&local.timing);
-        let echo = echo.filter(|echo| at.now.since(*echo) <= timeout);
+        // An echo counts for what the peer was when it sent it, which only its report says: without
+        // that very report it is news of the path and of nothing else.
+        let is_known = is_newest && heartbeat.name == self.report_name;
+        let echo = echo.filter(|echo| is_known && at.now.since(*echo) <= timeout);
         if let Some(from) = self.member() {
-            let row = heartbeat.row;
+            let row = self.row;
             local.outputs.push_back(Output::Heard { from, network, echo, row, report_changed });
         }
     }

@@ -246,3 +246,23 @@ fn a_hub_whose_disk_is_stuck_holds_nobody_up() {
     assert!(!world.members(others[0]).contains(&hub), "it cannot record the view it would be in");
     assert!(!world.holds_lease(hub));
 }
+
+#[test]
+fn whoever_is_let_go_delivers_nothing_that_no_disk_has() {
+    let mut world = formed(3, Tie::None);
+    let hub = world.node(1).group.view().expect("a member").hub.0;
+    let others: Vec<u8> = (1..=3).filter(|id| *id != hub).collect();
+    let (leaver, cut_off) = (others[0], others[1]);
+    world.cut(hub, cut_off);
+    world.cut(leaver, cut_off);
+    world.submit(leaver, "early");
+    world.run(20);
+    for id in [hub, leaver] {
+        world.node(id).disk_is_stuck = true;
+    }
+    world.node(leaver).group.leave();
+    world.run(3_000);
+    // The others have decided. If all lost power now, the one that was cut off would go on alone.
+    assert!(world.texts(leaver).is_empty());
+    assert!(!world.node(leaver).left);
+}

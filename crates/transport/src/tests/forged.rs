@@ -407,3 +407,34 @@ fn silence_is_noticed_when_it_has_lasted_long_enough_and_not_a_turn_later() {
     assert!(took + Duration::from_millis(1) >= timeout, "{took:?}");
     assert!(took <= timeout + Duration::from_micros(1), "{took:?}");
 }
+
+#[test]
+fn an_echo_counts_only_with_the_report_of_its_sender() {
+    let mut scene = Scene::new();
+    scene.connect();
+    let mut told = |scene: &mut Scene, stamp: u64, name: u32, report: Option<&[u8]>| {
+        scene.pass(60);
+        scene.outputs.clear();
+        let proof = Proof { stamp, ..scene.proof() };
+        let mut body = Vec::new();
+        let heard = [NetworkId(0)].into_iter().collect();
+        let row = NodeSet::EMPTY;
+        Heartbeat { row, heard, loss: 0, jitter: 0, name, known: 0, report }.encode(&mut body);
+        scene.receive(PEER, Kind::Heartbeat, &proof, &body);
+        let echoed = |output: &Output| match output {
+            Output::Heard { echo, .. } => Some(echo.is_some()),
+            _ => None,
+        };
+        scene.outputs.iter().find_map(echoed).expect("it is authentic")
+    };
+    let name = crate::wire::report_name;
+    let (member, sealed) = (&b"member"[..], &b"sealed"[..]);
+    assert!(told(&mut scene, 1 << 62, name(member), Some(member)));
+    assert!(told(&mut scene, (1 << 62) + 1, name(member), None), "the known report is left out");
+    assert!(!told(&mut scene, (1 << 62) + 2, name(sealed), None), "its new one is not here yet");
+    assert!(told(&mut scene, (1 << 62) + 3, name(sealed), Some(sealed)));
+    // The report of before comes late, over a slow path.
+    assert!(!told(&mut scene, (1 << 62) + 1, name(member), Some(member)));
+    assert_eq!(scene.transport.report(NodeId(1)), Some(sealed));
+    assert!(told(&mut scene, (1 << 62) + 4, name(sealed), None));
+}

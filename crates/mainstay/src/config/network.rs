@@ -4,13 +4,13 @@ use std::collections::BTreeMap;
 use std::net::IpAddr;
 
 use base::limits::{NETWORKS_MAX, PATHS_PER_PEER_MAX};
-use base::{Medium, NetworkId, NodeId};
+use base::{Medium, NetworkId, NodeId, Timing};
 use toml::de::DeValue;
 
 use super::diagnostic::Diagnostics;
 use super::read::{self, Placed, Section, Span, Value};
 use super::section::{Names, duplicate};
-use super::{Endpoint, Kind, Network, Priority};
+use super::{Endpoint, Kind, Network, Priority, duration};
 
 /// The longest name that Linux gives an interface (IFNAMSIZ without its zero).
 const INTERFACE_SIZE_MAX: usize = 15;
@@ -320,6 +320,42 @@ pub(super) fn check_paths(
     found
         .warning(span, format!("there is no path between {shown}{more}"))
         .help("such nodes can never be in one view; give both an address in one network");
+}
+
+/// A lost node is noticed when its slowest path is dead. Whoever needs its echo for a lease, because
+/// exactly half of the view is left, has none by then.
+pub(super) fn check_slow(
+    networks: &[Network],
+    timing: &Timing,
+    span: Span,
+    found: &mut Diagnostics,
+) {
+    let slow = networks.iter().filter(|network| network.kind.medium() != Medium::Network);
+    let Some(slowest) = slow.max_by_key(|network| timing.timeout(network.kind.medium())) else {
+        return;
+    };
+    let medium = slowest.kind.medium();
+    let change = timing.heartbeat_high + timing.collect + timing.tie_budget;
+    let needed = timing.timeout(medium) + change;
+    if timing.lease > needed {
+        return;
+    }
+    let (lease, needed) = (duration::format(timing.lease), duration::format(needed));
+    let (name, kind) = (&slowest.name, slowest.kind.name());
+    found
+        .warning(
+            span,
+            format!(
+                "a lost node is noticed only when its path over {name} ({kind}) is silent for {}: \
+                 longer than the lease of {lease}",
+                duration::format(timing.timeout(medium))
+            ),
+        )
+        .help(format!(
+            "where that matters is a view of which exactly half is lost (two nodes, say): the other \
+             half's services stop and start again; to avoid it give `[detection]` a lease of more \
+             than {needed}, which a takeover then waits for"
+        ));
 }
 
 fn endpoint(value: &Value<'_>, found: &mut Diagnostics) -> Option<(Endpoint, Span)> {

@@ -19,6 +19,7 @@
 use std::collections::BTreeMap;
 use std::net::IpAddr;
 
+use base::limits::PATHS_PER_PEER_MAX;
 use base::{NetworkId, NodeId};
 use toml::de::DeTable;
 
@@ -66,7 +67,7 @@ pub enum Over {
 }
 
 impl OwnPath {
-    /// What tells it from the other paths to that peer: `10.1.6.88/10.1.6.89`, or the device.
+    /// What people call it: `10.1.6.88/10.1.6.89`, or the device. One for each pair of addresses.
     #[must_use]
     pub fn name(&self) -> String {
         match &self.over {
@@ -83,7 +84,7 @@ impl OwnPath {
         let unknown = || format!("there is no other node {}", self.peer);
         let peer = cluster.node(&self.peer).filter(|peer| *peer != local).ok_or_else(unknown)?;
         let mut network = Network {
-            id: self.number(local, peer),
+            id: self.number(local, peer, cluster.port),
             name: self.name(),
             priority: Priority::High,
             kind: Kind::Udp,
@@ -113,11 +114,11 @@ impl OwnPath {
     }
 
     /// The number that both halves find.
-    fn number(&self, local: NodeId, peer: NodeId) -> NetworkId {
+    fn number(&self, local: NodeId, peer: NodeId, default: u16) -> NetworkId {
         let mut text = match &self.over {
             Over::Udp { local, remote, port } => {
                 let (one, other) = (local.min(remote), local.max(remote));
-                format!("udp {one} {other} {}", port.unwrap_or(0))
+                format!("udp {one} {other} {}", port.unwrap_or(default))
             }
             Over::Serial { .. } => "serial".to_owned(),
         };
@@ -134,13 +135,39 @@ impl OwnPath {
 pub fn with_own(mut cluster: Cluster, paths: &[OwnPath], local: NodeId) -> (Cluster, Vec<String>) {
     let mut unusable = Vec::new();
     for path in paths {
-        match path.network(&cluster, local) {
-            Ok(network) if cluster.network(network.id).is_none() => cluster.networks.push(network),
-            Ok(_) => unusable.push(format!("path {} is defined twice", path.name())),
-            Err(why) => unusable.push(format!("path {}: {why}", path.name())),
+        match path.network(&cluster, local).and_then(|network| fits(&cluster, network, local)) {
+            Ok(network) => cluster.networks.push(network),
+            Err(why) => unusable.push(format!("path {} to {}: {why}", path.name(), path.peer)),
         }
     }
     (cluster, unusable)
+}
+
+/// Whether one more network has room beside the others.
+///
+/// # Errors
+/// Why it has none.
+pub fn fits(cluster: &Cluster, network: Network, local: NodeId) -> Result<Network, String> {
+    if let Some(other) = cluster.network(network.id) {
+        // The number of a serial path follows from the pair of nodes alone; of the others, two in
+        // 32,768 share one.
+        return Err(match (network.kind, other.kind) {
+            (Kind::Serial { .. }, Kind::Serial { .. }) => {
+                "there is a serial line between these nodes already".to_owned()
+            }
+            _ => format!("its number is that of {}: use another port or address", other.name),
+        });
+    }
+    let nodes = network.nodes();
+    let both = |other: &&Network| {
+        let there = other.nodes();
+        nodes.into_iter().filter(|node| *node != local).all(|node| there.contains(node))
+            && there.contains(local)
+    };
+    if cluster.networks.iter().filter(both).count() >= PATHS_PER_PEER_MAX {
+        return Err(format!("there are {PATHS_PER_PEER_MAX} paths to that node already"));
+    }
+    Ok(network)
 }
 
 /// The file's text.
@@ -263,12 +290,19 @@ mod tests {
     #[test]
     fn both_halves_find_the_same_number_and_others_another() {
         let (here, there) = (NodeId(1), NodeId(2));
-        let one = udp("n2", "10.1.6.88", "10.1.6.89", 1).number(here, there);
-        let other = udp("n1", "10.1.6.89", "10.1.6.88", 5).number(there, here);
+        let one = udp("n2", "10.1.6.88", "10.1.6.89", 1).number(here, there, 7420);
+        let other = udp("n1", "10.1.6.89", "10.1.6.88", 5).number(there, here, 7420);
         assert_eq!(one, other);
         assert!(one.0 >= NUMBERS);
-        assert_ne!(one, udp("n2", "10.1.6.88", "10.1.6.90", 1).number(here, there));
-        assert_ne!(one, udp("n3", "10.1.6.88", "10.1.6.89", 1).number(here, NodeId(3)));
+        assert_ne!(one, udp("n2", "10.1.6.88", "10.1.6.90", 1).number(here, there, 7420));
+        let over = Over::Udp {
+            local: "10.1.6.88".parse().expect("an address"),
+            remote: "10.1.6.89".parse().expect("an address"),
+            port: None,
+        };
+        let implied = OwnPath { peer: "n2".to_owned(), over, rank: 1 };
+        assert_eq!(implied.number(here, there, 7365), one, "the cluster's port, written or not");
+        assert_ne!(one, udp("n3", "10.1.6.88", "10.1.6.89", 1).number(here, NodeId(3), 7420));
     }
 
     #[test]

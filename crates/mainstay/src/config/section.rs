@@ -154,6 +154,7 @@ fn root<'a>(tree: &'a DeTable<'a>, span: Span, found: &mut Diagnostics) -> Clust
     root.finish(found);
     if !found.has_errors() {
         network::check_paths(&cluster.networks, head.clone(), &by_name, found);
+        network::check_slow(&cluster.networks, &cluster.timing, head.clone(), found);
         check_tie(&cluster, head, found);
     }
     cluster

@@ -52,11 +52,11 @@ impl Daemon {
             }
             Request::PathCreate(request) => {
                 self.audit(caller, &format!("a path to {}", request.peer), None);
-                return answer.send(self.create_path(&request));
+                return self.create_path(&request, answer);
             }
             Request::PathDelete(request) => {
                 self.audit(caller, &format!("no path to {} any more", request.peer), None);
-                return answer.send(self.delete_path(&request));
+                return self.delete_path(&request, answer);
             }
             Request::Leave(request) => {
                 self.audit(caller, "leave", request.reason.as_deref());

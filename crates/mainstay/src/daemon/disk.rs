@@ -30,11 +30,6 @@ pub(super) const PENDING: &str = "configuration.pending";
 /// Version and checksum of the configuration that was agreed on last.
 pub(super) const AGREED: &str = "configuration";
 
-/// The paths that this node alone defines.
-pub(super) const PATHS: &str = "paths";
-/// Names the write of them; the node's own names are small.
-pub(super) const PATHS_TOKEN: u64 = u64::MAX;
-
 /// The content of [`STATE`].
 #[derive(Clone, Debug, Default, PartialEq, Eq, Encode, Decode)]
 pub(super) struct State {
@@ -69,15 +64,25 @@ pub(super) fn pending(entry: &[u8]) -> Vec<u8> {
 
 /// Something to write.
 #[derive(Debug)]
-pub(super) struct Write {
-    /// The node's name for it; none when nobody waits.
-    pub(super) token: Option<u64>,
-    /// Which file.
-    pub(super) name: &'static str,
-    /// Its whole content.
-    pub(super) bytes: Vec<u8>,
-    /// A file for people that must be replaced first, and its text.
-    pub(super) before: Option<(PathBuf, String)>,
+pub(super) enum Write {
+    /// Part of the node's memory: tried until it succeeds.
+    Memory {
+        /// The node's name for it; none when nobody waits.
+        token: Option<u64>,
+        /// Which file.
+        name: &'static str,
+        /// Its whole content.
+        bytes: Vec<u8>,
+        /// A file for people that must be replaced first, and its text.
+        before: Option<(PathBuf, String)>,
+    },
+    /// The paths that this node alone defines: tried once, and whoever asked is told.
+    Paths {
+        /// The file.
+        file: PathBuf,
+        /// Its whole text.
+        text: String,
+    },
 }
 
 /// Starts the thread.
@@ -98,15 +103,31 @@ pub(super) fn start(
 }
 
 fn run(store: &Store, writes: &Receiver<Write>, done: &event::Sender<Done>, running: &Running) {
-    let attempt = |write: &Write| {
+    let timed = |act: &dyn Fn() -> Result<(), String>| {
         running.begin(os::clock::boottime());
-        let outcome = carry_out(store, write);
+        let outcome = act();
         running.end();
         outcome
     };
     while let Ok(write) = writes.recv() {
+        let (token, name, bytes, before) = match write {
+            Write::Memory { token, name, bytes, before } => (token, name, bytes, before),
+            Write::Paths { file, text } => {
+                let refused = timed(&|| replace(&file, &text)).err();
+                if done.send_waiting(Done::Paths(refused)).is_err() {
+                    return;
+                }
+                continue;
+            }
+        };
+        let attempt = || {
+            if let Some((path, text)) = &before {
+                replace(path, text)?;
+            }
+            store.write(name, &bytes).map_err(|error| error.to_string())
+        };
         let mut refused = false;
-        while let Err(error) = attempt(&write) {
+        while let Err(error) = timed(&attempt) {
             refused = true;
             if done.send_waiting(Done::Disk(Some(error))).is_err() {
                 return;
@@ -116,7 +137,7 @@ fn run(store: &Store, writes: &Receiver<Write>, done: &event::Sender<Done>, runn
         if refused && done.send_waiting(Done::Disk(None)).is_err() {
             return;
         }
-        if let Some(token) = write.token
+        if let Some(token) = token
             && done.send_waiting(Done::Persisted(token)).is_err()
         {
             return;
@@ -124,12 +145,8 @@ fn run(store: &Store, writes: &Receiver<Write>, done: &event::Sender<Done>, runn
     }
 }
 
-fn carry_out(store: &Store, write: &Write) -> Result<(), String> {
-    if let Some((path, text)) = &write.before {
-        let failed = |error| format!("replace {}: {error}", path.display());
-        replace_file(path, text).map_err(failed)?;
-    }
-    store.write(write.name, &write.bytes).map_err(|error| error.to_string())
+fn replace(path: &Path, text: &str) -> Result<(), String> {
+    replace_file(path, text).map_err(|error| format!("replace {}: {error}", path.display()))
 }
 
 /// Replaces a file that people read and write, keeping the one before as `….before`.

@@ -51,6 +51,8 @@ pub struct Options {
 enum Done {
     /// A write is durable.
     Persisted(u64),
+    /// The paths that this node alone defines are written, or why not.
+    Paths(Option<String>),
     /// The disk refuses, or takes writes again.
     Disk(Option<String>),
     /// All interfaces as they are.

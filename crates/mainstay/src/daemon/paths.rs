@@ -6,23 +6,45 @@
 use std::net::IpAddr;
 
 use api::v1::{self, ErrorCode};
-use base::limits::PATHS_PER_PEER_MAX;
 use node::Input;
 
 use super::convert;
-use super::disk::{self, Write};
+use super::disk::Write;
 use super::drive::Daemon;
 use crate::config::own::{self, Over, OwnPath, RANK_MAX};
-use crate::serve::Reply;
+use crate::serve::{Answer, Reply};
 
 type Result<T> = core::result::Result<T, v1::Error>;
 
+/// A change that is in force, and whose file is on its way to the disk.
+pub(super) struct Change {
+    /// What was before, should the disk refuse.
+    before: Vec<OwnPath>,
+    answer: Answer,
+    sentence: String,
+}
+
 impl Daemon {
-    pub(super) fn create_path(&mut self, request: &v1::PathRequest) -> Result<Reply> {
+    /// Answers when the path is in force and on the disk.
+    pub(super) fn create_path(&mut self, request: &v1::PathRequest, answer: Answer) {
+        match self.with_path(request) {
+            Ok((paths, sentence)) => self.put_in_force(paths, sentence, answer),
+            Err(error) => answer.send(Err(error)),
+        }
+    }
+
+    /// Likewise when the path is gone.
+    pub(super) fn delete_path(&mut self, request: &v1::PathRequest, answer: Answer) {
+        match self.without_path(request) {
+            Ok((paths, sentence)) => self.put_in_force(paths, sentence, answer),
+            Err(error) => answer.send(Err(error)),
+        }
+    }
+
+    fn with_path(&self, request: &v1::PathRequest) -> Result<(Vec<OwnPath>, String)> {
         let mut path = self.own_path(request)?;
         let name = path.name();
         let local = self.node.local().node;
-        let refused = |message: String| v1::Error::new(ErrorCode::Refused, message);
         let network = path.network(&self.cluster, local).map_err(|why| {
             let names: Vec<&str> = (self.cluster.nodes.iter())
                 .filter(|node| node.id != local)
@@ -32,40 +54,27 @@ impl Daemon {
                 .help(format!("the other nodes are {}", names.join(", ")))
         })?;
         if self.own.iter().any(|other| other.peer == path.peer && other.name() == name) {
-            let message = format!("this node has the path {name} to {} already", path.peer);
+            let message = format!("this node has a path {name} to {} already", path.peer);
             return Err(v1::Error::new(ErrorCode::Conflict, message)
-                .help("`mainstay path list` shows all paths"));
+                .help("`mainstay path list` shows all paths; delete it to give it another port"));
         }
-        if let Some(other) = self.cluster.network(network.id) {
-            // Two pairs of addresses in 32,768 share a number.
-            return Err(refused(format!(
-                "the path {name} would have the number of {}: use another address or port",
-                other.name
-            )));
-        }
-        let peer = self.cluster.node(&path.peer).expect("it has a network");
-        let both = |network: &&crate::config::Network| {
-            network.nodes().contains(local) && network.nodes().contains(peer)
-        };
-        if self.cluster.networks.iter().filter(both).count() >= PATHS_PER_PEER_MAX {
-            let message = format!("there are {PATHS_PER_PEER_MAX} paths to {} already", path.peer);
-            return Err(refused(message).help("delete one first: `mainstay path delete`"));
-        }
+        own::fits(&self.cluster, network, local)
+            .map_err(|why| v1::Error::new(ErrorCode::Refused, format!("path {name}: {why}")))?;
         let ranks = self.own.iter().filter(|other| other.peer == path.peer);
         let last = ranks.map(|other| other.rank).max().unwrap_or(0);
         path.rank = request.rank.unwrap_or(last.saturating_add(1)).clamp(1, RANK_MAX);
+        let peer = &path.peer;
         let sentence = format!(
-            "this node has its half of the path {name} to {}: it works once {} has the other half",
-            path.peer, path.peer
+            "this node has its half of the path {name} to {peer}: it works once {peer} has the \
+             other half"
         );
         let mut paths = self.own.clone();
         paths.push(path);
         paths.sort_by(|a, b| (&a.peer, a.rank).cmp(&(&b.peer, b.rank)));
-        self.put_in_force(paths)?;
-        Ok(Reply::Done(v1::CommandReply::new(sentence)))
+        Ok((paths, sentence))
     }
 
-    pub(super) fn delete_path(&mut self, request: &v1::PathRequest) -> Result<Reply> {
+    fn without_path(&self, request: &v1::PathRequest) -> Result<(Vec<OwnPath>, String)> {
         let path = self.own_path(request)?;
         let (peer, name) = (&path.peer, path.name());
         let mut paths = self.own.clone();
@@ -76,9 +85,7 @@ impl Daemon {
                 "paths of [[network]] are in the shared configuration: `mainstay config apply`",
             ));
         }
-        self.put_in_force(paths)?;
-        let sentence = format!("this node has no path {name} to {peer} any more");
-        Ok(Reply::Done(v1::CommandReply::new(sentence)))
+        Ok((paths, format!("this node has no path {name} to {peer} any more")))
     }
 
     /// What a request names.
@@ -91,6 +98,13 @@ impl Daemon {
             "" | "udp" => {
                 let (local, remote) =
                     (address(&request.local, "local")?, address(&request.remote, "remote")?);
+                let is_link_local =
+                    |address| matches!(address, IpAddr::V6(six) if six.is_unicast_link_local());
+                if is_link_local(local) || is_link_local(remote) {
+                    let message = "a link-local address means nothing without an interface";
+                    return Err(wrong(message.to_owned())
+                        .help("use a [[network]] with `interface`, or another address"));
+                }
                 if local.is_ipv4() != remote.is_ipv4() || local == remote {
                     return Err(wrong(format!("there is no way from {local} to {remote}")));
                 }
@@ -111,25 +125,47 @@ impl Daemon {
         Ok(OwnPath { peer: request.peer.clone(), over, rank: 1 })
     }
 
-    /// Writes these paths down and puts them in force.
-    fn put_in_force(&mut self, paths: Vec<OwnPath>) -> Result<()> {
+    /// Puts these paths in force, and answers when they are on the disk.
+    fn put_in_force(&mut self, paths: Vec<OwnPath>, sentence: String, answer: Answer) {
+        let file = self.root.paths();
         let text = own::text(&paths);
-        let bytes = text.clone().into_bytes();
-        let before = Some((self.root.paths(), text));
-        if self.writes_paths || self.disk_refuses.is_some() {
-            let message = "the last change of paths is still on its way to the disk";
-            return Err(v1::Error::new(ErrorCode::Busy, message)
-                .help("try again; `mainstay status` says what is wrong with the state directory"));
+        if let Err(found) = own::parse(&text, &file.display().to_string()) {
+            // The next start would stumble over it.
+            let message = found.render(false);
+            return answer.send(Err(v1::Error::new(ErrorCode::BadRequest, message)));
         }
-        self.writes_paths = true;
-        self.write(Write { token: Some(disk::PATHS_TOKEN), name: disk::PATHS, bytes, before });
-        self.own = paths;
+        if self.path_change.is_some() {
+            let message = "the last change of paths is still on its way to the disk";
+            return answer.send(Err(v1::Error::new(ErrorCode::Busy, message).help(
+                "try again; `mainstay status` says what is wrong with the state directory",
+            )));
+        }
+        let before = self.adopt(paths);
+        self.path_change = Some(Change { before, answer, sentence });
+        self.write(Write::Paths { file, text });
+    }
+
+    /// The disk has taken the paths, or says why not: then they are as before.
+    pub(super) fn paths_written(&mut self, refused: Option<String>) {
+        let Some(Change { before, answer, sentence }) = self.path_change.take() else { return };
+        match refused {
+            None => answer.send(Ok(Reply::Done(v1::CommandReply::new(sentence)))),
+            Some(why) => {
+                self.adopt(before);
+                answer.send(Err(v1::Error::new(ErrorCode::Refused, why)));
+            }
+        }
+    }
+
+    /// Puts these paths in force and gives those of before.
+    fn adopt(&mut self, paths: Vec<OwnPath>) -> Vec<OwnPath> {
+        let before = core::mem::replace(&mut self.own, paths);
         self.cluster.networks.retain(|network| network.rank.is_none());
         self.adopt_own();
         let core = convert::cluster(&self.cluster, self.node.local().node);
         self.open_networks();
         self.feed(Input::Configured(Box::new(core)));
-        Ok(())
+        before
     }
 
     /// Adds this node's own paths to the configuration as it is in force here.

@@ -412,7 +412,7 @@ fn silence_is_noticed_when_it_has_lasted_long_enough_and_not_a_turn_later() {
 fn an_echo_counts_only_with_the_report_of_its_sender() {
     let mut scene = Scene::new();
     scene.connect();
-    let mut told = |scene: &mut Scene, stamp: u64, name: u32, report: Option<&[u8]>| {
+    let told = |scene: &mut Scene, stamp: u64, name: u32, report: Option<&[u8]>| {
         scene.pass(60);
         scene.outputs.clear();
         let proof = Proof { stamp, ..scene.proof() };

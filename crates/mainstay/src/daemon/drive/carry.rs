@@ -42,14 +42,14 @@ impl Daemon {
         let write = match what {
             Durable::State { incarnation, record } => {
                 let state = disk::State { incarnation, record };
-                Write {
+                Write::Memory {
                     token: Some(token),
                     name: disk::STATE,
                     bytes: base::codec::encode(&state),
                     before: None,
                 }
             }
-            Durable::Entry(entry) => Write {
+            Durable::Entry(entry) => Write::Memory {
                 token: Some(token),
                 name: disk::PENDING,
                 bytes: disk::pending(&entry),
@@ -276,7 +276,7 @@ impl Daemon {
         let agreed = disk::Agreed { version, checksum, text: text.clone() };
         let bytes = base::codec::encode(&agreed);
         let before = Some((file, text));
-        self.write(Write { token: None, name: disk::AGREED, bytes, before });
+        self.write(Write::Memory { token: None, name: disk::AGREED, bytes, before });
         self.cluster = cluster;
         self.adopt_own();
         let core = convert::cluster(&self.cluster, self.node.local().node);

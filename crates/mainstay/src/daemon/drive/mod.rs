@@ -66,7 +66,7 @@ pub(super) struct Daemon {
     pub(super) cluster: Cluster,
     pub(super) own: Vec<OwnPath>,
     /// Those paths are on their way to the disk.
-    pub(super) writes_paths: bool,
+    pub(super) path_change: Option<super::paths::Change>,
     pub(super) cover: Cover,
     pub(super) journal: Journal,
     pub(super) started_at: Instant,
@@ -171,7 +171,7 @@ impl Daemon {
             last_request: 0,
             cluster,
             own,
-            writes_paths: false,
+            path_change: None,
             cover,
             root,
             containment,
@@ -365,7 +365,7 @@ impl Daemon {
 
     fn report(&mut self, done: Done) {
         match done {
-            Done::Persisted(disk::PATHS_TOKEN) => self.writes_paths = false,
+            Done::Paths(refused) => self.paths_written(refused),
             Done::Persisted(token) => self.feed(Input::Persisted(token)),
             Done::Disk(refuses) => {
                 if let Some(reason) = &refuses {

@@ -11,9 +11,9 @@ use std::time::Duration;
 use std::{io, thread};
 
 use base::{Incarnation, Instant, Medium, NetworkId, NodeId};
-use os::block::{Aligned, BLOCK_SIZE, Device, Health, Operation, Running, State};
+use os::block::{Aligned, Device, Health, Operation, Running, State};
 use os::{clock, event};
-use transport::disk::{Layout, PAIR_BLOCKS, Reader, Writer};
+use transport::disk::{HeaderError, Layout, PAIR_BLOCKS, Reader, Writer};
 
 use super::{RETRY_INTERVAL, Spec};
 use crate::daemon::Done;
@@ -52,6 +52,8 @@ struct Worker {
     cluster: u32,
     local: NodeId,
     epoch: Incarnation,
+    /// Both ends of the runs, kept when the device is opened again: peers have seen their numbers.
+    ends: Option<(Layout, Writer, Reader)>,
     peers: Vec<NodeId>,
     look: Duration,
     orders: Receiver<Order>,
@@ -82,6 +84,7 @@ impl Disk {
             cluster: spec.cluster,
             local,
             epoch,
+            ends: None,
             peers,
             look: spec.timing.heartbeat_high.min(interval / 2),
             orders: receiver,
@@ -164,7 +167,11 @@ impl Worker {
         let refused = |why: String| io::Error::new(io::ErrorKind::InvalidData, why);
         let path = self.path.display();
         let layout = Layout::of_cluster(&block, self.cluster).map_err(|error| {
-            refused(format!("{path}: {error}; `mainstay disk init {path}` prepares it"))
+            let help = match error {
+                HeaderError::Blank => format!("`mainstay disk init {path}` prepares it"),
+                _ => format!("`mainstay disk show {path}` says what is on it"),
+            };
+            refused(format!("{path}: {error}; {help}"))
         })?;
         let nodes = self.peers.iter().copied().chain([self.local]);
         if let Some(node) = nodes.filter(|node| !layout.has(*node)).min() {
@@ -174,7 +181,7 @@ impl Worker {
                 node.0
             )));
         }
-        if device.size_blocks() * (BLOCK_SIZE as u64) < layout.size() {
+        if device.size_blocks() < layout.size() {
             return Err(refused(format!("{path} is smaller than its header says")));
         }
         Ok((device, layout))
@@ -182,14 +189,33 @@ impl Worker {
 
     /// Ends without an error when the loop's end is gone.
     fn work(&mut self, device: &Device, layout: Layout) -> io::Result<()> {
-        let mut writer = Writer::new(layout, self.local, self.epoch);
-        let mut reader = Reader::new(layout, self.local);
+        let (mut writer, mut reader) = match self.ends.take() {
+            Some((before, writer, reader)) if before == layout => (writer, reader),
+            _ => {
+                // Another area: blocks of an earlier writer of ours may be there.
+                self.epoch.0 += 1;
+                (Writer::new(layout, self.local, self.epoch), Reader::new(layout, self.local))
+            }
+        };
+        let outcome = self.carry(device, layout, &mut writer, &mut reader);
+        self.ends = Some((layout, writer, reader));
+        outcome
+    }
+
+    fn carry(
+        &self,
+        device: &Device,
+        layout: Layout,
+        writer: &mut Writer,
+        reader: &mut Reader,
+    ) -> io::Result<()> {
         let mut block = Aligned::new(1);
         let mut run = Aligned::new(PAIR_BLOCKS as usize);
         let mut frames = Vec::new();
         let mut next_look = clock::boottime();
         let mut quiet_looks = BUSY_LOOKS;
-        let mut failures = 0;
+        // Rounds one after the other in which the device took, or gave, nothing.
+        let mut failures = [0; 2];
         loop {
             match self.orders.recv_timeout(next_look.since(clock::boottime())) {
                 Ok(order) => {
@@ -205,11 +231,12 @@ impl Worker {
                 Err(RecvTimeoutError::Timeout) => {}
                 Err(RecvTimeoutError::Disconnected) => return Ok(()),
             }
-            let mut outcome = Ok(());
+            let mut written = None;
             while let Some(place) = writer.next_write(&mut block) {
-                let written = self.timed(Operation::Write, || device.write(place, &block));
-                outcome = outcome.and(written);
+                let one = self.timed(Operation::Write, || device.write(place, &block));
+                written = Some(written.unwrap_or(Ok(())).and(one));
             }
+            let mut seen = None;
             if clock::boottime() >= next_look {
                 for peer in &self.peers {
                     let first = layout.run(*peer, self.local);
@@ -217,9 +244,9 @@ impl Worker {
                     if read.is_ok() {
                         reader.take(*peer, &run, &mut frames);
                     }
-                    outcome = outcome.and(read);
+                    seen = Some(seen.unwrap_or(Ok(())).and(read));
                 }
-                writer.learn(&reader);
+                writer.learn(reader);
                 let has_data = frames.iter().any(|frame| !transport::is_pressing(frame));
                 quiet_looks = if has_data { 0 } else { quiet_looks.saturating_add(1) };
                 if !frames.is_empty() {
@@ -231,10 +258,18 @@ impl Worker {
                     if quiet_looks < BUSY_LOOKS { BUSY_LOOK.min(self.look) } else { self.look };
                 next_look = clock::boottime() + pace;
             }
-            failures = if outcome.is_ok() { 0 } else { failures + 1 };
-            if failures == FAILURES_MAX {
-                // The device may have been replaced under its name.
-                return outcome;
+            for (failures, outcome) in failures.iter_mut().zip([written, seen]) {
+                match outcome {
+                    None => {}
+                    Some(Ok(())) => *failures = 0,
+                    Some(Err(error)) => {
+                        *failures += 1;
+                        if *failures == FAILURES_MAX {
+                            // The device may have been replaced under its name.
+                            return Err(error);
+                        }
+                    }
+                }
             }
         }
     }

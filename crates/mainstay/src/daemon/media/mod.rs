@@ -39,8 +39,10 @@ pub(super) struct Media {
     /// One for each own address, however many networks and paths begin there.
     sockets: BTreeMap<SocketAddr, Socket>,
     last_socket: u64,
-    /// The interfaces as they were seen last.
-    interfaces: BTreeMap<String, u32>,
+    /// The interfaces as they were seen last; none before the first picture.
+    interfaces: Option<BTreeMap<String, u32>>,
+    /// Disks opened so far: each writer's epoch is above those before.
+    disks: u64,
 }
 
 /// What a network looks like from this node.
@@ -69,10 +71,12 @@ struct Socket {
 }
 
 enum Carrier {
-    /// The socket at this address; the interface for link-local ones.
+    /// The socket at this address, with the scope of link-local ones, and the interface that it is
+    /// bound to.
     Udp {
         address: SocketAddr,
-        interface: u32,
+        scope: u32,
+        interface: Option<u32>,
     },
     Ethernet(Wire),
     Serial(Box<Line>),
@@ -99,7 +103,8 @@ impl Media {
             ports: BTreeMap::new(),
             sockets: BTreeMap::new(),
             last_socket: 0,
-            interfaces: BTreeMap::new(),
+            interfaces: None,
+            disks: 0,
         }
     }
 
@@ -137,17 +142,14 @@ impl Media {
         interfaces: &[os::netlink::Interface],
         poll: &Poll,
     ) -> Vec<String> {
-        self.interfaces = (interfaces.iter())
-            .map(|interface| (interface.name.clone(), interface.index))
-            .collect();
+        let seen = interfaces.iter().map(|interface| (interface.name.clone(), interface.index));
+        let seen = self.interfaces.insert(seen.collect());
         for port in self.ports.values_mut() {
             let Some(interface) = port.interface(self.local) else { continue };
-            let index = self.interfaces.get(interface).copied();
+            let index = seen.get(interface).copied();
             let is_other = match &port.carrier {
                 Some(Carrier::Ethernet(wire)) => Some(wire.interface()) != index,
-                Some(Carrier::Udp { interface, .. }) => {
-                    *interface != 0 && Some(*interface) != index
-                }
+                Some(Carrier::Udp { interface, .. }) => *interface != index,
                 Some(Carrier::Serial(_) | Carrier::Disk(_)) => false,
                 None => index.is_some(),
             };
@@ -166,6 +168,7 @@ impl Media {
         let mut said = Vec::new();
         let due: Vec<NetworkId> = (self.ports.iter())
             .filter(|(_, port)| port.carrier.is_none() && now >= port.retry_at)
+            .filter(|(_, port)| self.interfaces.is_some() || port.interface(self.local).is_none())
             .map(|(id, _)| *id)
             .collect();
         for id in due {
@@ -188,7 +191,8 @@ impl Media {
     fn open(&mut self, id: NetworkId, poll: &Poll) -> io::Result<Carrier> {
         let port = &self.ports[&id];
         let interface = port.interface(self.local);
-        let index = interface.and_then(|name| self.interfaces.get(name).copied());
+        let seen = self.interfaces.as_ref();
+        let index = interface.zip(seen).and_then(|(name, seen)| seen.get(name).copied());
         let spec = &port.spec;
         let device = spec.devices.get(&self.local).map(String::as_str);
         let device = || device.expect("only networks with an end here have ports");
@@ -211,7 +215,7 @@ impl Media {
                     poll.add(&udp, Token(token), Interest::Read)?;
                     self.sockets.insert(address, Socket { udp, token });
                 }
-                Carrier::Udp { address, interface: scope }
+                Carrier::Udp { address, scope, interface: index }
             }
             Kind::Ethernet { ethertype } => {
                 let index = index.ok_or_else(|| missing(device()))?;
@@ -227,7 +231,10 @@ impl Media {
             Kind::Disk => {
                 let peers = spec.devices.keys().copied().filter(|node| *node != self.local);
                 let peers: Vec<NodeId> = peers.collect();
-                let who = (self.local, self.epoch);
+                self.disks += 1;
+                let epoch =
+                    Incarnation(self.epoch.0 * DISKS_PER_LIFE + self.disks * DISKS_PER_OPEN);
+                let who = (self.local, epoch);
                 Carrier::Disk(Disk::start(id, device(), spec, who, peers, self.done.clone())?)
             }
         };
@@ -239,11 +246,11 @@ impl Media {
         let Some(port) = self.ports.get_mut(&path.network) else { return };
         let result = match &mut port.carrier {
             None => Ok(()),
-            Some(Carrier::Udp { address, interface }) => {
+            Some(Carrier::Udp { address, scope, .. }) => {
                 if let Some(endpoint) = port.spec.endpoints.get(&path.peer)
                     && let Some(socket) = self.sockets.get_mut(address)
                 {
-                    let to = socket_address(endpoint.address, port.spec.port, *interface);
+                    let to = socket_address(endpoint.address, port.spec.port, *scope);
                     let _counted = socket.udp.send_to(bytes, to);
                 }
                 Ok(())
@@ -334,11 +341,11 @@ impl Media {
     /// guard in advance.
     pub(super) fn route(&self, path: PathId) -> Option<(SocketAddr, SocketAddr)> {
         let port = self.ports.get(&path.network)?;
-        let Some(Carrier::Udp { address, interface }) = &port.carrier else { return None };
+        let Some(Carrier::Udp { address, scope, .. }) = &port.carrier else { return None };
         let to = port.spec.endpoints.get(&path.peer)?.address;
         let mut from = *address;
         from.set_port(0);
-        Some((from, socket_address(to, port.spec.port, *interface)))
+        Some((from, socket_address(to, port.spec.port, *scope)))
     }
 }
 
@@ -393,6 +400,11 @@ impl Port {
         }
     }
 }
+
+/// Epochs of disk writers: lives of daemons are milliseconds apart at least, and no daemon opens so
+/// many disks, nor one disk anew so often.
+const DISKS_PER_LIFE: u64 = 1 << 20;
+const DISKS_PER_OPEN: u64 = 1 << 8;
 
 /// The first token of networks with a descriptor of their own; the number is added.
 pub(super) const NETWORKS: u64 = 1 << 48;

@@ -201,3 +201,35 @@ fn a_founder_whose_disk_is_stuck_holds_up_the_formation_and_not_for_ever() {
     world.run(3_000);
     assert_eq!(world.members(1), [1, 2]);
 }
+
+#[test]
+fn a_view_whose_lost_members_remember_another_history_is_given_up() {
+    let mut world = World::new(2, Tie::None);
+    world.start_all();
+    world.run(1_000);
+    let record = world.stop(2).expect("it was in a view");
+    // Its disk was restored from a copy, or it formed something else meanwhile.
+    let other = base::View { lineage: record.lineage ^ 1, generation: 5, ..record };
+    world.restart(2, 2, Some(other));
+    world.run(10_000);
+    let reason = world.node(1).excluded.clone().expect("it would wait for ever");
+    assert!(reason.contains("left behind"), "{reason}");
+    let record = world.stop(1);
+    world.restart(1, 2, record);
+    world.run(2_000);
+    assert_eq!(world.members(1), [1, 2]);
+    assert_eq!(world.members(2), [1, 2]);
+}
+
+#[test]
+fn whoever_ends_before_it_was_in_a_view_joins_none() {
+    let mut world = World::seeded(3, 2, Tie::None);
+    world.start(1, 1);
+    world.start(2, 1);
+    world.run(1_000);
+    world.start(3, 1);
+    world.node(3).group.withdraw();
+    world.run(5_000);
+    assert_eq!(world.members(1), [1, 2]);
+    assert_eq!(world.members(3), [] as [u8; 0]);
+}

@@ -29,6 +29,9 @@ pub struct Status {
     pub node: StatusNode,
     /// The agreed membership.
     pub view: View,
+    /// The configured nodes.
+    #[serde(default)]
+    pub nodes: Vec<NodeStatus>,
     /// Ways to the others.
     #[serde(default)]
     pub paths: Vec<PathStatus>,
@@ -61,6 +64,16 @@ pub struct View {
     pub waiting: Option<String>,
 }
 
+/// One of the configured nodes.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct NodeStatus {
+    /// Its name.
+    pub name: String,
+    /// False on standby.
+    #[serde(default)]
+    pub online: bool,
+}
+
 /// One way to a peer.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct PathStatus {
@@ -68,8 +81,14 @@ pub struct PathStatus {
     pub peer: String,
     /// Over which network.
     pub network: String,
+    /// `udp`, `ethernet`, `disk` or `serial`.
+    #[serde(default)]
+    pub kind: String,
     /// `alive`, `trouble` or `dead`.
     pub state: String,
+    /// `not heard` or `not hearing us`, when one direction fails.
+    #[serde(default)]
+    pub direction: Option<String>,
 }
 
 /// One service.
@@ -93,6 +112,22 @@ pub struct ServiceStatus {
 pub fn status(root: &Path) -> Result<Status> {
     let body = exchange(root, "GET", "/v1/status", "", LOOK)?;
     serde_json::from_slice(&body).context("the status is not of schema 1")
+}
+
+/// Version and text of the configuration in force, as a node knows it.
+///
+/// # Errors
+/// As [`status`].
+pub fn configuration(root: &Path) -> Result<(u64, String)> {
+    #[derive(Deserialize)]
+    struct Configuration {
+        version: u64,
+        text: String,
+    }
+    let body = exchange(root, "GET", "/v1/config", "", LOOK)?;
+    let found: Configuration =
+        serde_json::from_slice(&body).context("the configuration is not of schema 1")?;
+    Ok((found.version, found.text))
 }
 
 /// `POST` with a JSON body.

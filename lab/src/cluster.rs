@@ -118,14 +118,32 @@ impl Cluster {
         }
         for network in 0..spec.networks {
             let name = spec::network_name(network);
-            add(network_table(spec, &name, |id| {
+            if spec.ethernet.contains(&network) {
+                let end = |_| quoted(&spec::network_name(network));
+                add(network_table(&name, Some("ethernet"), 1..=spec.nodes, end));
+                continue;
+            }
+            add(network_table(&name, None, 1..=spec.nodes, |id| {
                 format!("\"{}/24\"", spec::node_address(network, id))
             }));
             if self.ipv6 && spec.ipv6 {
-                add(network_table(spec, &format!("{name}v6"), |id| {
+                add(network_table(&format!("{name}v6"), None, 1..=spec.nodes, |id| {
                     format!("\"{}/64\"", spec::node_address_v6(network, id))
                 }));
             }
+        }
+        if spec.disk {
+            let end = |id| quoted(&spec::disk_path(&spec::node_name(id)).to_string_lossy());
+            add(network_table("disk", Some("disk"), 1..=spec.nodes, end));
+        }
+        for (one, other) in &spec.lines {
+            let (first, second) = (spec::node_name(*one), spec::node_name(*other));
+            let end = |id| {
+                let (own, peer) = if id == *one { (&first, &second) } else { (&second, &first) };
+                quoted(&spec::line_path(own, peer).to_string_lossy())
+            };
+            let name = format!("line-{first}-{second}");
+            add(network_table(&name, Some("serial"), [*one, *other], end));
         }
         for service in &self.services {
             add(service.text());
@@ -135,10 +153,18 @@ impl Cluster {
     }
 }
 
-fn network_table(spec: &spec::Spec, name: &str, address: impl Fn(u8) -> String) -> String {
-    let nodes = (1..=spec.nodes).map(|id| format!("{} = {}", spec::node_name(id), address(id)));
-    let nodes: Vec<String> = nodes.collect();
-    format!("\n[[network]]\nname = {}\nnodes = {{ {} }}\n", quoted(name), nodes.join(", "))
+/// A network with its kind, unless that is the usual one, and the ends of these nodes.
+fn network_table(
+    name: &str,
+    kind: Option<&str>,
+    nodes: impl IntoIterator<Item = u8>,
+    end: impl Fn(u8) -> String,
+) -> String {
+    let ends = nodes.into_iter().map(|id| format!("{} = {}", spec::node_name(id), end(id)));
+    let ends: Vec<String> = ends.collect();
+    let kind = kind.map_or(String::new(), |kind| format!("kind = {}\n", quoted(kind)));
+    let name = quoted(name);
+    format!("\n[[network]]\nname = {name}\n{kind}nodes = {{ {} }}\n", ends.join(", "))
 }
 
 impl Service {

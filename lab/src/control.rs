@@ -24,6 +24,14 @@ partition A,B,… C,D,…               two sides that do not hear each other, o
 loss MACHINE NETWORK PERMILLE       lose frames by chance, in each direction; 0 repairs
 link-down NODE NETWORK              set the interface down inside the node
 heal MACHINE NETWORK | heal         repair that cable, or everything
+disk freeze [NODE]                  the shared disk answers nothing, to one node or to all
+disk break [NODE]                   it answers reads and writes with errors
+disk thaw [NODE]                    it works again
+line cut A B                        nothing gets through the serial line between two nodes
+line cut-one-way FROM TO            nothing gets through in that direction
+line noise A B PERMILLE             bytes come out as others, by chance; 0 repairs
+line pause A B                      bytes wait in it
+line heal A B                       repair it
 kill NODE [daemon|guard|both|everything]   kill -9 (default: daemon)
 stop NODE [daemon|guard|both]       SIGSTOP (default: daemon)
 cont NODE [daemon|guard|both]       SIGCONT
@@ -51,6 +59,22 @@ pub enum Command {
     Heal(String, String),
     /// [`Lab::heal_all`]
     HealAll,
+    /// [`Lab::disk_freeze`]
+    DiskFreeze(Option<String>),
+    /// [`Lab::disk_break`]
+    DiskBreak(Option<String>),
+    /// [`Lab::disk_thaw`]
+    DiskThaw(Option<String>),
+    /// [`Lab::line_cut`]
+    LineCut(String, String),
+    /// [`Lab::line_cut_one_way`]
+    LineCutOneWay(String, String),
+    /// [`Lab::line_noise`]
+    LineNoise(String, String, u32),
+    /// [`Lab::line_pause`]
+    LinePause(String, String),
+    /// [`Lab::line_heal`]
+    LineHeal(String, String),
     /// [`Lab::kill`]
     Kill(String, Which),
     /// [`Lab::stop`]
@@ -72,18 +96,28 @@ impl Command {
     /// When they are no command; says which there are.
     pub fn parse(words: &[&str]) -> Result<Self> {
         let own = |word: &str| word.to_owned();
+        let number = |word: &str| word.parse().with_context(|| format!("{word}: no number"));
         let names = |word: &str| word.split(',').map(str::to_owned).collect();
         Ok(match words {
             ["cut", machine, network] => Self::Cut(own(machine), own(network)),
             ["cut-one-way", from, to, network] => Self::CutOneWay(own(from), own(to), own(network)),
             ["partition", one, other] => Self::Partition(names(one), names(other)),
             ["loss", machine, network, permille] => {
-                let number = permille.parse().with_context(|| format!("{permille}: no number"))?;
-                Self::Loss(own(machine), own(network), number)
+                Self::Loss(own(machine), own(network), number(permille)?)
             }
             ["link-down", node, network] => Self::LinkDown(own(node), own(network)),
             ["heal", machine, network] => Self::Heal(own(machine), own(network)),
             ["heal"] => Self::HealAll,
+            ["disk", "freeze", node @ ..] => Self::DiskFreeze(parse_node(node)?),
+            ["disk", "break", node @ ..] => Self::DiskBreak(parse_node(node)?),
+            ["disk", "thaw", node @ ..] => Self::DiskThaw(parse_node(node)?),
+            ["line", "cut", one, other] => Self::LineCut(own(one), own(other)),
+            ["line", "cut-one-way", from, to] => Self::LineCutOneWay(own(from), own(to)),
+            ["line", "noise", one, other, permille] => {
+                Self::LineNoise(own(one), own(other), number(permille)?)
+            }
+            ["line", "pause", one, other] => Self::LinePause(own(one), own(other)),
+            ["line", "heal", one, other] => Self::LineHeal(own(one), own(other)),
             ["kill", node, which @ ..] => Self::Kill(own(node), parse_which(which)?),
             ["stop", node, which @ ..] => Self::Stop(own(node), parse_which(which)?),
             ["cont", node, which @ ..] => Self::Cont(own(node), parse_which(which)?),
@@ -128,7 +162,39 @@ impl Command {
             }
             Self::HealAll => {
                 lab.heal_all()?;
-                "all networks are well".to_owned()
+                "all networks, lines and the disk are well".to_owned()
+            }
+            Self::DiskFreeze(node) => {
+                lab.disk_freeze(node.as_deref())?;
+                format!("the disk answers nothing to {}", whom(node))
+            }
+            Self::DiskBreak(node) => {
+                lab.disk_break(node.as_deref())?;
+                format!("the disk answers with errors to {}", whom(node))
+            }
+            Self::DiskThaw(node) => {
+                lab.disk_thaw(node.as_deref())?;
+                format!("the disk works for {}", whom(node))
+            }
+            Self::LineCut(one, other) => {
+                lab.line_cut(one, other)?;
+                format!("nothing gets through the line between {one} and {other}")
+            }
+            Self::LineCutOneWay(from, to) => {
+                lab.line_cut_one_way(from, to)?;
+                format!("nothing gets through the line from {from} to {to}")
+            }
+            Self::LineNoise(one, other, permille) => {
+                lab.line_noise(one, other, *permille)?;
+                format!("the line between {one} and {other} spoils {permille} of 1000 bytes")
+            }
+            Self::LinePause(one, other) => {
+                lab.line_pause(one, other)?;
+                format!("the line between {one} and {other} stands still")
+            }
+            Self::LineHeal(one, other) => {
+                lab.line_heal(one, other)?;
+                format!("the line between {one} and {other} is well")
             }
             Self::Kill(node, which) => {
                 lab.kill(node, Signal::KILL, *which)?;
@@ -156,6 +222,18 @@ impl Command {
                 format!("{node} has power, its daemon is started")
             }
         })
+    }
+}
+
+fn whom(node: &Option<String>) -> &str {
+    node.as_deref().unwrap_or("everyone")
+}
+
+fn parse_node(words: &[&str]) -> Result<Option<String>> {
+    match words {
+        [] => Ok(None),
+        [node] => Ok(Some((*node).to_owned())),
+        _ => bail!("{}: it is one node, or none for all", words.join(" ")),
     }
 }
 

@@ -67,11 +67,12 @@ impl Lab {
         namespace.configure(&spec::network_name(network), &addresses)
     }
 
-    /// Repairs everything on all networks. Power is not a matter of networks and stays as it is.
+    /// Repairs everything on all networks, lines and the shared disk. Power is not a matter of networks and stays as it is.
     ///
     /// # Errors
     /// When the kernel refuses something.
     pub fn heal_all(&mut self) -> Result<()> {
+        self.heal_media()?;
         for switch in &mut self.switches {
             if switch.forget(None) {
                 switch.apply()?;

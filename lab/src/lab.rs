@@ -11,7 +11,9 @@ use rustix::process::{Pid, Signal, kill_process};
 use serde::{Deserialize, Serialize};
 
 use crate::client::Client;
+use crate::disk::Disk;
 use crate::enter;
+use crate::line::Line;
 use crate::machine::{LOG, Machine};
 use crate::namespace::Namespace;
 use crate::processes::Process;
@@ -49,6 +51,8 @@ pub struct Lab {
     observer: Client,
     /// Cables that are cut: (machine, network).
     pub(crate) cut: BTreeSet<(String, u8)>,
+    pub(crate) disk: Option<Disk>,
+    pub(crate) lines: Vec<Line>,
 }
 
 impl Lab {
@@ -68,12 +72,21 @@ impl Lab {
             Node { name, id, root, machine: None }
         });
         let nodes = nodes.collect();
-        let mut lab = Self { spec, switches, nodes, client, observer, cut: BTreeSet::new() };
+        let (cut, disk, lines) = (BTreeSet::new(), None, Vec::new());
+        let mut lab = Self { spec, switches, nodes, client, observer, cut, disk, lines };
         for name in lab.spec.node_names() {
             for part in ["etc/mainstay", "var/lib/mainstay"] {
                 let path = lab.node(&name)?.root.join(part);
                 fs::create_dir_all(&path).with_context(|| format!("making {}", path.display()))?;
             }
+        }
+        if lab.spec.disk {
+            lab.disk = Some(Disk::create(&lab.spec)?);
+        }
+        for (one, other) in lab.spec.lines.clone() {
+            lab.lines.push(Line::lay(one, other)?);
+        }
+        for name in lab.spec.node_names() {
             lab.power_on(&name)?;
         }
         Ok(lab)
@@ -309,6 +322,20 @@ impl Lab {
         })
     }
 
+    /// Runs the nodes' program on a node to its end: `PROGRAM --root DIR WORDS…`.
+    ///
+    /// # Errors
+    /// As [`Lab::run_in`].
+    pub fn run_program(&mut self, name: &str, words: &[&str]) -> Result<Output> {
+        let root = self.node(name)?.root.clone();
+        let root = root.to_str().context("the root directory is not text")?;
+        let program = self.spec.program.clone();
+        let program = program.to_str().context("the program's path is not text")?;
+        let mut arguments = vec![program, "--root", root];
+        arguments.extend(words);
+        self.machine(name)?.run(&arguments)
+    }
+
     /// Adds an address to a node by hand, as an operator would.
     ///
     /// # Errors
@@ -388,6 +415,12 @@ impl Drop for Lab {
     fn drop(&mut self) {
         for node in &mut self.nodes {
             node.machine = None;
+        }
+        self.lines.clear();
+        if let Some(disk) = self.disk.take() {
+            disk.remove();
+        }
+        for node in &mut self.nodes {
             // On a tmpfs that ends with the lab's process; this makes room for a next lab in it.
             let _ = fs::remove_dir_all(&node.root);
         }

@@ -11,14 +11,20 @@
 //!   └─net1── switch 1 ───net1── n2             is what gets cut
 //! ```
 //!
+//! Beside the switches there may be a disk that all nodes share, and serial lines between two of
+//! them (`disk.rs`, `line.rs`).
+//!
 //! Reading order: [`mod@enter`] (how the process gets inside and why nothing stays behind), [`Lab`],
 //! `faults.rs`, [`client`] and [`trace`], then [`scenarios`] and [`story`]. It needs no program that
 //! a bare machine lacks, no root where the kernel lets users make namespaces, and nothing of the
 //! rest of the workspace: to the lab, Mainstay is a program with a command line and a socket.
 
 mod cgroup;
+mod disk;
 mod faults;
+mod fuse;
 mod lab;
+mod line;
 mod machine;
 mod namespace;
 mod netlink;

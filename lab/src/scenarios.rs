@@ -11,11 +11,13 @@ use rustix::process::Signal;
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 
+mod media;
+
 use crate::api;
 use crate::clock::{self, milliseconds};
 use crate::lab::Which;
 use crate::scene::{PATIENCE, Scene, Seen};
-use crate::spec;
+use crate::spec::{self, Spec};
 use crate::trace::Verdict;
 use crate::wait;
 
@@ -70,11 +72,19 @@ pub enum Scenario {
     PowerOff,
     /// A wished move to another node.
     Move,
+    /// All cables of all nodes for 10 s; the nodes share a disk.
+    DiskOnly,
+    /// All cables of both nodes for 10 s; there is a serial line between them.
+    LineOnly,
+    /// One cable of one node after the other, for 30 s.
+    PulledCables,
+    /// One direction between each two nodes on one network, then the other one.
+    OneWay,
 }
 
 impl Scenario {
     /// All, in the order of the acceptance criteria.
-    pub const ALL: [Self; 8] = [
+    pub const ALL: [Self; 12] = [
         Self::CutOneNetwork,
         Self::CutAllNetworks,
         Self::Partition,
@@ -83,6 +93,10 @@ impl Scenario {
         Self::KillDaemon,
         Self::PowerOff,
         Self::Move,
+        Self::DiskOnly,
+        Self::LineOnly,
+        Self::PulledCables,
+        Self::OneWay,
     ];
 
     /// Its name on a command line.
@@ -96,6 +110,10 @@ impl Scenario {
             Self::KillDaemon => "kill-daemon",
             Self::PowerOff => "power-off",
             Self::Move => "move",
+            Self::DiskOnly => "disk-only",
+            Self::LineOnly => "line-only",
+            Self::PulledCables => "pulled-cables",
+            Self::OneWay => "one-way",
         }
     }
 
@@ -109,6 +127,30 @@ impl Scenario {
         if self == Self::KillDaemon { 20 } else { 1 }
     }
 
+    /// The lab that it is played in.
+    ///
+    /// # Errors
+    /// As [`Spec::new`].
+    pub fn spec(self) -> Result<Spec> {
+        Ok(match self {
+            Self::LineOnly => Spec { ethernet: vec![1], lines: vec![(1, 2)], ..Spec::new(2, 2)? },
+            Self::DiskOnly | Self::PulledCables | Self::OneWay => {
+                Spec { ethernet: vec![1], disk: true, lines: vec![(1, 2)], ..Spec::new(3, 2)? }
+            }
+            _ => Spec::new(3, 2)?,
+        })
+    }
+
+    /// Whether the service is meant to be elsewhere afterwards.
+    fn moves(self) -> bool {
+        match self {
+            Self::CutOneNetwork | Self::KillDaemon => false,
+            Self::DiskOnly | Self::LineOnly | Self::PulledCables | Self::OneWay => false,
+            Self::CutAllNetworks | Self::Partition | Self::Move | Self::PowerOff => true,
+            Self::StopDaemon | Self::StopDaemonAndGuard => true,
+        }
+    }
+
     /// Plays it once. The cluster is quiet before and after.
     ///
     /// # Errors
@@ -117,17 +159,20 @@ impl Scenario {
         scene.wait_until_quiet()?;
         let active = scene.active()?;
         let outcome = match self {
-            Self::CutOneNetwork => cut_one_network(scene, &active),
-            Self::CutAllNetworks => cut_all_networks(scene, &active),
-            Self::Partition => partition(scene, &active),
-            Self::StopDaemon => stop(scene, &active, Which::Daemon),
-            Self::StopDaemonAndGuard => stop(scene, &active, Which::Both),
-            Self::KillDaemon => kill_daemon(scene, &active),
-            Self::PowerOff => power_off(scene, &active),
-            Self::Move => wished_move(scene, &active),
+            Self::CutOneNetwork => cut_one_network(scene, &active).map(Played::from),
+            Self::CutAllNetworks => cut_all_networks(scene, &active).map(Played::from),
+            Self::Partition => partition(scene, &active).map(Played::from),
+            Self::StopDaemon => stop(scene, &active, Which::Daemon).map(Played::from),
+            Self::StopDaemonAndGuard => stop(scene, &active, Which::Both).map(Played::from),
+            Self::KillDaemon => kill_daemon(scene, &active).map(Played::from),
+            Self::PowerOff => power_off(scene, &active).map(Played::from),
+            Self::Move => wished_move(scene, &active).map(Played::from),
+            Self::DiskOnly | Self::LineOnly => media::isolated(scene, &active),
+            Self::PulledCables => media::pulled_cables(scene, &active),
+            Self::OneWay => media::one_way(scene),
         };
-        let seen = outcome.with_context(|| format!("{} of {active}", self.name()))?;
-        Ok(Figure::judge(self, active, &seen, scene.limits))
+        let played = outcome.with_context(|| format!("{} of {active}", self.name()))?;
+        Ok(Figure::judge(self, active, &played, scene.limits))
     }
 }
 
@@ -137,6 +182,25 @@ impl Scenario {
 /// As [`Scenario::run`].
 pub fn repeat(scenario: Scenario, scene: &mut Scene, times: u32) -> Result<Vec<Figure>> {
     (0..times).map(|_| scenario.run(scene)).collect()
+}
+
+/// What was seen while a scenario was played, and what is needed to judge it.
+#[derive(Debug, Clone)]
+struct Played {
+    seen: Seen,
+    /// Times (since boot) during which the client could not reach the active node: what is lost
+    /// then is the scenario's doing.
+    excused: Vec<(Duration, Duration)>,
+    /// What was wrong beside what the client saw.
+    complaints: Vec<String>,
+    /// Further figures, for people.
+    notes: Vec<String>,
+}
+
+impl From<Seen> for Played {
+    fn from(seen: Seen) -> Self {
+        Self { seen, excused: Vec::new(), complaints: Vec::new(), notes: Vec::new() }
+    }
 }
 
 /// What was measured once.
@@ -155,16 +219,20 @@ pub struct Figure {
     pub verdict: Verdict,
     /// All verdicts on who answered ARP requests for the address.
     pub owners: Verdict,
+    /// Further figures, as sentences.
+    #[serde(default)]
+    pub notes: Vec<String>,
     /// Why this is not good enough; empty if it is.
     pub failures: Vec<String>,
 }
 
 impl Figure {
     /// Compares what was seen with what must be.
-    fn judge(scenario: Scenario, from: String, seen: &Seen, limits: Limits) -> Self {
+    fn judge(scenario: Scenario, from: String, played: &Played, limits: Limits) -> Self {
+        let seen = &played.seen;
         let (verdict, owners) = (seen.answers.verdict(), seen.owners.verdict());
         let seen = &seen.answers;
-        let mut failures = Vec::new();
+        let mut failures = played.complaints.clone();
         let mut demand = |holds: bool, text: String| {
             if !holds {
                 failures.push(text);
@@ -174,7 +242,7 @@ impl Figure {
         let end = seen.first_number + verdict.sent;
         let recent = seen.answers.last().is_some_and(|last| last.number + LAST_PROBES >= end);
         let to = seen.last_responder().filter(|_| recent).map(str::to_owned);
-        let moves = !matches!(scenario, Scenario::CutOneNetwork | Scenario::KillDaemon);
+        let moves = scenario.moves();
         let outage = verdict.changes.first().map(|change| change.milliseconds);
         if moves {
             let wished = scenario == Scenario::Move;
@@ -186,7 +254,8 @@ impl Figure {
         } else {
             let pids = verdict.pids.get(&from).map_or(0, |pids| pids.len());
             demand(verdict.changes.is_empty(), "the service moved".to_owned());
-            demand(verdict.lost == 0, format!("{} probes had no answer", verdict.lost));
+            let lost = seen.lost_outside(&played.excused);
+            demand(lost == 0, format!("{lost} probes had no answer"));
             demand(pids == 1, format!("{pids} processes answered instead of one"));
         }
         // Nothing of ours runs on a node whose guard is stopped: there the overlap is a figure.
@@ -205,7 +274,8 @@ impl Figure {
             ends_elsewhere,
             format!("at the end {} answered", to.as_deref().unwrap_or("nobody")),
         );
-        Self { scenario, from, to, outage_milliseconds: outage, verdict, owners, failures }
+        let notes = played.notes.clone();
+        Self { scenario, from, to, outage_milliseconds: outage, verdict, owners, notes, failures }
     }
 
     /// True when nothing is wrong with it.
@@ -225,6 +295,9 @@ impl Figure {
         let late = self.verdict.late_answers;
         let mut text = format!("{what}; {sent} probes, {lost} lost, {late} late answers");
         let overlap = self.owners.overlap_milliseconds;
+        for note in &self.notes {
+            text += &format!("; {note}");
+        }
         if self.owners.late_answers > 0 {
             text += &format!("; two nodes had the address for {overlap:.0} ms");
         }

@@ -71,9 +71,10 @@ impl Scene {
     ///
     /// # Errors
     /// When that does not happen in [`PATIENCE`]; with the nodes' words and logs.
-    pub fn form(lab: Lab, detection: &str) -> Result<(Self, Formation)> {
+    pub fn form(mut lab: Lab, detection: &str) -> Result<(Self, Formation)> {
         let cluster = Cluster::demo(&lab, detection)?;
         lab.write_cluster(&cluster)?;
+        lab.prepare_disk()?;
         let mode = Mode::Udp(responder::PORT);
         let probe = lab.client().probe(SERVICE_ADDRESS.into(), mode, INTERVAL)?;
         let watch = lab.observer().probe(SERVICE_ADDRESS.into(), Mode::Arp, WATCH_INTERVAL)?;
@@ -189,7 +190,7 @@ impl Scene {
     }
 
     /// Waits for an answer of any node that comes from now on.
-    fn wait_for_answer(&mut self, limit: Duration) -> Result<String> {
+    pub(crate) fn wait_for_answer(&mut self, limit: Duration) -> Result<String> {
         let start = clock::now();
         wait::until("an answer of the service", limit, || {
             Ok(self.probe.last()?.filter(|(_, at)| *at > start).map(|(node, _)| node))

@@ -4,11 +4,12 @@
 //! `10.77.M.0/24` and `fd77:M::/64`, node `n7` has `.7` there, the client `.254`.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, ensure};
 use serde::{Deserialize, Serialize};
 
+use crate::enter::DIRECTORY;
 use crate::netlink::Hardware;
 
 /// Nodes of one lab; more would need other addresses than `.1` to `.99`.
@@ -40,6 +41,12 @@ pub struct Spec {
     pub client_networks: Vec<u8>,
     /// The program that nodes run: `PROGRAM --root DIR run`.
     pub program: PathBuf,
+    /// Networks that the cluster uses as raw Ethernet, without addresses, instead of by UDP.
+    pub ethernet: Vec<u8>,
+    /// A disk that all nodes share.
+    pub disk: bool,
+    /// Serial lines between two nodes each.
+    pub lines: Vec<(u8, u8)>,
 }
 
 impl Spec {
@@ -49,7 +56,16 @@ impl Spec {
     /// When the path of the current program cannot be found out.
     pub fn new(nodes: u8, networks: u8) -> Result<Self> {
         let program = std::env::current_exe().context("finding our own program")?;
-        Ok(Self { nodes, networks, ipv6: false, client_networks: vec![0], program })
+        Ok(Self {
+            nodes,
+            networks,
+            ipv6: false,
+            client_networks: vec![0],
+            program,
+            ethernet: Vec::new(),
+            disk: false,
+            lines: Vec::new(),
+        })
     }
 
     pub(crate) fn check(&self) -> Result<()> {
@@ -60,6 +76,19 @@ impl Spec {
         );
         let known = |network: &u8| *network < self.networks;
         ensure!(self.client_networks.iter().all(known), "the client is in a network that is not");
+        ensure!(self.ethernet.iter().all(known), "a network that is not cannot be raw Ethernet");
+        for (one, other) in &self.lines {
+            let nodes = 1..=self.nodes;
+            ensure!(
+                one != other && nodes.contains(one) && nodes.contains(other),
+                "a line is between two different nodes, and not from n{one} to n{other}"
+            );
+            let between = |line: &&(u8, u8)| [*line, &(line.1, line.0)].contains(&&(*one, *other));
+            ensure!(
+                self.lines.iter().filter(between).count() == 1,
+                "two lines between n{one} and n{other}"
+            );
+        }
         ensure!(self.program.is_absolute(), "the program needs an absolute path");
         Ok(())
     }
@@ -91,6 +120,16 @@ pub fn node_name(id: u8) -> String {
 /// `net0` for 0: the name of the network, and of its interface inside a node.
 pub fn network_name(network: u8) -> String {
     format!("net{network}")
+}
+
+/// Where a node finds the shared disk.
+pub fn disk_path(node: &str) -> PathBuf {
+    Path::new(DIRECTORY).join(node).join("shared-disk")
+}
+
+/// Where a node finds its end of the line to a peer.
+pub fn line_path(node: &str, peer: &str) -> PathBuf {
+    Path::new(DIRECTORY).join(node).join(format!("line-{peer}"))
 }
 
 /// `n1-net0`: the port of a machine at the switch.

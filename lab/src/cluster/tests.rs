@@ -8,6 +8,9 @@ fn the_file_is_as_in_the_design() {
         ipv6: true,
         client_networks: vec![0],
         program: "/usr/bin/mainstay".into(),
+        ethernet: Vec::new(),
+        disk: false,
+        lines: Vec::new(),
     };
     let mut cluster = Cluster::new("fast");
     cluster.ipv6 = true;
@@ -58,4 +61,30 @@ kind = "process"
 command = ["/bin/sh", "-c", "echo \"a\\b\""]
 "#;
     assert_eq!(cluster.text(&spec), expected);
+}
+
+#[test]
+fn the_other_kinds_of_networks() {
+    let mut spec = spec::Spec::new(3, 2).expect("we have a path");
+    spec.ethernet = vec![1];
+    spec.disk = true;
+    spec.lines = vec![(1, 2)];
+    let text = Cluster::new("fast").text(&spec);
+    let expected = r#"
+[[network]]
+name = "net1"
+kind = "ethernet"
+nodes = { n1 = "net1", n2 = "net1", n3 = "net1" }
+
+[[network]]
+name = "disk"
+kind = "disk"
+nodes = { n1 = "/run/lab/n1/shared-disk", n2 = "/run/lab/n2/shared-disk", n3 = "/run/lab/n3/shared-disk" }
+
+[[network]]
+name = "line-n1-n2"
+kind = "serial"
+nodes = { n1 = "/run/lab/n1/line-n2", n2 = "/run/lab/n2/line-n1" }
+"#;
+    assert!(text.ends_with(expected), "{text}");
 }

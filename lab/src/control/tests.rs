@@ -8,6 +8,13 @@ fn words_become_commands() {
     assert_eq!(parse("stop n1 both").ok(), Some(Command::Stop("n1".into(), Which::Both)));
     let sides = Command::Partition(vec!["n1".into()], vec!["n2".into(), "client".into()]);
     assert_eq!(parse("partition n1 n2,client").ok(), Some(sides));
+    assert_eq!(parse("disk freeze").ok(), Some(Command::DiskFreeze(None)));
+    assert_eq!(parse("disk thaw n2").ok(), Some(Command::DiskThaw(Some("n2".into()))));
+    let noise = Command::LineNoise("n1".into(), "n2".into(), 5);
+    assert_eq!(parse("line noise n1 n2 5").ok(), Some(noise));
+    for wrong in ["disk", "disk melt", "disk freeze n1 n2", "line cut n1", "line noise n1 n2 x"] {
+        assert!(parse(wrong).is_err(), "{wrong}");
+    }
     for wrong in ["", "cut n1", "loss n1 net0 many", "kill n1 cat", "heal n1"] {
         assert!(parse(wrong).is_err(), "{wrong}");
     }

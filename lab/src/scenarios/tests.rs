@@ -19,14 +19,14 @@ fn seen(probes: u64, who: impl Fn(u64) -> Option<(&'static str, u32)>) -> Trace 
 
 fn judge(scenario: Scenario, trace: &Trace) -> Figure {
     let seen = Seen { answers: trace.clone(), owners: trace.clone() };
-    Figure::judge(scenario, "n1".to_owned(), &seen, Limits::of("fast"))
+    Figure::judge(scenario, "n1".to_owned(), &seen.into(), Limits::of("fast"))
 }
 
 #[test]
 fn a_second_owner_that_only_arp_sees_is_not_good() {
     let answers = seen(100, |n| Some(if n < 50 { ("n1", 4) } else { ("n2", 9) }));
     let owners = seen(100, |n| Some(if n < 50 || n % 2 == 0 { ("n1", 0) } else { ("n2", 0) }));
-    let seen = Seen { answers, owners };
+    let seen = Played::from(Seen { answers, owners });
     let figure = Figure::judge(Scenario::PowerOff, "n1".to_owned(), &seen, Limits::of("fast"));
     assert_eq!(figure.failures.len(), 1, "{figure:?}");
     assert!(figure.sentence().contains("two nodes had the address for 235 ms"), "{figure:?}");
@@ -76,6 +76,22 @@ fn nobody_at_the_end_is_not_good() {
     let trace = seen(100, |n| (n < 50).then_some(("n1", 4)));
     let figure = judge(Scenario::PowerOff, &trace);
     assert!(figure.failures.iter().any(|text| text.contains("nobody")), "{figure:?}");
+}
+
+#[test]
+fn what_is_lost_while_the_client_is_cut_off_is_excused() {
+    let trace = seen(100, |n| (!(40..60).contains(&n)).then_some(("n1", 4)));
+    let mut played = Played::from(Seen { answers: trace.clone(), owners: trace });
+    let judge = |played: &Played| {
+        Figure::judge(Scenario::DiskOnly, "n1".to_owned(), played, Limits::of("fast")).failures
+    };
+    assert_eq!(judge(&played), ["20 probes had no answer"]);
+    played.excused.push((Duration::from_millis(200), Duration::from_millis(250)));
+    assert_eq!(judge(&played), ["10 probes had no answer"]);
+    played.excused.push((Duration::from_millis(250), Duration::from_millis(296)));
+    assert_eq!(judge(&played), Vec::<String>::new());
+    played.complaints.push("a view changed".to_owned());
+    assert_eq!(judge(&played), ["a view changed"]);
 }
 
 #[test]

@@ -236,7 +236,10 @@ fn furnish(plan: &InitPlan<'_>, report_sys: BorrowedFd<'_>) -> Result<(), (Step,
 }
 
 fn clone_tree(path: &CStr, step: Step) -> Result<OwnedFd, (Step, Errno)> {
-    let flags = OpenTreeFlags::OPEN_TREE_CLONE | OpenTreeFlags::OPEN_TREE_CLOEXEC;
+    // With what is mounted below: the shared disk.
+    let flags = OpenTreeFlags::OPEN_TREE_CLONE
+        | OpenTreeFlags::OPEN_TREE_CLOEXEC
+        | OpenTreeFlags::AT_RECURSIVE;
     open_tree(rustix::fs::CWD, path, flags).map_err(|error| (step, error))
 }
 

@@ -375,6 +375,15 @@ pub(super) enum LabCommand {
         /// How many networks
         #[arg(long, default_value_t = 2)]
         networks: u8,
+        /// Use network NUMBER as raw Ethernet, without addresses; 1 is net1
+        #[arg(long, value_name = "NUMBER")]
+        ethernet: Vec<u8>,
+        /// A disk that all nodes share
+        #[arg(long)]
+        disk: bool,
+        /// A serial line between two nodes, as n1-n2
+        #[arg(long, value_name = "NODE-NODE")]
+        line: Vec<String>,
         /// How fast failures are noticed: ultra, fast, normal, classic
         #[arg(long, value_name = "PRESET", default_value = "fast")]
         detection: String,

@@ -11,11 +11,14 @@ use super::{Context, Done, EXIT_DEGRADED, Failure};
 pub(super) fn lab(context: &Context, command: LabCommand) -> Done {
     match command {
         LabCommand::Demo { detection } => demo(context, &detection),
-        LabCommand::Shell { nodes, networks, detection, command } => {
+        LabCommand::Shell { nodes, networks, ethernet, disk, line, detection, command } => {
             check_detection(&detection)?;
+            let lines = line.iter().map(|text| parse_line(text)).collect::<Result<_, _>>()?;
             lab::enter()?;
-            let mut lab = Lab::new(Spec::new(nodes, networks)?)?;
+            let spec = Spec { ethernet, disk, lines, ..Spec::new(nodes, networks)? };
+            let mut lab = Lab::new(spec)?;
             lab.write_cluster(&Cluster::demo(&lab, &detection)?)?;
+            lab.prepare_disk()?;
             lab.start_all()?;
             if command.is_empty() {
                 context.output.print(&welcome(&lab))?;
@@ -43,6 +46,15 @@ pub(super) fn lab(context: &Context, command: LabCommand) -> Done {
             Ok(0)
         }
     }
+}
+
+/// `n1-n2`
+fn parse_line(text: &str) -> Result<(u8, u8), Failure> {
+    let number = |name: &str| name.strip_prefix('n')?.parse().ok();
+    let ends = text.split_once('-').and_then(|(a, b)| Some((number(a)?, number(b)?)));
+    ends.ok_or_else(|| {
+        Failure::usage(format!("\"{text}\" is no serial line"), "a line is n1-n2".to_owned())
+    })
 }
 
 fn check_detection(detection: &str) -> Result<(), Failure> {
@@ -86,7 +98,7 @@ fn scenario(context: &Context, name: Option<&str>, times: Option<u32>, detection
     };
     check_detection(detection)?;
     lab::enter()?;
-    let (mut scene, _) = Scene::form(Lab::new(Spec::new(3, 2)?)?, detection)?;
+    let (mut scene, _) = Scene::form(Lab::new(scenario.spec()?)?, detection)?;
     let times = times.unwrap_or_else(|| scenario.repetitions());
     let figures = scenarios::repeat(scenario, &mut scene, times)?;
     if context.output.is_json() {

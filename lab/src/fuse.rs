@@ -5,7 +5,8 @@
 //! FUSE protocol (`linux/fuse.h`, version 7.31) over `/dev/fuse`; the file system is a single file,
 //! mounted over a plain file. Each node has a mount of its own on the same bytes, because what fails
 //! may be the disk or the way of one node to it. While it is frozen no request is taken: whoever
-//! reads or writes waits in the kernel (state `D`), and only its death ends that.
+//! reads or writes waits in the kernel, and only a thaw or its death ends that. (A real disk does
+//! not even let a process die.)
 
 use std::ffi::CString;
 use std::fs::File;

@@ -13,7 +13,7 @@ use serde::{Deserialize, Serialize};
 use crate::client::Client;
 use crate::disk::Disk;
 use crate::enter;
-use crate::line::Line;
+use crate::line::{Line, Terminals};
 use crate::machine::{LOG, Machine};
 use crate::namespace::Namespace;
 use crate::processes::Process;
@@ -53,6 +53,7 @@ pub struct Lab {
     pub(crate) cut: BTreeSet<(String, u8)>,
     pub(crate) disk: Option<Disk>,
     pub(crate) lines: Vec<Line>,
+    terminals: Option<Terminals>,
 }
 
 impl Lab {
@@ -72,8 +73,8 @@ impl Lab {
             Node { name, id, root, machine: None }
         });
         let nodes = nodes.collect();
-        let (cut, disk, lines) = (BTreeSet::new(), None, Vec::new());
-        let mut lab = Self { spec, switches, nodes, client, observer, cut, disk, lines };
+        let (cut, disk, lines, terminals) = (BTreeSet::new(), None, Vec::new(), None);
+        let mut lab = Self { spec, switches, nodes, client, observer, cut, disk, lines, terminals };
         for name in lab.spec.node_names() {
             for part in ["etc/mainstay", "var/lib/mainstay"] {
                 let path = lab.node(&name)?.root.join(part);
@@ -83,8 +84,11 @@ impl Lab {
         if lab.spec.disk {
             lab.disk = Some(Disk::create(&lab.spec)?);
         }
-        for (one, other) in lab.spec.lines.clone() {
-            lab.lines.push(Line::lay(one, other)?);
+        if !lab.spec.lines.is_empty() {
+            let terminals = lab.terminals.insert(Terminals::mount()?);
+            for (one, other) in &lab.spec.lines {
+                lab.lines.push(Line::lay(terminals, *one, *other)?);
+            }
         }
         for name in lab.spec.node_names() {
             lab.power_on(&name)?;
@@ -417,6 +421,7 @@ impl Drop for Lab {
             node.machine = None;
         }
         self.lines.clear();
+        self.terminals = None;
         if let Some(disk) = self.disk.take() {
             disk.remove();
         }

@@ -7,19 +7,25 @@
 //!
 //! The thread never has the node's side open: the last close of a terminal is what frees it for the
 //! next daemon, as with a real port. It looks every few milliseconds whether somebody opened it.
+//!
+//! The terminals are in a file system of their own. Names of the usual one (`/dev/pts/0`) are given
+//! again and again, and a daemon outside that still waits for one would take it.
 
 use std::os::fd::OwnedFd;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 use rustix::event::{PollFd, PollFlags, poll};
+use rustix::fs::{Mode, OFlags};
 use rustix::io::Errno;
-use rustix::pty::{OpenptFlags, ioctl_tiocgptpeer, openpt, ptsname, unlockpt};
+use rustix::mount::{MountFlags, UnmountFlags, mount, unmount};
+use rustix::pty::{OpenptFlags, ioctl_tiocgptpeer, ptsname, unlockpt};
 
 use crate::clock;
+use crate::enter;
 use crate::lab::Lab;
 use crate::spec;
 
@@ -52,11 +58,11 @@ pub(crate) struct Line {
 
 impl Line {
     /// Lays one; its ends are symbolic links in the nodes' root directories.
-    pub(crate) fn lay(one: u8, other: u8) -> Result<Self> {
+    pub(crate) fn lay(terminals: &Terminals, one: u8, other: u8) -> Result<Self> {
         let ends = [spec::node_name(one), spec::node_name(other)];
         let mut sides = Vec::new();
         for (own, peer) in [(&ends[0], &ends[1]), (&ends[1], &ends[0])] {
-            let (side, name) = terminal().context("making a pseudoterminal")?;
+            let (side, name) = terminals.make().context("making a pseudoterminal")?;
             let place = spec::line_path(own, peer);
             std::os::unix::fs::symlink(&name, &place)
                 .with_context(|| format!("naming {}", place.display()))?;
@@ -100,17 +106,41 @@ impl Drop for Line {
     }
 }
 
-/// The lab's side of a new pseudoterminal, and the name of the node's.
-fn terminal() -> Result<(OwnedFd, PathBuf)> {
-    let flags = OpenptFlags::RDWR | OpenptFlags::NOCTTY | OpenptFlags::CLOEXEC;
-    let side = openpt(flags)?;
-    rustix::fs::fcntl_setfl(&side, rustix::fs::OFlags::RDWR | rustix::fs::OFlags::NONBLOCK)?;
-    unlockpt(&side)?;
-    let name = ptsname(&side, Vec::new())?;
-    // Opened and closed once: only then the kernel tells us that nobody has it open.
-    drop(ioctl_tiocgptpeer(&side, flags)?);
-    let name = name.to_str().context("a terminal has a name of letters and digits")?;
-    Ok((side, name.into()))
+/// The file system of the lab's terminals.
+pub(crate) struct Terminals {
+    place: PathBuf,
+}
+
+impl Terminals {
+    /// Mounts it. Before nodes are switched on, so that they see it.
+    pub(crate) fn mount() -> Result<Self> {
+        let place = Path::new(enter::DIRECTORY).join(".terminals");
+        std::fs::create_dir_all(&place)?;
+        let flags = MountFlags::NOSUID | MountFlags::NOEXEC;
+        mount("devpts", &place, "devpts", flags, Some(c"ptmxmode=0600,mode=0600"))
+            .context("mounting a file system for serial lines (devpts)")?;
+        Ok(Self { place })
+    }
+
+    /// The lab's side of a new one, and the name of the node's.
+    fn make(&self) -> Result<(OwnedFd, PathBuf)> {
+        let flags = OFlags::RDWR | OFlags::NOCTTY | OFlags::CLOEXEC | OFlags::NONBLOCK;
+        let side = rustix::fs::open(self.place.join("ptmx"), flags, Mode::empty())?;
+        unlockpt(&side)?;
+        let usual = ptsname(&side, Vec::new())?;
+        let usual = Path::new(usual.to_str().context("a terminal's name is text")?).to_owned();
+        let number = usual.file_name().context("a terminal's name ends with its number")?;
+        // Opened and closed once: only then the kernel tells us that nobody has it open.
+        let flags = OpenptFlags::RDWR | OpenptFlags::NOCTTY | OpenptFlags::CLOEXEC;
+        drop(ioctl_tiocgptpeer(&side, flags)?);
+        Ok((side, self.place.join(number)))
+    }
+}
+
+impl Drop for Terminals {
+    fn drop(&mut self) {
+        let _gone = unmount(&self.place, UnmountFlags::DETACH);
+    }
 }
 
 struct Relay {

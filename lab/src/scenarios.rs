@@ -255,7 +255,15 @@ impl Figure {
             let pids = verdict.pids.get(&from).map_or(0, |pids| pids.len());
             demand(verdict.changes.is_empty(), "the service moved".to_owned());
             let lost = seen.lost_outside(&played.excused);
-            demand(lost == 0, format!("{lost} probes had no answer"));
+            // Where among the excused times the first one was: at which end a fault is not over.
+            let since = |at: &Duration| {
+                let ends = played.excused.iter().flat_map(|(from, to)| [*from, *to]);
+                let before = ends.filter(|end| end <= at).max().unwrap_or_default();
+                format!(", the first {:.0} ms after a change", milliseconds(*at - before))
+            };
+            let first = lost.first().filter(|_| !played.excused.is_empty()).map(since);
+            let first = first.unwrap_or_default();
+            demand(lost.is_empty(), format!("{} probes had no answer{first}", lost.len()));
             demand(pids == 1, format!("{pids} processes answered instead of one"));
         }
         // Nothing of ours runs on a node whose guard is stopped: there the overlap is a figure.

@@ -17,8 +17,9 @@ mod tests;
 /// Answers and probes that one trace keeps; at 5 ms that is more than five hours.
 pub const ANSWERS_MAX: usize = 4_000_000;
 
-/// How long a probe and its answer may be on their way: a cut in that time loses them.
-const ON_ITS_WAY: Duration = Duration::from_millis(1);
+/// How long a probe and its answer may be on their way on a busy machine: a cut in that time loses
+/// them.
+const ON_ITS_WAY: Duration = Duration::from_millis(25);
 
 /// One answer.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -224,17 +225,16 @@ impl Trace {
         (late, overlap)
     }
 
-    /// Probes that nobody answered and that were not sent in one of these spans (times since boot),
-    /// nor so shortly before that the answer was still on its way.
-    pub fn lost_outside(&self, spans: &[(Duration, Duration)]) -> u64 {
+    /// When the probes were sent that nobody answered and that were not sent in one of these spans
+    /// (times since boot), nor so shortly before one that the answer was still on its way.
+    pub fn lost_outside(&self, spans: &[(Duration, Duration)]) -> Vec<Duration> {
         let answered: BTreeSet<u64> = self.answers.iter().map(|answer| answer.number).collect();
-        let lost = (self.first_number..).zip(&self.sent).filter(|(number, sent)| {
-            let sent = Duration::from_nanos(**sent);
-            let inside =
-                |(from, to): &(Duration, Duration)| sent + ON_ITS_WAY >= *from && sent <= *to;
-            !answered.contains(number) && !spans.iter().any(inside)
-        });
-        lost.count() as u64
+        let numbered = (self.first_number..).zip(&self.sent);
+        let lost = numbered.filter(|(number, _)| !answered.contains(number));
+        let inside = |sent: &Duration| {
+            spans.iter().any(|(from, to)| *sent + ON_ITS_WAY >= *from && sent <= to)
+        };
+        lost.map(|(_, sent)| Duration::from_nanos(*sent)).filter(|sent| !inside(sent)).collect()
     }
 
     /// All verdicts.

@@ -35,6 +35,21 @@ fn a_stopped_daemon_answers_nothing_when_its_service_is_elsewhere() {
 }
 
 #[test]
+fn a_cluster_with_nothing_but_a_disk_stays_together_and_takes_commands() {
+    play("disk-only", 1);
+}
+
+#[test]
+fn two_nodes_with_nothing_but_a_serial_line_stay_together_and_take_commands() {
+    play("line-only", 1);
+}
+
+#[test]
+fn both_ends_of_a_path_name_the_direction_that_is_cut() {
+    play("one-way", 1);
+}
+
+#[test]
 fn a_killed_daemon_is_not_noticed_by_the_service() {
     play("kill-daemon", 3);
 }

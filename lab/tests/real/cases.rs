@@ -13,7 +13,7 @@ use crate::outside::SKIPPED;
 
 type Case = fn() -> Result<()>;
 
-pub(crate) const ALL: [(&str, Case); 16] = [
+pub(crate) const ALL: [(&str, Case); 18] = [
     ("switches_forward", switches_forward),
     ("a_cut_takes_the_carrier_and_heals", a_cut_takes_the_carrier_and_heals),
     ("one_way_cut", one_way_cut),
@@ -30,6 +30,8 @@ pub(crate) const ALL: [(&str, Case); 16] = [
     ("the_story_with_a_toy", the_story_with_a_toy),
     ("stopped_daemons_with_a_toy", stopped_daemons_with_a_toy),
     ("many_nodes_with_permanent_neighbours", many_nodes_with_permanent_neighbours),
+    ("a_disk_is_shared_and_fails_for_whom_it_should", a_disk_is_shared_and_fails),
+    ("a_line_carries_and_is_cut", a_line_carries_and_is_cut),
 ];
 
 const INTERVAL: Duration = Duration::from_millis(5);
@@ -489,4 +491,119 @@ fn wait_with_everything_running() -> Result<()> {
     println!("up");
     clock::pause(Duration::from_secs(60));
     bail!("nobody ended this case")
+}
+
+/// A shell on a node: what it printed, and whether it went well.
+fn sh(lab: &mut Lab, node: &str, script: &str) -> Result<(bool, String)> {
+    let output = lab.run_in(node, &["/bin/sh", "-c", script])?;
+    let text = String::from_utf8_lossy(&output.stdout).into_owned();
+    Ok((output.status.success(), text.trim().to_owned()))
+}
+
+/// By `dd` past the cache, as a daemon reads and writes.
+fn a_disk_is_shared_and_fails() -> Result<()> {
+    let mut lab = Lab::new(Spec { disk: true, ..Spec::new(2, 1)? })?;
+    let place = |node: &str| lab::spec::disk_path(node).display().to_string();
+    let (own, others) = (place("n1"), place("n2"));
+    let write = |word: &str| {
+        format!(
+            "printf '%-4096s' {word} | \
+             dd of={own} bs=4096 seek=3 oflag=direct iflag=fullblock conv=notrunc 2>&1"
+        )
+    };
+    let read =
+        format!("dd if={others} bs=4096 skip=3 count=1 iflag=direct 2>/dev/null | tr -d ' '");
+    let (done, said) = sh(&mut lab, "n1", &write("first"))?;
+    ensure!(done, "writing with direct I/O: {said}");
+    ensure!(sh(&mut lab, "n2", &read)?.1 == "first", "n2 reads what n1 wrote");
+    if !lab.disk_can_fail() {
+        let error = lab.disk_freeze(None).expect_err("a plain file cannot freeze");
+        ensure!(format!("{error:#}").contains("/dev/fuse"), "it says what is missing: {error:#}");
+        return Ok(());
+    }
+    lab.disk_break(Some("n1"))?;
+    ensure!(!sh(&mut lab, "n1", &write("second"))?.0, "for n1 the disk is broken");
+    ensure!(sh(&mut lab, "n2", &read)?.1 == "first", "for n2 it works");
+    lab.disk_thaw(Some("n1"))?;
+    lab.disk_freeze(Some("n1"))?;
+    let started = |lab: &mut Lab, word: &str| {
+        lab.spawn_in("n1", &["/bin/sh", "-c", &write(word)])?;
+        wait::until("dd to wait for the disk", Duration::from_secs(10), || {
+            let all = lab.processes("n1")?;
+            let is_dd =
+                |process: &lab::Process| process.command.first().is_some_and(|word| word == "dd");
+            Ok(all.iter().any(is_dd).then_some(()))
+        })?;
+        clock::pause(Duration::from_millis(300));
+        let still = lab.processes("n1")?;
+        let still = still.iter().any(|process| process.command.first().is_some_and(|w| w == "dd"));
+        ensure!(still, "a write to a frozen disk does not end");
+        Ok(())
+    };
+    started(&mut lab, "third")?;
+    ensure!(sh(&mut lab, "n2", &read)?.1 == "first", "n2 reads while n1 waits");
+    lab.disk_thaw(None)?;
+    wait::until("the write to get through", Duration::from_secs(10), || {
+        Ok((sh(&mut lab, "n2", &read)?.1 == "third").then_some(()))
+    })?;
+    lab.disk_freeze(None)?;
+    started(&mut lab, "fourth")?;
+    lab.power_off("n1")?;
+    lab.heal_all()?;
+    ensure!(sh(&mut lab, "n2", &read)?.1 == "third", "what hung when the power went was not done");
+    Ok(())
+}
+
+/// By `cat` between raw terminals.
+fn a_line_carries_and_is_cut() -> Result<()> {
+    let mut lab = Lab::new(Spec { lines: vec![(1, 2)], ..Spec::new(2, 1)? })?;
+    let ends = [("n1", "n2"), ("n2", "n1")];
+    for (node, peer) in ends {
+        let place = lab::spec::line_path(node, peer).display().to_string();
+        let heard = lab.root(node)?.join("heard").display().to_string();
+        let script = format!("stty raw -echo < {place}; exec cat < {place} > {heard}");
+        // A second opener keeps the settings while `stty` ends.
+        lab.spawn_in(node, &["/bin/sh", "-c", &format!("exec 3<>{place}; {script}")])?;
+    }
+    let heard = |lab: &Lab, node: &str| -> Result<String> {
+        Ok(fs::read_to_string(lab.root(node)?.join("heard")).unwrap_or_default())
+    };
+    let say = |lab: &mut Lab, node: &str, word: &str| -> Result<()> {
+        let peer = if node == "n1" { "n2" } else { "n1" };
+        let place = lab::spec::line_path(node, peer).display().to_string();
+        let (done, _) = sh(lab, node, &format!("printf {word} > {place}"))?;
+        ensure!(done, "{node} can write to its line");
+        Ok(())
+    };
+    let patience = Duration::from_secs(10);
+    // Until both are listening, words are lost.
+    for (node, peer) in ends {
+        wait::until("a word to get through", patience, || {
+            say(&mut lab, node, "a")?;
+            clock::pause(Duration::from_millis(50));
+            Ok(heard(&lab, peer)?.contains('a').then_some(()))
+        })?;
+    }
+    lab.line_cut_one_way("n1", "n2")?;
+    say(&mut lab, "n1", "lost")?;
+    say(&mut lab, "n2", "back")?;
+    wait::until("the way back", patience, || {
+        Ok(heard(&lab, "n1")?.contains("back").then_some(()))
+    })?;
+    lab.line_pause("n1", "n2")?;
+    say(&mut lab, "n2", "late")?;
+    clock::pause(Duration::from_millis(200));
+    ensure!(!heard(&lab, "n1")?.contains("late"), "a paused line carries nothing");
+    lab.line_heal("n2", "n1")?;
+    wait::until("what waited", patience, || Ok(heard(&lab, "n1")?.contains("late").then_some(())))?;
+    say(&mut lab, "n1", "well")?;
+    wait::until("a healed way", patience, || {
+        Ok(heard(&lab, "n2")?.contains("well").then_some(()))
+    })?;
+    ensure!(!heard(&lab, "n2")?.contains("lost"), "what was cut off stays lost");
+    lab.line_noise("n1", "n2", 1000)?;
+    say(&mut lab, "n1", "clear")?;
+    clock::pause(Duration::from_millis(200));
+    ensure!(!heard(&lab, "n2")?.contains("clear"), "noise spoils words");
+    Ok(())
 }

@@ -113,6 +113,9 @@ pub(super) fn find(
     bytes: &[u8],
 ) -> Found<'_> {
     assert_eq!(bytes.len(), BLOCK_SIZE, "a block is read whole");
+    if bytes.iter().all(|byte| *byte == 0) {
+        return Found::Blank;
+    }
     let (content, checksum) = bytes.split_at(CHECKSUM_AT);
     let is_whole = crc32(content).to_be_bytes() == checksum;
     if !is_whole {
@@ -120,7 +123,6 @@ pub(super) fn find(
         return match content[..4] == MAGIC {
             true => Found::Torn,
             false if content[..4] != [0; 4] => Found::Foreign,
-            false if bytes.iter().all(|byte| *byte == 0) => Found::Blank,
             false => Found::Torn,
         };
     }

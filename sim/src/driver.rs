@@ -4,7 +4,7 @@
 //! What the daemon gives to other threads takes time here; what it does itself is done at once.
 //! A strike (power, kill, stop) can fall between any two outputs.
 
-use base::{Incarnation, Instant, Member};
+use base::{Incarnation, Instant, Member, NetworkId};
 use engine::Found;
 use node::{Birth, Durable, EventKind, Input, Node, Output};
 
@@ -73,9 +73,11 @@ impl World {
             received: Default::default(),
             listening: Default::default(),
             asked: Default::default(),
+            ports: self.media.ports(number, incarnation, self.now),
             has_left: false,
         };
         machine.daemon = Some(Box::new(daemon));
+        self.start_ports(number);
         self.check.new_life(number, local);
         self.trace(|| format!("{} daemon starts as {local}", self.machines[number].shown()));
         let picture = self.interfaces(number);
@@ -120,7 +122,7 @@ impl World {
             }
             Fate::Left => {
                 self.trace(|| format!("{} has left", crate::setup::name(number)));
-                drop(daemon);
+                self.close_ports(*daemon, false);
                 self.daemon_ended(number);
             }
         }
@@ -134,6 +136,9 @@ impl World {
             fate = match daemon.inbox.pop_front() {
                 None => break,
                 Some(Item::Datagram(datagram)) => self.feed_datagram(number, daemon, datagram),
+                Some(Item::Bytes(network, bytes)) => {
+                    self.feed_bytes(number, daemon, network, &bytes)
+                }
                 Some(Item::Input(input)) => self.feed(number, daemon, input),
             };
         }
@@ -165,13 +170,35 @@ impl World {
             );
             self.require(Severity::Safety, "a copied or broken datagram changes nothing", verdict);
             daemon.backlog.extend(output);
-        } else if (1..=self.setup.nodes as u8).contains(&from) {
+        } else if (1..=self.setup.nodes as u8).contains(&from)
+            // A disk shows old blocks to a new reader.
+            && (again != heard || !self.media.has(network))
+        {
             let from = machine_of(base::NodeId(from));
             self.wires.note_received(network, from, number, self.now);
         }
         let fate = self.carry_out(number, daemon);
         self.note_life(number, daemon, life);
         fate
+    }
+
+    /// Bytes of a line: the frames that they complete.
+    fn feed_bytes(
+        &mut self,
+        number: usize,
+        daemon: &mut Daemon,
+        network: NetworkId,
+        bytes: &[u8],
+    ) -> Fate {
+        let frames = daemon.ports.get_mut(&network).map(|port| port.receive(bytes));
+        for bytes in frames.into_iter().flatten() {
+            let datagram = Datagram { network, bytes, id: 0, is_broken: false };
+            let fate = self.feed_datagram(number, daemon, datagram);
+            if fate != Fate::Lives {
+                return fate;
+            }
+        }
+        Fate::Lives
     }
 
     fn feed(&mut self, number: usize, daemon: &mut Daemon, input: Input) -> Fate {
@@ -228,6 +255,10 @@ impl World {
 
     fn output(&mut self, number: usize, daemon: &mut Daemon, output: Output) {
         match output {
+            Output::Transmit { path, bytes } if self.media.has(path.network) => {
+                self.carry(number, daemon, path, &bytes);
+                daemon.node.recycle(bytes);
+            }
             Output::Transmit { path, bytes } => {
                 self.transmit(number, machine_of(path.peer), path.network, bytes);
             }
@@ -251,6 +282,9 @@ impl World {
                         Err(refused) => format!("{shown} refuses {request}: {}", refused.sentence),
                     }
                 });
+                if result.is_ok() && request != 0 {
+                    self.answers.push(self.now);
+                }
                 // Drains are asked for by the node itself.
                 let is_known = request == 0 || daemon.asked.remove(&request);
                 let verdict = crate::check::commands::a_command_is_answered_once(request, is_known);

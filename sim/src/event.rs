@@ -27,6 +27,13 @@ pub enum Event {
     Datagram(usize, Datagram),
     /// An Ethernet frame reaches a machine's interface.
     Frame(usize, NetworkId, Vec<u8>),
+    /// An operation on a shared disk is done, or time is up; or a line takes bytes again. Of which
+    /// daemon, and of which order of its port.
+    Device(usize, u32, NetworkId, u64),
+    /// A write reaches a shared disk late.
+    Late(u64, Vec<u8>),
+    /// Bytes reach the end of a serial line.
+    Bytes(usize, NetworkId, Vec<u8>),
     /// A write is on the disk; of which power-on of the machine.
     Disk(usize, u32),
     /// A process starts, ends or dies; by its token.

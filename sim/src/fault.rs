@@ -67,11 +67,23 @@ pub enum Kind {
     Leave,
     /// Whoever decides about the next view is cut off before it could tell anybody.
     Decision,
+    /// Not a fault: the nodes have a shared disk, or serial lines, besides their networks.
+    Media,
+    /// All networks fail at once; disks and lines stay.
+    AllDown,
+    /// What is written to the shared disk tears, gets lost or lands late; what is read is stale.
+    DiskDamage,
+    /// The shared disk is slow, or stands still, or takes nothing from one node.
+    DiskTrouble,
+    /// Serial lines lose and change bytes.
+    LineNoise,
+    /// Serial lines are unplugged.
+    Unplug,
 }
 
 impl Kind {
     /// All kinds.
-    pub const ALL: [Kind; 28] = [
+    pub const ALL: [Kind; 34] = [
         Kind::Drift,
         Kind::Loss,
         Kind::Duplication,
@@ -100,6 +112,12 @@ impl Kind {
         Kind::Configure,
         Kind::Leave,
         Kind::Decision,
+        Kind::Media,
+        Kind::AllDown,
+        Kind::DiskDamage,
+        Kind::DiskTrouble,
+        Kind::LineNoise,
+        Kind::Unplug,
     ];
 
     /// The name on the command line.
@@ -134,6 +152,12 @@ impl Kind {
             Kind::Configure => "configure",
             Kind::Leave => "leave",
             Kind::Decision => "decision",
+            Kind::Media => "media",
+            Kind::AllDown => "all-down",
+            Kind::DiskDamage => "disk-damage",
+            Kind::DiskTrouble => "disk-trouble",
+            Kind::LineNoise => "line-noise",
+            Kind::Unplug => "unplug",
         }
     }
 
@@ -177,6 +201,7 @@ impl Kind {
             Kind::NetworkDown | Kind::Decision => 3,
             Kind::PowerOff | Kind::Pause | Kind::DaemonKill => 4,
             Kind::Blackout | Kind::Leave => 1,
+            Kind::AllDown | Kind::DiskTrouble | Kind::Unplug => 2,
             Kind::Slow | Kind::SlowDisk => 3,
             Kind::Replay => 12,
             Kind::Crash => 6,
@@ -189,7 +214,7 @@ impl Kind {
 
 /// A set of kinds.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Mix(u32);
+pub struct Mix(u64);
 
 impl Mix {
     /// The mix of a run. A storm has much of what makes nodes come and go, and little else.
@@ -200,6 +225,7 @@ impl Mix {
         let scale = prng.range(20..=160);
         for kind in Kind::ALL {
             let share = match (is_storm, kind.is_stormy()) {
+                _ if kind == Kind::Media => 25,
                 (true, true) => 70,
                 (true, false) => 8,
                 (false, _) => (kind.share() * scale / 100).min(95),
@@ -214,19 +240,19 @@ impl Mix {
     /// Whether the kind is in it.
     #[must_use]
     pub const fn has(self, kind: Kind) -> bool {
-        self.0 & 1 << kind as u32 != 0
+        self.0 & 1 << kind as u64 != 0
     }
 
     /// The mix and that kind.
     #[must_use]
     pub const fn with(self, kind: Kind) -> Mix {
-        Mix(self.0 | 1 << kind as u32)
+        Mix(self.0 | 1 << kind as u64)
     }
 
     /// The mix without that kind.
     #[must_use]
     pub const fn without(self, kind: Kind) -> Mix {
-        Mix(self.0 & !(1 << kind as u32))
+        Mix(self.0 & !(1 << kind as u64))
     }
 
     /// The kinds in it.
@@ -267,7 +293,11 @@ pub fn schedule(
         let mut prng = own.clone();
         let count = prng.range(1..=kind.most() * if is_storm { 2 } else { 1 });
         for number in 0..count {
-            let at = prng.range(times.clone());
+            let mut at = prng.range(times.clone());
+            if kind == Kind::Decision && number == 0 && prng.chance(1, 2) {
+                // The decision to form a view comes before everything else.
+                at = 0;
+            }
             faults.push(Fault {
                 kind,
                 at,

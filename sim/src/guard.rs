@@ -313,6 +313,10 @@ impl World {
         let frames = machine.guard.goodbyes.clone();
         self.trace(|| format!("{} guard says goodbye", name(number)));
         for (path, bytes) in frames {
+            // The guard has nothing but datagrams.
+            if self.media.has(path.network) {
+                continue;
+            }
             let to = crate::setup::machine_of(path.peer);
             self.transmit(number, to, path.network, bytes);
         }

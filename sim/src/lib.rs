@@ -21,7 +21,8 @@
 //!
 //! **Modelled**: kernels (addresses with lifetimes, answers to ARP, carriers), guards (deadlines
 //! in shared memory, kills within R, restarts of daemons, goodbyes), processes, disks. **Real**:
-//! everything in `node::Node`, bytes and sealing included.
+//! everything in `node::Node`, bytes and sealing included, and the code that lays frames into blocks
+//! of a shared disk and bytes of a serial line.
 //!
 //! **Beyond the promise**, and therefore not simulated: a guard that is stopped with its daemon
 //! (only the kernel's lifetimes hold then), a state directory that is rolled back so that nobody
@@ -37,6 +38,7 @@ pub mod fault;
 mod guard;
 mod kernel;
 pub mod machine;
+pub mod media;
 mod operators;
 mod power;
 pub mod setup;

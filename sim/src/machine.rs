@@ -12,6 +12,7 @@ use transport::PathId;
 
 use crate::clock::Clock;
 use crate::event::Datagram;
+use crate::media::Port;
 
 /// What a state file holds.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -153,6 +154,8 @@ pub struct Address {
 pub enum Item {
     /// In the buffer of a socket.
     Datagram(Datagram),
+    /// From a serial line.
+    Bytes(NetworkId, Vec<u8>),
     /// From another thread of the daemon.
     Input(Input),
 }
@@ -181,6 +184,8 @@ pub struct Daemon {
     pub listening: BTreeSet<u32>,
     /// Commands that were given and not answered.
     pub asked: BTreeSet<u64>,
+    /// Its ends of shared disks and serial lines.
+    pub ports: BTreeMap<NetworkId, Port>,
     /// It has left.
     pub has_left: bool,
 }

@@ -21,6 +21,8 @@ const RESTART_MIN: u64 = 10_000_000;
 const RESTART_MAX: u64 = 100_000_000;
 /// A daemon that will not be back before this is said goodbye for.
 const GOODBYE_AFTER: u64 = 1_000_000_000;
+/// Shared disks and serial lines get more time until a path counts as dead; their faults, too.
+const MEDIA_PATIENCE: u64 = 4;
 /// An armed strike that met no output strikes after so long in any case.
 const STRIKE_OUTPUTS_MAX: u64 = 24;
 
@@ -72,7 +74,11 @@ impl World {
             return;
         }
         machine.is_on = false;
-        machine.daemon = None;
+        let daemon = machine.daemon.take();
+        if let Some(daemon) = daemon {
+            self.close_ports(*daemon, true);
+        }
+        let machine = &mut self.machines[number];
         machine.transitions.clear();
         let addresses = core::mem::take(&mut machine.addresses);
         let processes = core::mem::take(&mut machine.processes);
@@ -109,9 +115,9 @@ impl World {
     /// The daemon is killed; the guard and the services go on.
     fn kill_daemon(&mut self, number: usize, back: u64) {
         let machine = &mut self.machines[number];
-        if machine.daemon.take().is_none() {
-            return;
-        }
+        let Some(daemon) = machine.daemon.take() else { return };
+        self.close_ports(*daemon, false);
+        let machine = &mut self.machines[number];
         machine.strike = None;
         machine.guard.owes_goodbye = back >= GOODBYE_AFTER;
         self.interrupt_writes(number);
@@ -146,6 +152,7 @@ impl World {
             daemon.is_paused = false;
             self.machines[number].calm_since = self.now;
             self.trace(|| format!("{} daemon goes on", name(number)));
+            self.ports_go_on(number);
             self.wake_soon(number);
         }
     }
@@ -165,6 +172,17 @@ impl World {
         let Fault { kind, lasts, mut prng, .. } = self.setup.faults[place].clone();
         self.trace(|| format!("fault {place}: {}", kind.name()));
         match kind {
+            Kind::AllDown => {
+                for (network, from, to) in self.edges(place) {
+                    self.wires.block(network, from, to, true);
+                }
+                self.queue.push(self.now + lasts * MEDIA_PATIENCE, Event::Repair(place));
+            }
+            Kind::DiskTrouble | Kind::Unplug => {
+                let machine = self.struck(place, &mut prng);
+                self.media.fault(kind, machine, &mut prng, true);
+                self.queue.push(self.now + lasts * MEDIA_PATIENCE, Event::Repair(place));
+            }
             Kind::Cut | Kind::OneWay | Kind::NetworkDown | Kind::Split => {
                 for (network, from, to) in self.edges(place) {
                     self.wires.block(network, from, to, true);
@@ -236,6 +254,9 @@ impl World {
             | Kind::Reordering
             | Kind::Corruption
             | Kind::Delay
+            | Kind::Media
+            | Kind::DiskDamage
+            | Kind::LineNoise
             | Kind::Wipe
             | Kind::Stale
             | Kind::StartFails
@@ -267,6 +288,10 @@ impl World {
                 let machine = self.struck(place, &mut prng);
                 self.machines[machine].disk_delay = DISK_DELAY;
             }
+            Kind::DiskTrouble | Kind::Unplug => {
+                let machine = self.struck(place, &mut prng);
+                self.media.fault(kind, machine, &mut prng, false);
+            }
             _ => {
                 for (network, from, to) in self.edges(place) {
                     self.wires.block(network, from, to, false);
@@ -275,22 +300,25 @@ impl World {
         }
     }
 
-    /// A machine is about to record a view. If that is a successor that nobody else knows of, its
-    /// news are still in the machine: that is when it hurts to lose it.
+    /// A machine is about to record a view that nobody else knows of: its news are still in the
+    /// machine, and that is when it hurts to lose it. Faults of the very beginning wait for a first
+    /// view, the others for a successor.
     pub(crate) fn note_record(&mut self, number: usize, record: Option<&View>) {
         let (Some(view), Some(place)) = (record, self.at_decision.last().copied()) else { return };
         let known = self.machines.iter().filter_map(|machine| machine.disk.memory.record.as_ref());
+        let is_first = self.setup.faults[place].at == 0;
         let is_successor =
             self.machines[number].disk.memory.record.as_ref().is_some_and(|before| {
                 before.lineage == view.lineage && before.generation < view.generation
             });
-        if !is_successor || known.into_iter().any(|known| known == view) {
+        if is_first == is_successor || known.into_iter().any(|known| known == view) {
             return;
         }
         self.at_decision.pop();
         self.trace(|| format!("{} is cut off with its decision", name(number)));
         let fault = &mut self.setup.faults[place];
-        fault.machine = Some(number);
+        // A first view is lost by halves: some of those who form it fall apart from the others.
+        fault.machine = (!is_first).then_some(number);
         let lasts = fault.lasts;
         let mut prng = fault.prng.child("afterwards");
         for (network, from, to) in self.edges(place) {
@@ -340,7 +368,9 @@ impl World {
                         prng.child(&label).chance(share, 4)
                     };
                     let is_cut = match kind {
+                        Kind::Decision if machine.is_none() => groups[from] != groups[to],
                         Kind::Decision => from == alone || (to == alone && !is_mute),
+                        Kind::AllDown => true,
                         Kind::NetworkDown => network == only.unwrap_or(0),
                         Kind::Split => {
                             let apart = match is_alone {
@@ -425,6 +455,7 @@ impl World {
         self.mix = Mix::default();
         self.at_decision.clear();
         self.wires.heal();
+        self.media.heal();
         for number in 0..self.machines.len() {
             let machine = &mut self.machines[number];
             machine.lateness = LATENESS;

@@ -31,6 +31,9 @@ impl Default for Options {
     }
 }
 
+/// The number of the cluster.
+pub const CLUSTER: u32 = 77;
+
 /// A network of a run.
 #[derive(Clone, Debug)]
 pub struct NetworkSetup {
@@ -44,6 +47,17 @@ pub struct NetworkSetup {
     pub loss: u64,
 }
 
+/// A shared disk or a serial line. Its paths have low priority.
+#[derive(Clone, Debug)]
+pub struct MediumSetup {
+    /// Which of the two.
+    pub medium: Medium,
+    /// The nodes that have an end on it; two for a line.
+    pub nodes: NodeSet,
+    /// Bits per second of a line: ten for each byte.
+    pub baud: u32,
+}
+
 /// A whole run before it begins.
 #[derive(Clone, Debug)]
 pub struct Setup {
@@ -53,6 +67,8 @@ pub struct Setup {
     pub nodes: usize,
     /// The networks.
     pub networks: Vec<NetworkSetup>,
+    /// What else carries frames; numbered after the networks.
+    pub media: Vec<MediumSetup>,
     /// The times in force.
     pub timing: Timing,
     /// Who decides at exactly half.
@@ -100,6 +116,10 @@ impl Setup {
         }
         let everybody: NodeSet = (0..nodes).map(node_id).collect();
         let networks = draw_networks(&mut draw, everybody, mix, unit);
+        let media = match mix.has(Kind::Media) {
+            true => draw_media(&mut prng.child("media"), nodes),
+            false => Vec::new(),
+        };
         let tie = match draw.range(0..=3) {
             0 => Tie::Manual,
             1 => Tie::Prefer(node_id(draw.range(0..=nodes as u64 - 1) as usize)),
@@ -134,6 +154,7 @@ impl Setup {
             prng,
             nodes,
             networks,
+            media,
             timing,
             tie,
             seed_count,
@@ -159,12 +180,21 @@ impl Setup {
             local: (network.nodes.contains(local))
                 .then(|| LocalEnd::Address(own_address(NetworkId(number), local))),
         });
+        let media =
+            (self.networks.len() as u16..).zip(&self.media).map(|(number, medium)| NetworkSpec {
+                id: NetworkId(number),
+                name: format!("medium{number}"),
+                medium: medium.medium,
+                priority: Priority::Low,
+                nodes: medium.nodes,
+                local: medium.nodes.contains(local).then_some(LocalEnd::Device),
+            });
         Cluster {
-            id: 77,
+            id: CLUSTER,
             timing: self.timing,
             seed: self.seed_count,
             tie: self.tie,
-            networks: networks.collect(),
+            networks: networks.chain(media).collect(),
             intent,
             text,
         }
@@ -256,6 +286,27 @@ fn draw_networks(draw: &mut Prng, everybody: NodeSet, mix: Mix, unit: u64) -> Ve
         });
     }
     networks
+}
+
+fn draw_media(draw: &mut Prng, nodes: usize) -> Vec<MediumSetup> {
+    let mut media = Vec::new();
+    let has_disk = draw.chance(3, 4);
+    if has_disk {
+        let mut on: NodeSet = (0..nodes).map(node_id).collect();
+        if nodes > 2 && draw.chance(1, 5) {
+            on.remove(node_id(draw.range(0..=nodes as u64 - 1) as usize));
+        }
+        media.push(MediumSetup { medium: Medium::Disk, nodes: on, baud: 0 });
+    }
+    if !has_disk || draw.chance(1, 3) {
+        // One line, or a chain of two.
+        for first in 0..draw.range(1..=2).min(nodes as u64 - 1) as usize {
+            let ends = [first, first + 1].into_iter().map(node_id);
+            let baud = [19_200, 38_400, 57_600, 115_200][draw.range(0..=3) as usize];
+            media.push(MediumSetup { medium: Medium::Serial, nodes: ends.collect(), baud });
+        }
+    }
+    media
 }
 
 fn draw_service(draw: &mut Prng, number: u64, nodes: usize, networks: &[NetworkSetup]) -> Service {

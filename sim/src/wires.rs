@@ -1,10 +1,10 @@
 //! The networks: who reaches whom, how slowly, and what goes wrong on the way.
 
-use base::{NetworkId, NodeSet, Prng};
+use base::{Medium, NetworkId, NodeSet, Prng};
 
 use crate::event::Datagram;
 use crate::fault::{Kind, Mix};
-use crate::setup::{NetworkSetup, machine_of, node_id};
+use crate::setup::{MediumSetup, NetworkSetup, machine_of, node_id};
 
 /// Captured datagrams that are kept.
 const CAPTURED_MAX: usize = 64;
@@ -16,8 +16,6 @@ struct Direction {
     blocked: u8,
     /// Of a thousand datagrams, how many get lost.
     loss: u16,
-    /// When a datagram was last received this way by a daemon, in real time.
-    received: u64,
 }
 
 /// A datagram that somebody wrote down to send it again.
@@ -35,6 +33,10 @@ pub struct Wires {
     machines: usize,
     networks: Vec<NetworkSetup>,
     directions: Vec<Direction>,
+    /// What each network is made of, and then each other medium.
+    media: Vec<Medium>,
+    /// When a frame was last received by a daemon, in real time: by medium and direction.
+    received: Vec<u64>,
     /// Faults that keep a carrier away, by network and machine.
     carriers: Vec<u8>,
     mix: Mix,
@@ -61,6 +63,7 @@ impl Wires {
     pub fn new(
         machines: usize,
         networks: Vec<NetworkSetup>,
+        others: &[MediumSetup],
         mix: Mix,
         prng: &Prng,
         unit: u64,
@@ -73,7 +76,12 @@ impl Wires {
             // Most are good, some are bad.
             direction.loss = (worst * draw.range(0..=100) / 100 * draw.range(0..=100) / 100) as u16;
         }
+        let media: Vec<Medium> = (networks.iter().map(|_| Medium::Network))
+            .chain(others.iter().map(|other| other.medium))
+            .collect();
         Wires {
+            received: vec![0; media.len() * machines * machines],
+            media,
             carriers: vec![0; networks.len() * machines],
             machines,
             networks,
@@ -114,6 +122,11 @@ impl Wires {
     #[must_use]
     pub fn count(&self) -> usize {
         self.networks.len()
+    }
+
+    /// What the networks and the other media are made of.
+    pub fn media(&self) -> impl Iterator<Item = Medium> {
+        self.media.iter().copied()
     }
 
     /// One more (or one fewer) fault blocks this direction.
@@ -214,21 +227,18 @@ impl Wires {
         (0..length).map(|_| self.prng.next_u64() as u8).collect()
     }
 
-    /// A daemon has received a datagram of this direction.
+    /// A daemon has received a frame over a network or another medium.
     pub fn note_received(&mut self, network: NetworkId, from: usize, to: usize, now: u64) {
         let place = self.place(usize::from(network.0), from, to);
-        self.directions[place].received = now;
+        self.received[place] = now;
     }
 
-    /// When a datagram was last received in both directions between two machines, on the network
-    /// where that is most recent.
-    #[must_use]
-    pub fn last_exchange(&self, one: usize, other: usize) -> u64 {
-        let both = |network| {
-            let there = self.directions[self.place(network, one, other)].received;
-            there.min(self.directions[self.place(network, other, one)].received)
-        };
-        (0..self.networks.len()).map(both).max().unwrap_or(0)
+    /// When frames were last received in both directions between two machines: on each medium.
+    pub fn exchanges(&self, one: usize, other: usize) -> impl Iterator<Item = (Medium, u64)> {
+        self.media.iter().enumerate().map(move |(number, medium)| {
+            let there = self.received[self.place(number, one, other)];
+            (*medium, there.min(self.received[self.place(number, other, one)]))
+        })
     }
 
     /// Whether a machine's interface on this network can be used at all.

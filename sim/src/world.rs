@@ -9,11 +9,12 @@ use crate::clock::{Clock, RATE_ERROR_MAX};
 use crate::event::{Datagram, Event, Queue};
 use crate::fault::{Kind, Mix};
 use crate::machine::{Disk, Guard, Item, Machine, Memory};
+use crate::media::Media;
 use crate::setup::{Options, Setup, name, node_id};
 use crate::wires::Wires;
 
 /// Datagrams that a socket holds; more are dropped, as a kernel does.
-const SOCKET_MAX: usize = 1_024;
+pub(crate) const SOCKET_MAX: usize = 1_024;
 /// The usual lateness of a loop.
 pub(crate) const LATENESS: u64 = 1_000_000;
 /// The usual time that a write takes.
@@ -109,6 +110,8 @@ pub struct Outcome {
     pub totals: Totals,
     /// What began and ended to work where, in order.
     pub history: Vec<Change>,
+    /// When commands were answered with success, in nanoseconds of real time.
+    pub answers: Vec<u64>,
 }
 
 /// A part of a service begins or ends to work on a machine.
@@ -136,6 +139,7 @@ pub struct World {
     pub(crate) queue: Queue,
     pub(crate) machines: Vec<Machine>,
     pub(crate) wires: Wires,
+    pub(crate) media: Media,
     pub(crate) check: Checker,
     /// For what happens inside machines.
     pub(crate) prng: Prng,
@@ -155,6 +159,7 @@ pub struct World {
     pub(crate) violation: Option<Violation>,
     pub(crate) totals: Totals,
     pub(crate) history: Vec<Change>,
+    pub(crate) answers: Vec<u64>,
     pub(crate) is_traced: bool,
     is_over: bool,
 }
@@ -188,14 +193,22 @@ impl World {
         }
         queue.push(setup.heal_at, Event::Heal);
         queue.push(setup.unit, Event::Sample);
-        let wires =
-            Wires::new(setup.nodes, setup.networks.clone(), setup.mix, &setup.prng, setup.unit);
+        let wires = Wires::new(
+            setup.nodes,
+            setup.networks.clone(),
+            &setup.media,
+            setup.mix,
+            &setup.prng,
+            setup.unit,
+        );
+        let media = Media::new(&setup);
         World {
             mix: setup.mix,
             now: 0,
             queue,
             machines,
             wires,
+            media,
             check: Checker::new(&setup),
             prng: draw.child("world"),
             healed_at: None,
@@ -209,6 +222,7 @@ impl World {
             violation: None,
             totals: Totals { runs: 1, faults: setup.faults.len() as u64, ..Totals::default() },
             history: Vec::new(),
+            answers: Vec::new(),
             is_traced,
             is_over: false,
             setup,
@@ -236,6 +250,7 @@ impl World {
             faults: self.setup.faults.len(),
             totals: self.totals,
             history: self.history,
+            answers: self.answers,
         }
     }
 
@@ -244,6 +259,11 @@ impl World {
             Event::Wake(machine) => self.wake(machine),
             Event::Datagram(to, datagram) => self.arrive(to, datagram),
             Event::Frame(to, network, bytes) => self.frame_arrives(to, network, bytes),
+            Event::Device(machine, daemon, network, order) => {
+                self.device(machine, daemon, network, order);
+            }
+            Event::Late(place, block) => self.media.land(place, block),
+            Event::Bytes(to, network, bytes) => self.bytes_arrive(to, network, bytes),
             Event::Disk(machine, boot) => self.written(machine, boot),
             Event::Process(machine, token) => self.transition(machine, token),
             Event::Guard(machine) => self.guard_looks(machine),
@@ -352,9 +372,10 @@ impl World {
     }
 
     fn describe(&self) {
-        let Setup { nodes, networks, timing, tie, seed_count, mix, intent, .. } = &self.setup;
+        let Setup { nodes, networks, media, timing, tie, seed_count, mix, intent, .. } =
+            &self.setup;
         println!(
-            "{nodes} nodes, {} networks, path timeout {:?}, tie {tie:?}, {seed_count} to seed",
+            "{nodes} nodes, {} networks, {media:?}, path timeout {:?}, tie {tie:?}, {seed_count} to seed",
             networks.len(),
             timing.path_timeout,
         );

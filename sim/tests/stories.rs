@@ -8,11 +8,11 @@ use core::net::{IpAddr, Ipv4Addr};
 use core::ops::Range;
 use core::time::Duration;
 
-use base::{NodeSet, Preset, Prng};
+use base::{Medium, NodeSet, Preset, Prng};
 use engine::{Failback, Intent, Mode, NodeSpec, Resource, ResourceKind, RestartLimit, Service};
 use group::Tie;
 use sim::fault::{Fault, Kind, Mix};
-use sim::setup::{NetworkSetup, Setup, name, nanos, node_id};
+use sim::setup::{MediumSetup, NetworkSetup, Setup, name, nanos, node_id};
 use sim::world::{Outcome, World};
 use transport::Priority;
 
@@ -70,6 +70,7 @@ fn setup(seed: u64, nodes: usize, faults: &[(Kind, u64, u64, usize)]) -> Setup {
     Setup {
         nodes,
         networks: vec![network.clone(), network],
+        media: Vec::new(),
         timing,
         tie: Tie::None,
         seed_count: nodes,
@@ -200,5 +201,84 @@ fn a_lost_member_is_nobody_elses_business() {
     for seed in SEEDS {
         let outcome = tell(setup(seed, 3, &[(Kind::PowerOff, CALM, 4 * SECOND, 2)]));
         assert_eq!(changes(&outcome, CALM), [], "seed {seed}");
+    }
+}
+
+/// A shared disk that all are on.
+fn disk(nodes: usize) -> MediumSetup {
+    let nodes = (0..nodes).map(node_id).collect();
+    MediumSetup { medium: Medium::Disk, nodes, baud: 0 }
+}
+
+/// A serial line between the first two.
+fn line() -> MediumSetup {
+    let nodes = (0..2).map(node_id).collect();
+    MediumSetup { medium: Medium::Serial, nodes, baud: 115_200 }
+}
+
+/// How many times longer than given a fault of all networks, or of media, lasts.
+const MEDIA_PATIENCE: u64 = 4;
+const DARK: u64 = 30 * SECOND;
+
+/// All networks are cut for half a minute; ten commands are given meanwhile, to node 1.
+fn dark(seed: u64, nodes: usize, media: Vec<MediumSetup>, also: &[Kind]) -> Outcome {
+    let dark = (Kind::AllDown, CALM, DARK / MEDIA_PATIENCE, 0);
+    let commands = (0..10).map(|number| (Kind::Configure, CALM + (2 + number * 2) * SECOND, 0, 0));
+    let faults: Vec<_> = core::iter::once(dark).chain(commands).collect();
+    let mut setup = setup(seed, nodes, &faults);
+    setup.heal_at = CALM + DARK + 3 * SECOND;
+    setup.media = media;
+    setup.mix = also.iter().fold(setup.mix, |mix, kind| mix.with(*kind));
+    tell(setup)
+}
+
+/// Nothing happens to views and services, and the commands are answered while it is dark. How long
+/// the slowest took.
+fn goes_on(outcome: &Outcome, case: &str) -> Duration {
+    assert_eq!(changes(outcome, CALM), [], "{case}");
+    assert_eq!(outcome.totals.views, 1, "{case}: no view change");
+    let answers: Vec<u64> =
+        outcome.answers.iter().copied().filter(|at| *at < CALM + DARK).collect();
+    assert_eq!(answers.len(), 10, "{case}: {answers:?}");
+    let asked = (0..10).map(|number| CALM + (2 + number * 2) * SECOND);
+    let took = answers.iter().zip(asked).map(|(answered, asked)| answered - asked);
+    Duration::from_nanos(took.max().expect("there are ten"))
+}
+
+#[test]
+fn a_shared_disk_keeps_the_view_without_any_network() {
+    for nodes in [2, 3, 5] {
+        for seed in SEEDS {
+            let outcome = dark(seed, nodes, vec![disk(nodes)], &[]);
+            let case = format!("{nodes} nodes, seed {seed}");
+            let took = goes_on(&outcome, &case);
+            assert!(took < Duration::from_millis(300), "{case}: a command took {took:?}");
+        }
+    }
+}
+
+#[test]
+fn a_serial_line_keeps_the_view_without_any_network() {
+    for seed in SEEDS {
+        let outcome = dark(seed, 2, vec![line()], &[]);
+        let took = goes_on(&outcome, &format!("seed {seed}"));
+        assert!(took < Duration::from_millis(400), "seed {seed}: a command took {took:?}");
+    }
+}
+
+#[test]
+fn torn_lost_and_late_writes_of_a_disk_end_no_view() {
+    for seed in SEEDS {
+        let outcome = dark(seed, 3, vec![disk(3)], &[Kind::DiskDamage]);
+        goes_on(&outcome, &format!("seed {seed}"));
+    }
+}
+
+#[test]
+fn without_disk_and_line_the_same_ends_the_view() {
+    for seed in SEEDS {
+        let outcome = dark(seed, 3, Vec::new(), &[]);
+        assert!(outcome.totals.views > 1, "seed {seed}");
+        assert!(!changes(&outcome, CALM).is_empty(), "seed {seed}");
     }
 }

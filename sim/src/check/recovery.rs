@@ -2,7 +2,7 @@
 
 use core::time::Duration;
 
-use base::{NetworkId, NodeId};
+use base::{Medium, NetworkId, NodeId};
 use engine::{KILL_TIMEOUT, Phase, ResourceKind, Service};
 
 use crate::machine::Machine;
@@ -55,7 +55,9 @@ pub fn bound(setup: &Setup, joins: u32) -> u64 {
         let services = setup.intent.services.iter().chain(&setup.spare);
         services.map(of).max().unwrap_or_default()
     };
-    let detection = timing.path_timeout * 4 + timing.heartbeat_low * 4;
+    let media = setup.media.iter().map(|medium| medium.medium);
+    let lost_after = |medium| timing.timeout(medium) * 4 + timing.interval(medium, false) * 4;
+    let detection = media.chain([Medium::Network]).map(lost_after).max().unwrap_or_default();
     let change = timing.collect * 10 + timing.stall + Duration::from_secs(2);
     let hold = (timing.hold * (1 << joins.min(8))).min(Duration::from_secs(300));
     // Flap damping: up to 48 echoes until a path counts again.

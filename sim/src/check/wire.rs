@@ -1,6 +1,6 @@
 //! Rules about datagrams and paths.
 
-use base::{Incarnation, Instant};
+use base::{Incarnation, Instant, Medium};
 
 use crate::machine::{Daemon, Machine};
 use crate::setup::{Setup, machine_of, nanos, node_id};
@@ -33,15 +33,20 @@ pub fn a_paused_node_declares_nobody_lost_in_its_first_turn(
     stopped_at: u64,
 ) -> Result<(), String> {
     let carriers = (0..wires.count()).all(|network| wires.has_carrier(network, machine));
-    let well = setup.unit.saturating_sub(nanos(setup.timing.heartbeat_high) * 3);
-    let silence = stopped_at.saturating_sub(wires.last_exchange(machine, peer));
-    if carriers && silence < well {
+    let timing = &setup.timing;
+    let well = |medium| match medium {
+        Medium::Network => setup.unit.saturating_sub(nanos(timing.heartbeat_high) * 3),
+        // What comes from a disk or a line may be old already.
+        Medium::Disk | Medium::Serial => nanos(timing.timeout(medium)) / 4,
+    };
+    let mut exchanges = wires.exchanges(machine, peer);
+    if carriers && exchanges.any(|(medium, at)| stopped_at.saturating_sub(at) < well(medium)) {
         return Err(format!("{} declares {} lost", node_id(machine), node_id(peer)));
     }
     Ok(())
 }
 
-/// (15) A peer counts as connected only while datagrams arrive in both directions on one network.
+/// (15) A peer counts as connected only while frames arrive in both directions on one medium.
 pub fn a_connected_peer_is_heard_and_hears(
     wires: &Wires,
     setup: &Setup,
@@ -49,25 +54,29 @@ pub fn a_connected_peer_is_heard_and_hears(
     daemon: &Daemon,
     now: u64,
 ) -> Result<(), String> {
-    let interval = nanos(setup.timing.heartbeat_low);
+    let timing = &setup.timing;
+    let most = |medium: Medium| {
+        nanos(timing.timeout(medium)) * 2 + nanos(timing.interval(medium, false)) * 4
+    };
     // The patient clock of a loop that was late lately has not seen all that time.
-    let most = setup.unit * 2 + interval * 4;
+    let longest = wires.media().map(most).max().unwrap_or(0);
     let is_punctual = machine.lateness <= LATENESS
         && !daemon.is_paused
         && !daemon.was_paused
-        && now.saturating_sub(machine.calm_since) > most;
+        && now.saturating_sub(machine.calm_since) > longest;
     if !is_punctual {
         return Ok(());
     }
     for peer in daemon.node.transport().row() {
         let peer = machine_of(peer);
-        let exchanged = wires.last_exchange(machine.number, peer);
-        if now.saturating_sub(exchanged) > most {
+        let is_recent = |(medium, at): (Medium, u64)| now.saturating_sub(at) <= most(medium);
+        if !wires.exchanges(machine.number, peer).any(is_recent) {
+            let last = wires.exchanges(machine.number, peer).map(|(_, at)| at).max();
             return Err(format!(
                 "{} is connected to {}, but they have exchanged nothing since {}",
                 machine.node(),
                 node_id(peer),
-                Stamp(exchanged)
+                Stamp(last.unwrap_or(0))
             ));
         }
     }

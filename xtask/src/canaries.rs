@@ -132,7 +132,7 @@ pub const CANARIES: &[Canary] = &[
         mutated: "if 2 * forming.accepted.len() >= forming.view.members.len() && self.persisting.is_none() {",
         rule: "a formation is unanimous",
         shows: Shows::Unsafe,
-        seeds: 20_000,
+        seeds: 10_000,
     },
     Canary {
         name: "snapshot-before-record",

@@ -110,16 +110,16 @@ pub struct CommandRequest {
 /// other half is defined on the other node.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct PathRequest {
-    /// The other node.
+    /// The other node; `*`, all of them, for `ethernet`.
     #[serde(default)]
     pub peer: String,
-    /// `udp` (also when empty) or `serial`.
+    /// `udp` (also when empty), `serial` or `ethernet`.
     #[serde(default)]
     pub kind: String,
-    /// Address or device of this node.
+    /// Address, device or interface of this node.
     #[serde(default)]
     pub local: String,
-    /// Address of the other node; empty for a serial line.
+    /// Address of the other node; empty for a serial line and for Ethernet.
     #[serde(default)]
     pub remote: String,
     /// UDP port of both ends; null for the cluster's. Ignored by delete.
@@ -129,8 +129,19 @@ pub struct PathRequest {
     #[serde(default)]
     pub baud: Option<u32>,
     /// Order among the paths to that node, 1 to 99; null for behind the others. Ignored by delete.
+    /// For `ethernet` it is the link's number on the wire, 1 to 8, and must be the same on all
+    /// nodes.
     #[serde(default)]
     pub rank: Option<u8>,
+    /// Name of a link over Ethernet; empty for the interface's. Delete goes by it.
+    #[serde(default)]
+    pub name: String,
+    /// EtherType of a link; null for 0x88b5. Ignored by delete.
+    #[serde(default)]
+    pub ethertype: Option<u16>,
+    /// Of low priority: half the heartbeats, data only when no high path is left. Ignored by delete.
+    #[serde(default)]
+    pub low: bool,
 }
 
 /// Body of `POST /v1/seed`: form a view now instead of waiting for all seed nodes.

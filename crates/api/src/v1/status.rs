@@ -240,7 +240,7 @@ pub struct Path {
     pub kind: String,
     /// Own address with port, interface or device.
     pub local: String,
-    /// The peer's.
+    /// The peer's. On Ethernet the address that its frames come from; empty until one has come.
     pub remote: String,
     /// For a path that the answering node alone defines: its order among them, from 1.
     #[serde(default)]

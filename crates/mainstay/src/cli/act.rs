@@ -147,6 +147,7 @@ pub(super) fn path(context: &Context, command: PathCommand) -> Done {
         port: options.port,
         baud: options.baud,
         rank: options.rank,
+        ..v1::PathRequest::default()
     };
     command_sent(context, &format!("/v1/paths/{verb}"), &request)
 }

@@ -89,7 +89,7 @@ pub(super) enum Command {
         #[command(subcommand)]
         command: LabCommand,
     },
-    /// Speak as another product's command: lkcli
+    /// Speak as another product's command: lkcli, lltconfig, lltstat
     Face {
         /// The command
         name: String,

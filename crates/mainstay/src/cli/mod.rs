@@ -143,7 +143,7 @@ pub fn main() -> ExitCode {
     let environment = Environment::of_this_process();
     if let Some((face, words)) = faces::called() {
         let root = environment.root.clone().unwrap_or_else(|| "/".into());
-        return face.run(Root::new(root), &words);
+        return face.run(&Root::new(root), &words);
     }
     let arguments = match Arguments::try_parse() {
         Ok(arguments) => arguments,
@@ -230,7 +230,7 @@ fn dispatch(context: &Context, command: Command) -> Result<ExitCode, Failure> {
                     format!("there are: {}", faces::names()),
                 ));
             };
-            return Ok(face.run(context.root()?.clone(), &words));
+            return Ok(face.run(context.root()?, &words));
         }
         Command::Completions { shell } => documents::completions(context, shell),
         Command::Man { directory } => documents::man(context, directory.as_deref()),

@@ -250,6 +250,32 @@ pub fn read_node(root: &Root) -> Result<String, FileError> {
     }
 }
 
+/// Why a node cannot have that name.
+#[must_use]
+pub fn node_name_error(name: &str) -> Option<String> {
+    read::name_error(name)
+}
+
+/// Writes a file as a whole: another one takes its place, or it stays as it was.
+///
+/// # Errors
+/// When it can not be written.
+pub fn replace(path: &Path, text: &str) -> Result<(), FileError> {
+    let mut beside = path.as_os_str().to_owned();
+    beside.push(".new");
+    let beside = PathBuf::from(beside);
+    let written = (|| {
+        fs::create_dir_all(path.parent().unwrap_or(Path::new("/")))?;
+        let mut file = File::create(&beside)?;
+        file.write_all(text.as_bytes())?;
+        file.sync_all()?;
+        fs::rename(&beside, path)
+    })();
+    written.map_err(|error| {
+        FileError::io(path, "write", &error, "run this as root, or name another root")
+    })
+}
+
 /// The host name up to its first dot.
 fn host_name() -> String {
     let system = rustix::system::uname();

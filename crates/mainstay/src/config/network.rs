@@ -15,7 +15,7 @@ use super::{Endpoint, Kind, Network, Priority, duration};
 /// The longest name that Linux gives an interface (IFNAMSIZ without its zero).
 const INTERFACE_SIZE_MAX: usize = 15;
 /// For local experiments and private protocols (IEEE 802, clause 9.2.4).
-const ETHERTYPE_DEFAULT: u16 = 0x88b5;
+pub const ETHERTYPE_DEFAULT: u16 = 0x88b5;
 /// IPv4, ARP, VLAN tags and IPv6: a socket of that type would see everything.
 const TAKEN_TYPES: [u16; 5] = [0x0800, 0x0806, 0x8100, 0x86dd, 0x88a8];
 /// Bits per second of a serial line unless something else is written.
@@ -135,17 +135,23 @@ fn kind(section: &mut Section<'_>, found: &mut Diagnostics) -> Kind {
 }
 
 /// Reads `"0x88b5"`.
-fn ethertype(written: &Placed<&str>, found: &mut Diagnostics) -> Option<u16> {
+pub(super) fn ethertype(written: &Placed<&str>, found: &mut Diagnostics) -> Option<u16> {
     let digits = written.value.strip_prefix("0x").or_else(|| written.value.strip_prefix("0X"));
     let number = digits.and_then(|digits| u16::from_str_radix(digits, 16).ok());
-    // Below that the field is a length (IEEE 802.3, clause 3.2.6).
-    let usable = number.filter(|number| *number >= 0x0600 && !TAKEN_TYPES.contains(number));
+    let usable = number.filter(|number| is_usable_ethertype(*number));
     if usable.is_none() {
         found
             .error(written.span.clone(), format!("\"{}\" is no usable EtherType", written.value))
             .help("write \"0x88b5\" (for local experiments, the default) or \"0xcafe\" (LLT)");
     }
     usable
+}
+
+/// Whether a socket of that type is ours alone.
+#[must_use]
+pub fn is_usable_ethertype(number: u16) -> bool {
+    // Below that the field is a length (IEEE 802.3, clause 3.2.6).
+    number >= 0x0600 && !TAKEN_TYPES.contains(&number)
 }
 
 fn priority(section: &mut Section<'_>, kind: Kind, found: &mut Diagnostics) -> Priority {
@@ -379,14 +385,18 @@ fn endpoint(value: &Value<'_>, found: &mut Diagnostics) -> Option<(Endpoint, Spa
     Some((Endpoint { address, prefix, interface }, written?.span))
 }
 
-fn interface(written: &Placed<&str>, found: &mut Diagnostics) -> Option<String> {
+/// Whether an interface can have that name.
+#[must_use]
+pub fn is_interface_name(name: &str) -> bool {
+    (1..=INTERFACE_SIZE_MAX).contains(&name.len())
+        && !name.contains(|c: char| c == '/' || c.is_whitespace())
+        && name != "."
+        && name != ".."
+}
+
+pub(super) fn interface(written: &Placed<&str>, found: &mut Diagnostics) -> Option<String> {
     let name = written.value;
-    let wrong = name.is_empty()
-        || name.len() > INTERFACE_SIZE_MAX
-        || name.contains(|c: char| c == '/' || c.is_whitespace())
-        || name == "."
-        || name == "..";
-    if wrong {
+    if !is_interface_name(name) {
         found
             .error(written.span.clone(), format!("\"{name}\" is no name of an interface"))
             .label(format!("1 to {INTERFACE_SIZE_MAX} bytes, without `/` and blanks"));

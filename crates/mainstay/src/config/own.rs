@@ -15,6 +15,21 @@
 //! port = 7365               # the same at both ends; default: the cluster's
 //! rank = 1                  # order in lists; messages take all paths of high priority
 //! ```
+//!
+//! A *link* over Ethernet leads to whichever nodes are on the wire, and needs no address: its peer is
+//! `*`. Its rank is its number there, so it must have the same one on all nodes (as the place of a
+//! `link` in LLT's llttab); what each node calls its interface is its own business.
+//!
+//! ```toml
+//! [[path]]
+//! peer = "*"
+//! kind = "ethernet"
+//! name = "qfe0"
+//! local = "eth1"
+//! ethertype = "0xcafe"      # default: 0x88b5
+//! rank = 1                  # 1 to 8
+//! priority = "low"          # default: high
+//! ```
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;
@@ -25,10 +40,16 @@ use toml::de::DeTable;
 
 use super::diagnostic::Diagnostics;
 use super::read::{self, Section};
-use super::{Cluster, Endpoint, Kind, Network, Priority};
+use super::{Cluster, Endpoint, Kind, Network, Priority, network};
 
 /// Numbers from here on belong to paths; those of networks are small.
 const NUMBERS: u16 = 0x8000;
+/// Numbers from here on belong to links over Ethernet.
+const LINKS: u16 = 0x4000;
+/// The peer of a link: whoever is there.
+pub const EVERYBODY: &str = "*";
+/// How many links a node can have.
+pub const LINKS_MAX: u8 = PATHS_PER_PEER_MAX as u8;
 /// Bytes of the file.
 const TEXT_SIZE_MAX: usize = 64 << 10;
 /// The greatest rank, as LifeKeeper has it.
@@ -41,8 +62,10 @@ pub struct OwnPath {
     pub peer: String,
     /// What it runs over.
     pub over: Over,
-    /// Order in lists: 1 is first.
+    /// Order in lists: 1 is first. For a link, its number on the wire, to [`LINKS_MAX`].
     pub rank: u8,
+    /// Of low priority. Serial lines always are.
+    pub low: bool,
 }
 
 /// What a path runs over.
@@ -64,6 +87,15 @@ pub enum Over {
         /// Bits per second.
         baud: u32,
     },
+    /// Raw Ethernet, to all nodes that are there: a link.
+    Ethernet {
+        /// The name of the link.
+        name: String,
+        /// The interface here.
+        interface: String,
+        /// What its frames are marked with.
+        ethertype: u16,
+    },
 }
 
 impl OwnPath {
@@ -73,7 +105,14 @@ impl OwnPath {
         match &self.over {
             Over::Udp { local, remote, .. } => format!("{local}/{remote}"),
             Over::Serial { device, .. } => device.clone(),
+            Over::Ethernet { name, .. } => name.clone(),
         }
+    }
+
+    /// Whether both are the same way for the node that defines them.
+    #[must_use]
+    pub fn is_same(&self, other: &OwnPath) -> bool {
+        self.peer == other.peer && self.name() == other.name()
     }
 
     /// The network of this one path.
@@ -82,18 +121,28 @@ impl OwnPath {
     /// When the peer is not another node of the cluster.
     pub fn network(&self, cluster: &Cluster, local: NodeId) -> Result<Network, String> {
         let unknown = || format!("there is no other node {}", self.peer);
-        let peer = cluster.node(&self.peer).filter(|peer| *peer != local).ok_or_else(unknown)?;
         let mut network = Network {
-            id: self.number(local, peer, cluster.port),
+            id: NetworkId(0),
             name: self.name(),
-            priority: Priority::High,
+            priority: if self.low { Priority::Low } else { Priority::High },
             kind: Kind::Udp,
             port: None,
             rank: Some(self.rank),
             endpoints: BTreeMap::new(),
             devices: BTreeMap::new(),
         };
+        if let Over::Ethernet { interface, ethertype, .. } = &self.over {
+            network.id = NetworkId(LINKS + u16::from(self.rank) - 1);
+            network.kind = Kind::Ethernet { ethertype: *ethertype };
+            // What the others call their ends is their own business.
+            let end = |node| if node == local { interface.clone() } else { String::new() };
+            network.devices = cluster.nodes.iter().map(|node| (node.id, end(node.id))).collect();
+            return Ok(network);
+        }
+        let peer = cluster.node(&self.peer).filter(|peer| *peer != local).ok_or_else(unknown)?;
+        network.id = self.number(local, peer, cluster.port);
         match &self.over {
+            Over::Ethernet { .. } => unreachable!("that was above"),
             Over::Udp { local: here, remote: there, port } => {
                 network.port = *port;
                 for (node, address) in [(local, *here), (peer, *there)] {
@@ -121,6 +170,7 @@ impl OwnPath {
                 format!("udp {one} {other} {}", port.unwrap_or(default))
             }
             Over::Serial { .. } => "serial".to_owned(),
+            Over::Ethernet { .. } => unreachable!("links are numbered by their rank"),
         };
         text += &format!(" {} {}", local.min(peer), local.max(peer));
         // FNV-1a, folded.
@@ -158,14 +208,16 @@ pub fn fits(cluster: &Cluster, network: Network, local: NodeId) -> Result<Networ
             _ => format!("its number is that of {}: use another port or address", other.name),
         });
     }
-    let nodes = network.nodes();
-    let both = |other: &&Network| {
-        let there = other.nodes();
-        nodes.into_iter().filter(|node| *node != local).all(|node| there.contains(node))
-            && there.contains(local)
-    };
-    if cluster.networks.iter().filter(both).count() >= PATHS_PER_PEER_MAX {
-        return Err(format!("there are {PATHS_PER_PEER_MAX} paths to that node already"));
+    // A link leads to several.
+    for peer in network.nodes().into_iter().filter(|node| *node != local) {
+        let both = |other: &&Network| {
+            let there = other.nodes();
+            there.contains(peer) && there.contains(local)
+        };
+        if cluster.networks.iter().filter(both).count() >= PATHS_PER_PEER_MAX {
+            let peer = cluster.name_of(peer);
+            return Err(format!("there are {PATHS_PER_PEER_MAX} paths to {peer} already"));
+        }
     }
     Ok(network)
 }
@@ -190,8 +242,16 @@ pub fn text(paths: &[OwnPath]) -> String {
                 let device = toml_edit::Value::from(device.as_str());
                 text += &format!("kind = \"serial\"\nlocal = {device}\nbaud = {baud}\n");
             }
+            Over::Ethernet { name, interface, ethertype } => {
+                let interface = toml_edit::Value::from(interface.as_str());
+                text += &format!("kind = \"ethernet\"\nname = \"{name}\"\nlocal = {interface}\n");
+                text += &format!("ethertype = \"{ethertype:#06x}\"\n");
+            }
         }
         text += &format!("rank = {}\n", path.rank);
+        if path.low && !matches!(path.over, Over::Serial { .. }) {
+            text += "priority = \"low\"\n";
+        }
     }
     text
 }
@@ -219,9 +279,14 @@ pub fn parse(text: &str, file: &str) -> Result<Vec<OwnPath>, Box<Diagnostics>> {
         for section in root.tables("path", "a [[path]]", &mut found) {
             let span = section.span.clone();
             let Some(path) = path(section, &mut found) else { continue };
-            let is_same = |other: &OwnPath| other.peer == path.peer && other.name() == path.name();
-            if paths.iter().any(is_same) {
-                found.error(span, format!("path {} is defined twice", path.name()));
+            if paths.iter().any(|other| other.is_same(&path)) {
+                found.error(span.clone(), format!("path {} is defined twice", path.name()));
+            }
+            let is_link = |path: &OwnPath| matches!(path.over, Over::Ethernet { .. });
+            let takes = |other: &&OwnPath| is_link(other) && other.rank == path.rank;
+            if let Some(other) = paths.iter().find(takes).filter(|_| is_link(&path)) {
+                let message = format!("links {} and {} have one rank", other.name(), path.name());
+                found.error(span, message).help("it is the number of the link on the wire");
             }
             paths.push(path);
         }
@@ -231,38 +296,105 @@ pub fn parse(text: &str, file: &str) -> Result<Vec<OwnPath>, Box<Diagnostics>> {
 }
 
 fn path(mut section: Section<'_>, found: &mut Diagnostics) -> Option<OwnPath> {
-    section.require("peer", "\"n2\"", found);
-    let peer =
-        section.text("peer", found).and_then(|written| read::name(&written, "a node", found));
-    let words = [("udp", true), ("serial", false)];
+    #[derive(Clone, Copy, PartialEq)]
+    enum Way {
+        Udp,
+        Serial,
+        Ethernet,
+    }
+    let words = [("udp", Way::Udp), ("serial", Way::Serial), ("ethernet", Way::Ethernet)];
     let kind = section.text("kind", found);
-    let is_udp =
-        kind.map_or(Some(true), |written| read::choice(&written, "kind", &words, found))?;
-    let example = if is_udp { "\"10.1.6.88\"" } else { "\"/dev/ttyS0\"" };
-    section.require("local", example, found);
-    let over = if is_udp {
-        section.require("remote", "\"10.1.6.89\"", found);
-        let mut address = |key| {
-            let written = section.text(key, found)?;
-            let address = written.value.parse::<IpAddr>();
-            if address.is_err() {
-                found.error(written.span, format!("\"{}\" is no address", written.value));
-            }
-            address.ok()
-        };
-        let (local, remote) = (address("local"), address("remote"));
-        let port = section.number("port", 1..=65_535, found).map(|read| read.value as u16);
-        local.zip(remote).map(|(local, remote)| Over::Udp { local, remote, port })
-    } else {
-        let device = section.text("local", found).map(|written| written.value.to_owned());
-        let baud = section.number("baud", 300..=4_000_000, found);
-        let baud = baud.map_or(super::network::BAUD_DEFAULT, |read| read.value as u32);
-        device.map(|device| Over::Serial { device, baud })
+    let kind =
+        kind.map_or(Some(Way::Udp), |written| read::choice(&written, "kind", &words, found))?;
+    section.require("peer", if kind == Way::Ethernet { "\"*\"" } else { "\"n2\"" }, found);
+    let peer = section.text("peer", found).and_then(|written| match kind {
+        Way::Ethernet if written.value == EVERYBODY => Some(EVERYBODY.to_owned()),
+        Way::Ethernet => {
+            found
+                .error(written.span, "a link over Ethernet leads to all nodes")
+                .help("write peer = \"*\"");
+            None
+        }
+        Way::Udp | Way::Serial => read::name(&written, "a node", found),
+    });
+    let example = match kind {
+        Way::Udp => "\"10.1.6.88\"",
+        Way::Serial => "\"/dev/ttyS0\"",
+        Way::Ethernet => "\"eth1\"",
     };
-    let rank = section.number("rank", 1..=u64::from(RANK_MAX), found);
+    section.require("local", example, found);
+    let over = match kind {
+        Way::Udp => udp(&mut section, found),
+        Way::Serial => {
+            let device = section.text("local", found).map(|written| written.value.to_owned());
+            let baud = section.number("baud", 300..=4_000_000, found);
+            let baud = baud.map_or(network::BAUD_DEFAULT, |read| read.value as u32);
+            device.map(|device| Over::Serial { device, baud })
+        }
+        Way::Ethernet => ethernet(&mut section, found),
+    };
+    let ranks = match kind {
+        Way::Ethernet => {
+            section.require("rank", "1", found);
+            LINKS_MAX
+        }
+        Way::Udp | Way::Serial => RANK_MAX,
+    };
+    let rank = section.number("rank", 1..=u64::from(ranks), found);
     let rank = rank.map_or(1, |read| read.value as u8);
+    let low = match kind {
+        Way::Serial => true,
+        Way::Udp | Way::Ethernet => {
+            let words = [("high", false), ("low", true)];
+            let written = section.text("priority", found);
+            let low = written.and_then(|written| read::choice(&written, "priority", &words, found));
+            low.unwrap_or(false)
+        }
+    };
     section.finish(found);
-    Some(OwnPath { peer: peer?, over: over?, rank })
+    Some(OwnPath { peer: peer?, over: over?, rank, low })
+}
+
+fn udp(section: &mut Section<'_>, found: &mut Diagnostics) -> Option<Over> {
+    section.require("remote", "\"10.1.6.89\"", found);
+    let mut address = |key| {
+        let written = section.text(key, found)?;
+        let address = written.value.parse::<IpAddr>();
+        if address.is_err() {
+            found.error(written.span, format!("\"{}\" is no address", written.value));
+        }
+        address.ok()
+    };
+    let (local, remote) = (address("local"), address("remote"));
+    let port = section.number("port", 1..=65_535, found).map(|read| read.value as u16);
+    local.zip(remote).map(|(local, remote)| Over::Udp { local, remote, port })
+}
+
+fn ethernet(section: &mut Section<'_>, found: &mut Diagnostics) -> Option<Over> {
+    let written = section.text("local", found);
+    let interface = written.and_then(|written| network::interface(&written, found));
+    let name = match section.text("name", found) {
+        Some(written) => read::name(&written, "a link", found),
+        None => interface.clone(),
+    };
+    let written = section.text("ethertype", found);
+    let ethertype = match written {
+        Some(written) => network::ethertype(&written, found),
+        None => Some(network::ETHERTYPE_DEFAULT),
+    };
+    Some(Over::Ethernet { name: name?, interface: interface?, ethertype: ethertype? })
+}
+
+/// What a name, an interface and an EtherType of a link have that they must not.
+#[must_use]
+pub fn link_error(name: &str, interface: &str, ethertype: u16) -> Option<String> {
+    if !network::is_interface_name(interface) {
+        return Some(format!("\"{interface}\" is no name of an interface"));
+    }
+    if !network::is_usable_ethertype(ethertype) {
+        return Some(format!("{ethertype:#06x} is no usable EtherType"));
+    }
+    read::name_error(name).map(|why| format!("\"{name}\" is no name of a link: {why}"))
 }
 
 #[cfg(test)]
@@ -272,7 +404,13 @@ mod tests {
     fn udp(peer: &str, local: &str, remote: &str, rank: u8) -> OwnPath {
         let address = |text: &str| text.parse().expect("an address");
         let over = Over::Udp { local: address(local), remote: address(remote), port: Some(7365) };
-        OwnPath { peer: peer.to_owned(), over, rank }
+        OwnPath { peer: peer.to_owned(), over, rank, low: false }
+    }
+
+    fn link(name: &str, interface: &str, rank: u8, low: bool) -> OwnPath {
+        let (name, interface) = (name.to_owned(), interface.to_owned());
+        let over = Over::Ethernet { name, interface, ethertype: 0xcafe };
+        OwnPath { peer: EVERYBODY.to_owned(), over, rank, low }
     }
 
     #[test]
@@ -281,7 +419,10 @@ mod tests {
         let paths = [
             udp("n2", "10.1.6.88", "10.1.6.89", 1),
             udp("n3", "fd00::1", "fd00::2", 2),
-            OwnPath { peer: "n2".to_owned(), over, rank: 3 },
+            OwnPath { peer: "n2".to_owned(), over, rank: 3, low: true },
+            link("qfe0", "eth1", 1, false),
+            link("pub", "br\"0", 8, true),
+            OwnPath { low: true, ..udp("n2", "10.1.6.88", "10.1.6.90", 1) },
         ];
         assert_eq!(parse(&text(&paths), "paths.toml").expect("it is ours"), paths);
         assert_eq!(parse("", "paths.toml").expect("an empty file has no paths"), []);
@@ -300,7 +441,7 @@ mod tests {
             remote: "10.1.6.89".parse().expect("an address"),
             port: None,
         };
-        let implied = OwnPath { peer: "n2".to_owned(), over, rank: 1 };
+        let implied = OwnPath { peer: "n2".to_owned(), over, rank: 1, low: false };
         assert_eq!(implied.number(here, there, 7365), one, "the cluster's port, written or not");
         assert_ne!(one, udp("n3", "10.1.6.88", "10.1.6.89", 1).number(here, NodeId(3), 7420));
     }
@@ -312,5 +453,39 @@ mod tests {
         let said = parse(text, "paths.toml").expect_err("two mistakes").render(false);
         assert!(said.contains("paths.toml:3:9") && said.contains("is no address"), "{said}");
         assert!(said.contains("no key `colour`"), "{said}");
+    }
+
+    #[test]
+    fn a_link_leads_to_all_nodes_and_its_rank_is_its_number() {
+        let text = "[cluster]\nname = \"c\"\nid = 1\n[[node]]\nname = \"a\"\nid = 0\n\
+                    [[node]]\nname = \"b\"\nid = 1\n[[node]]\nname = \"c\"\nid = 2\n";
+        let (cluster, _) = super::super::parse(text, "cluster.toml", 0).expect("it is good");
+        let network =
+            |link: &OwnPath| link.network(&cluster, NodeId(1)).expect("nothing is missing");
+        let (one, other) = (link("qfe0", "eth1", 1, true), link("hme0", "eth2", 8, false));
+        assert_eq!(network(&one).id, NetworkId(0x4000));
+        assert_eq!(network(&one).priority, Priority::Low);
+        assert_eq!(network(&other).id, NetworkId(0x4007));
+        assert_eq!(network(&one).nodes().len(), 3);
+        assert_eq!(network(&one).devices[&NodeId(1)], "eth1");
+        // They know it by the number, whatever they call it.
+        let there = link("net1", "ens3", 1, true).network(&cluster, NodeId(2));
+        assert_eq!(there.expect("nothing is missing").id, network(&one).id);
+    }
+
+    #[test]
+    fn links_that_cannot_be() {
+        let link = "[[path]]\npeer = \"*\"\nkind = \"ethernet\"\nlocal = \"eth1\"\n";
+        for (text, expected) in [
+            (format!("{link}rank = 9\n"), "`rank` is out of range"),
+            (link.to_owned(), "has no `rank`"),
+            (format!("{link}rank = 1\nethertype = \"0x0800\"\n"), "is no usable EtherType"),
+            (format!("{link}rank = 1\n{link}rank = 1\nname = \"b\"\n"), "have one rank"),
+            (format!("{link}rank = 1\n").replace('*', "n2"), "leads to all nodes"),
+            (format!("{link}rank = 1\n").replace("eth1", "a/b"), "is no name of an interface"),
+        ] {
+            let said = parse(&text, "paths.toml").expect_err("it cannot be").render(false);
+            assert!(said.contains(expected), "{said}");
+        }
     }
 }

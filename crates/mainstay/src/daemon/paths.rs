@@ -11,7 +11,8 @@ use node::Input;
 use super::convert;
 use super::disk::Write;
 use super::drive::Daemon;
-use crate::config::own::{self, Over, OwnPath, RANK_MAX};
+use crate::config::network::ETHERTYPE_DEFAULT;
+use crate::config::own::{self, EVERYBODY, LINKS_MAX, Over, OwnPath, RANK_MAX};
 use crate::serve::{Answer, Reply};
 
 type Result<T> = core::result::Result<T, v1::Error>;
@@ -45,6 +46,12 @@ impl Daemon {
         let mut path = self.own_path(request)?;
         let name = path.name();
         let local = self.node.local().node;
+        if let Over::Ethernet { interface, .. } = &path.over
+            && interface.is_empty()
+        {
+            return Err(v1::Error::new(ErrorCode::BadRequest, "`local`: name an interface"));
+        }
+        path.rank = self.rank(&path, request.rank)?;
         let network = path.network(&self.cluster, local).map_err(|why| {
             let names: Vec<&str> = (self.cluster.nodes.iter())
                 .filter(|node| node.id != local)
@@ -53,32 +60,54 @@ impl Daemon {
             v1::Error::new(ErrorCode::NotFound, why)
                 .help(format!("the other nodes are {}", names.join(", ")))
         })?;
-        if self.own.iter().any(|other| other.peer == path.peer && other.name() == name) {
-            let message = format!("this node has a path {name} to {} already", path.peer);
+        let to = if path.peer == EVERYBODY { "all nodes" } else { &path.peer }.to_owned();
+        if self.own.iter().any(|other| other.is_same(&path)) {
+            let message = format!("this node has a path {name} to {to} already");
             return Err(v1::Error::new(ErrorCode::Conflict, message)
                 .help("`mainstay path list` shows all paths; delete it to give it another port"));
         }
         own::fits(&self.cluster, network, local)
             .map_err(|why| v1::Error::new(ErrorCode::Refused, format!("path {name}: {why}")))?;
-        let ranks = self.own.iter().filter(|other| other.peer == path.peer);
-        let last = ranks.map(|other| other.rank).max().unwrap_or(0);
-        path.rank = request.rank.unwrap_or(last.saturating_add(1)).clamp(1, RANK_MAX);
-        let peer = &path.peer;
-        let sentence = format!(
-            "this node has its half of the path {name} to {peer}: it works once {peer} has the \
-             other half"
-        );
+        let sentence = match &path.over {
+            Over::Ethernet { interface, .. } => format!(
+                "this node has link {name}, number {}, on {interface}: it works with each node that \
+                 has one of that number",
+                path.rank
+            ),
+            Over::Udp { .. } | Over::Serial { .. } => format!(
+                "this node has its half of the path {name} to {to}: it works once {to} has the \
+                 other half"
+            ),
+        };
         let mut paths = self.own.clone();
         paths.push(path);
         paths.sort_by(|a, b| (&a.peer, a.rank).cmp(&(&b.peer, b.rank)));
         Ok((paths, sentence))
     }
 
+    /// The place of a new path among those to its peer.
+    fn rank(&self, path: &OwnPath, wanted: Option<u8>) -> Result<u8> {
+        let others = self.own.iter().filter(|other| other.peer == path.peer);
+        let ranks: Vec<u8> = others.map(|other| other.rank).collect();
+        if !matches!(path.over, Over::Ethernet { .. }) {
+            let last = ranks.into_iter().max().unwrap_or(0);
+            return Ok(wanted.unwrap_or(last.saturating_add(1)).clamp(1, RANK_MAX));
+        }
+        let refused = |message: String| Err(v1::Error::new(ErrorCode::Refused, message));
+        match wanted.or_else(|| (1..=LINKS_MAX).find(|rank| !ranks.contains(rank))) {
+            Some(rank) if ranks.contains(&rank) => {
+                refused(format!("there is a link {rank} already"))
+            }
+            Some(rank) if (1..=LINKS_MAX).contains(&rank) => Ok(rank),
+            Some(_) | None => refused(format!("a node has at most {LINKS_MAX} links")),
+        }
+    }
+
     fn without_path(&self, request: &v1::PathRequest) -> Result<(Vec<OwnPath>, String)> {
         let path = self.own_path(request)?;
-        let (peer, name) = (&path.peer, path.name());
+        let (peer, name) = (&request.peer, path.name());
         let mut paths = self.own.clone();
-        paths.retain(|other| other.peer != *peer || other.name() != name);
+        paths.retain(|other| !other.is_same(&path));
         if paths.len() == self.own.len() {
             let message = format!("this node defines no path {name} to {peer}");
             return Err(v1::Error::new(ErrorCode::NotFound, message).help(
@@ -117,12 +146,27 @@ impl Daemon {
             "serial" => {
                 return Err(wrong(format!("`local`: \"{}\" is no device", request.local)));
             }
+            "ethernet" if request.peer != EVERYBODY => {
+                return Err(wrong("`peer`: a link over Ethernet leads to all nodes: \"*\"".into()));
+            }
+            "ethernet" => {
+                let name = if request.name.is_empty() { &request.local } else { &request.name };
+                let (name, interface) = (name.clone(), request.local.clone());
+                let ethertype = request.ethertype.unwrap_or(ETHERTYPE_DEFAULT);
+                // To delete one its name is enough; a name that no link has deletes none.
+                let why = own::link_error(&name, &interface, ethertype);
+                if let Some(why) = why.filter(|_| !interface.is_empty()) {
+                    return Err(wrong(why));
+                }
+                Over::Ethernet { name, interface, ethertype }
+            }
             other => {
                 return Err(wrong(format!("`kind`: there is no path of kind \"{other}\""))
-                    .help("kinds are udp and serial"));
+                    .help("kinds are udp, serial and ethernet"));
             }
         };
-        Ok(OwnPath { peer: request.peer.clone(), over, rank: 1 })
+        let low = request.low || matches!(over, Over::Serial { .. });
+        Ok(OwnPath { peer: request.peer.clone(), over, rank: 1, low })
     }
 
     /// Puts these paths in force, and answers when they are on the disk.

@@ -7,6 +7,7 @@ use base::NodeId;
 use group::Standing;
 
 use super::drive::Daemon;
+use crate::config::Kind;
 
 /// A write of some kilobytes that takes longer is worth a word.
 const DISK_PATIENCE: std::time::Duration = std::time::Duration::from_secs(2);
@@ -156,13 +157,19 @@ impl Daemon {
                 let network = self.cluster.network(path.path.network)?;
                 let end = |node| network.end(node, self.cluster.port);
                 let round_trip = path.round_trip;
+                let remote = match network.kind {
+                    Kind::Ethernet { .. } => {
+                        self.media.station(path.path).map(station).unwrap_or_default()
+                    }
+                    Kind::Udp | Kind::Disk | Kind::Serial { .. } => end(path.path.peer)?,
+                };
                 let share = |permille: u16| f64::from(permille) / 1000.0;
                 Some(v1::Path {
                     peer: self.cluster.name_of(path.path.peer),
                     network: network.name.clone(),
                     kind: network.kind.name().to_owned(),
                     local: end(local)?,
-                    remote: end(path.path.peer)?,
+                    remote,
                     rank: network.rank,
                     priority: match path.priority {
                         transport::Priority::High => v1::Priority::High,
@@ -384,6 +391,11 @@ fn service_state(state: engine::State) -> v1::ServiceState {
         engine::State::BrokenUnsafe => v1::ServiceState::BrokenUnsafe,
         engine::State::Unknown => v1::ServiceState::Unknown,
     }
+}
+
+/// An Ethernet address as it is written.
+fn station(bytes: [u8; 6]) -> String {
+    bytes.map(|byte| format!("{byte:02x}")).join(":")
 }
 
 fn millis(duration: std::time::Duration) -> u64 {

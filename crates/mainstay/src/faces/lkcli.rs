@@ -11,6 +11,8 @@ use api::client::{Client, ClientError};
 use api::v1::{self, PathState, ServiceState, Status};
 use clap::{Args, Parser, Subcommand};
 
+use crate::config::files::Root;
+
 /// Where LifeKeeper's communication manager listens.
 const PORT: u16 = 7365;
 /// A system or library call failed; `lcdrunning` and friends end so without a daemon.
@@ -64,7 +66,8 @@ struct Commpath {
     priority: Option<u8>,
 }
 
-pub(super) fn main(client: &Client, words: &[String]) -> ExitCode {
+pub(super) fn main(root: &Root, words: &[String]) -> ExitCode {
+    let client = &Client::new(root.socket());
     let words = core::iter::once("lkcli".to_owned()).chain(words.iter().cloned());
     let arguments = match Arguments::try_parse_from(words) {
         Ok(arguments) => arguments,
@@ -98,6 +101,7 @@ fn commpath(client: &Client, command: &CommpathCommand) -> Done {
         port: Some(PORT),
         baud: None,
         rank: path.priority,
+        ..v1::PathRequest::default()
     };
     let name = format!("{}:{}/{}", path.dest, path.laddr, path.raddr);
     match command {

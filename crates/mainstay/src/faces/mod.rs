@@ -5,21 +5,24 @@
 //! letter; what a face does not know it refuses by name, with the exit code of its product.
 
 mod lkcli;
+mod llt;
 
 use std::path::Path;
 use std::process::ExitCode;
-
-use api::client::Client;
 
 use crate::config::files::Root;
 
 /// A command of another product.
 pub(crate) struct Face {
     name: &'static str,
-    run: fn(&Client, &[String]) -> ExitCode,
+    run: fn(&Root, &[String]) -> ExitCode,
 }
 
-const FACES: &[Face] = &[Face { name: "lkcli", run: lkcli::main }];
+const FACES: &[Face] = &[
+    Face { name: "lkcli", run: lkcli::main },
+    Face { name: "lltconfig", run: llt::lltconfig },
+    Face { name: "lltstat", run: llt::lltstat },
+];
 
 impl Face {
     /// The face of that name.
@@ -28,8 +31,8 @@ impl Face {
     }
 
     /// Speaks to the daemon below this root.
-    pub(crate) fn run(&self, root: Root, words: &[String]) -> ExitCode {
-        (self.run)(&Client::new(root.socket()), words)
+    pub(crate) fn run(&self, root: &Root, words: &[String]) -> ExitCode {
+        (self.run)(root, words)
     }
 }
 

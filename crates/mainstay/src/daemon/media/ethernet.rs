@@ -40,6 +40,11 @@ impl Wire {
         &self.socket
     }
 
+    /// Where the frames of a node come from.
+    pub(super) fn station(&self, node: NodeId) -> Option<[u8; 6]> {
+        self.stations.get(&node).copied()
+    }
+
     pub(super) fn send(&mut self, to: NodeId, bytes: &[u8]) -> io::Result<()> {
         let is_data = !transport::is_pressing(bytes);
         let station = self.stations.get(&to).copied().filter(|_| is_data);
@@ -51,12 +56,21 @@ impl Wire {
     pub(super) fn take(&mut self, frames: &mut Vec<Vec<u8>>) -> io::Result<bool> {
         let (stations, local) = (&mut self.stations, self.local);
         let drained = self.socket.drain(FRAMES_PER_TURN, |station, bytes| {
+            let (Some(source), Some(destination)) = (bytes.get(SOURCE), bytes.get(DESTINATION))
+            else {
+                return;
+            };
+            // What this machine sends does not come back: somebody else has our number.
+            if *source == local.0 {
+                frames.push(bytes.to_vec());
+                return;
+            }
             // Everybody hears the heartbeats for everybody.
-            if bytes.get(DESTINATION) != Some(&local.0) {
+            if *destination != local.0 {
                 return;
             }
             // At most as many as there are node ids.
-            stations.insert(NodeId(bytes[SOURCE]), station);
+            stations.insert(NodeId(*source), station);
             frames.push(bytes.to_vec());
         })?;
         Ok(drained.more)

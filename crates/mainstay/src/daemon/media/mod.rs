@@ -337,6 +337,14 @@ impl Media {
         }
     }
 
+    /// On Ethernet, the address that the peer's frames come from; None until one has come.
+    pub(super) fn station(&self, path: PathId) -> Option<[u8; 6]> {
+        match &self.ports.get(&path.network)?.carrier {
+            Some(Carrier::Ethernet(wire)) => wire.station(path.peer),
+            _ => None,
+        }
+    }
+
     /// Where a goodbye for this path leaves from and goes to: only datagrams can be handed to the
     /// guard in advance.
     pub(super) fn route(&self, path: PathId) -> Option<(SocketAddr, SocketAddr)> {

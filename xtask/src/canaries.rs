@@ -141,7 +141,7 @@ pub const CANARIES: &[Canary] = &[
         mutated: "                Persisting::FormTentative => self.enter_formed(),",
         rule: "a view is agreed on before anybody enters it",
         shows: Shows::Unsafe,
-        seeds: 2_000,
+        seeds: 10_000,
     },
     Canary {
         name: "lease-without-guard",

@@ -84,12 +84,23 @@ impl Loop {
         if !output.status.success() {
             return Err(String::from_utf8_lossy(&output.stderr).into_owned());
         }
-        Ok(Loop(String::from_utf8_lossy(&output.stdout).trim().into()))
+        let device = Loop(String::from_utf8_lossy(&output.stdout).trim().into());
+        // The protection of a device outlives the file that was attached to it.
+        device.protect(false);
+        Ok(device)
+    }
+
+    /// Whether the device could be made read-only, or writable again.
+    fn protect(&self, on: bool) -> bool {
+        let way = if on { "--setro" } else { "--setrw" };
+        let set = Command::new("blockdev").arg(way).arg(&self.0).status();
+        set.is_ok_and(|status| status.success())
     }
 }
 
 impl Drop for Loop {
     fn drop(&mut self) {
+        self.protect(false);
         let status = Command::new("losetup").arg("--detach").arg(&self.0).status();
         assert!(status.is_ok_and(|status| status.success()), "{} stays", self.0.display());
     }
@@ -117,8 +128,7 @@ fn a_block_device_is_read_and_written() {
     Device::open_exclusive(&device.0).unwrap();
 
     // Write-protected while it is open.
-    let set = Command::new("blockdev").arg("--setro").arg(&device.0).status();
-    if !set.is_ok_and(|status| status.success()) {
+    if !device.protect(true) {
         eprintln!("not tested: blockdev can not protect {}", device.0.display());
         return;
     }

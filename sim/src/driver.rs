@@ -68,7 +68,7 @@ impl World {
             backlog: Default::default(),
             wakes_at: None,
             is_paused: false,
-            was_paused: false,
+            was_paused: None,
             turned_at: self.now,
             received: Default::default(),
             listening: Default::default(),
@@ -95,16 +95,13 @@ impl World {
         let mut daemon = self.machines[number].daemon.take().expect("it was just seen");
         daemon.wakes_at = None;
         self.totals.turns += 1;
-        let row_before = daemon.was_paused.then(|| daemon.node.transport().row());
         let fate = self.turn(number, &mut daemon);
         daemon.turned_at = self.now;
         match fate {
             Fate::Lives => {
                 let deadline = daemon.node.deadline().map(|(at, _)| at);
                 let is_busy = !daemon.inbox.is_empty();
-                if row_before.is_some() {
-                    daemon.was_paused = false;
-                }
+                daemon.was_paused = None;
                 self.machines[number].daemon = Some(daemon);
                 let at = deadline.map(|at| self.machines[number].real(at));
                 match at {

@@ -5,7 +5,7 @@
 use core::net::IpAddr;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
-use base::{Incarnation, Instant, NetworkId, View};
+use base::{Incarnation, Instant, Medium, NetworkId, View};
 use engine::{ActionId, Intent, Resource};
 use node::{Input, Node, Output};
 use transport::PathId;
@@ -174,8 +174,9 @@ pub struct Daemon {
     pub wakes_at: Option<u64>,
     /// Stopped by a signal.
     pub is_paused: bool,
-    /// It was stopped and has made no turn since.
-    pub was_paused: bool,
+    /// It was stopped and has made no turn since: when frames had last been exchanged with each
+    /// machine, over each of its paths that were alive.
+    pub was_paused: Option<Vec<Exchange>>,
     /// The last turn, in real time.
     pub turned_at: u64,
     /// Copies of these datagrams were received in this life.
@@ -188,6 +189,19 @@ pub struct Daemon {
     pub ports: BTreeMap<NetworkId, Port>,
     /// It has left.
     pub has_left: bool,
+}
+
+/// Frames that went both ways over a path.
+#[derive(Clone, Copy, Debug)]
+pub struct Exchange {
+    /// With whom.
+    pub peer: usize,
+    /// Over what.
+    pub network: NetworkId,
+    /// What that is made of.
+    pub medium: Medium,
+    /// When the direction that was silent longer was last heard, in real time.
+    pub at: u64,
 }
 
 /// What strikes in the middle of a turn.

@@ -56,8 +56,9 @@ impl World {
             Strike::Kill(back) => self.kill_daemon(number, back),
             Strike::Pause(lasts) => {
                 if let Some(daemon) = &mut self.machines[number].daemon {
+                    let exchanged = self.wires.exchanges_over_living(number, &daemon.node);
                     daemon.is_paused = true;
-                    daemon.was_paused = true;
+                    daemon.was_paused.get_or_insert(exchanged);
                     daemon.wakes_at = None;
                     let event = Event::Resume(number, daemon.number);
                     self.queue.push(self.now + lasts, event);
@@ -191,7 +192,7 @@ impl World {
             }
             Kind::Carrier => {
                 let (network, machine) = self.interface_hit(place);
-                if self.wires.carrier_fault(network, machine, true) {
+                if self.wires.carrier_fault(network, machine, true, self.now) {
                     self.picture_soon(machine);
                 }
                 self.queue.push(self.now + lasts, Event::Repair(place));
@@ -275,7 +276,7 @@ impl World {
         match kind {
             Kind::Carrier => {
                 let (network, machine) = self.interface_hit(place);
-                if self.wires.carrier_fault(network, machine, false) {
+                if self.wires.carrier_fault(network, machine, false, self.now) {
                     self.picture_soon(machine);
                 }
             }

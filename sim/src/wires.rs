@@ -4,6 +4,7 @@ use base::{Medium, NetworkId, NodeSet, Prng};
 
 use crate::event::Datagram;
 use crate::fault::{Kind, Mix};
+use crate::machine::Exchange;
 use crate::setup::{MediumSetup, NetworkSetup, machine_of, node_id};
 
 /// Captured datagrams that are kept.
@@ -39,6 +40,8 @@ pub struct Wires {
     received: Vec<u64>,
     /// Faults that keep a carrier away, by network and machine.
     carriers: Vec<u8>,
+    /// When each was last taken away.
+    carriers_lost: Vec<u64>,
     mix: Mix,
     prng: Prng,
     unit: u64,
@@ -83,6 +86,7 @@ impl Wires {
             received: vec![0; media.len() * machines * machines],
             media,
             carriers: vec![0; networks.len() * machines],
+            carriers_lost: vec![0; networks.len() * machines],
             machines,
             networks,
             directions,
@@ -137,11 +141,29 @@ impl Wires {
     }
 
     /// One more (or one fewer) fault keeps the carrier away; true when that changed it.
-    pub fn carrier_fault(&mut self, network: usize, machine: usize, begins: bool) -> bool {
+    pub fn carrier_fault(
+        &mut self,
+        network: usize,
+        machine: usize,
+        begins: bool,
+        now: u64,
+    ) -> bool {
         let faults = &mut self.carriers[network * self.machines + machine];
         let before = *faults;
         *faults = if begins { before + 1 } else { before.saturating_sub(1) };
+        if begins {
+            self.carriers_lost[network * self.machines + machine] = now;
+        }
         (before == 0) != (*faults == 0)
+    }
+
+    /// Whether what proved a peer alive on this medium may have been given up since then, because
+    /// the interface of a machine was without a carrier.
+    #[must_use]
+    pub fn lost_carrier_since(&self, network: NetworkId, machine: usize, since: u64) -> bool {
+        let place = usize::from(network.0) * self.machines + machine;
+        self.carriers.get(place).is_some_and(|faults| *faults > 0)
+            || self.carriers_lost.get(place).is_some_and(|at| *at >= since)
     }
 
     /// Whether the interface of a machine has a carrier.
@@ -239,6 +261,20 @@ impl Wires {
             let there = self.received[self.place(number, one, other)];
             (*medium, there.min(self.received[self.place(number, other, one)]))
         })
+    }
+
+    /// The same, over each path of a machine that its daemon calls alive.
+    #[must_use]
+    pub fn exchanges_over_living(&self, machine: usize, node: &node::Node) -> Vec<Exchange> {
+        let status = node.transport().status();
+        let paths = status.peers.iter().flat_map(|peer| &peer.paths);
+        let living = paths.filter(|path| path.state == transport::PathState::Alive);
+        let exchange = |path: &transport::PathStatus| {
+            let (peer, network) = (machine_of(path.path.peer), path.path.network);
+            let (medium, at) = self.exchanges(machine, peer).nth(usize::from(network.0))?;
+            Some(Exchange { peer, network, medium, at })
+        };
+        living.filter_map(exchange).collect()
     }
 
     /// Whether a machine's interface on this network can be used at all.

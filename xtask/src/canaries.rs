@@ -144,6 +144,15 @@ pub const CANARIES: &[Canary] = &[
         seeds: 10_000,
     },
     Canary {
+        name: "impatient-clock",
+        file: "crates/transport/src/lib.rs",
+        original: "self.patient.advance(gap.min(self.local.timing.turn() * 2));",
+        mutated: "self.patient.advance(gap);",
+        rule: "whoever was stopped blames nobody for the silence",
+        shows: Shows::Unsafe,
+        seeds: 2_000,
+    },
+    Canary {
         name: "lease-without-guard",
         file: "crates/node/src/machine/mod.rs",
         original: "(self.group.lease_until(self.now), self.engine.held())",

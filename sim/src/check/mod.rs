@@ -283,13 +283,15 @@ impl World {
     /// A node says that it has lost a peer.
     pub(crate) fn check_loss(&mut self, number: usize, daemon: &Daemon, event: &node::Event) {
         let silent = event.sentence.ends_with(transport::LostReason::Silent.text());
-        let Some(peer) = event.node.filter(|_| daemon.was_paused && silent) else { return };
+        let (Some(peer), Some(exchanged), true) = (event.node, &daemon.was_paused, silent) else {
+            return;
+        };
         let verdict = wire::a_paused_node_declares_nobody_lost_in_its_first_turn(
             &self.wires,
             &self.setup,
-            number,
-            crate::setup::machine_of(peer),
+            (number, crate::setup::machine_of(peer)),
             daemon.turned_at,
+            exchanged,
         );
         let rule = "a paused node declares nobody lost in its first turn";
         self.require(Severity::Safety, rule, verdict);

@@ -2,7 +2,7 @@
 
 use base::{Incarnation, Instant, Medium};
 
-use crate::machine::{Daemon, Machine};
+use crate::machine::{Daemon, Exchange, Machine};
 use crate::setup::{Setup, machine_of, nanos, node_id};
 use crate::wires::Wires;
 use crate::world::{LATENESS, Stamp};
@@ -28,19 +28,23 @@ pub fn a_copied_or_broken_datagram_changes_nothing(
 pub fn a_paused_node_declares_nobody_lost_in_its_first_turn(
     wires: &Wires,
     setup: &Setup,
-    machine: usize,
-    peer: usize,
+    (machine, peer): (usize, usize),
     stopped_at: u64,
+    exchanged: &[Exchange],
 ) -> Result<(), String> {
-    let carriers = (0..wires.count()).all(|network| wires.has_carrier(network, machine));
     let timing = &setup.timing;
     let well = |medium| match medium {
         Medium::Network => setup.unit.saturating_sub(nanos(timing.heartbeat_high) * 3),
         // What comes from a disk or a line may be old already.
         Medium::Disk | Medium::Serial => nanos(timing.timeout(medium)) / 4,
     };
-    let mut exchanges = wires.exchanges(machine, peer);
-    if carriers && exchanges.any(|(medium, at)| stopped_at.saturating_sub(at) < well(medium)) {
+    let was_well = |exchange: &Exchange| {
+        let since = stopped_at.saturating_sub(well(exchange.medium));
+        exchange.peer == peer
+            && exchange.at > since
+            && !wires.lost_carrier_since(exchange.network, machine, since)
+    };
+    if exchanged.iter().any(was_well) {
         return Err(format!("{} declares {} lost", node_id(machine), node_id(peer)));
     }
     Ok(())
@@ -62,7 +66,7 @@ pub fn a_connected_peer_is_heard_and_hears(
     let longest = wires.media().map(most).max().unwrap_or(0);
     let is_punctual = machine.lateness <= LATENESS
         && !daemon.is_paused
-        && !daemon.was_paused
+        && daemon.was_paused.is_none()
         && now.saturating_sub(machine.calm_since) > longest;
     if !is_punctual {
         return Ok(());

@@ -17,7 +17,7 @@ use crate::config::{Birth, Cluster, LocalEnd};
 use crate::report::Report;
 use crate::status::{PeerReport, Status};
 use crate::{Durable, Event, EventKind, Input, Output, Timer};
-use words::{broken_direction, lost_because, path_state, refused};
+use words::{broken_direction, path_state, refused};
 
 /// Engine entries that the group could not take yet; beyond this, commands of people are refused.
 pub(crate) const UNSUBMITTED_MAX: usize = 256;
@@ -412,11 +412,7 @@ impl Node {
             Out::Lost { peer, why } => {
                 self.work.push_back(group(group::Input::Lost(peer)));
                 let node = peer.node;
-                self.event(
-                    EventKind::Peer,
-                    Some(node),
-                    format!("{node} is lost: {}", lost_because(why)),
-                );
+                self.event(EventKind::Peer, Some(node), format!("{node} is lost: {}", why.text()));
             }
             Out::Message { from, message, .. } => {
                 self.work.push_back(group(group::Input::Message { from, bytes: message }));

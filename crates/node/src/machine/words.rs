@@ -40,18 +40,6 @@ pub(super) fn rejection(rejected: &Rejected) -> Refused {
     Refused { kind, sentence }
 }
 
-pub(super) fn lost_because(why: transport::LostReason) -> &'static str {
-    use transport::LostReason as Why;
-    match why {
-        Why::Silent => "all paths to it are silent",
-        Why::Superseded => "a newer life of it took over",
-        Why::Goodbye => "its guard said goodbye",
-        Why::Overflow => "more was sent to it than it took",
-        Why::Reset => "it replaced its end of the channel",
-        Why::Removed => "it was removed from the configuration",
-    }
-}
-
 pub(super) fn path_state(state: transport::PathState) -> &'static str {
     use transport::PathState as State;
     match state {

@@ -425,11 +425,20 @@ impl Group {
         if membership.view.hub != local || membership.sealed_at.is_some() {
             return;
         }
-        if membership.log.disk_is_stuck(now, stall) {
-            // Sealed, this member leads no change; the others take over and leave it behind.
-            let ballot = membership.promised;
-            return self.seal(ballot);
+        let is_stuck = membership.log.disk_is_stuck(now, stall);
+        let Phase::Member(membership) = &self.phase else { return };
+        if is_stuck {
+            let mut others = self.reach(&membership.view);
+            others.remove(local);
+            // Sealed, this member leads no change; the others take over and leave it behind. Where
+            // they cannot go on without it, nothing is gained: then it is waited for.
+            if self.is_quorum(&membership.view, others) {
+                let ballot = membership.promised;
+                self.seal(ballot);
+            }
+            return;
         }
+        let Phase::Member(membership) = &mut self.phase else { return };
         let length = membership.log.len();
         let generation = membership.view.generation;
         for (node, held) in &mut membership.log.held {

@@ -248,6 +248,20 @@ fn a_hub_whose_disk_is_stuck_holds_nobody_up() {
 }
 
 #[test]
+fn a_hub_without_which_nobody_goes_on_keeps_its_lease_while_its_disk_is_stuck() {
+    let mut world = World::seeded(3, 1, Tie::None);
+    world.start(1, 1);
+    world.run(1_000);
+    assert_eq!(world.members(1), [1]);
+    world.node(1).disk_is_stuck = true;
+    world.node(1).group.submit(b"waits".to_vec(), true).expect("it is a member");
+    world.drain(1);
+    world.run(12_000);
+    assert!(world.texts(1).is_empty());
+    assert!(world.holds_lease(1), "what runs here has nowhere else to run");
+}
+
+#[test]
 fn whoever_is_let_go_delivers_nothing_that_no_disk_has() {
     let mut world = formed(3, Tie::None);
     let hub = world.node(1).group.view().expect("a member").hub.0;

@@ -38,6 +38,28 @@ pub struct Status {
     /// The services.
     #[serde(default)]
     pub services: Vec<ServiceStatus>,
+    /// What was counted since the daemon began; only what is not zero.
+    #[serde(default)]
+    pub counters: Vec<Counter>,
+}
+
+/// Something that was counted.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Counter {
+    /// `wrong_key`, …
+    pub name: String,
+    /// How often.
+    pub value: u64,
+    /// What it means.
+    #[serde(default)]
+    pub text: String,
+}
+
+impl Status {
+    /// A counter; zero when it is not named.
+    pub fn count(&self, name: &str) -> u64 {
+        self.counters.iter().find(|counter| counter.name == name).map_or(0, |found| found.value)
+    }
 }
 
 /// The node that answered.

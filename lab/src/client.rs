@@ -25,7 +25,7 @@ mod frames;
 mod tcp;
 mod udp;
 
-pub(crate) use frames::announce;
+pub(crate) use frames::{announce, checksum};
 pub(crate) use udp::{Question, Reply};
 
 /// How a client asks.

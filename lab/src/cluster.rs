@@ -136,13 +136,17 @@ impl Cluster {
             let end = |id| quoted(&spec::disk_path(&spec::node_name(id)).to_string_lossy());
             add(network_table("disk", Some("disk"), 1..=spec.nodes, end));
         }
+        if spec.device {
+            let end = |id| quoted(&spec::device_path(&spec::node_name(id)).to_string_lossy());
+            add(network_table("device", Some("disk"), 1..=spec.nodes, end));
+        }
         for (one, other) in &spec.lines {
             let (first, second) = (spec::node_name(*one), spec::node_name(*other));
             let end = |id| {
                 let (own, peer) = if id == *one { (&first, &second) } else { (&second, &first) };
                 quoted(&spec::line_path(own, peer).to_string_lossy())
             };
-            let name = format!("line-{first}-{second}");
+            let name = spec::line_name(&first, &second);
             add(network_table(&name, Some("serial"), [*one, *other], end));
         }
         for service in &self.services {

@@ -21,7 +21,7 @@ use crate::lab::Lab;
 use crate::spec::{self, Spec};
 
 /// Room for the area of the largest cluster of a lab; pages that nobody wrote take no memory.
-const SIZE: u64 = 96 << 20;
+pub(crate) const SIZE: u64 = 96 << 20;
 
 pub(crate) enum Disk {
     /// Served by the lab: a mount per node.
@@ -115,25 +115,25 @@ fn mount_from_outside(place: &Path) -> Result<()> {
 }
 
 impl Lab {
-    /// Prepares the shared disk for the cluster whose files are written: `PROGRAM disk init`.
+    /// Prepares the shared disks for the cluster whose files are written: `PROGRAM disk init`.
     /// Does nothing in a lab without one.
     ///
     /// # Errors
     /// With what the program says.
     pub fn prepare_disk(&mut self) -> Result<()> {
-        if self.disk.is_none() {
-            return Ok(());
-        }
         let name = spec::node_name(1);
-        let path = spec::disk_path(&name);
-        let path = path.to_str().context("the disk's path is not text")?;
-        let output = self.run_program(&name, &["disk", "init", path])?;
-        ensure!(
-            output.status.success(),
-            "preparing the shared disk: {}{}",
-            String::from_utf8_lossy(&output.stdout),
-            String::from_utf8_lossy(&output.stderr)
-        );
+        let file = self.disk.is_some().then(|| spec::disk_path(&name));
+        let device = self.device.is_some().then(|| spec::device_path(&name));
+        for path in file.into_iter().chain(device) {
+            let path = path.to_str().context("the disk's path is not text")?;
+            let output = self.run_program(&name, &["disk", "init", path])?;
+            ensure!(
+                output.status.success(),
+                "preparing the shared disk: {}{}",
+                String::from_utf8_lossy(&output.stdout),
+                String::from_utf8_lossy(&output.stderr)
+            );
+        }
         Ok(())
     }
 

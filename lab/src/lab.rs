@@ -11,6 +11,7 @@ use rustix::process::{Pid, Signal, kill_process};
 use serde::{Deserialize, Serialize};
 
 use crate::client::Client;
+use crate::device::Device;
 use crate::disk::Disk;
 use crate::enter;
 use crate::line::{Line, Terminals};
@@ -49,9 +50,11 @@ pub struct Lab {
     pub(crate) nodes: Vec<Node>,
     client: Client,
     observer: Client,
+    stranger: Client,
     /// Cables that are cut: (machine, network).
     pub(crate) cut: BTreeSet<(String, u8)>,
     pub(crate) disk: Option<Disk>,
+    pub(crate) device: Option<Device>,
     pub(crate) lines: Vec<Line>,
     terminals: Option<Terminals>,
 }
@@ -65,16 +68,31 @@ impl Lab {
         spec.check()?;
         ensure!(enter::is_inside(), "a lab can only be built after lab::enter()");
         let mut switches = (0..spec.networks).map(Switch::create).collect::<Result<Vec<_>>>()?;
-        let client = connect_outside(&spec, &mut switches, spec::CLIENT, spec::CLIENT_HOST)?;
-        let observer = connect_outside(&spec, &mut switches, spec::OBSERVER, spec::OBSERVER_HOST)?;
+        let mut outside = |name, host, networks: &[u8]| {
+            connect_outside(&spec, &mut switches, (name, host), networks)
+        };
+        let client = outside(spec::CLIENT, spec::CLIENT_HOST, &spec.client_networks)?;
+        let observer = outside(spec::OBSERVER, spec::OBSERVER_HOST, &spec.client_networks)?;
+        let stranger = outside(spec::STRANGER, spec::STRANGER_HOST, &spec.stranger_networks)?;
         let nodes = (1..=spec.nodes).map(|id| {
             let name = spec::node_name(id);
             let root = Path::new(enter::DIRECTORY).join(&name);
             Node { name, id, root, machine: None }
         });
         let nodes = nodes.collect();
-        let (cut, disk, lines, terminals) = (BTreeSet::new(), None, Vec::new(), None);
-        let mut lab = Self { spec, switches, nodes, client, observer, cut, disk, lines, terminals };
+        let mut lab = Self {
+            spec,
+            switches,
+            nodes,
+            client,
+            observer,
+            stranger,
+            cut: BTreeSet::new(),
+            disk: None,
+            device: None,
+            lines: Vec::new(),
+            terminals: None,
+        };
         for name in lab.spec.node_names() {
             for part in ["etc/mainstay", "var/lib/mainstay"] {
                 let path = lab.node(&name)?.root.join(part);
@@ -83,6 +101,9 @@ impl Lab {
         }
         if lab.spec.disk {
             lab.disk = Some(Disk::create(&lab.spec)?);
+        }
+        if lab.spec.device {
+            lab.device = Some(Device::create(&lab.spec)?);
         }
         if !lab.spec.lines.is_empty() {
             let terminals = lab.terminals.insert(Terminals::mount()?);
@@ -110,6 +131,11 @@ impl Lab {
     /// the client's own neighbour table, and hide that a new owner had not announced itself.
     pub fn observer(&self) -> &Client {
         &self.observer
+    }
+
+    /// A third machine outside, in the networks of [`Spec::stranger_networks`]: attacks come from it.
+    pub(crate) fn stranger(&self) -> &Client {
+        &self.stranger
     }
 
     /// The directory that has a root directory per node, named like it (`MAINSTAY_LAB`).
@@ -425,6 +451,7 @@ impl Drop for Lab {
         if let Some(disk) = self.disk.take() {
             disk.remove();
         }
+        self.device = None;
         for node in &mut self.nodes {
             // On a tmpfs that ends with the lab's process; this makes room for a next lab in it.
             let _ = fs::remove_dir_all(&node.root);
@@ -432,10 +459,15 @@ impl Drop for Lab {
     }
 }
 
-/// A machine outside, attached to the client's networks.
-fn connect_outside(spec: &Spec, all: &mut [Switch], name: &str, host: u8) -> Result<Client> {
+/// A machine outside, attached to these networks.
+fn connect_outside(
+    spec: &Spec,
+    all: &mut [Switch],
+    (name, host): (&str, u8),
+    networks: &[u8],
+) -> Result<Client> {
     let mut namespace = Namespace::create()?;
-    for network in &spec.client_networks {
+    for network in networks {
         let switch = &mut all[usize::from(*network)];
         switch.connect(name, host, &namespace)?;
         namespace.configure(&spec::network_name(*network), &spec.addresses(host, *network))?;

@@ -20,6 +20,7 @@
 //! rest of the workspace: to the lab, Mainstay is a program with a command line and a socket.
 
 mod cgroup;
+mod device;
 mod disk;
 mod faults;
 mod fuse;
@@ -31,8 +32,10 @@ mod netlink;
 mod nft;
 mod processes;
 mod shell;
+mod storm;
 mod switch;
 mod sys;
+mod traffic;
 
 pub mod api;
 pub mod client;
@@ -61,3 +64,4 @@ pub use scenarios::{Figure, Limits, Scenario};
 pub use scene::Scene;
 pub use spec::Spec;
 pub use trace::{Trace, Verdict};
+pub use traffic::Traffic;

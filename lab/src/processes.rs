@@ -80,5 +80,14 @@ pub(crate) fn daemon_of(all: &[Process], guard: i32) -> Option<&Process> {
     })
 }
 
+/// Resident memory of a process, kilobytes (`VmRSS`, proc_pid_status(5)).
+pub(crate) fn resident(pid: i32) -> Result<u64> {
+    let path = format!("/proc/{pid}/status");
+    let text = fs::read_to_string(&path).with_context(|| format!("reading {path}"))?;
+    let line = text.lines().find_map(|line| line.strip_prefix("VmRSS:"));
+    let number = line.and_then(|line| line.split_whitespace().next()?.parse().ok());
+    number.with_context(|| format!("{path} has no VmRSS"))
+}
+
 #[cfg(test)]
 mod tests;

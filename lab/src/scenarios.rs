@@ -12,9 +12,11 @@ use serde::{Deserialize, Serialize};
 use serde_json::json;
 
 mod media;
+mod storm;
 
 use crate::api;
 use crate::clock::{self, milliseconds};
+use crate::device;
 use crate::lab::Which;
 use crate::scene::{PATIENCE, Scene, Seen};
 use crate::spec::{self, Spec};
@@ -78,13 +80,21 @@ pub enum Scenario {
     LineOnly,
     /// One cable of one node after the other, for 30 s.
     PulledCables,
-    /// One direction between each two nodes on one network, then the other one.
+    /// One direction between two nodes, for each of them on each network and line.
     OneWay,
+    /// The shared disks answer nothing for 10 s; the networks are fine.
+    DiskFrozen,
+    /// Frames replayed, cut, flipped and forged at line rate by a stranger on two networks.
+    Storm,
+    /// Datagrams of noise for the daemons' port at line rate on one of two networks.
+    Flood,
+    /// Such a flood at all nodes but the active one, which loses its power.
+    FloodedTakeover,
 }
 
 impl Scenario {
     /// All, in the order of the acceptance criteria.
-    pub const ALL: [Self; 12] = [
+    pub const ALL: [Self; 16] = [
         Self::CutOneNetwork,
         Self::CutAllNetworks,
         Self::Partition,
@@ -97,6 +107,10 @@ impl Scenario {
         Self::LineOnly,
         Self::PulledCables,
         Self::OneWay,
+        Self::DiskFrozen,
+        Self::Storm,
+        Self::Flood,
+        Self::FloodedTakeover,
     ];
 
     /// Its name on a command line.
@@ -114,6 +128,10 @@ impl Scenario {
             Self::LineOnly => "line-only",
             Self::PulledCables => "pulled-cables",
             Self::OneWay => "one-way",
+            Self::DiskFrozen => "disk-frozen",
+            Self::Storm => "storm",
+            Self::Flood => "flood",
+            Self::FloodedTakeover => "flooded-takeover",
         }
     }
 
@@ -134,8 +152,18 @@ impl Scenario {
     pub fn spec(self) -> Result<Spec> {
         Ok(match self {
             Self::LineOnly => Spec { ethernet: vec![1], lines: vec![(1, 2)], ..Spec::new(2, 2)? },
-            Self::DiskOnly | Self::PulledCables | Self::OneWay => {
-                Spec { ethernet: vec![1], disk: true, lines: vec![(1, 2)], ..Spec::new(3, 2)? }
+            Self::DiskOnly | Self::PulledCables | Self::OneWay | Self::DiskFrozen => Spec {
+                ethernet: vec![1],
+                disk: true,
+                device: device::is_possible(),
+                lines: vec![(1, 2)],
+                ..Spec::new(3, 2)?
+            },
+            Self::Storm => {
+                Spec { ethernet: vec![2], stranger_networks: vec![1, 2], ..Spec::new(3, 3)? }
+            }
+            Self::Flood | Self::FloodedTakeover => {
+                Spec { stranger_networks: vec![1], ..Spec::new(3, 2)? }
             }
             _ => Spec::new(3, 2)?,
         })
@@ -146,8 +174,9 @@ impl Scenario {
         match self {
             Self::CutOneNetwork | Self::KillDaemon => false,
             Self::DiskOnly | Self::LineOnly | Self::PulledCables | Self::OneWay => false,
+            Self::DiskFrozen | Self::Storm | Self::Flood => false,
             Self::CutAllNetworks | Self::Partition | Self::Move | Self::PowerOff => true,
-            Self::StopDaemon | Self::StopDaemonAndGuard => true,
+            Self::StopDaemon | Self::StopDaemonAndGuard | Self::FloodedTakeover => true,
         }
     }
 
@@ -170,6 +199,10 @@ impl Scenario {
             Self::DiskOnly | Self::LineOnly => media::isolated(scene, &active),
             Self::PulledCables => media::pulled_cables(scene, &active),
             Self::OneWay => media::one_way(scene),
+            Self::DiskFrozen => media::disk_frozen(scene),
+            Self::Storm => storm::storm(scene),
+            Self::Flood => storm::flood(scene, &active),
+            Self::FloodedTakeover => storm::flooded_takeover(scene, &active),
         };
         let played = outcome.with_context(|| format!("{} of {active}", self.name()))?;
         Ok(Figure::judge(self, active, &played, scene.limits))

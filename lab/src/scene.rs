@@ -42,6 +42,8 @@ pub struct Scene {
     pub lab: Lab,
     /// What scenarios hold the cluster to; from the preset.
     pub limits: Limits,
+    /// How long scenarios go on that can go on for longer; `None`: as long as each one says.
+    pub seconds: Option<u32>,
     probe: Probe,
     watch: Probe,
 }
@@ -78,7 +80,7 @@ impl Scene {
         let mode = Mode::Udp(responder::PORT);
         let probe = lab.client().probe(SERVICE_ADDRESS.into(), mode, INTERVAL)?;
         let watch = lab.observer().probe(SERVICE_ADDRESS.into(), Mode::Arp, WATCH_INTERVAL)?;
-        let mut scene = Self { lab, limits: Limits::of(detection), probe, watch };
+        let mut scene = Self { lab, limits: Limits::of(detection), seconds: None, probe, watch };
         let start = clock::now();
         scene.lab.start_all()?;
         scene.wait_for_all()?;
@@ -88,6 +90,11 @@ impl Scene {
         scene.wait_until_quiet()?;
         let formation = Formation { formed: formed - start, served: served - formed };
         Ok((scene, formation))
+    }
+
+    /// How long a scenario goes on that would go on for `usual`.
+    pub(crate) fn length(&self, usual: Duration) -> Duration {
+        self.seconds.map_or(usual, |seconds| Duration::from_secs(seconds.into()))
     }
 
     /// What a node says, if it says anything.

@@ -27,6 +27,10 @@ pub(crate) const CLIENT_HOST: u8 = 254;
 pub(crate) const OBSERVER: &str = "observer";
 /// Its last octet.
 pub(crate) const OBSERVER_HOST: u8 = 253;
+/// The name of the third machine outside, which attacks.
+pub(crate) const STRANGER: &str = "stranger";
+/// Its last octet.
+pub(crate) const STRANGER_HOST: u8 = 252;
 
 /// The shape of a lab.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -43,10 +47,14 @@ pub struct Spec {
     pub program: PathBuf,
     /// Networks that the cluster uses as raw Ethernet, without addresses, instead of by UDP.
     pub ethernet: Vec<u8>,
-    /// A disk that all nodes share.
+    /// A disk that all nodes share: a plain file.
     pub disk: bool,
+    /// A second one: a block device (a loop device, which only root may make).
+    pub device: bool,
     /// Serial lines between two nodes each.
     pub lines: Vec<(u8, u8)>,
+    /// Networks that a stranger is attached to: a third machine outside, which means no good.
+    pub stranger_networks: Vec<u8>,
 }
 
 impl Spec {
@@ -64,7 +72,9 @@ impl Spec {
             program,
             ethernet: Vec::new(),
             disk: false,
+            device: false,
             lines: Vec::new(),
+            stranger_networks: Vec::new(),
         })
     }
 
@@ -76,6 +86,7 @@ impl Spec {
         );
         let known = |network: &u8| *network < self.networks;
         ensure!(self.client_networks.iter().all(known), "the client is in a network that is not");
+        ensure!(self.stranger_networks.iter().all(known), "a stranger is in a network that is not");
         ensure!(self.ethernet.iter().all(known), "a network that is not cannot be raw Ethernet");
         for (one, other) in &self.lines {
             let nodes = 1..=self.nodes;
@@ -127,6 +138,16 @@ pub fn disk_path(node: &str) -> PathBuf {
     Path::new(DIRECTORY).join(node).join("shared-disk")
 }
 
+/// Where a node finds the shared block device.
+pub fn device_path(node: &str) -> PathBuf {
+    Path::new(DIRECTORY).join(node).join("shared-device")
+}
+
+/// `line-n1-n2`: the network that a serial line is.
+pub(crate) fn line_name(one: &str, other: &str) -> String {
+    format!("line-{one}-{other}")
+}
+
 /// Where a node finds its end of the line to a peer.
 pub fn line_path(node: &str, peer: &str) -> PathBuf {
     Path::new(DIRECTORY).join(node).join(format!("line-{peer}"))
@@ -168,6 +189,7 @@ pub fn hardware_owner(hardware: Hardware) -> String {
     match hardware {
         [0x02, 0x4d, 0x53, _, 0, CLIENT_HOST] => CLIENT.to_owned(),
         [0x02, 0x4d, 0x53, _, 0, OBSERVER_HOST] => OBSERVER.to_owned(),
+        [0x02, 0x4d, 0x53, _, 0, STRANGER_HOST] => STRANGER.to_owned(),
         [0x02, 0x4d, 0x53, _, 0, id] => node_name(id),
         other => other.map(|byte| format!("{byte:02x}")).join(":"),
     }

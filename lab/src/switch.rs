@@ -39,6 +39,11 @@ impl Switch {
         Ok(Self { network, namespace, bridge, filter, one_way, loss })
     }
 
+    /// Where its ports are.
+    pub(crate) fn namespace(&self) -> &Namespace {
+        &self.namespace
+    }
+
     /// Lays a cable to a machine; its port is down.
     pub(crate) fn connect(&mut self, machine: &str, host: u8, far: &Namespace) -> Result<()> {
         let (port, interface) =

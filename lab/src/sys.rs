@@ -8,15 +8,17 @@
 #![expect(unsafe_code, reason = "the one module that may; a SAFETY comment stands at each block")]
 
 mod children;
+mod devices;
 mod sockets;
 
 pub(crate) use children::{
     InitPlan, Janitor, NamespacePlan, Step, kill_all_inside, spawn_inside, start_init,
     start_janitor, start_program, wait_for,
 };
+pub(crate) use devices::{configure_loop_device, free_loop_device};
 pub(crate) use sockets::{
-    bind_to_interface, receive_datagram, receive_frame, send_datagram, send_frame, set_number,
-    wake_slack,
+    bind_raw, bind_to_interface, hurry, receive_datagram, receive_frame, send_datagram, send_frame,
+    set_number, wake_slack,
 };
 
 use std::io;

@@ -53,3 +53,23 @@ fn both_ends_of_a_path_name_the_direction_that_is_cut() {
 fn a_killed_daemon_is_not_noticed_by_the_service() {
     play("kill-daemon", 3);
 }
+
+#[test]
+fn a_disk_that_stands_still_disturbs_nobody() {
+    play("disk-frozen", 1);
+}
+
+#[test]
+fn a_stranger_s_frames_are_counted_and_change_nothing() {
+    play("storm", 1);
+}
+
+#[test]
+fn a_flooded_network_moves_nothing() {
+    play("flood", 1);
+}
+
+#[test]
+fn nodes_under_a_flood_take_over_from_one_that_is_lost() {
+    play("flooded-takeover", 1);
+}

@@ -10,6 +10,8 @@ fn the_file_is_as_in_the_design() {
         program: "/usr/bin/mainstay".into(),
         ethernet: Vec::new(),
         disk: false,
+        device: false,
+        stranger_networks: Vec::new(),
         lines: Vec::new(),
     };
     let mut cluster = Cluster::new("fast");
@@ -68,6 +70,7 @@ fn the_other_kinds_of_networks() {
     let mut spec = spec::Spec::new(3, 2).expect("we have a path");
     spec.ethernet = vec![1];
     spec.disk = true;
+    spec.device = true;
     spec.lines = vec![(1, 2)];
     let text = Cluster::new("fast").text(&spec);
     let expected = r#"
@@ -80,6 +83,11 @@ nodes = { n1 = "net1", n2 = "net1", n3 = "net1" }
 name = "disk"
 kind = "disk"
 nodes = { n1 = "/run/lab/n1/shared-disk", n2 = "/run/lab/n2/shared-disk", n3 = "/run/lab/n3/shared-disk" }
+
+[[network]]
+name = "device"
+kind = "disk"
+nodes = { n1 = "/run/lab/n1/shared-device", n2 = "/run/lab/n2/shared-device", n3 = "/run/lab/n3/shared-device" }
 
 [[network]]
 name = "line-n1-n2"

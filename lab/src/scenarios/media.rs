@@ -20,7 +20,9 @@ use crate::wait;
 
 /// How long all cables stay cut.
 const ISOLATED: Duration = Duration::from_secs(10);
-/// For how long one turn of `pulled-cables` pulls, and how long each cable is out.
+/// How long the disk stands still when nobody says.
+const FROZEN: Duration = Duration::from_secs(10);
+/// For how long one turn of `pulled-cables` pulls when nobody says, and how long each cable is out.
 const PULLING: Duration = Duration::from_secs(30);
 const PULLED_MIN: Duration = Duration::from_millis(500);
 const PULLED_MAX: Duration = Duration::from_secs(2);
@@ -85,7 +87,7 @@ fn cables(scene: &Scene) -> Vec<(String, String)> {
 }
 
 /// What each node says of the view.
-fn views(scene: &Scene) -> Result<BTreeMap<String, (u64, Vec<String>)>> {
+pub(super) fn views(scene: &Scene) -> Result<BTreeMap<String, (u64, Vec<String>)>> {
     let names = scene.lab.node_names().into_iter();
     names
         .map(|name| {
@@ -97,7 +99,7 @@ fn views(scene: &Scene) -> Result<BTreeMap<String, (u64, Vec<String>)>> {
 
 /// Sentences about nodes that are in another view than before. A generation never comes back, so
 /// looking at the end tells of everything in between.
-fn changed_views(
+pub(super) fn changed_views(
     scene: &Scene,
     before: &BTreeMap<String, (u64, Vec<String>)>,
 ) -> Result<Vec<String>> {
@@ -156,7 +158,7 @@ fn is_slow_only(status: &Status) -> bool {
 }
 
 /// Waits until all paths are alive again.
-fn wait_for_paths(scene: &Scene) -> Result<()> {
+pub(super) fn wait_for_paths(scene: &Scene) -> Result<()> {
     let names = scene.lab.node_names();
     let alive = |status: Status| status.paths.iter().all(|path| path.state == "alive");
     let outcome = wait::until("all paths to be alive", PATIENCE, || {
@@ -209,6 +211,49 @@ fn standby_and_back(scene: &Scene, active: &str) -> Result<Duration> {
     Ok(clock::now() - start)
 }
 
+/// The shared disk stands still for a while, for everybody; all else is well.
+pub(super) fn disk_frozen(scene: &mut Scene) -> Result<Played> {
+    ensure!(scene.lab.disk_can_fail(), "the shared disk cannot freeze: no /dev/fuse for this user");
+    wait_for_paths(scene)?;
+    let views = views(scene)?;
+    let start = clock::now();
+    scene.lab.disk_freeze(None)?;
+    let names = scene.lab.node_names();
+    let is_dead = |status: &Status| {
+        let mut paths = status.paths.iter().filter(|path| path.network == "disk").peekable();
+        paths.peek().is_some() && paths.all(|path| path.state == "dead")
+    };
+    // It must be noticed, else "no effect" would prove nothing.
+    let noticed = wait::until("the disk's paths to be dead", PATIENCE, || {
+        Ok(names.iter().all(|name| scene.status(name).is_some_and(|s| is_dead(&s))).then_some(()))
+    });
+    scene.explain(noticed)?;
+    let noticed = clock::now() - start;
+    let mut complaints = Vec::new();
+    for name in &names {
+        let status = scene.status(name).with_context(|| format!("{name} gives no status"))?;
+        let others = status.paths.iter().filter(|path| path.network != "disk");
+        let dead = others.filter(|path| path.state != "alive");
+        complaints.extend(dead.map(|path| {
+            format!("{name}: the path to {} over {} is {}", path.peer, path.network, path.state)
+        }));
+    }
+    clock::pause(scene.length(FROZEN).saturating_sub(clock::now() - start));
+    complaints.extend(changed_views(scene, &views)?);
+    let thawed = clock::now();
+    scene.lab.disk_thaw(None)?;
+    wait_for_paths(scene)?;
+    let back = clock::now() - thawed;
+    scene.wait_until_quiet()?;
+    complaints.extend(changed_views(scene, &views)?);
+    complaints.dedup();
+    let mut played = Played::from(scene.seen_since(start)?);
+    played.complaints = complaints;
+    let (noticed, back) = (milliseconds(noticed), milliseconds(back));
+    played.notes.push(format!("noticed after {noticed:.0} ms, alive {back:.0} ms after the thaw"));
+    Ok(played)
+}
+
 /// One cable after the other is pulled and put back.
 pub(super) fn pulled_cables(scene: &mut Scene, active: &str) -> Result<Played> {
     wait_for_paths(scene)?;
@@ -223,13 +268,14 @@ pub(super) fn pulled_cables(scene: &mut Scene, active: &str) -> Result<Played> {
     let mut excused = Vec::new();
     let mut longest = Duration::ZERO;
     let mut pulls = 0;
-    while clock::now() < start + PULLING {
+    let length = scene.length(PULLING);
+    while clock::now() < start + length {
         let (node, network) = &cables[chance.below(cables.len() as u64) as usize];
         let span = (PULLED_MAX - PULLED_MIN).as_millis() as u64;
-        let length = PULLED_MIN + Duration::from_millis(chance.below(span + 1));
+        let out_for = PULLED_MIN + Duration::from_millis(chance.below(span + 1));
         let at = clock::now();
         scene.lab.cut(node, network)?;
-        clock::pause(length);
+        clock::pause(out_for);
         let healed = clock::now();
         scene.lab.heal(node, network)?;
         pulls += 1;
@@ -254,62 +300,78 @@ pub(super) fn pulled_cables(scene: &mut Scene, active: &str) -> Result<Played> {
     Ok(played)
 }
 
-/// Between each two nodes one direction is cut, then the other one, on one network after the other.
+/// One direction between two nodes is cut: each of all ordered pairs on each network and line, one
+/// at a time.
 pub(super) fn one_way(scene: &mut Scene) -> Result<Played> {
     wait_for_paths(scene)?;
     let views = views(scene)?;
     let names = scene.lab.node_names();
-    let mut pairs = Vec::new();
-    for (at, one) in names.iter().enumerate() {
-        pairs.extend(names[at + 1..].iter().map(|other| (one.clone(), other.clone())));
+    let networks = (0..scene.lab.spec().networks).map(spec::network_name);
+    let mut cuts = Vec::new();
+    for network in networks {
+        for from in &names {
+            let others = names.iter().filter(|to| *to != from);
+            cuts.extend(others.map(|to| (from.clone(), to.clone(), network.clone())));
+        }
+    }
+    for (one, other) in &scene.lab.spec().lines {
+        let (one, other) = (spec::node_name(*one), spec::node_name(*other));
+        let line = spec::line_name(&one, &other);
+        cuts.push((one.clone(), other.clone(), line.clone()));
+        cuts.push((other, one, line));
     }
     let start = clock::now();
     let mut longest = Duration::ZERO;
-    for number in 0..scene.lab.spec().networks {
-        let network = spec::network_name(number);
-        for forwards in [true, false] {
-            let turn = |(one, other): &(String, String)| {
-                if forwards { (one.clone(), other.clone()) } else { (other.clone(), one.clone()) }
-            };
-            let cuts: Vec<(String, String)> = pairs.iter().map(turn).collect();
-            let began = clock::now();
-            for (from, to) in &cuts {
-                scene.lab.cut_one_way(from, to, &network)?;
-            }
-            let what = format!("both ends to name the direction of each cut on {network}");
-            let mut wrong = Vec::new();
-            let outcome = wait::until(&what, PATIENCE, || {
-                wrong = misnamed(scene, &cuts, &network);
-                Ok(wrong.is_empty().then_some(()))
-            });
-            let outcome = outcome.with_context(|| wrong.join("\n"));
-            scene.explain(outcome)?;
-            longest = longest.max(clock::now() - began);
-            scene.lab.heal_all()?;
-            wait_for_paths(scene)?;
+    for (from, to, network) in &cuts {
+        let began = clock::now();
+        if *network == spec::line_name(from, to) || *network == spec::line_name(to, from) {
+            scene.lab.line_cut_one_way(from, to)?;
+        } else {
+            scene.lab.cut_one_way(from, to, network)?;
         }
+        let what = format!("both ends to name what is cut from {from} to {to} on {network}");
+        let mut wrong = Vec::new();
+        let outcome = wait::until(&what, PATIENCE, || {
+            wrong = misnamed(scene, (from, to, network));
+            Ok(wrong.is_empty().then_some(()))
+        });
+        let outcome = outcome.with_context(|| wrong.join("\n"));
+        scene.explain(outcome)?;
+        longest = longest.max(clock::now() - began);
+        scene.lab.heal_all()?;
+        wait_for_paths(scene)?;
     }
     let complaints = changed_views(scene, &views)?;
     scene.wait_until_quiet()?;
     let mut played = Played::from(scene.seen_since(start)?);
     played.complaints = complaints;
-    let longest = milliseconds(longest);
-    played.notes.push(format!("every direction named on both ends after {longest:.0} ms at most"));
+    let (longest, count) = (milliseconds(longest), cuts.len());
+    played.notes.push(format!(
+        "each of {count} directions named on both ends, and nothing else, after {longest:.0} ms at most"
+    ));
     Ok(played)
 }
 
 /// What is not said as it must be: the end that hears nothing says so, the other one that it is
-/// not heard, and for both the path is dead.
-fn misnamed(scene: &Scene, cuts: &[(String, String)], network: &str) -> Vec<String> {
+/// not heard, and for both the path is dead. All other paths are alive.
+fn misnamed(scene: &Scene, (from, to, network): (&str, &str, &str)) -> Vec<String> {
     let mut wrong = Vec::new();
-    for (from, to) in cuts {
-        for (at, peer, expected) in [(to, from, "not heard"), (from, to, "not hearing us")] {
-            let status = scene.status(at);
-            let path = status.iter().flat_map(|status| &status.paths);
-            let path = { path }.find(|path| path.peer == *peer && path.network == network);
-            let said = path.map(|path| (path.state.as_str(), path.direction.as_deref()));
-            if said != Some(("dead", Some(expected))) {
-                wrong.push(format!("{at} says of {peer} over {network}: {said:?}"));
+    for name in scene.lab.node_names() {
+        let Some(status) = scene.status(&name) else {
+            wrong.push(format!("{name} says nothing"));
+            continue;
+        };
+        for path in &status.paths {
+            let is_cut =
+                |own: &str, peer: &str| path.network == network && name == own && path.peer == peer;
+            let expected = match () {
+                () if is_cut(to, from) => ("dead", Some("not heard")),
+                () if is_cut(from, to) => ("dead", Some("not hearing us")),
+                () => ("alive", None),
+            };
+            let said = (path.state.as_str(), path.direction.as_deref());
+            if said != expected {
+                wrong.push(format!("{name} says of {} over {}: {said:?}", path.peer, path.network));
             }
         }
     }

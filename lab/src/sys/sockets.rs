@@ -218,11 +218,21 @@ fn hardware_name(interface: u32, protocol: u16, hardware: Option<[u8; 6]>) -> li
 
 /// A socket for what follows the Ethernet header, of one protocol on one interface.
 pub(crate) fn bind_to_interface(interface: u32, protocol: u16) -> io::Result<OwnedFd> {
+    bind_frames(libc::SOCK_DGRAM, interface, protocol)
+}
+
+/// A socket for whole frames with their Ethernet header on one interface; it hears everything, or
+/// nothing (protocol 0).
+pub(crate) fn bind_raw(interface: u32, hears: bool) -> io::Result<OwnedFd> {
+    bind_frames(libc::SOCK_RAW, interface, if hears { libc::ETH_P_ALL as u16 } else { 0 })
+}
+
+fn bind_frames(kind: c_int, interface: u32, protocol: u16) -> io::Result<OwnedFd> {
     let name = hardware_name(interface, protocol, None);
     // SAFETY: a new descriptor that nobody else owns; then the kernel reads a live address of the
     // given length.
     unsafe {
-        let kind = libc::SOCK_DGRAM | libc::SOCK_CLOEXEC | libc::SOCK_NONBLOCK;
+        let kind = kind | libc::SOCK_CLOEXEC | libc::SOCK_NONBLOCK;
         // Protocol 0 receives nothing until it is bound: no frames of other interfaces get in.
         let raw = libc::socket(libc::AF_PACKET, kind, 0);
         outcome(raw as isize)?;
@@ -263,4 +273,16 @@ pub(crate) fn receive_frame(socket: impl AsFd, buffer: &mut [u8]) -> io::Result<
     let mut hardware = [0; 6];
     hardware.copy_from_slice(&name.sll_addr[..6]);
     Ok(Frame { length, hardware, stamp })
+}
+
+/// From now on this thread comes before all ordinary ones and before the daemons' loops (SCHED_RR),
+/// as the interrupts of a network card do.
+pub(crate) fn hurry(priority: i32) -> io::Result<()> {
+    // SAFETY: a plain structure for which zeros are a valid value, read by the kernel.
+    let answer = unsafe {
+        let mut parameters: libc::sched_param = zeroed();
+        parameters.sched_priority = priority;
+        libc::sched_setscheduler(0, libc::SCHED_RR, &raw const parameters)
+    };
+    outcome(answer as isize).map(drop)
 }

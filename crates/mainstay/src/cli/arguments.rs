@@ -398,6 +398,9 @@ pub(super) enum LabCommand {
         /// How often
         #[arg(long)]
         times: Option<u32>,
+        /// How long, where a scenario can go on for longer
+        #[arg(long)]
+        seconds: Option<u32>,
         /// How fast failures are noticed: ultra, fast, normal, classic
         #[arg(long, value_name = "PRESET", default_value = "fast")]
         detection: String,

@@ -26,8 +26,8 @@ pub(super) fn lab(context: &Context, command: LabCommand) -> Done {
             let code = lab.shell(&command)?;
             Ok(u8::try_from(code).unwrap_or(EXIT_DEGRADED))
         }
-        LabCommand::Scenario { name, times, detection } => {
-            scenario(context, name.as_deref(), times, &detection)
+        LabCommand::Scenario { name, times, seconds, detection } => {
+            scenario(context, name.as_deref(), (times, seconds), &detection)
         }
         LabCommand::Responder { name, port } => {
             lab::responder::run(name.as_deref(), port)?;
@@ -84,7 +84,12 @@ fn demo(context: &Context, detection: &str) -> Done {
     Ok(if passed { 0 } else { EXIT_DEGRADED })
 }
 
-fn scenario(context: &Context, name: Option<&str>, times: Option<u32>, detection: &str) -> Done {
+fn scenario(
+    context: &Context,
+    name: Option<&str>,
+    (times, seconds): (Option<u32>, Option<u32>),
+    detection: &str,
+) -> Done {
     let names = Scenario::ALL.map(Scenario::name);
     let Some(name) = name else {
         context.output.print(&format!("{}\n", names.join("\n")))?;
@@ -99,6 +104,7 @@ fn scenario(context: &Context, name: Option<&str>, times: Option<u32>, detection
     check_detection(detection)?;
     lab::enter()?;
     let (mut scene, _) = Scene::form(Lab::new(scenario.spec()?)?, detection)?;
+    scene.seconds = seconds;
     let times = times.unwrap_or_else(|| scenario.repetitions());
     let figures = scenarios::repeat(scenario, &mut scene, times)?;
     if context.output.is_json() {

@@ -18,6 +18,7 @@
 
 use std::collections::BTreeMap;
 
+use base::limits::NODES_MAX;
 use base::{Incarnation, Instant, Member, NodeId, View};
 
 use crate::wire::{Absence, Content, Proof, Wait};
@@ -58,12 +59,14 @@ impl Evidence {
         }
         let others = view.members.len() / 2;
         let Some(last) = others.checked_sub(1) else { return now };
-        let mut stamps: Vec<Instant> = (view.members.iter())
+        // Asked for in each turn, so nothing is allocated for it.
+        let mut stamps = [Instant::ZERO; NODES_MAX];
+        let echoed = (view.members.iter())
             .filter(|member| **member != local)
-            .filter_map(|member| self.echoes.get(&member.node).copied())
-            .collect();
-        stamps.sort_unstable_by(|a, b| b.cmp(a));
-        stamps.get(last).copied().unwrap_or(Instant::ZERO).max(self.inherited)
+            .filter_map(|member| self.echoes.get(&member.node));
+        stamps.iter_mut().zip(echoed).for_each(|(place, stamp)| *place = *stamp);
+        let (_, newest, _) = stamps.select_nth_unstable_by(last, |a, b| b.cmp(a));
+        self.inherited.max(*newest)
     }
 }
 

@@ -21,7 +21,7 @@ use core::time::Duration;
 use std::collections::BTreeMap;
 use std::collections::VecDeque;
 
-use base::{Instant, Member, NodeId, codec};
+use base::{Instant, Member, NodeId, NodeSet, codec};
 
 use crate::wire::{self, Content, Entry, Message, Order, Scope};
 use crate::{Durable, Group, Membership, Output, Phase};
@@ -375,10 +375,10 @@ impl Group {
                 log.sent_commit = log.commit;
                 messages.push(Message::Order(scope, order));
             }
-            let others: Vec<NodeId> = log.held.keys().copied().collect();
+            let others: NodeSet = log.held.keys().copied().collect();
             for message in messages {
-                for other in &others {
-                    self.send(*other, &message);
+                for other in others {
+                    self.send(other, &message);
                 }
             }
         } else if log.have() > log.acknowledged {

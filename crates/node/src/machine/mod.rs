@@ -196,6 +196,12 @@ impl Node {
         [transport, group, network, engine].into_iter().flatten().min()
     }
 
+    /// An empty buffer with room for a datagram, to receive into; it comes back by itself.
+    #[must_use]
+    pub fn take_buffer(&mut self) -> Vec<u8> {
+        self.transport.take_buffer()
+    }
+
     /// Takes back the buffer of an [`Output::Transmit`].
     pub fn recycle(&mut self, buffer: Vec<u8>) {
         self.transport.recycle(buffer);

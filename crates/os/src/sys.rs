@@ -16,6 +16,10 @@ use std::sync::atomic::AtomicU64;
 
 use crate::shared::Permit;
 
+mod batch;
+
+pub(crate) use batch::Batch;
+
 fn check(result: libc::c_int) -> io::Result<libc::c_int> {
     if result < 0 { Err(io::Error::last_os_error()) } else { Ok(result) }
 }
@@ -612,30 +616,6 @@ pub(crate) fn send_link_layer(
         )
     };
     if sent < 0 { Err(io::Error::last_os_error()) } else { Ok(()) }
-}
-
-/// Takes the payload of one frame, cut to the buffer, and the Ethernet address that sent it.
-pub(crate) fn receive_link_layer(
-    fd: BorrowedFd<'_>,
-    buffer: &mut [u8],
-) -> io::Result<(usize, [u8; 6])> {
-    // SAFETY: plain data, all zero is a value.
-    let mut name: libc::sockaddr_ll = unsafe { zeroed() };
-    let mut length = size_of::<libc::sockaddr_ll>() as libc::socklen_t;
-    // SAFETY: the pointers and lengths are those of `buffer` and `name`.
-    let received = unsafe {
-        libc::recvfrom(
-            fd.as_raw_fd(),
-            buffer.as_mut_ptr().cast(),
-            buffer.len(),
-            libc::MSG_DONTWAIT,
-            (&raw mut name).cast(),
-            &raw mut length,
-        )
-    };
-    let count = usize::try_from(received).map_err(|_| io::Error::last_os_error())?;
-    let [a, b, c, d, e, f, _, _] = name.sll_addr;
-    Ok((count, [a, b, c, d, e, f]))
 }
 
 /// Lets a packet(7) socket hear all multicast of the interface with this index.

@@ -18,12 +18,13 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 use rustix::net::{AddressFamily, SocketFlags, SocketType, bind, ipproto, socket_with};
 
-use crate::sys;
+use crate::sys::{self, Batch};
 
 /// Bytes of room for datagrams that wait in the kernel, where it lets us have them.
 const RECEIVE_BUFFER: i32 = 4 << 20;
-/// Bytes of the largest datagram; larger ones are cut and fail their checksum above.
-const DATAGRAM_MAX: usize = 65_535;
+/// Bytes of the largest datagram of interest, that of a large Ethernet frame; larger ones are cut and
+/// fail their seal above.
+const DATAGRAM_MAX: usize = 9_216;
 /// Queued errors taken per turn.
 const HINTS_PER_TURN: usize = 64;
 /// Class selector 6 in the upper six bits of the traffic class.
@@ -88,7 +89,7 @@ pub struct Udp {
     local: SocketAddr,
     device: Option<String>,
     counters: Counters,
-    buffer: Box<[u8]>,
+    batch: Batch,
 }
 
 impl Udp {
@@ -105,7 +106,7 @@ impl Udp {
             local,
             device: device.map(str::to_owned),
             counters: Counters::default(),
-            buffer: vec![0; DATAGRAM_MAX].into_boxed_slice(),
+            batch: Batch::new(DATAGRAM_MAX),
         })
     }
 
@@ -166,7 +167,8 @@ impl Udp {
         }
     }
 
-    /// Takes up to `bound` datagrams, each to `take(from, bytes)`.
+    /// Takes up to about `bound` datagrams, each to `take(from, bytes)`: one system call for all that
+    /// wait, as long as they fit a batch.
     ///
     /// # Errors
     /// When the socket itself is broken; errors of earlier datagrams are hints, not errors.
@@ -178,14 +180,19 @@ impl Udp {
         let mut count = 0;
         // Each pending error takes one call; more of them than datagrams end the turn as well.
         for _ in 0..bound.saturating_mul(2) {
-            if count == bound {
+            if count >= bound {
                 break;
             }
-            match self.socket.recv_from(&mut self.buffer) {
-                Ok((length, from)) => {
-                    count += 1;
-                    self.counters.received += 1;
-                    take(from, &self.buffer[..length]);
+            match self.batch.receive(self.socket.as_fd(), bound - count) {
+                Ok(received) => {
+                    count += received.count;
+                    self.counters.received += received.count as u64;
+                    for place in 0..received.count {
+                        take(self.batch.sender(place), self.batch.bytes(place));
+                    }
+                    if received.is_empty_now {
+                        return Ok(Drained { count, more: false });
+                    }
                 }
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
                     return Ok(Drained { count, more: false });

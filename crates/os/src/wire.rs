@@ -31,7 +31,7 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 use rustix::net::{AddressFamily, SocketFlags, SocketType, socket_with};
 
-use crate::sys;
+use crate::sys::{self, Batch};
 use crate::udp::{Counters, Drained, Sent, classify, enlarge_receive_buffer};
 
 /// Bytes of the largest payload of interest; longer ones are cut and fail their seal above.
@@ -62,7 +62,7 @@ pub struct Wire {
     ethertype: u16,
     cluster: u32,
     counters: Counters,
-    buffer: Box<[u8]>,
+    batch: Batch,
 }
 
 impl Wire {
@@ -79,7 +79,7 @@ impl Wire {
             ethertype,
             cluster,
             counters: Counters::default(),
-            buffer: vec![0; FRAME_MAX].into_boxed_slice(),
+            batch: Batch::new(FRAME_MAX),
         })
     }
 
@@ -150,11 +150,16 @@ impl Wire {
     ) -> io::Result<Drained> {
         let mut count = 0;
         while count < bound {
-            match sys::receive_link_layer(self.socket.as_fd(), &mut self.buffer) {
-                Ok((length, source)) => {
-                    count += 1;
-                    self.counters.received += 1;
-                    take(source, &self.buffer[..length]);
+            match self.batch.receive(self.socket.as_fd(), bound - count) {
+                Ok(received) => {
+                    count += received.count;
+                    self.counters.received += received.count as u64;
+                    for place in 0..received.count {
+                        take(self.batch.station(place), self.batch.bytes(place));
+                    }
+                    if received.is_empty_now {
+                        return Ok(Drained { count, more: false });
+                    }
                 }
                 Err(error) => match error.raw_os_error() {
                     Some(libc::EAGAIN) => return Ok(Drained { count, more: false }),

@@ -20,7 +20,7 @@ use super::agents::Agents;
 use super::cover::Cover;
 use super::disk::{self, Write};
 use super::journal::Journal;
-use super::media::{Media, NETWORKS};
+use super::media::{Media, NETWORKS, Taken};
 use super::{Done, addresses, convert};
 use crate::config::own::OwnPath;
 use crate::config::{Cluster, files};
@@ -88,6 +88,10 @@ pub(super) struct Daemon {
     guard: Process,
     poll: Poll,
     timer: Timer,
+    /// What the timer is set to; none after it has fired.
+    wakes_at: Option<Instant>,
+    /// What one descriptor had; empty between two.
+    taken: Taken,
     pub(super) media: Media,
     ethernet: BTreeMap<u32, os::ethernet::Ethernet>,
     watch: os::netlink::Watch,
@@ -179,6 +183,8 @@ impl Daemon {
             guard,
             poll,
             timer,
+            wakes_at: None,
+            taken: Taken::default(),
             media,
             ethernet: BTreeMap::new(),
             watch,
@@ -223,8 +229,7 @@ impl Daemon {
         while !self.left {
             self.poll.wait(&mut events, None).context("wait for events")?;
             let mut drained = true;
-            let ready: Vec<Ready> = events.iter().collect();
-            for ready in ready {
+            for ready in events.iter() {
                 drained &= self.take(ready)?;
             }
             self.feed(Input::Turn { drained });
@@ -238,22 +243,29 @@ impl Daemon {
             let said = self.media.mend(os::clock::boottime(), &self.poll);
             self.say_all(said);
             let wake = self.node.deadline().map(|(at, _)| at);
-            self.timer.set(Some(if drained {
+            self.wake_at(if drained {
                 wake.unwrap_or(Instant::FAR)
             } else {
                 os::clock::boottime()
-            }));
+            });
         }
         self.journal.flush();
         Ok(ExitCode::SUCCESS)
     }
 
+    /// Sets the timer, unless it is set to that moment and has not fired.
+    fn wake_at(&mut self, moment: Instant) {
+        if self.wakes_at != Some(moment) {
+            self.timer.set(Some(moment));
+            self.wakes_at = Some(moment);
+        }
+    }
+
     /// Takes what one descriptor has; false when it may have more.
     fn take(&mut self, ready: Ready) -> Result<bool> {
         match ready.token {
-            TIMER => {
-                self.timer.take();
-            }
+            // Setting it anew takes the firing back: no call for that.
+            TIMER => self.wakes_at = None,
             REPORTS => {
                 self.reports.silence();
                 for _ in 0..REPORTS_PER_TURN {
@@ -285,7 +297,7 @@ impl Daemon {
                 self.calls.ring();
             }
             Token(token) if token >= NETWORKS => {
-                return Ok(self.take_datagrams(token));
+                return Ok(self.take_datagrams(ready));
             }
             Token(token) if token >= PROCESS => self.process_ended(token),
             Token(token) if token >= ETHERNET => self.take_frames((token - ETHERNET) as u32),
@@ -324,17 +336,26 @@ impl Daemon {
     }
 
     /// Takes what came over a network; false when there may be more.
-    fn take_datagrams(&mut self, token: u64) -> bool {
-        let mut said = Vec::new();
-        let taken = self.media.take(token, &self.poll, &mut said);
-        self.say_all(said);
-        for (network, bytes) in taken.frames {
+    fn take_datagrams(&mut self, ready: Ready) -> bool {
+        let mut taken = std::mem::take(&mut self.taken);
+        let node = &mut self.node;
+        self.media.take(ready, &self.poll, &mut taken, |bytes| {
+            let mut buffer = node.take_buffer();
+            buffer.extend_from_slice(bytes);
+            buffer
+        });
+        for sentence in taken.said.drain(..) {
+            self.journal.say(&sentence);
+        }
+        for (network, bytes) in taken.frames.drain(..) {
             self.feed(Input::Receive { network, bytes });
         }
-        for path in taken.unreachable {
+        for path in taken.unreachable.drain(..) {
             self.feed(Input::Unreachable(path));
         }
-        !taken.more
+        let more = std::mem::take(&mut taken.more);
+        self.taken = taken;
+        !more
     }
 
     fn say_all(&mut self, said: Vec<String>) {

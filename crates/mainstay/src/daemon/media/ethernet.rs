@@ -53,7 +53,7 @@ impl Wire {
     }
 
     /// Takes what came; whether there may be more.
-    pub(super) fn take(&mut self, frames: &mut Vec<Vec<u8>>) -> io::Result<bool> {
+    pub(super) fn take(&mut self, mut take: impl FnMut(&[u8])) -> io::Result<bool> {
         let (stations, local) = (&mut self.stations, self.local);
         let drained = self.socket.drain(FRAMES_PER_TURN, |station, bytes| {
             let (Some(source), Some(destination)) = (bytes.get(SOURCE), bytes.get(DESTINATION))
@@ -62,7 +62,7 @@ impl Wire {
             };
             // What this machine sends does not come back: somebody else has our number.
             if *source == local.0 {
-                frames.push(bytes.to_vec());
+                take(bytes);
                 return;
             }
             // Everybody hears the heartbeats for everybody.
@@ -71,7 +71,7 @@ impl Wire {
             }
             // At most as many as there are node ids.
             stations.insert(NodeId(*source), station);
-            frames.push(bytes.to_vec());
+            take(bytes);
         })?;
         Ok(drained.more)
     }

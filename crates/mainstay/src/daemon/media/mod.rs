@@ -15,7 +15,7 @@ use std::net::{IpAddr, SocketAddr, SocketAddrV6};
 use std::time::Duration;
 
 use base::{Incarnation, Instant, NetworkId, NodeId, Timing};
-use os::event::{self, Interest, Poll, Token};
+use os::event::{self, Interest, Poll, Ready, Token};
 use os::udp::{Hint, Udp};
 use transport::PathId;
 
@@ -83,12 +83,15 @@ enum Carrier {
     Disk(Disk),
 }
 
-/// What one turn took from a descriptor.
+/// What one turn took from a descriptor. The loop keeps one and empties it each time, so that its
+/// room is there already.
 #[derive(Default)]
 pub(super) struct Taken {
     pub(super) frames: Vec<(NetworkId, Vec<u8>)>,
     /// Paths at whose end the kernel says that nobody listens.
     pub(super) unreachable: Vec<PathId>,
+    /// What is newly wrong, for the journal.
+    pub(super) said: Vec<String>,
     /// There may be more.
     pub(super) more: bool,
 }
@@ -268,64 +271,82 @@ impl Media {
         }
     }
 
-    /// Takes what came at a descriptor that is ready.
-    pub(super) fn take(&mut self, token: u64, poll: &Poll, said: &mut Vec<String>) -> Taken {
+    /// Takes what came at a descriptor that is ready, each datagram in a buffer that `keep` gives.
+    pub(super) fn take(
+        &mut self,
+        ready: Ready,
+        poll: &Poll,
+        taken: &mut Taken,
+        mut keep: impl FnMut(&[u8]) -> Vec<u8>,
+    ) {
+        let Token(token) = ready.token;
         if token >= SOCKETS {
-            return self.take_datagrams(token, said);
+            return self.take_datagrams(ready, taken, keep);
         }
-        let mut taken = Taken::default();
         let id = NetworkId((token - NETWORKS) as u16);
-        let Some(port) = self.ports.get_mut(&id) else { return taken };
-        let mut frames = Vec::new();
+        let Some(port) = self.ports.get_mut(&id) else { return };
+        let frames = &mut taken.frames;
         let result = match &mut port.carrier {
             None | Some(Carrier::Disk(_) | Carrier::Udp { .. }) => Ok(()),
-            Some(Carrier::Ethernet(wire)) => wire.take(&mut frames).map(|more| taken.more = more),
-            Some(Carrier::Serial(line)) => line.take(&mut frames, id, poll),
+            Some(Carrier::Ethernet(wire)) => {
+                wire.take(|frame| frames.push((id, keep(frame)))).map(|more| taken.more = more)
+            }
+            Some(Carrier::Serial(line)) => {
+                let mut come = Vec::new();
+                let result = line.take(&mut come, id, poll);
+                frames.extend(come.into_iter().map(|frame| (id, frame)));
+                result
+            }
         };
-        taken.frames = frames.into_iter().map(|frame| (id, frame)).collect();
         if let Err(error) = result {
             // An interface or a line that is gone is opened again.
             port.carrier = None;
             port.retry_at = os::clock::boottime() + RETRY_INTERVAL;
-            port.break_down(error.to_string(), said);
+            port.break_down(error.to_string(), &mut taken.said);
         }
-        taken
     }
 
-    fn take_datagrams(&mut self, token: u64, said: &mut Vec<String>) -> Taken {
-        let mut taken = Taken::default();
-        let socket = self.sockets.iter_mut().find(|(_, socket)| socket.token == token);
-        let Some((address, socket)) = socket else { return taken };
+    fn take_datagrams(
+        &mut self,
+        ready: Ready,
+        taken: &mut Taken,
+        mut keep: impl FnMut(&[u8]) -> Vec<u8>,
+    ) {
+        let socket = self.sockets.iter_mut().find(|(_, socket)| socket.token == ready.token.0);
+        let Some((address, socket)) = socket else { return };
         let ports = || self.ports.iter().filter(|(_, port)| port.address() == Some(*address));
-        let Some((first, _)) = ports().next() else { return taken };
+        let Some((first, _)) = ports().next() else { return };
         let drained = socket.udp.drain(DATAGRAMS_PER_TURN, |_from, bytes| {
             // Several networks and paths may begin at one address. What names none of them goes to
             // the first, where it is counted.
             let named = transport::network_of(bytes);
             let is_here = |id: &NetworkId| ports().any(|(port, _)| port == id);
-            taken.frames.push((named.filter(is_here).unwrap_or(*first), bytes.to_vec()));
+            taken.frames.push((named.filter(is_here).unwrap_or(*first), keep(bytes)));
         });
         let unreachable = &mut taken.unreachable;
-        let hints = socket.udp.hints(|destination, hint| {
-            if hint != Hint::PortUnreachable {
-                return;
-            }
-            for (network, port) in ports() {
-                let mut endpoints = port.spec.endpoints.iter();
-                let there = endpoints.find(|(_, endpoint)| endpoint.address == destination.ip());
-                unreachable
-                    .extend(there.map(|(peer, _)| PathId { peer: *peer, network: *network }));
-            }
+        // Only then is there anything to ask for.
+        let hints = ready.error.then(|| {
+            socket.udp.hints(|destination, hint| {
+                if hint != Hint::PortUnreachable {
+                    return;
+                }
+                for (network, port) in ports() {
+                    let mut endpoints = port.spec.endpoints.iter();
+                    let there =
+                        endpoints.find(|(_, endpoint)| endpoint.address == destination.ip());
+                    unreachable
+                        .extend(there.map(|(peer, _)| PathId { peer: *peer, network: *network }));
+                }
+            })
         });
         // Whatever the kernel says about a socket, it goes on: an odd error may come from a datagram
         // that anybody can send.
         let more = drained.map(|drained| taken.more = drained.more);
-        if let Err(error) = more.and(hints) {
+        if let Err(error) = more.and(hints.unwrap_or(Ok(()))) {
             let first = *first;
             let port = self.ports.get_mut(&first).expect("it was just seen");
-            port.break_down(error.to_string(), said);
+            port.break_down(error.to_string(), &mut taken.said);
         }
-        taken
     }
 
     /// What is wrong with a network that this node has an end on.

@@ -42,6 +42,7 @@ pub mod client;
 pub mod clock;
 pub mod cluster;
 pub mod control;
+pub mod cost;
 pub mod enter;
 pub mod operator;
 pub mod responder;

@@ -1,5 +1,6 @@
 //! The only module of the lab with `unsafe`: processes that start in other namespaces, and the
-//! socket options that `rustix` does not have (receive stamps, source addresses, raw frames).
+//! socket options that `rustix` does not have (receive stamps, source addresses, raw frames),
+//! and what it takes to count what a thread does.
 //!
 //! What runs in a forked child before it executes a program must not allocate and must not take a
 //! lock (signal-safety(7)): other threads of the parent may have held them. So everything that a
@@ -8,6 +9,7 @@
 #![expect(unsafe_code, reason = "the one module that may; a SAFETY comment stands at each block")]
 
 mod children;
+mod cost;
 mod devices;
 mod sockets;
 
@@ -15,6 +17,8 @@ pub(crate) use children::{
     InitPlan, Janitor, NamespacePlan, Step, kill_all_inside, spawn_inside, start_init,
     start_janitor, start_program, wait_for,
 };
+pub(crate) use cost::trace_calls;
+pub use cost::{Counting, allocations, count_this_thread};
 pub(crate) use devices::{configure_loop_device, free_loop_device};
 pub(crate) use sockets::{
     bind_raw, bind_to_interface, hurry, receive_datagram, receive_frame, send_datagram, send_frame,

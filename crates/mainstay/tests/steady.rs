@@ -1,0 +1,224 @@
+//! What the daemon's loop does when nothing happens: three real daemons on two networks, each
+//! heartbeat sent and received and judged, and **no allocation, no wait for a lock, and no system call**
+//! but to receive, to send, to wait and to set the timer.
+//!
+//! This program is the test, and the whole program around a counting allocator: called `mainstay`, it
+//! is that. The system calls of a loop are counted from outside (`lab::cost`). Both counts see
+//! everything, so whoever adds a call or an allocation to the loop finds out here.
+
+use std::fs::{self, File};
+use std::os::unix::fs::FileExt;
+use std::os::unix::process::CommandExt;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, ExitCode, Stdio};
+use std::time::{Duration, Instant};
+
+use lab::cost::{Calls, Counting};
+use mainstay::config::files::{self, Key, Root};
+
+#[global_allocator]
+static ALLOCATOR: Counting = Counting;
+
+/// When the test gives up waiting.
+const PATIENCE: Duration = Duration::from_secs(60);
+/// Before anything is counted: queues and free lists reach their sizes.
+const WARM_UP: Duration = Duration::from_secs(4);
+/// How long is counted.
+const WINDOW: Duration = Duration::from_secs(5);
+const NODES: [&str; 3] = ["n1", "n2", "n3"];
+/// Set in the network namespace of the test.
+const INSIDE: &str = "MAINSTAY_STEADY_INSIDE";
+
+fn main() -> ExitCode {
+    let arguments: Vec<String> = std::env::args().collect();
+    if arguments[0] == "mainstay" {
+        if arguments.get(1).is_some_and(|command| command == "daemon") {
+            let root = arguments.iter().position(|argument| argument == "--root");
+            publish_allocations(Path::new(&arguments[root.expect("the guard says where") + 1]));
+        }
+        return mainstay::cli::main();
+    }
+    if std::env::var_os(INSIDE).is_some() {
+        the_loop_does_nothing_that_it_need_not();
+        return ExitCode::SUCCESS;
+    }
+    // As a test harness would: `cargo test NAME` is for others, and a list has this one.
+    if arguments.iter().any(|argument| argument == "--list") {
+        println!("the_loop_does_nothing_that_it_need_not: test");
+        return ExitCode::SUCCESS;
+    }
+    let words = ["--net", "--", "ip", "link", "set", "lo", "up"];
+    let allowed = Command::new("unshare").args(words).output();
+    if !allowed.as_ref().is_ok_and(|output| output.status.success()) {
+        println!("skipped, no network namespaces here: {allowed:?}");
+        return ExitCode::SUCCESS;
+    }
+    let script = "ip link set lo up && exec \"$0\"";
+    let status = Command::new("unshare")
+        .args(["--net", "--", "sh", "-c", script])
+        .arg(std::env::current_exe().expect("this program has a name"))
+        .env(INSIDE, "1")
+        .env_remove("MAINSTAY_ROOT")
+        .env_remove("MAINSTAY_LAB")
+        .status()
+        .expect("unshare is there");
+    if status.success() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+}
+
+/// Counts this thread, which will be the loop's, and writes the count down again and again.
+fn publish_allocations(root: &Path) {
+    let file = File::create(root.join("allocations")).expect("the root can be written");
+    lab::cost::count_this_thread();
+    std::thread::spawn(move || {
+        loop {
+            let count = lab::cost::allocations().to_be_bytes();
+            file.write_all_at(&count, 0).expect("eight bytes can be written");
+            std::thread::park_timeout(Duration::from_millis(20));
+        }
+    });
+}
+
+fn allocations(root: &Path) -> u64 {
+    // What has happened up to now is in the file two intervals later.
+    std::thread::park_timeout(Duration::from_millis(100));
+    let bytes = fs::read(root.join("allocations")).expect("the daemon writes it");
+    u64::from_be_bytes(bytes.try_into().expect("eight bytes"))
+}
+
+/// The nodes' guards; ended with the test, however it ends.
+struct Guards(Vec<Child>);
+
+impl Drop for Guards {
+    fn drop(&mut self) {
+        for guard in &mut self.0 {
+            // The daemon goes with it.
+            let _is_gone = guard.kill();
+            let _was_ended = guard.wait();
+        }
+    }
+}
+
+fn program(root: &Path, words: &[&str]) -> Command {
+    let mut command = Command::new(std::env::current_exe().expect("this program has a name"));
+    command.arg0("mainstay").arg("--root").arg(root).args(words);
+    command
+}
+
+fn start(directory: &Path) -> (Vec<PathBuf>, Guards) {
+    let mut text = String::from("[cluster]\nname = \"demo\"\nid = 10\ndetection = \"fast\"\n");
+    for (number, name) in NODES.iter().enumerate() {
+        text.push_str(&format!("[[node]]\nname = \"{name}\"\nid = {}\n", number + 1));
+    }
+    for net in [77, 78] {
+        let ends: Vec<String> = (1..)
+            .zip(NODES)
+            .map(|(number, name)| {
+                let address = format!("10.{net}.0.{number}/24");
+                let added =
+                    Command::new("ip").args(["addr", "add", &address, "dev", "lo"]).status();
+                assert!(added.expect("ip is there").success(), "{address}");
+                format!("{name} = \"{address}\"")
+            })
+            .collect();
+        let nodes = ends.join(", ");
+        text.push_str(&format!("[[network]]\nname = \"net{net}\"\nnodes = {{ {nodes} }}\n"));
+    }
+    let mut guards = Guards(Vec::new());
+    let roots: Vec<PathBuf> = NODES.iter().map(|name| directory.join(name)).collect();
+    for (root, name) in roots.iter().zip(NODES) {
+        fs::create_dir(root).expect("temporary files can be written");
+        files::create(&Root::new(root), &text, &Key([7; 32]), name).expect("a new node");
+        let log = File::create(root.join("log")).expect("temporary files can be written");
+        let mut guard = program(root, &["run"]);
+        let guard = guard.stdin(Stdio::null()).stdout(Stdio::null()).stderr(log).spawn();
+        guards.0.push(guard.expect("this program starts"));
+    }
+    (roots, guards)
+}
+
+fn wait_for_members(roots: &[PathBuf]) {
+    let end = Instant::now() + PATIENCE;
+    for root in roots {
+        let is_member =
+            || program(root, &["membership"]).output().expect("it starts").status.success();
+        while !is_member() {
+            let log = fs::read_to_string(root.join("log")).unwrap_or_default();
+            assert!(Instant::now() < end, "{} is in no view:\n{log}", root.display());
+            std::thread::park_timeout(Duration::from_millis(100));
+        }
+    }
+}
+
+/// The daemon below a guard: its only child.
+fn daemon_of(guard: &Child) -> i32 {
+    let id = guard.id();
+    let children = fs::read_to_string(format!("/proc/{id}/task/{id}/children"));
+    let children = children.expect("the guard lives");
+    children.split_whitespace().next().expect("it has a daemon").parse().expect("a number")
+}
+
+fn the_loop_does_nothing_that_it_need_not() {
+    let directory = tempfile::tempdir().expect("temporary files can be written");
+    let (roots, guards) = start(directory.path());
+    wait_for_members(&roots);
+    std::thread::park_timeout(WARM_UP);
+    for (root, guard) in roots.iter().zip(&guards.0) {
+        let before = allocations(root);
+        assert!(before > 100, "the count is not blind: starting takes allocations, not {before}");
+        let calls = lab::cost::trace(daemon_of(guard), WINDOW).expect("an own child can be traced");
+        let allocated = allocations(root) - before;
+        check(&calls, allocated, &fs::read_to_string(root.join("log")).unwrap_or_default());
+    }
+    // And it sees what is not steady: an answer to somebody who asks takes allocations and calls.
+    let before = allocations(&roots[0]);
+    let status = program(&roots[0], &["status"]).output().expect("it starts");
+    assert!(allocations(&roots[0]) > before, "{status:?}");
+    println!("test the_loop_does_nothing_that_it_need_not ... ok");
+}
+
+fn check(trace: &lab::cost::Trace, allocated: u64, log: &str) {
+    let of = |number: i64| trace.get(&number).copied().unwrap_or_default();
+    let received = of(number::RECVMMSG);
+    let sent = of(number::SENDTO);
+    let waited = number::WAITS.iter().map(|number| of(*number).count).sum::<u64>();
+    let set = of(number::TIMERFD_SETTIME);
+    println!(
+        "{} datagrams in {} receives, {} sends, {waited} waits, {} timers, {allocated} allocations",
+        received.returned, received.count, sent.count, set.count
+    );
+    let known = [number::RECVMMSG, number::SENDTO, number::TIMERFD_SETTIME];
+    let others: Vec<(&i64, &Calls)> = trace
+        .iter()
+        .filter(|(number, _)| !known.contains(number) && !number::WAITS.contains(number))
+        .collect();
+    assert!(others.is_empty(), "calls that a steady loop does not need: {others:?}\n{log}");
+    assert_eq!(allocated, 0, "allocations in a steady loop\n{log}");
+    // Two peers, two networks, 50 ms: some eighty each way in a second.
+    assert!(sent.count > 200 && received.returned > 200, "{trace:?}\n{log}");
+    assert_eq!((sent.failed, received.failed), (0, 0), "calls for nothing: {trace:?}");
+    assert!(received.count <= received.returned, "at most one receive for a heartbeat: {trace:?}");
+    // A wait ends with something to read or with the timer, which is set anew once.
+    assert!(waited <= received.count + set.count + 2, "{trace:?}");
+    assert!(set.count <= waited + 1, "{trace:?}");
+}
+
+/// Numbers of system calls (asm/unistd_64.h, asm-generic/unistd.h).
+mod number {
+    #[cfg(target_arch = "x86_64")]
+    mod machine {
+        pub(crate) const RECVMMSG: i64 = 299;
+        pub(crate) const SENDTO: i64 = 44;
+        pub(crate) const TIMERFD_SETTIME: i64 = 286;
+        /// epoll_wait, epoll_pwait, epoll_pwait2.
+        pub(crate) const WAITS: [i64; 3] = [232, 281, 441];
+    }
+    #[cfg(not(target_arch = "x86_64"))]
+    mod machine {
+        pub(crate) const RECVMMSG: i64 = 243;
+        pub(crate) const SENDTO: i64 = 206;
+        pub(crate) const TIMERFD_SETTIME: i64 = 86;
+        /// epoll_pwait, epoll_pwait2.
+        pub(crate) const WAITS: [i64; 2] = [22, 441];
+    }
+    pub(crate) use machine::*;
+}

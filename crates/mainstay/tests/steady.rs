@@ -11,7 +11,7 @@ use std::os::unix::fs::FileExt;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitCode, Stdio};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use lab::cost::{Calls, Counting};
 use mainstay::config::files::{self, Key, Root};
@@ -137,13 +137,13 @@ fn start(directory: &Path) -> (Vec<PathBuf>, Guards) {
 }
 
 fn wait_for_members(roots: &[PathBuf]) {
-    let end = Instant::now() + PATIENCE;
+    let end = os::clock::boottime() + PATIENCE;
     for root in roots {
         let is_member =
             || program(root, &["membership"]).output().expect("it starts").status.success();
         while !is_member() {
             let log = fs::read_to_string(root.join("log")).unwrap_or_default();
-            assert!(Instant::now() < end, "{} is in no view:\n{log}", root.display());
+            assert!(os::clock::boottime() < end, "{} is in no view:\n{log}", root.display());
             std::thread::park_timeout(Duration::from_millis(100));
         }
     }

@@ -5,7 +5,7 @@ use std::cell::Cell;
 use std::io;
 use std::mem::{MaybeUninit, size_of};
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 static ALLOCATIONS: AtomicU64 = AtomicU64::new(0);
 
@@ -128,7 +128,7 @@ pub(crate) fn trace_calls(
     let options = libc::PTRACE_O_TRACESYSGOOD as usize;
     ptrace(libc::PTRACE_SEIZE, thread, 0, options)?;
     ptrace(libc::PTRACE_INTERRUPT, thread, 0, 0)?;
-    let end = Instant::now() + time;
+    let end = crate::clock::now() + time;
     let mut running = None;
     loop {
         let status = stopped(thread)?;
@@ -147,7 +147,7 @@ pub(crate) fn trace_calls(
             _ if status >> 16 == libc::PTRACE_EVENT_STOP => {}
             other => signal = other,
         }
-        let is_over = Instant::now() >= end && running.is_none();
+        let is_over = crate::clock::now() >= end && running.is_none();
         let request = if is_over { libc::PTRACE_DETACH } else { libc::PTRACE_SYSCALL };
         ptrace(request, thread, 0, signal as usize)?;
         if is_over {

@@ -22,7 +22,7 @@ pub(crate) struct Batch {
     bytes: Box<[u8]>,
     room: usize,
     names: Box<[libc::sockaddr_storage; BATCH_MAX]>,
-    lengths: [usize; BATCH_MAX],
+    lengths: Box<[usize; BATCH_MAX]>,
 }
 
 /// What one call took.
@@ -42,7 +42,7 @@ impl Batch {
             bytes: vec![0; room * BATCH_MAX].into_boxed_slice(),
             room,
             names: Box::new([name; BATCH_MAX]),
-            lengths: [0; BATCH_MAX],
+            lengths: Box::new([0; BATCH_MAX]),
         }
     }
 

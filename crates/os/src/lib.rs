@@ -18,6 +18,7 @@
 //! | [`netlink`] | interfaces and addresses: full picture, change events, add, refresh, remove |
 //! | [`ethernet`] | whole frames: hear ARP and neighbour discovery, send announcements |
 //! | [`wire`] | datagrams on one Ethernet segment without IP |
+//! | [`segment`] | announcements on all Ethernet segments at once |
 //! | [`serial`] | a serial port as a raw pipe of bytes |
 //! | [`block`] | blocks of a shared disk past every cache, and the device's health |
 //! | [`cgroup`] | control groups: the box that a service cannot leave |
@@ -40,6 +41,7 @@ pub mod netlink;
 pub mod persist;
 pub mod process;
 pub mod realtime;
+pub mod segment;
 pub mod serial;
 pub mod shared;
 pub mod signal;

@@ -618,6 +618,32 @@ pub(crate) fn send_link_layer(
     if sent < 0 { Err(io::Error::last_os_error()) } else { Ok(()) }
 }
 
+/// Takes the payload of one frame, cut to the buffer, with the Ethernet address that sent it and the
+/// interface that it came in on.
+pub(crate) fn receive_link_layer(
+    fd: BorrowedFd<'_>,
+    buffer: &mut [u8],
+) -> io::Result<(usize, [u8; 6], u32)> {
+    // SAFETY: plain data, all zero is a value.
+    let mut name: libc::sockaddr_ll = unsafe { zeroed() };
+    let mut length = size_of::<libc::sockaddr_ll>() as libc::socklen_t;
+    // SAFETY: the pointers and lengths are those of `buffer` and `name`.
+    let received = unsafe {
+        libc::recvfrom(
+            fd.as_raw_fd(),
+            buffer.as_mut_ptr().cast(),
+            buffer.len(),
+            libc::MSG_DONTWAIT,
+            (&raw mut name).cast(),
+            &raw mut length,
+        )
+    };
+    let count = usize::try_from(received).map_err(|_| io::Error::last_os_error())?;
+    let [a, b, c, d, e, f, _, _] = name.sll_addr;
+    let interface = u32::try_from(name.sll_ifindex).unwrap_or(0);
+    Ok((count, [a, b, c, d, e, f], interface))
+}
+
 /// Lets a packet(7) socket hear all multicast of the interface with this index.
 pub(crate) fn hear_all_multicast(fd: BorrowedFd<'_>, index: u32) -> io::Result<()> {
     let index = i32::try_from(index).map_err(|_| io::Error::from_raw_os_error(libc::ENODEV))?;

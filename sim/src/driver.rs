@@ -315,6 +315,7 @@ impl World {
                     daemon.inbox.push_back(Item::Input(Input::Configured(cluster)));
                 }
             }
+            Output::Told { .. } => unreachable!("nobody here tells anything"),
             Output::Goodbyes(frames) => self.machines[number].guard.goodbyes = frames,
             Output::Left => daemon.has_left = true,
         }

@@ -40,6 +40,9 @@ pub use machine::Node;
 pub use report::Report;
 pub use status::{PeerReport, Status};
 
+/// Bytes that a driver may tell another one at a time.
+pub const TELL_SIZE_MAX: usize = 16 << 10;
+
 /// What happened.
 #[derive(Clone, Debug)]
 pub enum Input {
@@ -84,6 +87,15 @@ pub enum Input {
         request: u64,
         /// What.
         command: Command,
+    },
+    /// Say something to a peer's driver; it comes out there as [`Output::Told`]. Arrives in order
+    /// and once, or not at all when the peer cannot be reached or has another life meanwhile: who
+    /// wants an answer waits for it with a limit. At most [`TELL_SIZE_MAX`] bytes (asserted).
+    Tell {
+        /// The peer.
+        to: NodeId,
+        /// Whatever the drivers agreed on.
+        bytes: Vec<u8>,
     },
     /// The configuration that [`Output::Configured`] announced, as read from its text.
     Configured(Box<Cluster>),
@@ -145,6 +157,13 @@ pub enum Output {
         checksum: u64,
         /// The file.
         text: String,
+    },
+    /// A peer's driver said something with [`Input::Tell`].
+    Told {
+        /// Who.
+        from: base::Member,
+        /// What.
+        bytes: Vec<u8>,
     },
     /// Datagrams for the guard to send when this life is over and nothing runs.
     Goodbyes(Vec<(transport::PathId, Vec<u8>)>),

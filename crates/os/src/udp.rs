@@ -167,6 +167,28 @@ impl Udp {
         }
     }
 
+    /// Sends one datagram that may not be cut into fragments on its way, to learn how large one may
+    /// be: larger ones than the interface takes are refused with `EMSGSIZE`.
+    ///
+    /// # Errors
+    /// When the kernel does not let the socket's mode be changed.
+    pub fn send_whole(&mut self, bytes: &[u8], to: SocketAddr) -> io::Result<Sent> {
+        // "Probe": never fragmented, and no path MTU that was learned counts (ip(7), ipv6(7)).
+        self.set_discovery(libc::IP_PMTUDISC_PROBE, libc::IPV6_PMTUDISC_PROBE)?;
+        let sent = self.send_to(bytes, to);
+        self.set_discovery(libc::IP_PMTUDISC_DONT, libc::IPV6_PMTUDISC_DONT)?;
+        Ok(sent)
+    }
+
+    fn set_discovery(&self, four: i32, six: i32) -> io::Result<()> {
+        let fd = self.socket.as_fd();
+        if self.local.is_ipv4() {
+            sys::set_number(fd, libc::IPPROTO_IP, libc::IP_MTU_DISCOVER, four)
+        } else {
+            sys::set_number(fd, libc::IPPROTO_IPV6, libc::IPV6_MTU_DISCOVER, six)
+        }
+    }
+
     /// Takes up to about `bound` datagrams, each to `take(from, bytes)`: one system call for all that
     /// wait, as long as they fit a batch.
     ///

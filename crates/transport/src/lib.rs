@@ -274,7 +274,7 @@ impl Transport {
         Status {
             local: self.local.member(),
             lag: self.lag(),
-            peers: self.peers.iter().map(|peer| peer.status(at)).collect(),
+            peers: self.peers.iter().map(|peer| peer.status(at, &self.local.timing)).collect(),
             counters: self.local.counters.all(),
         }
     }

@@ -180,6 +180,15 @@ impl Path {
         self.is_dead().then(|| self.echoes_wanted(at, is_last).saturating_sub(self.good))
     }
 
+    /// For a path that gets echoes and is kept dead because it kept changing: the longest until it
+    /// is alive, if none fails. After a quiet time few echoes are enough.
+    pub(crate) fn damped(&self, at: Moment, timing: &Timing, is_last: bool) -> Option<Duration> {
+        let missing = self.echoes_missing(at, is_last).filter(|missing| *missing > 0)?;
+        let is_kept = self.good > 0 && self.echoes_wanted(at, is_last) > ECHOES_MIN;
+        let quiet = QUIET.saturating_sub(at.patient.since(self.changed));
+        is_kept.then(|| quiet.min(self.interval(timing, false) * missing))
+    }
+
     /// Whether it needs heartbeats sooner than usual: its first echoes are being collected.
     pub(crate) fn is_hurried(&self) -> bool {
         self.is_dead() && self.good < ECHOES_MIN

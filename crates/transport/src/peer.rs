@@ -582,7 +582,7 @@ impl Peer {
         }
     }
 
-    pub(crate) fn status(&self, at: Moment) -> PeerStatus {
+    pub(crate) fn status(&self, at: Moment, timing: &Timing) -> PeerStatus {
         let usable = self.usable();
         let path_status = |(index, path): (usize, &Path)| {
             let carries_data = usable.contains(index);
@@ -595,6 +595,7 @@ impl Peer {
                 direction: path.direction,
                 link_up: path.link_up,
                 echoes_wanted: path.echoes_missing(at, self.is_last(index)),
+                damped: path.damped(at, timing, self.is_last(index)),
                 round_trip: path.round_trip,
                 incoming: path.meter.quality,
                 outgoing: path.outgoing,

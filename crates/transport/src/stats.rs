@@ -326,6 +326,9 @@ pub struct PathStatus {
     /// For a path that is not alive: good echoes still wanted before it is. More than three for
     /// a path that kept changing.
     pub echoes_wanted: Option<u32>,
+    /// For a path that is heard and kept out of use because it kept changing: how long it takes at
+    /// most until it counts again, if nothing more happens.
+    pub damped: Option<Duration>,
     /// Round-trip times.
     pub round_trip: Option<RoundTrip>,
     /// From the peer to us, as measured here.

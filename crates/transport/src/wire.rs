@@ -87,7 +87,8 @@ pub(crate) enum Kind {
 /// goodbyes.
 #[must_use]
 pub fn is_pressing(frame: &[u8]) -> bool {
-    frame.get(KIND_PLACE).is_some_and(|kind| *kind != Kind::Data as u8)
+    let pressing = [Kind::Heartbeat as u8, Kind::Goodbye as u8];
+    frame.get(KIND_PLACE).is_some_and(|kind| pressing.contains(kind))
 }
 
 /// The network that a frame says it came over. Nothing vouches for it yet.

@@ -22,6 +22,10 @@ use words::{broken_direction, path_state, refused};
 /// Engine entries that the group could not take yet; beyond this, commands of people are refused.
 pub(crate) const UNSUBMITTED_MAX: usize = 256;
 
+/// Begins what drivers tell each other. The group's messages are CBOR, which never begins so
+/// (RFC 8949, section 3.2.1: a "break" outside of anything).
+const TOLD: u8 = 0xff;
+
 /// One node. Feed one input, drain all outputs.
 pub struct Node {
     birth: Birth,
@@ -174,6 +178,12 @@ impl Node {
                 self.work.push_back(Work::Engine(changed));
             }
             Input::Command { request, command } => self.command(request, command),
+            Input::Tell { to, bytes } => {
+                assert!(bytes.len() <= crate::TELL_SIZE_MAX, "drivers tell little");
+                let message = [&[TOLD][..], &bytes].concat();
+                let send = transport::Input::Send { to, lane: Lane::Bulk, message };
+                self.work.push_back(Work::Transport(send));
+            }
             Input::Configured(cluster) => self.configured(*cluster),
         }
         self.run();
@@ -419,6 +429,9 @@ impl Node {
                 self.work.push_back(group(group::Input::Lost(peer)));
                 let node = peer.node;
                 self.event(EventKind::Peer, Some(node), format!("{node} is lost: {}", why.text()));
+            }
+            Out::Message { from, message, .. } if message.first() == Some(&TOLD) => {
+                self.outputs.push_back(Output::Told { from, bytes: message[1..].to_vec() });
             }
             Out::Message { from, message, .. } => {
                 self.work.push_back(group(group::Input::Message { from, bytes: message }));

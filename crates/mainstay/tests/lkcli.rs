@@ -2,12 +2,11 @@
 //! command, against two real daemons in a network namespace. Blanks are collapsed: the guide lost its
 //! columns.
 
-use std::process::Command;
+mod script;
 
-/// Every wait is bounded: `wait_for` gives up after a minute.
+use script::Spaces;
+
 const SCRIPT: &str = r#"
-set -eu
-wait_for() { for _ in $(seq 600); do "$@" >/dev/null 2>&1 && return; sleep 0.1; done; return 1; }
 has() { MAINSTAY_ROOT=$1 ./lkcli status -q | grep -q "$2"; }
 on() { root=$1; shift; echo "[$root]# lkcli $*"; MAINSTAY_ROOT=$root ./lkcli "$@" 2>&1; }
 ln -s "$M" lkcli
@@ -92,27 +91,6 @@ lkcli: there is no other node target3
 
 #[test]
 fn the_guides_transcript() {
-    let words = ["--net", "--", "ip", "link", "set", "lo", "up"];
-    let allowed = Command::new("unshare").args(words).output();
-    if !allowed.as_ref().is_ok_and(|output| output.status.success()) {
-        println!("skipped, no network namespaces here: {allowed:?}");
-        return;
-    }
-    let directory = tempfile::tempdir().expect("temporary files can be written");
-    let output = Command::new("unshare")
-        .args(["--net", "--", "sh", "-c", SCRIPT])
-        .env("M", env!("CARGO_BIN_EXE_mainstay"))
-        .env_remove("MAINSTAY_LAB")
-        .env_remove("MAINSTAY_ROOT")
-        .current_dir(directory.path())
-        .output()
-        .expect("unshare is there");
-    let said = String::from_utf8_lossy(&output.stdout).into_owned();
-    let log = |name: &str| std::fs::read_to_string(directory.path().join(name)).unwrap_or_default();
-    let errors = String::from_utf8_lossy(&output.stderr).into_owned();
-    let logs = format!("{errors}\n{}\n{}", log("target1.log"), log("target2.log"));
-    assert!(output.status.success(), "{said}{logs}");
-    let lines = said.lines().map(|line| line.split_whitespace().collect::<Vec<_>>().join(" "));
-    let collapsed: String = lines.map(|line| line + "\n").collect();
-    assert_eq!(collapsed, EXPECTED, "{logs}");
+    let Some(said) = script::run(Spaces::Net, SCRIPT) else { return };
+    assert_eq!(said.collapsed(), EXPECTED, "{}", said.logs);
 }

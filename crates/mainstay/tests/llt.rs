@@ -2,15 +2,13 @@
 //! the files of a guide to `lltstat`, through links to the program. Then a wire fails, a third node
 //! comes with a number that is taken, and links come and go while the nodes run.
 
-use std::process::Command;
+mod script;
 
-/// Each wire is a bridge in the outer namespace. Every wait is bounded: `wait_for` gives up after a
-/// minute.
+use script::Spaces;
+
+/// Each wire is a bridge in the outer namespace.
 const SCRIPT: &str = r#"
-set -eu
-wait_for() { for _ in $(seq 600); do "$@" >/dev/null 2>&1 && return; sleep 0.1; done; return 1; }
-mkdir -p /run/netns
-mount -t tmpfs none /run/netns
+namespaces
 ln -s "$M" lltconfig
 ln -s "$M" lltstat
 # on NODE COMMAND…: as that node's administrator.
@@ -41,11 +39,6 @@ ip -n athena link set qfe0 address 08:00:20:93:0e:34
 ip -n athena link set hme0 address 08:00:20:93:0e:35
 ip -n zeus link set qfe0 address 08:00:20:8f:d1:f2
 ip -n zeus link set hme0 address 08:00:20:8f:d1:f3
-# Nothing of it stays, whatever went wrong: the nodes are known by the root that they run with.
-ours() { grep -lsa -- "--roo[t].$PWD/" /proc/[0-9]*/cmdline | cut -d/ -f3; }
-stop() { for signal in TERM KILL; do kill -$signal $(ours) 2>/dev/null || true; gone && return; done; }
-gone() { for _ in $(seq 100); do test -z "$(ours)" && return; sleep 0.1; done; return 1; }
-trap stop EXIT
 code=0; say athena lltconfig || code=$?
 echo "== $code"
 chmod 644 athena/etc/mainstay/key
@@ -206,37 +199,8 @@ Node State Links
 *1 zeus OPEN 2
 ";
 
-/// A mount namespace, so that the names of the network namespaces are nobody else's business.
-const NAMESPACES: [&str; 4] = ["--net", "--mount", "--propagation", "private"];
-
 #[test]
 fn the_guides_files_and_commands() {
-    let probe = "mkdir -p /run/netns && mount -t tmpfs none /run/netns && ip netns add probe && \
-                 ip link add probe type bridge";
-    let allowed = Command::new("unshare").args(NAMESPACES).args(["--", "sh", "-c", probe]).output();
-    if !allowed.as_ref().is_ok_and(|output| output.status.success()) {
-        println!("skipped, no network namespaces here: {allowed:?}");
-        return;
-    }
-    let directory = tempfile::tempdir().expect("temporary files can be written");
-    let output = Command::new("unshare")
-        .args(NAMESPACES)
-        .args(["--", "sh", "-c", SCRIPT])
-        .env("M", env!("CARGO_BIN_EXE_mainstay"))
-        .env_remove("MAINSTAY_LAB")
-        .env_remove("MAINSTAY_ROOT")
-        .current_dir(directory.path())
-        .output()
-        .expect("unshare is there");
-    let said = String::from_utf8_lossy(&output.stdout).into_owned();
-    let log = |node: &str| {
-        let log = directory.path().join(node).join("var/log/mainstay/mainstay.log");
-        std::fs::read_to_string(log).unwrap_or_default()
-    };
-    let errors = String::from_utf8_lossy(&output.stderr).into_owned();
-    let logs = format!("{errors}\n{}\n{}", log("athena"), log("zeus"));
-    assert!(output.status.success(), "{said}{logs}");
-    let lines = said.lines().map(|line| line.split_whitespace().collect::<Vec<_>>().join(" "));
-    let collapsed: String = lines.map(|line| line + "\n").collect();
-    assert_eq!(collapsed, EXPECTED, "{logs}");
+    let Some(said) = script::run(Spaces::NetAndMounts, SCRIPT) else { return };
+    assert_eq!(said.collapsed(), EXPECTED, "{}", said.logs);
 }

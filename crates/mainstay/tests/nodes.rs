@@ -1,15 +1,12 @@
 //! Two nodes of one cluster with real daemons, in a network namespace with nothing but a loopback
 //! interface: what happens to the list of nodes, and what the guard ends with.
 
-use std::process::Command;
+mod script;
+
+use script::{Spaces, run};
 
 /// Starts two nodes, has one leave and removed, then breaks the configuration under the other.
-/// Every wait is bounded: `wait_for` gives up after a minute.
 const SCRIPT: &str = r#"
-set -eu
-wait_for() { for _ in $(seq 600); do "$@" >/dev/null 2>&1 && return; sleep 0.1; done; return 1; }
-is_member() { "$M" --root "$1" membership; }
-say() { echo "== $*"; }
 mkdir a b
 ip link set lo up
 ip addr add 10.77.0.1/24 dev lo
@@ -42,30 +39,8 @@ say "findings: $(grep -c 'cluster.toml:[0-9]*:5' a.log)"
 
 #[test]
 fn a_node_that_has_left_is_removed_and_a_broken_file_ends_the_guard() {
-    let words = ["--net", "--", "ip", "link", "set", "lo", "up"];
-    let allowed = Command::new("unshare").args(words).output();
-    if !allowed.as_ref().is_ok_and(|output| output.status.success()) {
-        println!("skipped, no network namespaces here: {allowed:?}");
-        return;
-    }
-    let directory = tempfile::tempdir().expect("temporary files can be written");
-    let output = Command::new("unshare")
-        .args(["--net", "--", "sh", "-c", SCRIPT])
-        .env("M", env!("CARGO_BIN_EXE_mainstay"))
-        .env_remove("MAINSTAY_LAB")
-        .current_dir(directory.path())
-        .output()
-        .expect("unshare is there");
-    let said = String::from_utf8_lossy(&output.stdout).into_owned();
-    let log = |name: &str| std::fs::read_to_string(directory.path().join(name)).unwrap_or_default();
-    let all = format!(
-        "{said}{}\n--- a\n{}\n--- b\n{}",
-        String::from_utf8_lossy(&output.stderr),
-        log("a.log"),
-        log("b.log")
-    );
-    assert!(output.status.success(), "{all}");
-    for expected in [
+    let Some(said) = run(Spaces::Net, SCRIPT) else { return };
+    said.has(&[
         "n2 is a member of the view",
         "== remove a member: 1",
         "== the guard that left: 0",
@@ -73,7 +48,5 @@ fn a_node_that_has_left_is_removed_and_a_broken_file_ends_the_guard() {
         "== journal: 1",
         "== the guard without a configuration: 64",
         "== findings: 1",
-    ] {
-        assert!(said.contains(expected), "{expected} is missing in\n{all}");
-    }
+    ]);
 }

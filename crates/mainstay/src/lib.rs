@@ -9,5 +9,6 @@ pub mod daemon;
 mod faces;
 pub mod guard;
 pub mod join;
+pub mod probe;
 pub mod render;
 pub mod serve;

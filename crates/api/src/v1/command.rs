@@ -107,19 +107,20 @@ pub struct CommandRequest {
 }
 
 /// Body of `POST /v1/paths/create` and `POST /v1/paths/delete`: this node's half of a path. The
-/// other half is defined on the other node.
+/// other half is defined on the other node, or with `pair` at the same time.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct PathRequest {
-    /// The other node; `*`, all of them, for `ethernet`.
+    /// The other node; `*`, all of them, for `ethernet` and `disk`.
     #[serde(default)]
     pub peer: String,
-    /// `udp` (also when empty), `serial` or `ethernet`.
+    /// `udp` (also when empty), `serial`, `ethernet` or `disk`.
     #[serde(default)]
     pub kind: String,
     /// Address, device or interface of this node.
     #[serde(default)]
     pub local: String,
-    /// Address of the other node; empty for a serial line and for Ethernet.
+    /// Address of the other node. Else used with `pair` only: its device or interface, if it is
+    /// called otherwise there than here.
     #[serde(default)]
     pub remote: String,
     /// UDP port of both ends; null for the cluster's. Ignored by delete.
@@ -129,8 +130,8 @@ pub struct PathRequest {
     #[serde(default)]
     pub baud: Option<u32>,
     /// Order among the paths to that node, 1 to 99; null for behind the others. Ignored by delete.
-    /// For `ethernet` it is the link's number on the wire, 1 to 8, and must be the same on all
-    /// nodes.
+    /// For `ethernet` and `disk` it is the number on the wire or disk, 1 to 8, and must be the same
+    /// on all nodes.
     #[serde(default)]
     pub rank: Option<u8>,
     /// Name of a link over Ethernet; empty for the interface's. Delete goes by it.
@@ -142,6 +143,73 @@ pub struct PathRequest {
     /// Of low priority: half the heartbeats, data only when no high path is left. Ignored by delete.
     #[serde(default)]
     pub low: bool,
+    /// Do the other node's half as well: it is told through the cluster. With `*` as the peer, the
+    /// halves of all other nodes.
+    #[serde(default)]
+    pub pair: bool,
+}
+
+/// Body of `POST /v1/paths/test`: send probes over paths of the answering node.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct PathTestRequest {
+    /// Only paths to this node; null for all.
+    #[serde(default)]
+    pub peer: Option<String>,
+    /// Only paths over this network, or the path of this name; null for all.
+    #[serde(default)]
+    pub network: Option<String>,
+    /// Probes over each path, 1 to 1000; null for 20.
+    #[serde(default)]
+    pub count: Option<u16>,
+}
+
+/// What tests of paths found.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
+pub struct PathTests {
+    /// Version of this answer's shape: 1.
+    #[serde(default = "schema")]
+    pub schema: u32,
+    /// One for each path.
+    pub tests: Vec<PathTest>,
+}
+
+/// What the test of one path found.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, ToSchema)]
+pub struct PathTest {
+    /// Name of the other node.
+    pub peer: String,
+    /// Name of the network.
+    pub network: String,
+    /// `udp`, `ethernet`, `disk` or `serial`.
+    pub kind: String,
+    /// Own end.
+    pub local: String,
+    /// The other node's end.
+    pub remote: String,
+    /// From this node to the other.
+    pub there: PathTestDirection,
+    /// And back: what the other node answered.
+    pub back: PathTestDirection,
+    /// Least, mean and greatest round trip in microseconds; null when nothing came back.
+    pub rtt_min_avg_max_us: Option<[u64; 3]>,
+    /// Whether probes passed in both directions.
+    pub works: bool,
+    /// What is in the way, or odd: sentences, the most important first.
+    pub findings: Vec<String>,
+}
+
+/// One direction of a tested path.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, ToSchema)]
+pub struct PathTestDirection {
+    /// Probes that left; null when that could not be learned.
+    pub sent: Option<u32>,
+    /// Probes that arrived; null when that could not be learned.
+    pub arrived: Option<u32>,
+    /// Share that was lost, 0.0 to 1.0; null when not known.
+    pub loss: Option<f64>,
+    /// Bytes of the largest datagram (payload of UDP or of the Ethernet frame) that passed without
+    /// being cut into fragments; null when nothing passed and for disks and serial lines.
+    pub largest: Option<u32>,
 }
 
 /// Body of `POST /v1/seed`: form a view now instead of waiting for all seed nodes.

@@ -6,8 +6,9 @@ mod journal;
 mod status;
 
 pub use command::{
-    CommandReply, CommandRequest, Error, ErrorCode, LeaveRequest, NodeVerb, PathRequest,
-    SeedRequest, ServiceVerb, TokenReply, TokenRequest,
+    CommandReply, CommandRequest, Error, ErrorCode, LeaveRequest, NodeVerb, PathRequest, PathTest,
+    PathTestDirection, PathTestRequest, PathTests, SeedRequest, ServiceVerb, TokenReply,
+    TokenRequest,
 };
 pub use configuration::{
     Bound, ConfigShow, ConfigureRequest, Diagnostic, DiagnosticReport, ServiceBound, Severity,

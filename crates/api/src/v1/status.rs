@@ -267,6 +267,17 @@ pub struct Path {
     /// When the peer was last heard on this path, milliseconds ago; null for never.
     #[serde(default)]
     pub age_ms: Option<u64>,
+    /// For a path that is heard and kept out of data use because it kept changing: good echoes
+    /// still wanted.
+    #[serde(default)]
+    pub echoes_wanted: Option<u32>,
+    /// For such a path: how long that takes at most, milliseconds, if nothing more happens.
+    #[serde(default)]
+    pub damped_ms: Option<u64>,
+    /// For a path that the answering node alone defines: whether the other node has its half, by
+    /// that node's own word; null when it has not said.
+    #[serde(default)]
+    pub peer_has_half: Option<bool>,
 }
 
 /// Where a service stands in the whole cluster.

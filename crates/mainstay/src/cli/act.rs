@@ -135,10 +135,28 @@ pub(super) fn path(context: &Context, command: PathCommand) -> Done {
     let (verb, options) = match command {
         PathCommand::List => return look::paths(context, None),
         PathCommand::Show { peer } => return look::paths(context, Some(&peer)),
+        PathCommand::Test(options) => return look::path_test(context, &options),
         PathCommand::Create(options) => ("create", options),
         PathCommand::Delete(options) => ("delete", options),
     };
-    let kind = if options.serial { "serial" } else { "udp" };
+    let kind = match (options.serial, options.ethernet, options.disk) {
+        (true, _, _) => "serial",
+        (_, true, _) => "ethernet",
+        (_, _, true) => "disk",
+        _ => "udp",
+    };
+    if kind != "udp" && options.remote.is_some() && !options.pair {
+        return Err(Failure::usage(
+            "the other node's end belongs to the other node",
+            "leave it out, or have both halves made with --pair",
+        ));
+    }
+    let ethertype = options.ethertype.as_deref().map(|written| {
+        let digits = written.trim_start_matches("0x").trim_start_matches("0X");
+        u16::from_str_radix(digits, 16).map_err(|_| {
+            Failure::usage(format!("\"{written}\" is no EtherType"), "for instance 0x88b5")
+        })
+    });
     let request = v1::PathRequest {
         peer: options.peer,
         kind: kind.to_owned(),
@@ -147,7 +165,10 @@ pub(super) fn path(context: &Context, command: PathCommand) -> Done {
         port: options.port,
         baud: options.baud,
         rank: options.rank,
-        ..v1::PathRequest::default()
+        name: options.name.unwrap_or_default(),
+        ethertype: ethertype.transpose()?,
+        low: options.low,
+        pair: options.pair,
     };
     command_sent(context, &format!("/v1/paths/{verb}"), &request)
 }

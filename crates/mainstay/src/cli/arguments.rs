@@ -265,31 +265,65 @@ pub(super) enum PathCommand {
         /// The other node
         peer: String,
     },
-    /// Define this node's half of a path; define the other half on the other node
+    /// Send probes over the paths and say what gets through, in which direction, how large, and
+    /// what is in the way
+    Test(PathTestOptions),
+    /// Define this node's half of a path; define the other half on the other node, or use --pair
     Create(PathOptions),
     /// Take this node's half of a path back
     Delete(PathOptions),
 }
 
 #[derive(Debug, Args)]
+pub(super) struct PathTestOptions {
+    /// The other node [default: all]
+    pub(super) peer: Option<String>,
+    /// Only the path over this network, or of this name
+    #[arg(long, value_name = "NAME")]
+    pub(super) network: Option<String>,
+    /// Probes over each path, 1 to 1000 [default: 20]
+    #[arg(long, value_parser = clap::value_parser!(u16).range(1..=1000))]
+    pub(super) count: Option<u16>,
+}
+
+#[derive(Debug, Args)]
 pub(super) struct PathOptions {
-    /// The other node
+    /// The other node; '*', all of them, with --ethernet and --disk
     pub(super) peer: String,
-    /// This node's address, or with --serial its device
+    /// This node's address, device or interface
     pub(super) local: String,
-    /// The other node's address
-    #[arg(required_unless_present = "serial")]
+    /// The other node's address; with --pair also its device or interface, if it is called otherwise
+    #[arg(required_unless_present_any = ["serial", "ethernet", "disk"])]
     pub(super) remote: Option<String>,
+    /// Do the other node's half as well; it is told through the cluster
+    #[arg(long)]
+    pub(super) pair: bool,
     /// A serial line instead of UDP
-    #[arg(long, conflicts_with = "remote")]
+    #[arg(long)]
     pub(super) serial: bool,
+    /// Raw Ethernet on an interface instead of UDP
+    #[arg(long, conflicts_with = "serial")]
+    pub(super) ethernet: bool,
+    /// A shared disk instead of UDP
+    #[arg(long, conflicts_with_all = ["serial", "ethernet"])]
+    pub(super) disk: bool,
+    /// Name of a path over Ethernet [default: the interface's]
+    #[arg(long)]
+    pub(super) name: Option<String>,
+    /// EtherType of its frames [default: 0x88b5]
+    #[arg(long, value_name = "NUMBER")]
+    pub(super) ethertype: Option<String>,
+    /// Of low priority: data only when no high path is left
+    #[arg(long)]
+    pub(super) low: bool,
     /// UDP port of both ends [default: the cluster's]
     #[arg(long, value_parser = clap::value_parser!(u16).range(1..))]
     pub(super) port: Option<u16>,
     /// Bits per second of a serial line [default: 115200]
     #[arg(long, value_parser = clap::value_parser!(u32).range(300..=4_000_000))]
     pub(super) baud: Option<u32>,
-    /// Order among the paths to that node, 1 to 99 [default: behind the others]
+    /// Order among the paths to that node, 1 to 99 [default: behind the others]; with --ethernet and
+    /// --disk their number there, 1 to 8, the same on all nodes
     #[arg(long, value_parser = clap::value_parser!(u8).range(1..=99))]
     pub(super) rank: Option<u8>,
 }

@@ -5,7 +5,7 @@ use std::ops::ControlFlow;
 use api::client::{ClientError, escape};
 use api::v1;
 
-use super::arguments::{EventsOptions, HistoryOptions, WhyOptions};
+use super::arguments::{EventsOptions, HistoryOptions, PathTestOptions, WhyOptions};
 use super::{Context, Done, EXIT_DEGRADED, EXIT_DOWN, EXIT_UNREACHABLE, Failure};
 use crate::config::{self, files};
 use crate::{bound as bounds, render};
@@ -84,12 +84,28 @@ pub(super) fn paths(context: &Context, peer: Option<&str>) -> Done {
     let is_asked = |path: &v1::Path| peer.is_none_or(|peer| path.peer == peer);
     let paths: Vec<v1::Path> = status.paths.into_iter().filter(is_asked).collect();
     let all_alive = paths.iter().all(|path| path.state == v1::PathState::Alive);
-    let report = render::Paths { schema: v1::SCHEMA, paths };
+    let report = render::Paths { schema: v1::SCHEMA, node: status.node.name, paths };
     match peer {
         None => context.output.show(&report, render::paths)?,
         Some(_) => context.output.show(&report, render::paths_in_full)?,
     }
     Ok(if all_alive { 0 } else { EXIT_DEGRADED })
+}
+
+/// Sends probes over this node's paths and shows what got through.
+pub(super) fn path_test(context: &Context, options: &PathTestOptions) -> Done {
+    let request = v1::PathTestRequest {
+        peer: options.peer.clone(),
+        network: options.network.clone(),
+        count: options.count,
+    };
+    if !context.output.is_json() {
+        context.output.note("probing, for some seconds …\n");
+    }
+    let tests: v1::PathTests = context.client()?.post("/v1/paths/test", &request)?;
+    context.output.show(&tests, render::path_tests)?;
+    let is_well = tests.tests.iter().all(|test| test.works && test.findings.is_empty());
+    Ok(if is_well { 0 } else { EXIT_DEGRADED })
 }
 
 fn unknown<'a>(what: &str, name: &str, known: impl Iterator<Item = &'a str>) -> Failure {

@@ -30,6 +30,17 @@
 //! rank = 1                  # 1 to 8
 //! priority = "low"          # default: high
 //! ```
+//!
+//! A *disk* leads to all nodes that have it, and is numbered likewise; what each calls it is its own
+//! business.
+//!
+//! ```toml
+//! [[path]]
+//! peer = "*"
+//! kind = "disk"
+//! local = "/dev/disk/by-id/shared"
+//! rank = 1                  # 1 to 8
+//! ```
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;
@@ -46,6 +57,8 @@ use super::{Cluster, Endpoint, Kind, Network, Priority, network};
 const NUMBERS: u16 = 0x8000;
 /// Numbers from here on belong to links over Ethernet.
 const LINKS: u16 = 0x4000;
+/// Numbers from here on belong to disks.
+const DISKS: u16 = 0x2000;
 /// The peer of a link: whoever is there.
 pub const EVERYBODY: &str = "*";
 /// How many links a node can have.
@@ -87,6 +100,11 @@ pub enum Over {
         /// Bits per second.
         baud: u32,
     },
+    /// A shared disk, to all nodes that have it.
+    Disk {
+        /// The device here.
+        device: String,
+    },
     /// Raw Ethernet, to all nodes that are there: a link.
     Ethernet {
         /// The name of the link.
@@ -104,9 +122,15 @@ impl OwnPath {
     pub fn name(&self) -> String {
         match &self.over {
             Over::Udp { local, remote, .. } => format!("{local}/{remote}"),
-            Over::Serial { device, .. } => device.clone(),
+            Over::Serial { device, .. } | Over::Disk { device } => device.clone(),
             Over::Ethernet { name, .. } => name.clone(),
         }
+    }
+
+    /// Whether it leads to all nodes, and has a number that all share.
+    #[must_use]
+    pub fn is_shared(&self) -> bool {
+        matches!(self.over, Over::Ethernet { .. } | Over::Disk { .. })
     }
 
     /// Whether both are the same way for the node that defines them.
@@ -139,10 +163,19 @@ impl OwnPath {
             network.devices = cluster.nodes.iter().map(|node| (node.id, end(node.id))).collect();
             return Ok(network);
         }
+        if let Over::Disk { device } = &self.over {
+            network.id = NetworkId(DISKS + u16::from(self.rank) - 1);
+            network.kind = Kind::Disk;
+            network.priority = Priority::Low;
+            let end = |node| if node == local { device } else { "the same disk there" };
+            let nodes = cluster.nodes.iter();
+            network.devices = nodes.map(|node| (node.id, end(node.id).to_owned())).collect();
+            return Ok(network);
+        }
         let peer = cluster.node(&self.peer).filter(|peer| *peer != local).ok_or_else(unknown)?;
         network.id = self.number(local, peer, cluster.port);
         match &self.over {
-            Over::Ethernet { .. } => unreachable!("that was above"),
+            Over::Ethernet { .. } | Over::Disk { .. } => unreachable!("those were above"),
             Over::Udp { local: here, remote: there, port } => {
                 network.port = *port;
                 for (node, address) in [(local, *here), (peer, *there)] {
@@ -170,7 +203,9 @@ impl OwnPath {
                 format!("udp {one} {other} {}", port.unwrap_or(default))
             }
             Over::Serial { .. } => "serial".to_owned(),
-            Over::Ethernet { .. } => unreachable!("links are numbered by their rank"),
+            Over::Ethernet { .. } | Over::Disk { .. } => {
+                unreachable!("those are numbered by their rank")
+            }
         };
         text += &format!(" {} {}", local.min(peer), local.max(peer));
         // FNV-1a, folded.
@@ -242,6 +277,10 @@ pub fn text(paths: &[OwnPath]) -> String {
                 let device = toml_edit::Value::from(device.as_str());
                 text += &format!("kind = \"serial\"\nlocal = {device}\nbaud = {baud}\n");
             }
+            Over::Disk { device } => {
+                let device = toml_edit::Value::from(device.as_str());
+                text += &format!("kind = \"disk\"\nlocal = {device}\n");
+            }
             Over::Ethernet { name, interface, ethertype } => {
                 let interface = toml_edit::Value::from(interface.as_str());
                 text += &format!("kind = \"ethernet\"\nname = \"{name}\"\nlocal = {interface}\n");
@@ -249,7 +288,7 @@ pub fn text(paths: &[OwnPath]) -> String {
             }
         }
         text += &format!("rank = {}\n", path.rank);
-        if path.low && !matches!(path.over, Over::Serial { .. }) {
+        if path.low && !matches!(path.over, Over::Serial { .. } | Over::Disk { .. }) {
             text += "priority = \"low\"\n";
         }
     }
@@ -282,11 +321,13 @@ pub fn parse(text: &str, file: &str) -> Result<Vec<OwnPath>, Box<Diagnostics>> {
             if paths.iter().any(|other| other.is_same(&path)) {
                 found.error(span.clone(), format!("path {} is defined twice", path.name()));
             }
-            let is_link = |path: &OwnPath| matches!(path.over, Over::Ethernet { .. });
-            let takes = |other: &&OwnPath| is_link(other) && other.rank == path.rank;
-            if let Some(other) = paths.iter().find(takes).filter(|_| is_link(&path)) {
-                let message = format!("links {} and {} have one rank", other.name(), path.name());
-                found.error(span, message).help("it is the number of the link on the wire");
+            let is_same_kind = |other: &OwnPath| {
+                std::mem::discriminant(&other.over) == std::mem::discriminant(&path.over)
+            };
+            let takes = |other: &&OwnPath| is_same_kind(other) && other.rank == path.rank;
+            if let Some(other) = paths.iter().find(takes).filter(|_| path.is_shared()) {
+                let message = format!("{} and {} have one rank", other.name(), path.name());
+                found.error(span, message).help("it is their number on the wire or disk");
             }
             paths.push(path);
         }
@@ -301,17 +342,24 @@ fn path(mut section: Section<'_>, found: &mut Diagnostics) -> Option<OwnPath> {
         Udp,
         Serial,
         Ethernet,
+        Disk,
     }
-    let words = [("udp", Way::Udp), ("serial", Way::Serial), ("ethernet", Way::Ethernet)];
+    let words = [
+        ("udp", Way::Udp),
+        ("serial", Way::Serial),
+        ("ethernet", Way::Ethernet),
+        ("disk", Way::Disk),
+    ];
     let kind = section.text("kind", found);
     let kind =
         kind.map_or(Some(Way::Udp), |written| read::choice(&written, "kind", &words, found))?;
-    section.require("peer", if kind == Way::Ethernet { "\"*\"" } else { "\"n2\"" }, found);
+    let is_shared = matches!(kind, Way::Ethernet | Way::Disk);
+    section.require("peer", if is_shared { "\"*\"" } else { "\"n2\"" }, found);
     let peer = section.text("peer", found).and_then(|written| match kind {
-        Way::Ethernet if written.value == EVERYBODY => Some(EVERYBODY.to_owned()),
-        Way::Ethernet => {
+        Way::Ethernet | Way::Disk if written.value == EVERYBODY => Some(EVERYBODY.to_owned()),
+        Way::Ethernet | Way::Disk => {
             found
-                .error(written.span, "a link over Ethernet leads to all nodes")
+                .error(written.span, "a path over Ethernet or a disk leads to all nodes")
                 .help("write peer = \"*\"");
             None
         }
@@ -321,6 +369,7 @@ fn path(mut section: Section<'_>, found: &mut Diagnostics) -> Option<OwnPath> {
         Way::Udp => "\"10.1.6.88\"",
         Way::Serial => "\"/dev/ttyS0\"",
         Way::Ethernet => "\"eth1\"",
+        Way::Disk => "\"/dev/disk/by-id/…\"",
     };
     section.require("local", example, found);
     let over = match kind {
@@ -332,9 +381,13 @@ fn path(mut section: Section<'_>, found: &mut Diagnostics) -> Option<OwnPath> {
             device.map(|device| Over::Serial { device, baud })
         }
         Way::Ethernet => ethernet(&mut section, found),
+        Way::Disk => {
+            let device = section.text("local", found).map(|written| written.value.to_owned());
+            device.map(|device| Over::Disk { device })
+        }
     };
     let ranks = match kind {
-        Way::Ethernet => {
+        Way::Ethernet | Way::Disk => {
             section.require("rank", "1", found);
             LINKS_MAX
         }
@@ -343,7 +396,7 @@ fn path(mut section: Section<'_>, found: &mut Diagnostics) -> Option<OwnPath> {
     let rank = section.number("rank", 1..=u64::from(ranks), found);
     let rank = rank.map_or(1, |read| read.value as u8);
     let low = match kind {
-        Way::Serial => true,
+        Way::Serial | Way::Disk => true,
         Way::Udp | Way::Ethernet => {
             let words = [("high", false), ("low", true)];
             let written = section.text("priority", found);

@@ -52,11 +52,15 @@ impl Daemon {
             }
             Request::PathCreate(request) => {
                 self.audit(caller, &format!("a path to {}", request.peer), None);
-                return self.create_path(&request, answer);
+                return self.create_path(request, answer);
             }
             Request::PathDelete(request) => {
                 self.audit(caller, &format!("no path to {} any more", request.peer), None);
-                return self.delete_path(&request, answer);
+                return self.delete_path(request, answer);
+            }
+            Request::PathTest(request) => {
+                self.audit(caller, "a test of paths", None);
+                return self.test_paths(&request, answer);
             }
             Request::Leave(request) => {
                 self.audit(caller, "leave", request.reason.as_deref());

@@ -19,9 +19,11 @@ mod convert;
 mod cover;
 mod disk;
 mod drive;
+mod errands;
 mod journal;
 mod media;
 mod paths;
+mod probing;
 mod status;
 
 use std::path::PathBuf;

@@ -1,7 +1,7 @@
 //! Paths that this node alone defines: created and deleted while it runs.
 //!
 //! Only this node's half is touched, whoever is in a view or not. Until the other node has its half
-//! the path is dead.
+//! the path is dead. With `pair` the other node is told first (`errands`), then the own half follows.
 
 use std::net::IpAddr;
 
@@ -11,9 +11,10 @@ use node::Input;
 use super::convert;
 use super::disk::Write;
 use super::drive::Daemon;
+use super::errands::{Asker, Verb};
 use crate::config::network::ETHERTYPE_DEFAULT;
 use crate::config::own::{self, EVERYBODY, LINKS_MAX, Over, OwnPath, RANK_MAX};
-use crate::serve::{Answer, Reply};
+use crate::serve::Answer;
 
 type Result<T> = core::result::Result<T, v1::Error>;
 
@@ -21,28 +22,50 @@ type Result<T> = core::result::Result<T, v1::Error>;
 pub(super) struct Change {
     /// What was before, should the disk refuse.
     before: Vec<OwnPath>,
-    answer: Answer,
+    asker: Asker,
+    sentence: String,
+}
+
+/// The paths of this node with one more.
+pub(super) struct With {
+    paths: Vec<OwnPath>,
+    /// The place of the new one.
+    pub(super) rank: u8,
     sentence: String,
 }
 
 impl Daemon {
     /// Answers when the path is in force and on the disk.
-    pub(super) fn create_path(&mut self, request: &v1::PathRequest, answer: Answer) {
-        match self.with_path(request) {
-            Ok((paths, sentence)) => self.put_in_force(paths, sentence, answer),
-            Err(error) => answer.send(Err(error)),
+    pub(super) fn create_path(&mut self, request: v1::PathRequest, answer: Answer) {
+        match request.pair {
+            true => self.path_pair(Verb::Create, request, answer),
+            false => self.create_half(&request, Asker::Client(answer)),
         }
     }
 
     /// Likewise when the path is gone.
-    pub(super) fn delete_path(&mut self, request: &v1::PathRequest, answer: Answer) {
-        match self.without_path(request) {
-            Ok((paths, sentence)) => self.put_in_force(paths, sentence, answer),
-            Err(error) => answer.send(Err(error)),
+    pub(super) fn delete_path(&mut self, request: v1::PathRequest, answer: Answer) {
+        match request.pair {
+            true => self.path_pair(Verb::Delete, request, answer),
+            false => self.delete_half(&request, Asker::Client(answer)),
         }
     }
 
-    fn with_path(&self, request: &v1::PathRequest) -> Result<(Vec<OwnPath>, String)> {
+    pub(super) fn create_half(&mut self, request: &v1::PathRequest, asker: Asker) {
+        match self.with_path(request) {
+            Ok(With { paths, sentence, .. }) => self.put_in_force(paths, sentence, asker),
+            Err(error) => self.answer_asker(asker, Err(error)),
+        }
+    }
+
+    pub(super) fn delete_half(&mut self, request: &v1::PathRequest, asker: Asker) {
+        match self.without_path(request) {
+            Ok((paths, sentence)) => self.put_in_force(paths, sentence, asker),
+            Err(error) => self.answer_asker(asker, Err(error)),
+        }
+    }
+
+    pub(super) fn with_path(&self, request: &v1::PathRequest) -> Result<With> {
         let mut path = self.own_path(request)?;
         let name = path.name();
         let local = self.node.local().node;
@@ -74,32 +97,40 @@ impl Daemon {
                  has one of that number",
                 path.rank
             ),
+            Over::Disk { device } => format!(
+                "this node has path {} over the disk {device}: it works with each node that has one \
+                 of that number on the same disk",
+                path.rank
+            ),
             Over::Udp { .. } | Over::Serial { .. } => format!(
                 "this node has its half of the path {name} to {to}: it works once {to} has the \
                  other half"
             ),
         };
-        let mut paths = self.own.clone();
+        let (mut paths, rank) = (self.own.clone(), path.rank);
         paths.push(path);
         paths.sort_by(|a, b| (&a.peer, a.rank).cmp(&(&b.peer, b.rank)));
-        Ok((paths, sentence))
+        Ok(With { paths, rank, sentence })
     }
 
     /// The place of a new path among those to its peer.
     fn rank(&self, path: &OwnPath, wanted: Option<u8>) -> Result<u8> {
-        let others = self.own.iter().filter(|other| other.peer == path.peer);
-        let ranks: Vec<u8> = others.map(|other| other.rank).collect();
-        if !matches!(path.over, Over::Ethernet { .. }) {
+        let same = |other: &&OwnPath| match path.is_shared() {
+            true => std::mem::discriminant(&other.over) == std::mem::discriminant(&path.over),
+            false => other.peer == path.peer,
+        };
+        let ranks: Vec<u8> = self.own.iter().filter(same).map(|other| other.rank).collect();
+        if !path.is_shared() {
             let last = ranks.into_iter().max().unwrap_or(0);
             return Ok(wanted.unwrap_or(last.saturating_add(1)).clamp(1, RANK_MAX));
         }
         let refused = |message: String| Err(v1::Error::new(ErrorCode::Refused, message));
         match wanted.or_else(|| (1..=LINKS_MAX).find(|rank| !ranks.contains(rank))) {
             Some(rank) if ranks.contains(&rank) => {
-                refused(format!("there is a link {rank} already"))
+                refused(format!("number {rank} is taken already"))
             }
             Some(rank) if (1..=LINKS_MAX).contains(&rank) => Ok(rank),
-            Some(_) | None => refused(format!("a node has at most {LINKS_MAX} links")),
+            Some(_) | None => refused(format!("there are at most {LINKS_MAX} of that kind")),
         }
     }
 
@@ -118,7 +149,7 @@ impl Daemon {
     }
 
     /// What a request names.
-    fn own_path(&self, request: &v1::PathRequest) -> Result<OwnPath> {
+    pub(super) fn own_path(&self, request: &v1::PathRequest) -> Result<OwnPath> {
         let wrong = |message: String| v1::Error::new(ErrorCode::BadRequest, message);
         let address = |text: &str, key: &str| -> Result<IpAddr> {
             text.parse().map_err(|_| wrong(format!("`{key}`: \"{text}\" is no address")))
@@ -146,8 +177,11 @@ impl Daemon {
             "serial" => {
                 return Err(wrong(format!("`local`: \"{}\" is no device", request.local)));
             }
-            "ethernet" if request.peer != EVERYBODY => {
-                return Err(wrong("`peer`: a link over Ethernet leads to all nodes: \"*\"".into()));
+            "disk" | "ethernet" if request.peer != EVERYBODY && !request.pair => {
+                return Err(wrong(
+                    "`peer`: a path over Ethernet or a disk leads to all nodes: \"*\"".into(),
+                )
+                .help("with `pair` the node is named whose half is to be made too"));
             }
             "ethernet" => {
                 let name = if request.name.is_empty() { &request.local } else { &request.name };
@@ -160,45 +194,56 @@ impl Daemon {
                 }
                 Over::Ethernet { name, interface, ethertype }
             }
+            "disk" if request.local.starts_with('/') => {
+                Over::Disk { device: request.local.clone() }
+            }
+            "disk" => {
+                return Err(wrong(format!("`local`: \"{}\" is no device", request.local)));
+            }
             other => {
                 return Err(wrong(format!("`kind`: there is no path of kind \"{other}\""))
-                    .help("kinds are udp, serial and ethernet"));
+                    .help("kinds are udp, serial, ethernet and disk"));
             }
         };
-        let low = request.low || matches!(over, Over::Serial { .. });
-        Ok(OwnPath { peer: request.peer.clone(), over, rank: 1, low })
+        let low = request.low || matches!(over, Over::Serial { .. } | Over::Disk { .. });
+        let mut path = OwnPath { peer: request.peer.clone(), over, rank: 1, low };
+        if path.is_shared() {
+            path.peer = EVERYBODY.to_owned();
+        }
+        Ok(path)
     }
 
     /// Puts these paths in force, and answers when they are on the disk.
-    fn put_in_force(&mut self, paths: Vec<OwnPath>, sentence: String, answer: Answer) {
+    fn put_in_force(&mut self, paths: Vec<OwnPath>, sentence: String, asker: Asker) {
         let file = self.root.paths();
         let text = own::text(&paths);
         if let Err(found) = own::parse(&text, &file.display().to_string()) {
             // The next start would stumble over it.
-            let message = found.render(false);
-            return answer.send(Err(v1::Error::new(ErrorCode::BadRequest, message)));
+            let error = v1::Error::new(ErrorCode::BadRequest, found.render(false));
+            return self.answer_asker(asker, Err(error));
         }
         if self.path_change.is_some() {
             let message = "the last change of paths is still on its way to the disk";
-            return answer.send(Err(v1::Error::new(ErrorCode::Busy, message).help(
-                "try again; `mainstay status` says what is wrong with the state directory",
-            )));
+            let error = v1::Error::new(ErrorCode::Busy, message)
+                .help("try again; `mainstay status` says what is wrong with the state directory");
+            return self.answer_asker(asker, Err(error));
         }
         let before = self.adopt(paths);
-        self.path_change = Some(Change { before, answer, sentence });
+        self.path_change = Some(Change { before, asker, sentence });
         self.write(Write::Paths { file, text });
     }
 
     /// The disk has taken the paths, or says why not: then they are as before.
     pub(super) fn paths_written(&mut self, refused: Option<String>) {
-        let Some(Change { before, answer, sentence }) = self.path_change.take() else { return };
-        match refused {
-            None => answer.send(Ok(Reply::Done(v1::CommandReply::new(sentence)))),
+        let Some(Change { before, asker, sentence }) = self.path_change.take() else { return };
+        let result = match refused {
+            None => Ok(sentence),
             Some(why) => {
                 self.adopt(before);
-                answer.send(Err(v1::Error::new(ErrorCode::Refused, why)));
+                Err(v1::Error::new(ErrorCode::Refused, why))
             }
-        }
+        };
+        self.answer_asker(asker, result);
     }
 
     /// Puts these paths in force and gives those of before.
@@ -208,7 +253,8 @@ impl Daemon {
         self.adopt_own();
         let core = convert::cluster(&self.cluster, self.node.local().node);
         self.open_networks();
-        self.feed(Input::Configured(Box::new(core)));
+        self.feed_later(Input::Configured(Box::new(core)));
+        self.errands.greet = true;
         before
     }
 

@@ -25,7 +25,8 @@ impl Daemon {
         let nodes = self.nodes(&status);
         let services = self.services(&status, is_primary);
         let paths = self.paths(&status);
-        let (verdict, reasons) = verdict(is_primary, &nodes, &paths, &services, &status);
+        let local = self.cluster.name_of(status.local.node);
+        let (verdict, reasons) = verdict(is_primary, &nodes, &paths, &services, &status, &local);
         v1::Status {
             schema: v1::SCHEMA,
             verdict,
@@ -57,6 +58,7 @@ impl Daemon {
                     value: counter.count,
                     text: counter.text().to_owned(),
                 })
+                .chain(self.probe_counters())
                 .collect(),
         }
     }
@@ -192,6 +194,9 @@ impl Daemon {
                     loss_out: Some(share(path.outgoing.loss_permille)),
                     jitter_us: Some(u64::from(path.incoming.jitter)),
                     age_ms: path.last_heard.map(|at| millis(status.at.since(at))),
+                    echoes_wanted: path.damped.and(path.echoes_wanted),
+                    damped_ms: path.damped.map(millis),
+                    peer_has_half: network.rank.and_then(|_| self.peer_has_half(path.path)),
                 })
             })
             .collect()
@@ -335,6 +340,7 @@ fn verdict(
     paths: &[v1::Path],
     services: &[v1::Service],
     status: &node::Status,
+    local: &str,
 ) -> (Verdict, Vec<String>) {
     if !is_primary {
         let waiting = status.waiting.clone().unwrap_or_else(|| "not in a primary view".into());
@@ -360,7 +366,10 @@ fn verdict(
         reasons.push(format!("node {} is {}", node.name, node.state));
     }
     for path in paths.iter().filter(|path| path.state != v1::PathState::Alive) {
-        reasons.push(format!("path to {} over {} is {}", path.peer, path.network, path.state));
+        let missing = crate::render::missing_half(path, local);
+        let missing = missing.map_or(String::new(), |missing| format!(": {missing}"));
+        let (peer, network, state) = (&path.peer, &path.network, path.state);
+        reasons.push(format!("path to {peer} over {network} is {state}{missing}"));
     }
     let verdict = match (is_down, reasons.is_empty()) {
         (true, _) => Verdict::Down,

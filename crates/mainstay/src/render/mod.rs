@@ -20,7 +20,7 @@ pub use disk::{
 };
 pub use journal::{event, events, notes};
 pub use membership::{membership, node, nodes};
-pub use paths::{Paths, paths, paths_in_full};
+pub use paths::{Paths, missing_half, path_tests, paths, paths_in_full};
 pub use services::{service, services};
 pub use status::status;
 pub use style::{Colour, Style, duration};

@@ -33,6 +33,9 @@ fn large() -> Status {
         loss_out: None,
         jitter_us: None,
         age_ms: Some(20),
+        echoes_wanted: None,
+        damped_ms: None,
+        peer_has_half: None,
     };
     let service = |id: u8| Service {
         name: format!("service-{id}"),

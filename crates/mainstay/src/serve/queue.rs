@@ -64,6 +64,8 @@ pub enum Request {
     PathCreate(v1::PathRequest),
     /// → [`Reply::Done`] once this node's half of the path is gone.
     PathDelete(v1::PathRequest),
+    /// → [`Reply::PathTests`] when all are tested.
+    PathTest(v1::PathTestRequest),
     /// → [`Reply::Done`] once this node is leaving.
     Leave(v1::LeaveRequest),
     /// → [`Reply::Done`] once the configuration was delivered.
@@ -107,6 +109,7 @@ impl Request {
             | Request::Seed(_)
             | Request::PathCreate(_)
             | Request::PathDelete(_)
+            | Request::PathTest(_)
             | Request::Leave(_)
             | Request::Configure { .. } => true,
         }
@@ -126,7 +129,9 @@ pub enum Reply {
     Events(v1::Events),
     /// To [`Request::Config`].
     Config(v1::ConfigShow),
-    /// To all commands.
+    /// To [`Request::PathTest`].
+    PathTests(v1::PathTests),
+    /// To all other commands.
     Done(v1::CommandReply),
 }
 

@@ -92,6 +92,7 @@ pub(super) fn router(handle: Handle, joins: Joins) -> Router {
         .route("/v1/seed", post(seed))
         .route("/v1/paths/create", post(path_create))
         .route("/v1/paths/delete", post(path_delete))
+        .route("/v1/paths/test", post(path_test))
         .route("/v1/leave", post(leave))
         .route("/v1/token", post(token))
         .fallback(async || Refusal(not_found("there is no such page")))
@@ -452,6 +453,17 @@ async fn path_delete(
     request: Body,
 ) -> Answer {
     core.command(&peer, Request::PathDelete(body(request).await?)).await
+}
+
+async fn path_test(
+    State(core): State<Core>,
+    Extension(peer): Extension<Peer>,
+    request: Body,
+) -> Answer {
+    peer.may_change()?;
+    let request = Request::PathTest(body(request).await?);
+    let reply = core.handle.request(request, peer.caller).await?;
+    Ok(json(&expect_reply!(reply, PathTests)))
 }
 
 async fn token(

@@ -76,6 +76,9 @@ impl FakeCore {
                 *cluster = *new;
                 Reply::Done(v1::CommandReply::new("the configuration is in force"))
             }
+            Request::PathTest(_) => {
+                Reply::PathTests(v1::PathTests { schema: 1, tests: Vec::new() })
+            }
             Request::Service { name, .. } if name != "web" => {
                 return Err(v1::Error::new(v1::ErrorCode::NotFound, "no such service"));
             }
@@ -150,6 +153,10 @@ fn every_request_of_the_document_is_answered() {
             (Method::Post, "/v1/config") => {
                 let request = v1::ConfigureRequest { text: CONFIG.into(), expected_version: None };
                 running.client.post::<v1::CommandReply>(&path, &request).expect(&path);
+            }
+            (Method::Post, "/v1/paths/test") => {
+                let request = v1::PathTestRequest::default();
+                running.client.post::<v1::PathTests>(&path, &request).expect(&path);
             }
             (Method::Post, _) => {
                 let empty = BTreeMap::<String, String>::new();

@@ -27,11 +27,13 @@ impl Daemon {
                 Output::Answer { request, result } => self.answered(request, result),
                 Output::Note(note) => self.journal.note(&note, self.node.cluster(), &self.inbox),
                 Output::Event(event) => {
+                    self.errands.greet |= event.kind == node::EventKind::Peer;
                     self.journal.event(&event, self.node.cluster(), &self.inbox);
                 }
                 Output::Configured { version, checksum, text } => {
                     self.configured(version, checksum, text);
                 }
+                Output::Told { from, bytes } => self.told(from, &bytes),
                 Output::Goodbyes(frames) => self.hand_over_goodbyes(frames),
                 Output::Left => self.left = true,
             }

@@ -19,11 +19,14 @@ use os::process::{Containment, Exit, Process};
 use super::agents::Agents;
 use super::cover::Cover;
 use super::disk::{self, Write};
+use super::errands::Errands;
 use super::journal::Journal;
 use super::media::{Media, NETWORKS, Taken};
+use super::probing::Probing;
 use super::{Done, addresses, convert};
 use crate::config::own::OwnPath;
 use crate::config::{Cluster, files};
+use crate::probe::{self, test::Hint};
 use crate::serve::{self, Answer, Inbox};
 
 /// Frames taken from one interface in one turn.
@@ -86,7 +89,7 @@ pub(super) struct Daemon {
     containment: Containment,
     _server: serve::Server,
     guard: Process,
-    poll: Poll,
+    pub(super) poll: Poll,
     timer: Timer,
     /// What the timer is set to; none after it has fired.
     wakes_at: Option<Instant>,
@@ -110,6 +113,7 @@ pub(super) struct Daemon {
     removing: BTreeMap<u64, IpAddr>,
     /// What carrying out an output led to, for after all outputs are carried out.
     follow_ups: VecDeque<Input>,
+    is_carrying_out: bool,
     /// When to end without being let go.
     quit_at: Option<Instant>,
     leave_budget: Duration,
@@ -117,6 +121,10 @@ pub(super) struct Daemon {
     look_again: bool,
     left: bool,
     trouble: BTreeSet<String>,
+    /// The interfaces as they were seen last.
+    pub(super) interfaces: Vec<os::netlink::Interface>,
+    pub(super) probing: Probing,
+    pub(super) errands: Errands,
 }
 
 struct Watched {
@@ -200,11 +208,15 @@ impl Daemon {
             adding: BTreeMap::new(),
             removing: BTreeMap::new(),
             follow_ups: VecDeque::new(),
+            is_carrying_out: false,
             quit_at: None,
             leave_budget,
             look_again: false,
             left: false,
             trouble: BTreeSet::new(),
+            interfaces: Vec::new(),
+            probing: Probing::new(&key),
+            errands: Errands::default(),
         };
         daemon.open_networks();
         for (service, resource, process) in processes {
@@ -242,7 +254,14 @@ impl Daemon {
             self.quit_if_overdue();
             let said = self.media.mend(os::clock::boottime(), &self.poll);
             self.say_all(said);
-            let wake = self.node.deadline().map(|(at, _)| at);
+            self.go_on_testing();
+            self.give_up_errands();
+            let deadlines = [
+                self.node.deadline().map(|(at, _)| at),
+                self.probing.deadline(),
+                self.errands.deadline(),
+            ];
+            let wake = deadlines.into_iter().flatten().min();
             self.wake_at(if drained {
                 wake.unwrap_or(Instant::FAR)
             } else {
@@ -348,14 +367,26 @@ impl Daemon {
             self.journal.say(&sentence);
         }
         for (network, bytes) in taken.frames.drain(..) {
-            self.feed(Input::Receive { network, bytes });
+            self.received(network, bytes);
         }
+        self.hinted(&taken.nobody_there, Hint::NobodyThere);
+        taken.nobody_there.clear();
+        self.hinted(&taken.unreachable, Hint::NobodyListens);
         for path in taken.unreachable.drain(..) {
             self.feed(Input::Unreachable(path));
         }
         let more = std::mem::take(&mut taken.more);
         self.taken = taken;
         !more
+    }
+
+    /// A frame came: of the transport, or a probe.
+    fn received(&mut self, network: base::NetworkId, bytes: Vec<u8>) {
+        if probe::wire::is_probe(&bytes) {
+            self.probed(network, &bytes);
+        } else {
+            self.feed(Input::Receive { network, bytes });
+        }
     }
 
     fn say_all(&mut self, said: Vec<String>) {
@@ -396,13 +427,14 @@ impl Daemon {
             }
             Done::Frames { network, frames } => {
                 for bytes in frames {
-                    self.feed(Input::Receive { network, bytes });
+                    self.received(network, bytes);
                 }
             }
             Done::Interfaces(interfaces) => {
                 let said = self.media.see(&interfaces, &self.poll);
                 self.say_all(said);
                 self.reconcile(&interfaces);
+                self.interfaces.clone_from(&interfaces);
                 let interfaces = interfaces.into_iter().map(convert::interface).collect();
                 self.feed(Input::Network(network::Input::Interfaces(interfaces)));
                 self.settle();
@@ -445,11 +477,7 @@ impl Daemon {
                 self.feed(Input::Acted { id, outcome });
                 self.settle();
             }
-            Done::Trouble(text) => {
-                if self.trouble.insert(text.clone()) {
-                    self.journal.say(&text);
-                }
-            }
+            Done::Trouble(text) => self.say_once(text),
         }
     }
 
@@ -509,7 +537,24 @@ impl Daemon {
         self.follow_ups.push_back(input);
         while let Some(input) = self.follow_ups.pop_front() {
             self.node.handle(os::clock::boottime(), input);
+            self.is_carrying_out = true;
             self.carry_out();
+            self.is_carrying_out = false;
+        }
+    }
+
+    /// Feeds one input now, or as soon as the present one is carried out.
+    pub(super) fn feed_later(&mut self, input: Input) {
+        match self.is_carrying_out {
+            true => self.follow_ups.push_back(input),
+            false => self.feed(input),
+        }
+    }
+
+    /// Says something in the journal, the first time.
+    pub(super) fn say_once(&mut self, text: String) {
+        if self.trouble.insert(text.clone()) {
+            self.journal.say(&text);
         }
     }
 

@@ -52,6 +52,12 @@ impl Wire {
         Ok(())
     }
 
+    /// Sends a probe, and says what became of it.
+    pub(super) fn probe(&mut self, to: NodeId, bytes: &[u8]) -> io::Result<os::udp::Sent> {
+        let station = self.stations.get(&to).copied();
+        self.socket.send(station, bytes)
+    }
+
     /// Takes what came; whether there may be more.
     pub(super) fn take(&mut self, mut take: impl FnMut(&[u8])) -> io::Result<bool> {
         let (stations, local) = (&mut self.stations, self.local);

@@ -16,11 +16,12 @@ use std::time::Duration;
 
 use base::{Incarnation, Instant, NetworkId, NodeId, Timing};
 use os::event::{self, Interest, Poll, Ready, Token};
-use os::udp::{Hint, Udp};
+use os::udp::{Hint, Sent, Udp};
 use transport::PathId;
 
 use super::Done;
 use crate::config::{Cluster, Endpoint, Kind, Network};
+use crate::probe::test::Stopped;
 use disk::Disk;
 use ethernet::Wire;
 use serial::Line;
@@ -92,6 +93,8 @@ pub(super) struct Taken {
     pub(super) unreachable: Vec<PathId>,
     /// What is newly wrong, for the journal.
     pub(super) said: Vec<String>,
+    /// Paths to whose end, the kernel or a router says, nothing leads.
+    pub(super) nobody_there: Vec<PathId>,
     /// There may be more.
     pub(super) more: bool,
 }
@@ -271,6 +274,48 @@ impl Media {
         }
     }
 
+    /// Sends a probe over the path, and says why it did not leave. A disk or a line takes it and
+    /// keeps to itself what becomes of it.
+    pub(super) fn probe(
+        &mut self,
+        path: PathId,
+        bytes: &[u8],
+        whole: bool,
+        poll: &Poll,
+    ) -> Result<(), Stopped> {
+        let port = self.ports.get_mut(&path.network).ok_or(Stopped::NotOpen)?;
+        let sent = match &mut port.carrier {
+            None => return Err(Stopped::NotOpen),
+            Some(Carrier::Udp { address, scope, .. }) => {
+                let endpoint = port.spec.endpoints.get(&path.peer).ok_or(Stopped::NotOpen)?;
+                let socket = self.sockets.get_mut(address).ok_or(Stopped::NotOpen)?;
+                let to = socket_address(endpoint.address, port.spec.port, *scope);
+                if whole {
+                    socket.udp.send_whole(bytes, to)
+                } else {
+                    Ok(socket.udp.send_to(bytes, to))
+                }
+            }
+            Some(Carrier::Ethernet(wire)) => wire.probe(path.peer, bytes),
+            Some(Carrier::Serial(line)) => {
+                line.send(bytes, path.network, poll).map(|()| Sent::Taken)
+            }
+            Some(Carrier::Disk(disk)) => {
+                disk.send(path.peer, bytes);
+                Ok(Sent::Taken)
+            }
+        };
+        let too_large = rustix::io::Errno::MSGSIZE.raw_os_error();
+        match sent {
+            // A full queue loses it, as any network may.
+            Ok(Sent::Taken | Sent::Full) => Ok(()),
+            Ok(Sent::NoWay) => Err(Stopped::NoWay),
+            Ok(Sent::Refused(number)) if number == too_large => Err(Stopped::TooLarge),
+            Ok(Sent::Refused(number)) => Err(Stopped::Refused(number)),
+            Err(_) => Err(Stopped::NotOpen),
+        }
+    }
+
     /// Takes what came at a descriptor that is ready, each datagram in a buffer that `keep` gives.
     pub(super) fn take(
         &mut self,
@@ -323,19 +368,20 @@ impl Media {
             let is_here = |id: &NetworkId| ports().any(|(port, _)| port == id);
             taken.frames.push((named.filter(is_here).unwrap_or(*first), keep(bytes)));
         });
-        let unreachable = &mut taken.unreachable;
+        let (unreachable, nobody_there) = (&mut taken.unreachable, &mut taken.nobody_there);
         // Only then is there anything to ask for.
         let hints = ready.error.then(|| {
             socket.udp.hints(|destination, hint| {
-                if hint != Hint::PortUnreachable {
-                    return;
-                }
+                let paths = match hint {
+                    Hint::PortUnreachable => &mut *unreachable,
+                    Hint::HostUnreachable => &mut *nobody_there,
+                    Hint::Other(_) => return,
+                };
                 for (network, port) in ports() {
                     let mut endpoints = port.spec.endpoints.iter();
                     let there =
                         endpoints.find(|(_, endpoint)| endpoint.address == destination.ip());
-                    unreachable
-                        .extend(there.map(|(peer, _)| PathId { peer: *peer, network: *network }));
+                    paths.extend(there.map(|(peer, _)| PathId { peer: *peer, network: *network }));
                 }
             })
         });

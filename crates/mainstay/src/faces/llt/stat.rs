@@ -153,7 +153,7 @@ fn ethertypes(root: &Root, client: &Client) -> Done<BTreeMap<String, u16>> {
     });
     let own = files::read_paths(root)?.into_iter().filter_map(|path| match path.over {
         own::Over::Ethernet { name, ethertype, .. } => Some((name, ethertype)),
-        own::Over::Udp { .. } | own::Over::Serial { .. } => None,
+        own::Over::Udp { .. } | own::Over::Serial { .. } | own::Over::Disk { .. } => None,
     });
     Ok(networks.chain(own).collect())
 }

@@ -1,0 +1,118 @@
+//! Paths that come and go while two real nodes run: both halves with one command, a lone half that
+//! is named, tests that say what gets through and what is in the way.
+
+mod script;
+
+use script::{Spaces, run};
+
+/// Two nodes on two wires. The first is a network of the configuration; on the second, paths are
+/// made by hand.
+const SCRIPT: &str = r#"
+namespaces
+wire w0; wire w1
+for number in 1 2; do
+  node n$number; plug n$number w0 e0; plug n$number w1 e1; root n$number
+  ip -n n$number addr add 10.77.0.$number/24 dev e0
+  ip -n n$number addr add 10.78.0.$number/24 dev e1
+  cat >n$number/etc/mainstay/cluster.toml <<END
+[cluster]
+name = "demo"
+id = 10
+detection = "normal"
+[[node]]
+name = "n1"
+id = 1
+[[node]]
+name = "n2"
+id = 2
+[[network]]
+name = "net0"
+nodes = { n1 = "10.77.0.1/24", n2 = "10.77.0.2/24" }
+END
+done
+for number in 1 2; do run n$number ip netns exec n$number; done
+on() { node=$1; shift; "$M" --root $PWD/$node "$@" 2>&1; }
+wait_for is_member n1
+wait_for is_member n2
+paths() { on $1 path list; }
+alive() { test "$(paths $1 | grep -c "$2.*alive")" -ge ${3:-1}; }
+says() { paths $1 | grep -q "$2"; }
+say "a good path: $(on n1 path test n2)"
+code=0; on n1 path create n2 10.78.0.1 10.78.0.2 --pair || code=$?
+say "pair: $code"
+wait_for alive n1 10.78.0.1/10.78.0.2
+wait_for alive n2 10.78.0.2/10.78.0.1
+say "both halves work"
+# A station that nobody has: what n1 sends vanishes without a word, as behind a firewall.
+ip -n n1 neigh replace 10.78.0.2 lladdr 02:00:00:00:00:99 dev e1 nud permanent
+say "one way: $(on n1 path test n2 --network 10.78.0.1/10.78.0.2)"
+say "other way: $(on n2 path test n1 --network 10.78.0.2/10.78.0.1)"
+ip -n n1 neigh del 10.78.0.2 dev e1
+wait_for alive n1 10.78.0.1/10.78.0.2
+ip -n n2 link set e1 mtu 1300
+say "a small MTU: $(on n1 path test n2 --network 10.78.0.1/10.78.0.2)"
+ip -n n2 link set e1 mtu 1500
+ip -n n2 addr del 10.78.0.2/24 dev e1
+ip -n n1 neigh flush dev e1
+say "no address: $(on n1 path test n2 --network 10.78.0.1/10.78.0.2)"
+ip -n n2 addr add 10.78.0.2/24 dev e1
+wait_for alive n1 10.78.0.1/10.78.0.2
+code=0; on n2 path delete n1 10.78.0.2 10.78.0.1 || code=$?
+say "half a delete: $code"
+wait_for says n1 "n2 has no half of this path; on n2: mainstay path create n1 10.78.0.2 10.78.0.1"
+say "the missing half is named"
+say "and in the status: $(on n1 status | grep -c 'n2 has no half of this path')"
+code=0; on n1 path delete n2 10.78.0.1 10.78.0.2 --pair || code=$?
+say "delete the rest: $code"
+code=0; on n1 path create n2 e1 --ethernet --pair --name wire || code=$?
+say "ethernet: $code"
+wait_for alive n1 wire
+say "over Ethernet: $(on n1 path test n2 --network wire)"
+on n1 path delete n2 e1 --ethernet --pair --name wire
+head -c 9M /dev/zero >disk
+code=0; on n1 disk init $PWD/disk || code=$?
+say "disk: $code"
+if test $code = 0; then
+  on n1 path create '*' $PWD/disk --disk --pair
+  wait_for alive n1 $PWD/disk
+  wait_for alive n2 $PWD/disk
+  say "over a disk: $(on n1 path test n2 --network $PWD/disk --count 4)"
+fi
+code=0; on n1 path create n3 10.78.0.1 10.78.0.3 --pair || code=$?
+say "to nobody: $code"
+on n2 leave
+gone_member() { on n1 node list | grep n2 | grep -qv member; }
+wait_for gone_member
+code=0; on n1 path create n2 10.78.0.1 10.78.0.2 --pair || code=$?
+say "to one that is away: $code"
+"#;
+
+#[test]
+fn paths_come_and_go_and_are_tested() {
+    let Some(said) = run(Spaces::NetAndMounts, SCRIPT) else { return };
+    said.has(&[
+        "a good path: probing",
+        "20 sent, 20 arrived, 0.0% lost, up to 1472 bytes whole",
+        "n2: this node has its half of the path 10.78.0.2/10.78.0.1 to n1",
+        "== pair: 0",
+        "== both halves work",
+        "nothing that this node sends arrives at n2: a firewall",
+        "20 of 20 arrive at n1, and nothing of what it answers comes back",
+        "different MTUs",
+        "only 1300 pass",
+        "nobody has the address of 10.78.0.2:7420",
+        "here: this node has no path 10.78.0.1/10.78.0.2 to n2 any more",
+        "== the missing half is named",
+        "== delete the rest: 0",
+        "== ethernet: 0",
+        "up to 1500 bytes whole",
+        "== disk: 0",
+        "== over a disk: probing",
+        "4 sent, 4 arrived, 0.0% lost\n",
+        "there is no other node n3",
+        "== to nobody: 1",
+        "n2 cannot be reached, so it cannot be told",
+        "== to one that is away: 1",
+    ]);
+    println!("{}", said.output);
+}

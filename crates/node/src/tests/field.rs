@@ -39,6 +39,8 @@ pub(super) struct Seat {
     pub(super) goodbyes: Vec<(transport::PathId, Vec<u8>)>,
     pub(super) events: Vec<Event>,
     pub(super) answers: Vec<(u64, Result<String, Refused>)>,
+    /// What other drivers told this one.
+    pub(super) heard: Vec<(Member, Vec<u8>)>,
     /// How often the node said that it has left.
     pub(super) left: usize,
     /// Whom its datagrams do not reach, nor theirs it.
@@ -126,6 +128,7 @@ impl Field {
                 goodbyes: Vec::new(),
                 events: Vec::new(),
                 answers: Vec::new(),
+                heard: Vec::new(),
                 left: 0,
                 cut_from: BTreeSet::new(),
             };
@@ -381,10 +384,17 @@ impl Field {
                         seat.inbox.push_back(Input::Configured(cluster));
                     }
                 }
+                Output::Told { from, bytes } => seat.heard.push((from, bytes)),
                 Output::Goodbyes(frames) => seat.goodbyes = frames,
                 Output::Left => seat.left += 1,
             }
         }
+    }
+
+    /// One driver tells another one something.
+    pub(super) fn tell(&mut self, from: NodeId, to: NodeId, bytes: &[u8]) {
+        let seat = self.seats.get_mut(&from).expect("there is such a seat");
+        seat.inbox.push_back(Input::Tell { to, bytes: bytes.to_vec() });
     }
 
     fn changed(&mut self, id: NodeId, operation: u64) {

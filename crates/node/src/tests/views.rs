@@ -51,6 +51,23 @@ fn events_call_nodes_and_networks_by_their_names() {
 }
 
 #[test]
+fn drivers_tell_each_other_things_in_order() {
+    let mut field = Field::formed(3);
+    field.tell(N1, N2, b"first");
+    field.tell(N1, N2, &[]);
+    field.tell(N3, N2, &[0xff; crate::TELL_SIZE_MAX]);
+    field.until("all has come", |field| field.seats[&N2].heard.len() == 3);
+    let member = |id: NodeId, field: &Field| field.seats[&id].node().local();
+    let heard = |from, field: &Field| -> Vec<Vec<u8>> {
+        let all = field.seats[&N2].heard.iter().filter(|(source, _)| *source == from);
+        all.map(|(_, bytes)| bytes.clone()).collect()
+    };
+    assert_eq!(heard(member(N1, &field), &field), [b"first".to_vec(), Vec::new()]);
+    assert_eq!(heard(member(N3, &field), &field), [vec![0xff; crate::TELL_SIZE_MAX]]);
+    assert!(field.seats[&N1].heard.is_empty() && field.seats[&N3].heard.is_empty());
+}
+
+#[test]
 fn a_service_moves_when_its_node_can_act_no_more_and_not_before() {
     let mut field = Field::formed(3);
     let lost_at = field.now;

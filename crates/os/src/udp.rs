@@ -24,7 +24,7 @@ use crate::sys::{self, Batch};
 const RECEIVE_BUFFER: i32 = 4 << 20;
 /// Bytes of the largest datagram of interest, that of a large Ethernet frame; larger ones are cut and
 /// fail their seal above.
-const DATAGRAM_MAX: usize = 9_216;
+pub const DATAGRAM_MAX: usize = 9_216;
 /// Queued errors taken per turn.
 const HINTS_PER_TURN: usize = 64;
 /// Class selector 6 in the upper six bits of the traffic class.

@@ -270,6 +270,7 @@ impl Daemon {
                 report.remote.clone()
             },
             headers: address.map(|own| if own.is_ipv4() { HEADERS_V4 } else { HEADERS_V6 }),
+            search: test.plan().search.unwrap_or_default(),
             broken: self.media.broken(id),
             link_up: paths.find(|path| path.path == test.path).is_none_or(|path| path.link_up),
             mtu: self.mtu_of(id),

@@ -23,8 +23,8 @@ const TRY_WAIT: Duration = Duration::from_millis(150);
 /// Three requests, one second apart, until the kernel gives up a neighbour (arp(7), `mcast_solicit`
 /// and `retrans_time_ms`), less what is waited for anyway.
 const ARP_PATIENCE: Duration = Duration::from_millis(2_500);
-/// The longest payload of UDP over IPv4 (RFC 791, RFC 768).
-const UDP_SIZE_MAX: u16 = 65_507;
+/// Bytes of a datagram that the socket takes.
+const UDP_SIZE_MAX: u16 = os::udp::DATAGRAM_MAX as u16;
 /// Bytes of a frame that the raw Ethernet socket takes.
 const ETHERNET_SIZE_MAX: u16 = 2_048;
 /// Counted probes of one run, and how long they may take.
@@ -203,6 +203,12 @@ impl PathTest {
     #[must_use]
     pub fn run(&self) -> u64 {
         self.run
+    }
+
+    /// How it is tested.
+    #[must_use]
+    pub fn plan(&self) -> &Plan {
+        &self.plan
     }
 
     /// When to call [`PathTest::tick`]; none when it is over.

@@ -107,6 +107,7 @@ fn facts() -> Facts {
         local: "10.0.0.1:7420".into(),
         remote: "10.0.0.2:7420".into(),
         headers: Some(28),
+        search: 9_216,
         link_up: true,
         mtu: Some(1_500),
         ..Facts::default()

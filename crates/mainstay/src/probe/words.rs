@@ -13,6 +13,8 @@ pub struct Facts {
     pub remote: String,
     /// Runs over UDP: bytes of the headers before its payload.
     pub headers: Option<u16>,
+    /// Bytes beyond which no size was tried.
+    pub search: u16,
     /// Why the network is not open on this node.
     pub broken: Option<String>,
     /// Whether the own interface works and has the address.
@@ -146,8 +148,8 @@ fn sizes(seen: &Seen, facts: &Facts) -> Vec<String> {
     }
     let least = as_mtu(there.min(here));
     match facts.mtu {
-        // The longest that UDP has, or the socket takes, is no sign of anything.
-        Some(mtu) if least < mtu && least < 2_048 => found.push(format!(
+        // The longest that the socket takes is no sign of anything.
+        Some(mtu) if least < mtu && there.min(here) < facts.search => found.push(format!(
             "this node's interface takes {mtu} bytes in one piece, and only {least} pass: the other \
              end or a switch has a smaller MTU"
         )),

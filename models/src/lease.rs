@@ -15,9 +15,16 @@
 //! they promised, quorums that shrink until the somebody is gone, waits that outlive a view,
 //! joiners that have heard nobody, daemons that come back and find their service still running.
 //!
+//! **Relayed evidence.** In a large cluster most members watch only a few others and their hub, so
+//! more than half cannot echo them directly. The hub is echoed by more than half; what it says of
+//! its own evidence it says for those whose stamps it echoes. A member counts the hub's echo of a
+//! stamp as X, made older by the age that the hub's own evidence had when it sent the echo. The somebody of the argument above has then heard the *hub* at X or later, so where the
+//! hub is not among those who promised, its ages count for all who are lost with it.
+//!
 //! Three clocks take part: the holder's runs the lease, that of the last one who heard it measures
 //! the age, the hub's counts the rest. With clocks that err by `drift` ticks in all, `F = L + 3
-//! drift` is enough and one tick less is not. With clocks that err by a rate, the age and the rest
+//! drift` is enough and one tick less is not. A fourth clock measures the age that a hub relays, and
+//! pays for its own error: the age is relayed greater by that much. With clocks that err by a rate, the age and the rest
 //! are two parts of one stretch of time, so `F = L (1 + rate) / (1 - rate)`.
 //!
 //! # What is modelled
@@ -118,6 +125,8 @@ pub struct Lease {
     pub entries: u8,
     /// Restarts of daemons or machines in all.
     pub restarts: u8,
+    /// Does a hub relay its evidence?
+    pub relays: bool,
     /// May nodes join, and leave when they learn that they are out?
     pub joins: bool,
     /// May a holder stop the service on its own account?
@@ -146,6 +155,10 @@ struct Node {
     echoes: [evidence::Ages; NODES_MAX],
     /// Per peer: age of the newest own stamp whose echo arrived; `lease` and above is none.
     confirmed: [u8; NODES_MAX],
+    /// Ages of the own stamps of this view that the hub has heard, and of relayed evidence that is
+    /// on its way here.
+    told: evidence::Ages,
+    relayed: evidence::Ages,
     /// Age of X; `lease` and above is none.
     evidence: u8,
     /// Per peer: ticks since it was last heard, up to `wait`.
@@ -178,6 +191,8 @@ impl Node {
             stamps: 0,
             echoes: [0; NODES_MAX],
             confirmed: [model.lease; NODES_MAX],
+            told: 0,
+            relayed: 0,
             evidence: model.lease,
             heard: [0; NODES_MAX],
             pledged: 0,
@@ -248,6 +263,20 @@ pub enum Action {
         /// How old the stamp is.
         age: u8,
     },
+    /// The hub echoes a member's stamp once more and says how old its own evidence is.
+    Relay {
+        /// Whose stamp.
+        to: NodeId,
+        /// How old it is on that member's clock.
+        age: u8,
+    },
+    /// What the hub relayed arrives.
+    Take {
+        /// The receiver.
+        node: NodeId,
+        /// How old the evidence is there.
+        age: u8,
+    },
     /// A member promises the next view: it is sealed.
     Promise(NodeId),
     /// The next view is decided.
@@ -302,6 +331,7 @@ impl Lease {
             carry: Carry::Whole,
             newest_only: true,
             entries: 2,
+            relays: false,
             restarts: 0,
             joins: false,
             moves: false,
@@ -321,6 +351,7 @@ impl Lease {
             lease,
             wait: lease,
             newest_only: false,
+            relays: true,
             entries: 4,
             restarts: 4,
             joins: true,
@@ -362,6 +393,8 @@ impl Lease {
                 node.stamps = 0;
                 node.echoes = [0; NODES_MAX];
                 node.confirmed = [self.lease; NODES_MAX];
+                node.told = 0;
+                node.relayed = 0;
             }
             for peer in 0..self.nodes as usize {
                 node.echoes[peer] &= ((1u16 << node.confirmed[peer]) - 1) as u8;
@@ -412,6 +445,7 @@ impl Model for Lease {
         for id in 0..self.nodes {
             self.hear_actions(state, id, actions);
             self.confirm_actions(state, id, actions);
+            self.relay_actions(state, id, actions);
             self.view_actions(state, id, actions);
             self.order_actions(state, id, actions);
             self.log_actions(state, id, actions);
@@ -437,6 +471,8 @@ impl Model for Lease {
             Action::Tick(steps) => self.tick(state, steps),
             Action::Hear { node, from, age } => self.hear(state, node, from, age),
             Action::Confirm { node, by, age } => self.confirm(state, node, by, age),
+            Action::Relay { to, age } => self.relay(state, to, age),
+            Action::Take { node, age } => self.take(state, node, age),
             Action::Promise(id) => self.promise(state, id),
             Action::Decide { generation, promises, hub, joiners } => {
                 self.decide(state, generation, promises, hub, joiners);

@@ -27,6 +27,7 @@ fence     horizon=7 watchdog=2 freshness=1 wait=3 drift=0
 lease     form=smallest|everything nodes=3 lease=1 wait=LEASE drift=0 founders=NODES views=3
           tie-breaker=no entries=2 restarts=0 joins=no moves=no pauses=no refounding=no
           heard-from=promise|decision|entry carry=whole|remaining newest-only=yes
+          relays=no
           (form=everything: five views and more, four restarts, and all that is `no` above is `yes`)
 
 exit code: 0 no violation, 1 a violation, 64 wrong usage
@@ -107,6 +108,7 @@ fn lease(arguments: &mut Arguments) -> Result<Lease, String> {
         heard_from: arguments.choice("heard-from", &heard_from)?.unwrap_or(model.heard_from),
         carry: arguments.choice("carry", &carry)?.unwrap_or(model.carry),
         newest_only: arguments.flag("newest-only", model.newest_only)?,
+        relays: arguments.flag("relays", model.relays)?,
         entries: arguments.small("entries", model.entries, 10)?,
         restarts: arguments.small("restarts", model.restarts, 100)?,
         joins: arguments.flag("joins", model.joins)?,

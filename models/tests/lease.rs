@@ -22,13 +22,14 @@ fn views_only(lease: u8) -> Lease {
         moves: false,
         pauses: false,
         refounding: false,
+        relays: false,
         ..Lease::everything(3, lease)
     }
 }
 
 /// Two restarts, and nothing else that ends a story early.
 fn restarting(lease: u8) -> Lease {
-    Lease { restarts: 2, moves: false, pauses: false, ..Lease::everything(3, lease) }
+    Lease { restarts: 2, moves: false, pauses: false, relays: false, ..Lease::everything(3, lease) }
 }
 
 /// One node that lets two others in.
@@ -37,6 +38,7 @@ fn growing(lease: u8) -> Lease {
         founders: NodeSet::of(0),
         restarts: 0,
         refounding: false,
+        relays: false,
         ..Lease::everything(3, lease)
     }
 }
@@ -64,6 +66,11 @@ fn all_states_are_safe_with_joiners() {
 }
 
 #[test]
+fn all_states_are_safe_with_a_hub_that_relays() {
+    assert_all_states_safe(&Lease { relays: true, ..Lease::smallest() });
+}
+
+#[test]
 fn all_states_of_longer_leases_are_safe() {
     let model = Lease { lease: 2, wait: 2, last_generation: 2, entries: 2, ..Lease::smallest() };
     assert_all_states_safe(&Lease {
@@ -80,7 +87,7 @@ fn long_walks_are_safe_and_see_everything() {
     {
         let wait = lease + 3 * drift;
         let model = Lease { wait, drift, tie_breaker, ..Lease::everything(nodes, lease) };
-        let tally = walk(&model, Limits { seed: 1, steps: 400_000, length: 250 });
+        let tally = walk(&model, Limits { seed: 1, steps: 1_500_000, length: 250 });
         assert!(tally.counterexample.is_none(), "{model:?}: {tally:?}");
         for (milestone, walks) in tally.milestones {
             assert!(walks > 0, "{model:?} never saw: {milestone}");
@@ -128,11 +135,15 @@ fn two_nodes_need_two_drifts_and_no_less() {
 /// its story is told step by step in `stories.rs`.
 fn habitat(mutant: Mutant) -> Option<Lease> {
     let adoption = Lease { refounding: false, ..restarting(6) };
-    let everyday = Lease { refounding: false, ..Lease::everything(3, 2) };
+    let everyday = Lease { refounding: false, relays: false, ..Lease::everything(3, 2) };
     Some(match mutant {
         Mutant::ReturnTrustsAges => return None,
         Mutant::EvidenceThroughHub => {
             Lease { nodes: 5, founders: NodeSet::first(5), tie_breaker: false, ..views_only(1) }
+        }
+        Mutant::RelayUndiscounted | Mutant::SealedRelays | Mutant::LostHubsAgeIgnored => {
+            let model = Lease { nodes: 5, founders: NodeSet::first(5), ..views_only(3) };
+            Lease { tie_breaker: false, relays: true, ..model }
         }
         Mutant::FreshAtInstall | Mutant::WaitFromPromise => views_only(2),
         Mutant::HalfIsEvidence => views_only(5),

@@ -58,6 +58,8 @@ impl Lease {
             if node.generation > 0 && !node.paused {
                 node.stamps |= 1;
             }
+            node.told = later(node.told);
+            node.relayed = later(node.relayed);
             node.evidence = older(node.evidence, lease);
             node.guard = node.guard.saturating_sub(steps);
             if waits {
@@ -79,8 +81,11 @@ impl Lease {
     /// Stamps of others that can reach `id` now.
     pub(super) fn hear_actions(&self, state: &State, id: NodeId, actions: &mut Vec<Action>) {
         let node = state.node(id);
-        let silent = node.sealed && !self.is(Mutant::SealedEchoes);
-        if node.generation == 0 || node.paused || silent {
+        if node.generation == 0 || node.paused {
+            return;
+        }
+        let relays = self.is(Mutant::SealedRelays) && state.view(node.generation).hub == id;
+        if node.sealed && !relays && !self.is(Mutant::SealedEchoes) {
             return;
         }
         for from in (0..self.nodes).filter(|from| *from != id) {
@@ -106,6 +111,11 @@ impl Lease {
         let sender = state.node_mut(from);
         let echoes = &mut sender.echoes[id as usize];
         *echoes = if self.newest_only { 1 << age } else { *echoes | 1 << age };
+        let generation = sender.generation;
+        if self.relays && state.view(generation).hub == id {
+            let told = &mut state.node_mut(from).told;
+            *told = if self.newest_only { 1 << age } else { *told | 1 << age };
+        }
         let node = state.node_mut(id);
         // The ages that a sealed node reports are those of its promise.
         if !node.sealed {
@@ -159,6 +169,62 @@ impl Lease {
         if self.is(Mutant::EvidenceThroughHub) && by == view.hub {
             node.evidence = node.evidence.min(age);
         }
+        self.extend(state, id);
+    }
+
+    /// What the hub of its view could say to `id` now, and what of it can arrive.
+    pub(super) fn relay_actions(&self, state: &State, id: NodeId, actions: &mut Vec<Action>) {
+        let node = state.node(id);
+        if !self.relays || node.generation == 0 {
+            return;
+        }
+        let view = state.view(node.generation);
+        if !view.has(state.life(id)) {
+            return;
+        }
+        let can_take = !node.paused && !node.sealed;
+        let newer = |ages: Ages| (0..node.evidence).filter(move |age| ages >> age & 1 == 1);
+        if can_take {
+            actions.extend(newer(node.relayed).map(|age| Action::Take { node: id, age }));
+        }
+        let told = newer(node.told).filter(|age| {
+            let relayed = self.relayed_age(state, id, *age);
+            relayed.is_some_and(|age| node.relayed >> age & 1 == 0)
+        });
+        actions.extend(told.map(|age| Action::Relay { to: id, age }));
+    }
+
+    /// How old the evidence is that the hub can relay to `id` for a stamp of this age.
+    fn relayed_age(&self, state: &State, id: NodeId, age: u8) -> Option<u8> {
+        let generation = state.node(id).generation;
+        let view = state.view(generation);
+        let hub = state.node(view.hub);
+        let is_there =
+            hub.generation == generation && view.has(state.life(view.hub)) && !hub.paused;
+        let is_closed = hub.sealed && !self.is(Mutant::SealedRelays);
+        if view.hub == id || !is_there || is_closed {
+            return None;
+        }
+        if hub.evidence >= self.lease {
+            return None;
+        }
+        let older = if self.is(Mutant::RelayUndiscounted) { 0 } else { hub.evidence };
+        let sum = age + older + self.drift.min(older);
+        (sum < self.lease).then_some(sum)
+    }
+
+    pub(super) fn relay(&self, state: &mut State, id: NodeId, age: u8) {
+        let age = self.relayed_age(state, id, age).expect("it was possible");
+        let relayed = &mut state.node_mut(id).relayed;
+        *relayed = if self.newest_only { 1 << age } else { *relayed | 1 << age };
+    }
+
+    pub(super) fn take(&self, state: &mut State, id: NodeId, age: u8) {
+        let node = state.node_mut(id);
+        if self.newest_only {
+            node.relayed = 0;
+        }
+        node.evidence = node.evidence.min(age);
         self.extend(state, id);
     }
 

@@ -1,7 +1,7 @@
 //! The rules of the lease model, each with the mutant that breaks it.
 
 /// The names of all mutants, for command lines.
-pub const MUTANTS: [(&str, Mutant); 25] = [
+pub const MUTANTS: [(&str, Mutant); 28] = [
     ("sealed-gains", Mutant::SealedGains),
     ("sealed-echoes", Mutant::SealedEchoes),
     ("echo-from-other-view", Mutant::EchoFromOtherView),
@@ -14,6 +14,9 @@ pub const MUTANTS: [(&str, Mutant); 25] = [
     ("wait-from-promise", Mutant::WaitFromPromise),
     ("wait-dropped-at-next-view", Mutant::WaitDroppedAtNextView),
     ("evidence-through-hub", Mutant::EvidenceThroughHub),
+    ("relay-undiscounted", Mutant::RelayUndiscounted),
+    ("sealed-relays", Mutant::SealedRelays),
+    ("lost-hubs-age-ignored", Mutant::LostHubsAgeIgnored),
     ("half-is-evidence", Mutant::HalfIsEvidence),
     ("lease-from-reception", Mutant::LeaseFromReception),
     ("start-while-held", Mutant::StartWhileHeld),
@@ -58,6 +61,13 @@ pub enum Mutant {
     WaitDroppedAtNextView,
     /// An echo by the hub counts as if more than half of the view had echoed.
     EvidenceThroughHub,
+    /// A hub relays its evidence as if it were of this moment.
+    RelayUndiscounted,
+    /// A sealed hub goes on hearing and relaying.
+    SealedRelays,
+    /// The wait for a member that is lost together with its hub is reduced by the ages of that
+    /// member alone.
+    LostHubsAgeIgnored,
     /// Echoes of exactly half of the view are enough.
     HalfIsEvidence,
     /// An echo counts as of its reception, not as of the stamp in it.

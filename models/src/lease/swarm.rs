@@ -18,7 +18,7 @@ const COLD_START: u32 = 1 << 9;
 const FIFTH_VIEW: u32 = 1 << 10;
 
 /// Kinds of actions that come once per node.
-const PER_NODE: usize = 15;
+const PER_NODE: usize = 17;
 /// The kinds "time goes on, and the clock of this node is slow, or fast".
 const SLOW: usize = 13;
 const FAST: usize = 14;
@@ -63,6 +63,8 @@ impl Swarm for Lease {
             Action::Restart(id, false) => node(RESTART, *id),
             Action::Restart(id, true) => node(11, *id),
             Action::LeaveView(id) => node(12, *id),
+            Action::Relay { to, .. } => node(15, *to),
+            Action::Take { node: id, .. } => node(16, *id),
             Action::Hear { node, from, .. } => pair(0, *node, *from),
             Action::Confirm { node, by, .. } => pair(1, *node, *by),
         }
@@ -77,7 +79,7 @@ impl Swarm for Lease {
                 2 | 4..=7 => Nature::Vital,
                 // Where few restarts are allowed, their number is limit enough.
                 RESTART if self.restarts <= 2 => Nature::Common,
-                SLOW | FAST => Nature::Common,
+                SLOW | FAST | 15 | 16 => Nature::Common,
                 8..PER_NODE => Nature::Rare,
                 _ => Nature::Common,
             },

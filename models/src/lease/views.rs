@@ -172,7 +172,8 @@ impl Lease {
         }
     }
 
-    /// How long at least nobody of the quorum has heard `lost`.
+    /// How long at least nobody of the quorum has heard `lost`, or the hub, where that is lost too
+    /// and may have relayed its evidence.
     fn least_age(
         &self,
         state: &State,
@@ -181,9 +182,13 @@ impl Lease {
         hub: NodeId,
         lost: NodeId,
     ) -> u8 {
+        let hub_is_lost = self.relays && !promises.contains(view.hub);
+        let heard_through = hub_is_lost && !self.is(Mutant::LostHubsAgeIgnored);
         let reported = |id: NodeId| {
             let bequest = view.bequests.iter().find(|bequest| bequest.node == id);
-            bequest.map_or(&state.node(id).heard, |bequest| &bequest.heard)[lost as usize]
+            let heard = bequest.map_or(&state.node(id).heard, |bequest| &bequest.heard);
+            let through = if heard_through { view.hub } else { lost };
+            heard[lost as usize].min(heard[through as usize])
         };
         let ages = promises.iter().map(reported);
         match self.mutant {
@@ -228,6 +233,8 @@ impl Lease {
         node.stamps = u8::from(!node.paused);
         node.echoes = [0; NODES_MAX];
         node.confirmed = [lease; NODES_MAX];
+        node.told = 0;
+        node.relayed = 0;
         node.in_view = if self.is(Mutant::WaitFromPromise) { node.pledged } else { 0 };
         node.delivered = 0;
         node.heard = [0; NODES_MAX];

@@ -459,8 +459,8 @@ impl Group {
         Some(Value { view, joiners, left, trim, trim_hash, waits })
     }
 
-    /// Newly lost members wait F from the youngest contact among the promises; waits that run
-    /// already go on. A node that is back in a newer life answers for its former ones itself.
+    /// Newly lost members wait F from the youngest contact among the promises, with them or with
+    /// their lost hub; waits that run already go on. A node that is back in a newer life answers for its former ones itself.
     fn compose_waits(
         &self,
         membership: &Membership,
@@ -474,12 +474,16 @@ impl Group {
             let longest = waits.entry(wait.absence).or_insert(wait.wait_ms);
             *longest = wait.wait_ms.max(*longest);
         }
-        for member in &membership.view.members {
+        let old = &membership.view;
+        for member in &old.members {
             if view.has(*member) || left.contains(member) {
                 continue;
             }
+            // A hub that has not promised may have relayed its evidence to whom it heard.
+            let hub = Some(old.hub).filter(|hub| !attempt.promises.contains_key(hub));
+            let counts = |node: NodeId| node == member.node || Some(node) == hub;
             let ages = attempt.promises.values().flat_map(|promise| &promise.ages);
-            let youngest = ages.filter(|(node, _)| *node == member.node).map(|(_, age)| *age).min();
+            let youngest = ages.filter(|(node, _)| counts(*node)).map(|(_, age)| *age).min();
             let absence = Absence {
                 node: member.node,
                 incarnation: member.incarnation,

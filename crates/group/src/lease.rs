@@ -7,6 +7,14 @@
 //! member had heard the lost one at X or later. Clock *rates* are all that matters; F contains
 //! their error.
 //!
+//! Not every member hears every other one: cables are cut, and in a large cluster most members watch
+//! a few others only. But each hears its hub. So the hub's evidence is **relayed**: when the hub
+//! echoes a stamp and says how old its own evidence is, that stamp, made older by that age, is
+//! evidence for its sender. Somebody who promised has then heard the hub at X or later. That may be
+//! the hub itself, which has heard the lost member by then; where the hub has not promised, what
+//! the others say of the hub counts for everybody who is lost with it (`models`, lease with
+//! `relays`).
+//!
 //! Three rules carry the argument over consecutive views:
 //! * a sealed member's evidence is frozen, and it grants none: else it could live on the echoes
 //!   of a member that was left behind while the view after next frees its services;
@@ -16,6 +24,7 @@
 //!   member may have gained evidence between our promise and its own. The installation comes
 //!   after all promises.)
 
+use core::time::Duration;
 use std::collections::BTreeMap;
 
 use base::limits::NODES_MAX;
@@ -31,12 +40,14 @@ pub(crate) struct Evidence {
     inherited: Instant,
     /// The newest own stamp of this view that each other member has echoed.
     echoes: BTreeMap<NodeId, Instant>,
+    /// The newest one through the hub.
+    relayed: Instant,
     frozen: Option<Instant>,
 }
 
 impl Evidence {
     pub(crate) fn starting_with(inherited: Instant) -> Evidence {
-        Evidence { inherited, echoes: BTreeMap::new(), frozen: None }
+        Evidence { inherited, echoes: BTreeMap::new(), relayed: Instant::ZERO, frozen: None }
     }
 
     /// A member has echoed this stamp of ours.
@@ -44,6 +55,15 @@ impl Evidence {
         if self.frozen.is_none() {
             let newest = self.echoes.entry(by).or_insert(stamp);
             *newest = stamp.max(*newest);
+        }
+    }
+
+    /// The hub has echoed this stamp of ours when its own evidence was so old.
+    pub(crate) fn relay(&mut self, stamp: Instant, age: Duration) {
+        if self.frozen.is_none() {
+            // Two clocks have measured, and none of them runs wrong by more than one in 200.
+            let age = age + age / 64;
+            self.relayed = self.relayed.max(stamp.minus(age));
         }
     }
 
@@ -66,7 +86,7 @@ impl Evidence {
             .filter_map(|member| self.echoes.get(&member.node));
         stamps.iter_mut().zip(echoed).for_each(|(place, stamp)| *place = *stamp);
         let (_, newest, _) = stamps.select_nth_unstable_by(last, |a, b| b.cmp(a));
-        self.inherited.max(*newest)
+        self.inherited.max(self.relayed).max(*newest)
     }
 }
 

@@ -110,6 +110,8 @@ pub enum Input {
         from: Member,
         /// Our own stamp, on our clock.
         echo: Option<Instant>,
+        /// How old the sender's own evidence was when it sent this echo.
+        evidence_age: Option<Duration>,
         /// The peers that the sender reaches in both directions.
         row: NodeSet,
     },
@@ -404,7 +406,9 @@ impl Group {
                     self.check_record_of(member);
                 }
             }
-            Input::Heard { from, echo, row } => return self.heard(from, echo, row),
+            Input::Heard { from, echo, evidence_age, row } => {
+                return self.heard(from, echo, evidence_age, row);
+            }
             Input::Message { from, bytes } => {
                 if let (true, Ok(message)) = (self.connected(from), codec::decode(&bytes)) {
                     self.receive(from, message);
@@ -513,6 +517,18 @@ impl Group {
         }
     }
 
+    /// The evidence that this node may relay to the members of its view: that of an unsealed hub.
+    #[must_use]
+    pub fn evidence_to_relay(&self, now: Instant) -> Option<Instant> {
+        let Phase::Member(membership) = &self.phase else { return None };
+        let local = self.local();
+        if membership.view.hub != local.node || membership.sealed_at.is_some() {
+            return None;
+        }
+        let evidence = membership.evidence.newest(&membership.view, local, now);
+        Some(evidence).filter(|evidence| *evidence != Instant::ZERO)
+    }
+
     /// The view, while this node is in one.
     #[must_use]
     pub fn view(&self) -> Option<&View> {
@@ -581,7 +597,13 @@ impl Group {
         self.catch_up(member);
     }
 
-    fn heard(&mut self, from: Member, echo: Option<Instant>, row: NodeSet) {
+    fn heard(
+        &mut self,
+        from: Member,
+        echo: Option<Instant>,
+        evidence_age: Option<Duration>,
+        row: NodeSet,
+    ) {
         if !self.connected(from) {
             return;
         }
@@ -599,6 +621,10 @@ impl Group {
             // to a view that has ended.
             if stamp >= membership.installed_at {
                 membership.evidence.grant(from.node, stamp);
+                let by_hub = evidence_age.filter(|_| from.node == membership.view.hub);
+                if let Some(age) = by_hub {
+                    membership.evidence.relay(stamp, age);
+                }
             }
         }
     }

@@ -160,6 +160,9 @@ pub enum Output {
         /// The newest of our own stamps that it echoes, on our clock, when it is of this life and
         /// no older than the path timeout: the sender heard us at or after that moment.
         echo: Option<Instant>,
+        /// With an echo: how old the sender's own evidence of life was when it sent this, where it
+        /// gave one.
+        evidence_age: Option<Duration>,
         /// Whom the sender reaches both ways, without itself.
         row: NodeSet,
         /// Whether [`report`](crate::Transport::report) now gives other bytes than before.

@@ -163,6 +163,12 @@ impl Transport {
         self.local.report_name = wire::report_name(report);
     }
 
+    /// Sets the moment whose age heartbeats tell from now on: how new this node's own evidence is.
+    /// Nothing when it may not be relied on.
+    pub fn set_evidence(&mut self, evidence: Option<Instant>) {
+        self.local.evidence = evidence;
+    }
+
     /// The newest report of the peer's present life.
     #[must_use]
     pub fn report(&self, peer: NodeId) -> Option<&[u8]> {

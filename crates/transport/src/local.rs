@@ -38,6 +38,8 @@ pub(crate) struct Local {
     pub(crate) report: Vec<u8>,
     /// What names it in heartbeats.
     pub(crate) report_name: u32,
+    /// The evidence whose age heartbeats tell.
+    pub(crate) evidence: Option<Instant>,
     /// Peers connected now, and whether that changed since all were told.
     pub(crate) row: NodeSet,
     pub(crate) row_changed: bool,
@@ -78,6 +80,7 @@ impl Local {
             free: Vec::with_capacity(FREE_BUFFERS_MAX),
             report: Vec::with_capacity(REPORT_SIZE_MAX),
             report_name: report_name(b""),
+            evidence: None,
             row: NodeSet::EMPTY,
             row_changed: false,
             counters: Counters::default(),

@@ -422,7 +422,15 @@ impl Peer {
         let echo = echo.filter(|echo| is_known && at.now.since(*echo) <= timeout);
         if let Some(from) = self.member() {
             let row = self.row;
-            local.outputs.push_back(Output::Heard { from, network, echo, row, report_changed });
+            let evidence_age = echo.and(heartbeat.evidence_age);
+            local.outputs.push_back(Output::Heard {
+                from,
+                network,
+                echo,
+                evidence_age,
+                row,
+                report_changed,
+            });
         }
     }
 

@@ -181,6 +181,7 @@ impl Peer {
             jitter: path.meter.quality.jitter,
             name,
             known,
+            evidence_age: local.evidence.map(|evidence| at.now.since(evidence)),
             report: (!is_known).then_some(&*local.report),
         }
         .encode(&mut frame.bytes);

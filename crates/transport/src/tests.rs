@@ -92,6 +92,7 @@ fn a_heartbeat_has_these_bytes() {
         jitter: 0x0001_0203,
         name: report_name(b"ok"),
         known: 0x0405_0607,
+        evidence_age: Some(core::time::Duration::from_micros(0x0607_0809)),
         report: Some(b"ok"),
     };
     let mut bytes = Vec::new();
@@ -103,7 +104,7 @@ fn a_heartbeat_has_these_bytes() {
          04030201\
          80000000000000000000000000000001\
          03e800010203\
-         663437af04050607\
+         663437af0405060706070809\
          0200020304\
          0002\
          6f6b"

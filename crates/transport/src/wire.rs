@@ -10,8 +10,8 @@
 //!  | incarnation | stamp  | tag  | channel  | known | echo   | held |
 //!
 //!  heartbeat
-//!  0     16     18       22     26      30      31      31 + 2 × count
-//!  | row | loss | jitter | name | known | count | heard | length | report …
+//!  0     16     18       22     26      30         34      35      35 + 2 × count
+//!  | row | loss | jitter | name | known | evidence | count | heard | length | report …
 //!
 //!  data
 //!  0       1          9        17
@@ -33,12 +33,16 @@
 //! - `name`: a checksum that names the sender's present report; `known`: that of the addressee's
 //!   report as the sender knows it, 0 without one. A report that the addressee knows already is left
 //!   out, and `length` is 0xffff: so heartbeats are short almost always.
+//! - `evidence`: how many microseconds ago the evidence was new on which the sender's own lease
+//!   rests, 0xffffffff when it tells none.
 //! - `urgent`, `bulk`: the next sequence number wanted in that lane. A map of 256 bits for those
 //!   beyond it follows for each lane whose flag is set (1 urgent, 2 bulk).
 //! - item flags: 1 bulk lane, 2 first of its message, 4 last of its message.
 //!
 //! A goodbye has a proof with only the incarnation set, and no body: it is sealed long before it
 //! is sent.
+
+use core::time::Duration;
 
 use base::codec::{Malformed, Reader};
 use base::limits::{DATAGRAM_SIZE_MAX, HEARTBEAT_SIZE_MAX, PATHS_PER_PEER_MAX, REPORT_SIZE_MAX};
@@ -54,9 +58,11 @@ pub(crate) const VERSION_MAX: u8 = 1;
 
 pub(crate) const HEADER_SIZE: usize = 40;
 pub(crate) const PROOF_SIZE: usize = 40;
-const HEARTBEAT_FIXED_SIZE: usize = 33 + 2 * PATHS_PER_PEER_MAX;
+const HEARTBEAT_FIXED_SIZE: usize = 37 + 2 * PATHS_PER_PEER_MAX;
 /// The length of a report that is left out.
 const LEFT_OUT: u16 = u16::MAX;
+/// The age of evidence that is not told.
+const NO_AGE: u32 = u32::MAX;
 const ITEM_HEADER_SIZE: usize = 11;
 const ACKS_SIZE_MAX: usize = 1 + 2 * 8 + 2 * 32;
 
@@ -276,6 +282,8 @@ pub(crate) struct Heartbeat<'a> {
     pub(crate) jitter: u32,
     pub(crate) name: u32,
     pub(crate) known: u32,
+    /// Rounded up to whole microseconds on the wire.
+    pub(crate) evidence_age: Option<Duration>,
     /// None when the addressee knows it.
     pub(crate) report: Option<&'a [u8]>,
 }
@@ -287,6 +295,9 @@ impl<'a> Heartbeat<'a> {
         out.extend_from_slice(&self.jitter.to_be_bytes());
         out.extend_from_slice(&self.name.to_be_bytes());
         out.extend_from_slice(&self.known.to_be_bytes());
+        let micros = self.evidence_age.map(|age| age.as_nanos().div_ceil(1_000));
+        let age = micros.and_then(|micros| u32::try_from(micros).ok()).unwrap_or(NO_AGE);
+        out.extend_from_slice(&age.to_be_bytes());
         self.heard.encode(out);
         let length = |report: &[u8]| u16::try_from(report.len()).expect("it was checked when set");
         out.extend_from_slice(&self.report.map_or(LEFT_OUT, length).to_be_bytes());
@@ -297,6 +308,8 @@ impl<'a> Heartbeat<'a> {
         let row = NodeSet::from_bits(reader.u128()?);
         let (loss, jitter) = (reader.u16()?, reader.u32()?);
         let (name, known) = (reader.u32()?, reader.u32()?);
+        let age = Some(reader.u32()?).filter(|age| *age != NO_AGE);
+        let evidence_age = age.map(|micros| Duration::from_micros(micros.into()));
         let heard = Heard::decode(&mut reader)?;
         let report = match reader.u16()? {
             LEFT_OUT => None,
@@ -309,7 +322,7 @@ impl<'a> Heartbeat<'a> {
         if loss > 1000 || report.is_some_and(|report| name != report_name(report)) {
             return Err(Malformed);
         }
-        Ok(Heartbeat { row, heard, loss, jitter, name, known, report })
+        Ok(Heartbeat { row, heard, loss, jitter, name, known, evidence_age, report })
     }
 }
 

@@ -280,3 +280,44 @@ fn whoever_is_let_go_delivers_nothing_that_no_disk_has() {
     assert!(world.texts(leaver).is_empty());
     assert!(!world.node(leaver).left);
 }
+
+#[test]
+fn whoever_reaches_only_its_hub_keeps_its_lease() {
+    let mut world = formed(5, Tie::None);
+    let hub = world.hub();
+    let far = if hub == 5 { 4 } else { 5 };
+    for other in (1..=5).filter(|other| *other != hub && *other != far) {
+        world.cut(far, other);
+    }
+    world.run(5_000);
+    assert_eq!(world.members(hub), [1, 2, 3, 4, 5]);
+    assert!(world.holds_lease(far), "the hub relays its evidence");
+    world.cut(far, hub);
+    world.run(1_000);
+    assert!(!world.holds_lease(far));
+}
+
+#[test]
+fn whoever_is_lost_with_its_hub_is_waited_for_as_long_as_the_hub() {
+    let mut world = formed(5, Tie::None);
+    let hub = world.hub();
+    let far = if hub == 5 { 4 } else { 5 };
+    let others: Vec<u8> = (1..=5).filter(|other| *other != hub && *other != far).collect();
+    others.iter().for_each(|other| world.cut(far, *other));
+    world.run(5_000);
+    others.iter().for_each(|other| world.cut(hub, *other));
+    world.run(500);
+    let first = others[0];
+    assert_eq!(world.members(first), others);
+    let status = world.node(first).group.status();
+    let wait = |node: u8| {
+        let wait = status.waits.iter().find(|wait| wait.absence.node.0 == node);
+        wait.expect("it is waited for").remaining
+    };
+    assert_eq!(wait(far), wait(hub), "nobody but the hub has heard it for long");
+    assert!(world.holds_lease(far), "its lease still runs");
+    while world.node(first).fenced.is_empty() {
+        world.run(10);
+    }
+    assert!(!world.holds_lease(far) && !world.holds_lease(hub));
+}

@@ -176,7 +176,9 @@ impl World {
             self.node(a).group.note_contact(from, now);
             self.feed(a, Input::Digest(from, digest));
             let echo = Some(now.minus(TICK));
-            self.feed(a, Input::Heard { from, echo, row });
+            let evidence = self.node(b).group.evidence_to_relay(now);
+            let evidence_age = evidence.map(|evidence| now.since(evidence));
+            self.feed(a, Input::Heard { from, echo, evidence_age, row });
         }
     }
 
@@ -249,6 +251,11 @@ impl World {
             view.map_or(Vec::new(), |view| view.members.iter().map(|m| m.node.0).collect());
         members.sort_unstable();
         members
+    }
+
+    /// The hub of node 1's view.
+    pub(super) fn hub(&mut self) -> u8 {
+        self.node(1).group.view().expect("it is in a view").hub.0
     }
 
     pub(super) fn texts(&mut self, id: u8) -> Vec<String> {

@@ -339,6 +339,7 @@ impl Node {
 
     /// Puts what changed into the heartbeats.
     fn publish(&mut self) {
+        self.transport.set_evidence(self.group.evidence_to_relay(self.now));
         let group = self.group.digest();
         if group == self.report.group && !self.engine_changed {
             return;
@@ -399,7 +400,7 @@ impl Node {
             Out::Transmit { path, bytes } => {
                 self.outputs.push_back(Output::Transmit { path, bytes })
             }
-            Out::Heard { from, echo, row, report_changed, .. } => {
+            Out::Heard { from, echo, evidence_age, row, report_changed, .. } => {
                 if report_changed {
                     let report = self.transport.report(from.node);
                     if let Some(Ok(report)) = report.map(Report::decode) {
@@ -408,7 +409,7 @@ impl Node {
                         self.work.push_back(group(group::Input::Digest(from, digest)));
                     }
                 }
-                self.work.push_back(group(group::Input::Heard { from, echo, row }));
+                self.work.push_back(group(group::Input::Heard { from, echo, evidence_age, row }));
             }
             Out::Connected { peer } => {
                 self.work.push_back(group(group::Input::Connected(peer)));

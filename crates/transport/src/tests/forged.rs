@@ -105,7 +105,9 @@ impl Scene {
         let row = NodeSet::EMPTY;
         let (name, report) = (crate::wire::report_name(b""), Some(&b""[..]));
         let heard = [NetworkId(0)].into_iter().collect();
-        Heartbeat { row, heard, loss: 0, jitter: 0, name, known: 0, report }.encode(&mut body);
+        let evidence_age = None;
+        Heartbeat { row, heard, loss: 0, jitter: 0, name, known: 0, evidence_age, report }
+            .encode(&mut body);
         self.receive(session, Kind::Heartbeat, proof, &body);
     }
 
@@ -419,7 +421,9 @@ fn an_echo_counts_only_with_the_report_of_its_sender() {
         let mut body = Vec::new();
         let heard = [NetworkId(0)].into_iter().collect();
         let row = NodeSet::EMPTY;
-        Heartbeat { row, heard, loss: 0, jitter: 0, name, known: 0, report }.encode(&mut body);
+        let evidence_age = None;
+        Heartbeat { row, heard, loss: 0, jitter: 0, name, known: 0, evidence_age, report }
+            .encode(&mut body);
         scene.receive(PEER, Kind::Heartbeat, &proof, &body);
         let echoed = |output: &Output| match output {
             Output::Heard { echo, .. } => Some(echo.is_some()),

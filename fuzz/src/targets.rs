@@ -269,8 +269,12 @@ fn transport(local: u8, peer: u8) -> transport::Transport {
 
 fn peers(peer: u8) -> Vec<transport::PeerConfig> {
     let priority = transport::Priority::High;
-    let paths =
-        vec![transport::PathConfig { network: NetworkId(0), medium: Medium::Network, priority }];
+    let paths = vec![transport::PathConfig {
+        network: NetworkId(0),
+        medium: Medium::Network,
+        priority,
+        ring: None,
+    }];
     vec![transport::PeerConfig { node: NodeId(peer), paths }]
 }
 
@@ -460,6 +464,7 @@ fn birth() -> node::Birth {
         name: "net0".to_owned(),
         medium: Medium::Network,
         priority: transport::Priority::High,
+        ring: Vec::new(),
         nodes,
         local: Some(node::LocalEnd::Address(IpAddr::from([10, 77, 0, 1]))),
     };

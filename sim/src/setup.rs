@@ -39,6 +39,8 @@ pub const CLUSTER: u32 = 77;
 pub struct NetworkSetup {
     /// What its paths are used for.
     pub priority: Priority,
+    /// Whether it is monitored as a ring.
+    pub ring: bool,
     /// The nodes that are on it.
     pub nodes: NodeSet,
     /// The usual delay of a datagram in nanoseconds, and its spread.
@@ -115,7 +117,9 @@ impl Setup {
             mix = mix.without(kind);
         }
         let everybody: NodeSet = (0..nodes).map(node_id).collect();
-        let networks = draw_networks(&mut draw, everybody, mix, unit);
+        // With fewer nodes a ring is a mesh.
+        let ring = nodes > 4 && prng.child("rings").chance(2, 3);
+        let networks = draw_networks(&mut draw, everybody, mix, unit, ring);
         let media = match mix.has(Kind::Media) {
             true => draw_media(&mut prng.child("media"), nodes),
             false => Vec::new(),
@@ -176,6 +180,7 @@ impl Setup {
             name: format!("net{number}"),
             medium: Medium::Network,
             priority: network.priority,
+            ring: if network.ring { network.nodes.into_iter().collect() } else { Vec::new() },
             nodes: network.nodes,
             local: (network.nodes.contains(local))
                 .then(|| LocalEnd::Address(own_address(NetworkId(number), local))),
@@ -186,6 +191,7 @@ impl Setup {
                 name: format!("medium{number}"),
                 medium: medium.medium,
                 priority: Priority::Low,
+                ring: Vec::new(),
                 nodes: medium.nodes,
                 local: medium.nodes.contains(local).then_some(LocalEnd::Device),
             });
@@ -266,7 +272,13 @@ fn draw_nodes(draw: &mut Prng, range: &RangeInclusive<u64>) -> usize {
     unreachable!("the weights add up")
 }
 
-fn draw_networks(draw: &mut Prng, everybody: NodeSet, mix: Mix, unit: u64) -> Vec<NetworkSetup> {
+fn draw_networks(
+    draw: &mut Prng,
+    everybody: NodeSet,
+    mix: Mix,
+    unit: u64,
+    ring: bool,
+) -> Vec<NetworkSetup> {
     let count = [1, 1, 1, 2, 2, 2, 2, 2, 2, 3][draw.range(0..=9) as usize];
     let mut networks = Vec::new();
     for number in 0..count {
@@ -280,6 +292,7 @@ fn draw_networks(draw: &mut Prng, everybody: NodeSet, mix: Mix, unit: u64) -> Ve
         let loss = draw.range(1..=4) * draw.range(1..=60);
         networks.push(NetworkSetup {
             priority: if low { Priority::Low } else { Priority::High },
+            ring,
             nodes,
             delay: if mix.has(Kind::Delay) { (100_000, slow) } else { (60_000, 300_000) },
             loss: if mix.has(Kind::Loss) { loss } else { 0 },

@@ -27,6 +27,7 @@ fn setup(seed: u64, nodes: usize, faults: &[(Kind, u64, u64, usize)]) -> Setup {
     let timing = Preset::Fast.timing();
     let everybody: NodeSet = (0..nodes).map(node_id).collect();
     let network = NetworkSetup {
+        ring: false,
         priority: Priority::High,
         nodes: everybody,
         delay: (60_000, 300_000),

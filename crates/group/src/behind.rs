@@ -77,7 +77,7 @@ impl Group {
         let view = &membership.view;
         let own = (view.members.len() as u8, view.generation, view.lineage);
         // Without a quorum this side is none, however many members its view once had.
-        let is_alive = self.is_quorum(view, self.reach(view));
+        let is_alive = self.is_quorum(view, self.present(view));
         let stronger = self.peers.iter().find(|(_, peer)| {
             let digest = &peer.digest;
             digest.standing == Standing::Member
@@ -128,7 +128,7 @@ impl Group {
     /// Whether this view can never go on although all configured nodes are here.
     fn is_forgotten(&self, membership: &Membership) -> bool {
         let view = &membership.view;
-        let reach = self.reach(view);
+        let reach = self.present(view);
         let is_without_view = |node: NodeId| self.standing(node) == Some(Standing::Unseeded);
         let mut absent = self.config.nodes.difference(reach).into_iter();
         let has_forgotten = |node: NodeId| {
@@ -144,7 +144,7 @@ impl Group {
     /// What a half or less of a view waits for.
     pub(crate) fn no_quorum_reason(&self, membership: &Membership) -> Option<String> {
         let view = &membership.view;
-        let reach = self.reach(view);
+        let reach = self.present(view);
         if self.is_quorum(view, reach) {
             return None;
         }

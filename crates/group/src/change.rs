@@ -147,6 +147,19 @@ impl Group {
         here.map(|member| member.node).collect()
     }
 
+    /// The members of `view` that are there as far as this node knows: those that it reaches itself,
+    /// and those that its hub reaches.
+    pub(crate) fn present(&self, view: &View) -> NodeSet {
+        let reach = self.reach(view);
+        let leads = reach.contains(view.hub)
+            && self.peers.get(&view.hub).is_some_and(|peer| {
+                let digest = &peer.digest;
+                let scope = Scope { lineage: digest.lineage, generation: digest.generation };
+                digest.standing == Standing::Member && scope == Scope::of(view)
+            });
+        if leads { reach.union(self.row(view.hub).intersection(view.nodes())) } else { reach }
+    }
+
     fn everybody_leaves(&self, view: &View) -> bool {
         let others = self.reach(view).into_iter().filter(|node| *node != self.local().node);
         let goes = |standing| matches!(standing, Some(Standing::Leaving | Standing::Out));
@@ -703,6 +716,7 @@ impl Group {
             backoff_until: now,
             wanted_since: None,
             stranded_since: None,
+            unsteady_since: None,
             waits,
             fences_submitted: BTreeSet::new(),
             expelled: NodeSet::EMPTY,

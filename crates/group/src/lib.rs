@@ -46,6 +46,7 @@ mod lease;
 mod order;
 mod status;
 mod tie;
+mod watch;
 mod wire;
 
 use core::time::Duration;
@@ -55,6 +56,7 @@ use base::{Incarnation, Instant, Member, NodeId, NodeSet, Prng, Timing, View, co
 
 pub use status::{Progress, Queues, Status, WaitStatus};
 pub use tie::{Tie, TieBreaker, Vote};
+pub use watch::Watch;
 pub use wire::{
     Absence, Ballot, Content, Digest, Entry, Message, Order, Promise, Proof, Scope, Snapshot,
     Standing, Value, Wait,
@@ -344,6 +346,8 @@ struct Membership {
     wanted_since: Option<Instant>,
     /// Since when it is known that this view is past, while nobody says what came after it.
     stranded_since: Option<Instant>,
+    /// Since when its hub or the hub's deputy is not in this view, or a change is under way.
+    unsteady_since: Option<Instant>,
     /// Absences and, on this clock, when their waits are over.
     waits: BTreeMap<Absence, Instant>,
     /// Fence entries that this node has submitted in this view.
@@ -643,6 +647,7 @@ impl Group {
                 self.flush_order();
                 self.yield_to_stronger_primary();
                 self.give_up_a_past_view();
+                self.note_steadiness();
             }
             Phase::Out => {}
         }

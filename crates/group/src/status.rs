@@ -2,7 +2,7 @@
 
 use core::time::Duration;
 
-use base::{NodeId, View};
+use base::{NodeId, NodeSet, View};
 
 use crate::wire::{Absence, Standing};
 use crate::{Group, Phase};
@@ -16,6 +16,8 @@ pub struct Status {
     pub is_joining: bool,
     /// Its view.
     pub view: Option<View>,
+    /// The members of that view that are there, as far as this node or its hub can reach them.
+    pub present: NodeSet,
     /// Why it is not in a view, or why its view cannot go on.
     pub waiting: Option<String>,
     /// Until its lease is over, when it has one.
@@ -88,6 +90,10 @@ impl Group {
             is_joining: matches!(self.phase, Phase::Unseeded(_))
                 && (near_view || self.persisting.is_some()),
             view: self.view().cloned(),
+            present: match &self.phase {
+                Phase::Member(membership) => self.present(&membership.view),
+                Phase::Unseeded(_) | Phase::Out => NodeSet::EMPTY,
+            },
             waiting: self.waiting(),
             lease: (lease_until > now).then(|| lease_until.since(now)),
             waits: waits

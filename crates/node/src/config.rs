@@ -39,8 +39,20 @@ pub struct NetworkSpec {
     pub priority: Priority,
     /// The nodes that have an end on it.
     pub nodes: NodeSet,
+    /// When it is monitored as a ring: its nodes in the order of the ring. Empty for a mesh.
+    pub ring: Vec<NodeId>,
     /// Where the local node is connected to it.
     pub local: Option<LocalEnd>,
+}
+
+impl NetworkSpec {
+    /// How many steps up the ring `to` is from `from`, where there is a ring.
+    fn step(&self, from: NodeId, to: NodeId) -> Option<u8> {
+        let place = |node| self.ring.iter().position(|other| *other == node);
+        let (from, to) = (place(from)?, place(to)?);
+        let steps = (to + self.ring.len() - from) % self.ring.len();
+        Some(u8::try_from(steps).expect("NODES_MAX fits"))
+    }
 }
 
 /// Where this node is connected to a network.
@@ -113,6 +125,7 @@ impl Cluster {
                         network: network.id,
                         medium: network.medium,
                         priority: network.priority,
+                        ring: network.step(local, node),
                     })
                     .collect(),
             })

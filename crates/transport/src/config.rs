@@ -8,6 +8,8 @@ use core::time::Duration;
 
 use base::{Incarnation, Instant, Medium, Member, NetworkId, NodeId, NodeSet, Timing};
 
+use crate::ring::Watch;
+
 /// Everything a transport needs to know about itself and its peers.
 #[derive(Clone)]
 pub struct Config {
@@ -61,6 +63,9 @@ pub struct PathConfig {
     pub medium: Medium,
     /// Whether it carries data.
     pub priority: Priority,
+    /// On a network that is monitored as a ring: how many steps up the ring the peer is, counted
+    /// from this node through all nodes of the network by address. Nothing in a mesh.
+    pub ring: Option<u8>,
 }
 
 /// What a path is used for. Says nothing about liveness: a peer is lost only when all its paths
@@ -132,6 +137,8 @@ pub enum Input {
         /// Whether it is up.
         up: bool,
     },
+    /// Whom to watch on networks that are monitored as rings; everybody until this is told.
+    Watch(Watch),
     /// The peer's kernel answered that nobody listens (ICMP port unreachable). A hint: the path is
     /// in trouble at once, but only silence makes it dead.
     Unreachable {
@@ -214,6 +221,9 @@ pub enum LostReason {
     Silent,
     /// A newer life of it took over; what was queued for the old one is dropped.
     Superseded,
+    /// Neither end watches the other on the paths that are left (see [`Watch`]). The channel is
+    /// kept.
+    Unwatched,
     /// Its guard said goodbye for it.
     Goodbye,
     /// More was sent to it than a lane may hold. Its channel is replaced by a new one, on which
@@ -230,7 +240,7 @@ impl LostReason {
     /// Whether the channel outlives this: a later `Connected` of the same life continues it.
     #[must_use]
     pub const fn keeps_channel(self) -> bool {
-        matches!(self, LostReason::Silent)
+        matches!(self, LostReason::Silent | LostReason::Unwatched)
     }
 
     /// One sentence for people.
@@ -238,6 +248,7 @@ impl LostReason {
     pub const fn text(self) -> &'static str {
         match self {
             LostReason::Silent => "nothing was heard from it on any path",
+            LostReason::Unwatched => "no path to it is watched",
             LostReason::Superseded => "a newer life of this node took over",
             LostReason::Goodbye => "its guard said goodbye",
             LostReason::Overflow => "it did not take its messages, and the queue is full",
@@ -256,6 +267,9 @@ pub enum PathState {
     Trouble,
     /// Silent for the whole timeout, never heard, or its link is down.
     Dead,
+    /// On a ring, and neither end watches the other: nothing is known and nothing is sent. Or just
+    /// woken, and not known yet.
+    Resting,
 }
 
 /// The direction of a path that does not work, as seen from this node.

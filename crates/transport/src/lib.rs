@@ -47,6 +47,7 @@ mod fragment;
 mod local;
 mod path;
 mod peer;
+mod ring;
 mod seal;
 mod sending;
 mod session;
@@ -67,6 +68,7 @@ pub use config::{
     Config, Direction, Input, Lane, LostReason, Output, PathConfig, PathId, PathState, PeerConfig,
     Priority, Timer, window,
 };
+pub use ring::Watch;
 pub use stats::{Count, Counter, LaneStatus, PathStatus, PeerStatus, Quality, RoundTrip, Status};
 pub use wire::{is_pressing, network_of};
 
@@ -91,6 +93,7 @@ pub struct Transport {
     now: Instant,
     turned: Instant,
     patient: Patient,
+    watch: Watch,
     gaps: WorstGap,
     /// Which peer sends bulk data first in the next turn.
     first: usize,
@@ -107,6 +110,7 @@ impl Transport {
             now,
             turned: now,
             patient: Patient::default(),
+            watch: Watch::default(),
             gaps: WorstGap::default(),
             first: 0,
         };
@@ -134,6 +138,7 @@ impl Transport {
                 }
             }
             Input::Link { network, up } => self.link(at, network, up),
+            Input::Watch(watch) => self.watch(at, watch),
             Input::Unreachable { path } => {
                 if let Some((place, index)) = self.find_path(path.peer, path.network) {
                     self.peers[place].unreachable(at, &mut self.local, index);
@@ -243,7 +248,7 @@ impl Transport {
             }
         }
         self.peers.sort_by_key(|peer| peer.node);
-        self.peers.iter_mut().for_each(|peer| peer.plan(at, &local.timing));
+        self.watch(at, self.watch);
     }
 
     /// Replaces the cluster keys and the slot whose key seals. Nothing goes down as long as each
@@ -315,7 +320,8 @@ impl Transport {
             // Whom a node reaches decides who leads a change: all learn it at once, whatever the
             // interval of the path.
             for peer in &mut self.peers {
-                peer.paths.iter_mut().for_each(|path| path.hurry(now, &local.timing));
+                let beating = peer.paths.iter_mut().filter(|path| path.beats(at, &local.timing));
+                beating.for_each(|path| path.hurry(now, &local.timing));
                 peer.plan(at, &local.timing);
             }
         }
@@ -327,6 +333,20 @@ impl Transport {
         let (later, sooner) = self.peers.split_at_mut(self.first);
         for peer in sooner.iter_mut().chain(later).filter(|peer| peer.due.0 <= now) {
             peer.send_rest(at, local);
+        }
+    }
+
+    fn watch(&mut self, at: Moment, watch: Watch) {
+        self.watch = watch;
+        for place in 0..self.peers.len() {
+            for index in 0..self.peers[place].paths.len() {
+                let peer = &self.peers[place];
+                let (network, ring) = (peer.paths[index].id.network, peer.paths[index].ring);
+                let covers = |step| watch.covers(&self.peers, network, peer, step);
+                let watched = ring.is_none_or(covers);
+                self.peers[place].paths[index].watch(at, &self.local.timing, watched);
+            }
+            self.peers[place].plan(at, &self.local.timing);
         }
     }
 

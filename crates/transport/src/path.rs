@@ -15,6 +15,10 @@
 //! - A path that keeps changing needs 3, 6, 12 … 48 good echoes to come back, and three again
 //!   after a quiet minute. The last path to a peer needs three, always.
 //!
+//! - A path on a ring that this node does not watch (`ring.rs`) is alive while the peer asks for
+//!   heartbeats and both directions work, and **rests** otherwise. One that is woken is known after
+//!   one good echo, or after the timeout.
+//!
 //! A one-way cut so kills the path on both ends: the deaf end gets no evidence, the other end gets
 //! echoes that grow old. The deaf end sees `Incoming`, the other end `Outgoing`.
 
@@ -68,6 +72,8 @@ pub(crate) struct Path {
     pub(crate) id: PathId,
     pub(crate) medium: Medium,
     pub(crate) priority: Priority,
+    /// Steps up the ring to the peer, on a network that is monitored as one.
+    pub(crate) ring: Option<u8>,
     /// Frames sent, which is the next one's counter; and goodbyes sealed.
     pub(crate) counter: u64,
     pub(crate) goodbyes: u64,
@@ -95,6 +101,11 @@ pub(crate) struct Path {
     /// Newest evidence, and the newest own stamp that was echoed.
     evidence: Option<Patient>,
     echoed: Option<Patient>,
+    /// Whether this node watches the peer here, and since when.
+    pub(crate) watched: bool,
+    watched_since: Patient,
+    /// When the peer last said that it watches this node here.
+    asked: Option<Patient>,
     /// When any authentic frame of the peer's present life came.
     heard: Option<Patient>,
     /// What the peer said over any path about hearing us on this one, and when.
@@ -107,6 +118,7 @@ impl Path {
             id,
             medium: config.medium,
             priority: config.priority,
+            ring: config.ring,
             counter: 0,
             goodbyes: 0,
             heartbeat_due: at.now,
@@ -127,6 +139,9 @@ impl Path {
             changed: at.patient,
             evidence: None,
             echoed: None,
+            watched: true,
+            watched_since: at.patient,
+            asked: None,
             heard: None,
             peer_hears: None,
         }
@@ -167,6 +182,39 @@ impl Path {
         self.state == PathState::Dead
     }
 
+    pub(crate) fn is_resting(&self) -> bool {
+        self.state == PathState::Resting
+    }
+
+    /// Nothing gets through, as far as this node knows.
+    pub(crate) fn is_down(&self) -> bool {
+        self.is_dead() || self.is_resting()
+    }
+
+    /// Whether heartbeats are sent over it.
+    pub(crate) fn beats(&self, at: Moment, timing: &Timing) -> bool {
+        self.watched || at.patient.silence(self.asked) <= self.timeout(timing)
+    }
+
+    /// This node watches the peer here from now on, or does no more. Whoever does no more says so
+    /// once.
+    pub(crate) fn watch(&mut self, at: Moment, timing: &Timing, watched: bool) {
+        if watched != self.watched {
+            self.watched = watched;
+            self.watched_since = at.patient;
+            self.hurry(at.now, timing);
+        }
+    }
+
+    /// Whether the peer watches this node here, as it said just now.
+    pub(crate) fn is_asked(&mut self, at: Moment, timing: &Timing, watches: bool) {
+        let rested = !self.beats(at, timing);
+        self.asked = watches.then_some(at.patient);
+        if rested && watches {
+            self.hurry(at.now, timing);
+        }
+    }
+
     /// Good echoes that would bring it alive.
     pub(crate) fn echoes_wanted(&self, at: Moment, is_last: bool) -> u32 {
         if is_last || at.patient.since(self.changed) >= QUIET {
@@ -191,7 +239,7 @@ impl Path {
 
     /// Whether it needs heartbeats sooner than usual: its first echoes are being collected.
     pub(crate) fn is_hurried(&self) -> bool {
-        self.is_dead() && self.good < ECHOES_MIN
+        self.is_dead() && self.good < ECHOES_MIN || self.is_resting() && self.good == 0
     }
 
     /// The next heartbeat leaves at once, unless the last one left a quarter interval ago.
@@ -247,17 +295,24 @@ impl Path {
             self.good = 0;
         }
         let is_troubled = silence > self.trouble(timing) || age > self.trouble(timing) + slack;
+        let is_bad = is_silent || is_troubled;
         let state = match self.state {
+            // Nobody is to be told of what nobody watches.
+            _ if !self.watched && (is_bad || !self.beats(at, timing)) => PathState::Resting,
+            PathState::Resting if self.good > 0 && !is_silent => PathState::Alive,
+            PathState::Resting if at.patient.since(self.watched_since) <= self.timeout(timing) => {
+                PathState::Resting
+            }
             _ if is_silent => PathState::Dead,
             PathState::Dead if self.good < self.echoes_wanted(at, is_last) => PathState::Dead,
             _ if is_troubled => PathState::Trouble,
             // After a hint, only an echo of what was sent since then is good news.
             PathState::Trouble if self.newest <= self.floor => PathState::Trouble,
-            PathState::Alive | PathState::Trouble | PathState::Dead => PathState::Alive,
+            _ => PathState::Alive,
         };
         let became_dead = state == PathState::Dead && self.state != PathState::Dead;
         let direction = match state {
-            PathState::Alive => None,
+            PathState::Alive | PathState::Resting => None,
             // While the first echoes are on their way, nothing is known to be broken.
             PathState::Dead
                 if !became_dead && at.patient.since(self.changed) < self.timeout(timing) =>
@@ -266,7 +321,8 @@ impl Path {
             }
             PathState::Dead | PathState::Trouble => self.broken(at, timing, state),
         };
-        if state != self.state && (became_dead || self.state == PathState::Dead) {
+        let rests = [state, self.state].contains(&PathState::Resting);
+        if state != self.state && !rests && (became_dead || self.state == PathState::Dead) {
             if at.patient.since(self.changed) >= QUIET {
                 self.deaths = 0;
             }
@@ -286,7 +342,7 @@ impl Path {
         }
         let bound = match state {
             PathState::Dead => self.timeout(timing),
-            PathState::Alive | PathState::Trouble => self.trouble(timing),
+            PathState::Alive | PathState::Trouble | PathState::Resting => self.trouble(timing),
         };
         if at.patient.silence(self.heard) <= bound {
             return Some(Direction::Outgoing);
@@ -311,7 +367,12 @@ impl Path {
         let bound = match self.state {
             PathState::Alive => self.trouble(timing),
             PathState::Trouble => self.timeout(timing),
-            PathState::Dead => return Instant::FAR,
+            PathState::Resting if self.watched => {
+                let woken = at.patient.since(self.watched_since);
+                let left = self.timeout(timing).saturating_sub(woken);
+                return at.now + left + Duration::from_nanos(1);
+            }
+            PathState::Dead | PathState::Resting => return Instant::FAR,
         };
         // One more nanosecond: the bounds themselves still count as heard.
         at.now + left(bound) + Duration::from_nanos(1)
@@ -346,7 +407,10 @@ impl Path {
         self.outgoing = Quality::default();
         self.round_trip = None;
         self.last_heard = None;
-        self.state = PathState::Dead;
+        self.asked = None;
+        if !self.is_resting() {
+            self.state = PathState::Dead;
+        }
         self.direction = None;
     }
 

@@ -24,7 +24,7 @@ use core::time::Duration;
 
 use base::codec::Reader;
 use base::limits::REPORT_SIZE_MAX;
-use base::{Instant, Member, NodeId, NodeSet, Timing};
+use base::{Instant, Member, NetworkId, NodeId, NodeSet, Timing};
 
 use crate::channel::{Channel, Way};
 use crate::config::{
@@ -123,6 +123,7 @@ impl Peer {
             match self.paths.iter_mut().find(|path| path.id == id) {
                 Some(path) => {
                     path.priority = config.priority;
+                    path.ring = config.ring;
                     path.medium = config.medium;
                 }
                 None => {
@@ -150,6 +151,11 @@ impl Peer {
 
     pub(crate) fn report(&self) -> Option<&[u8]> {
         self.report.as_deref().filter(|_| !self.ended)
+    }
+
+    /// How many steps up the ring of this network it is.
+    pub(crate) fn step(&self, network: NetworkId) -> Option<u8> {
+        self.paths.iter().find(|path| path.id.network == network)?.ring
     }
 
     pub(crate) fn forget_key(&mut self, slot: usize) {
@@ -228,7 +234,7 @@ impl Peer {
         let Some(current) = &self.current else { return true };
         proof.incarnation > current.incarnation
             || (at.now.since(current.heard) > self.patience(&local.timing)
-                && self.paths.iter().all(Path::is_dead))
+                && self.paths.iter().all(Path::is_down))
     }
 
     fn is_proven(&self, at: Moment, local: &Local, index: usize, frame: &Opened<'_>) -> bool {
@@ -392,7 +398,9 @@ impl Peer {
         let path = &mut self.paths[index];
         path.outgoing.loss_permille = heartbeat.loss;
         path.outgoing.jitter = heartbeat.jitter;
-        if path.is_hurried() || !self.connected {
+        path.is_asked(at, &local.timing, heartbeat.watches);
+        let is_eager = path.is_hurried() || !self.connected;
+        if is_eager && path.beats(at, &local.timing) {
             path.hurry(at.now, &local.timing);
         }
         let network = path.id.network;
@@ -528,10 +536,14 @@ impl Peer {
         let was_alive = self.paths[index].is_alive();
         let is_last = self.is_last(index);
         let path = &mut self.paths[index];
+        let rested = path.is_resting();
         if !path.check(at, &local.timing, is_last) {
             return;
         }
-        local.outputs.push_back(changed(path));
+        // That a path rests, and wakes, is no news.
+        if path.is_dead() || !rested && !path.is_resting() {
+            local.outputs.push_back(changed(path));
+        }
         if was_alive && !path.is_alive() {
             let way = Way::One(path.id.network);
             self.channel.outgoing.iter_mut().for_each(|lane| lane.give_up(|sent| sent == way));
@@ -540,13 +552,15 @@ impl Peer {
 
     /// Whether all other paths are dead.
     fn is_last(&self, index: usize) -> bool {
-        self.paths.iter().enumerate().all(|(other, path)| other == index || path.is_dead())
+        self.paths.iter().enumerate().all(|(other, path)| other == index || path.is_down())
     }
 
     pub(crate) fn settle(&mut self, local: &mut Local) {
-        let is_reached = !self.paths.iter().all(Path::is_dead);
+        let is_reached = !self.paths.iter().all(Path::is_down);
         if self.connected && !is_reached {
-            self.lose(local, LostReason::Silent);
+            let is_silent = self.paths.iter().all(Path::is_dead);
+            let why = if is_silent { LostReason::Silent } else { LostReason::Unwatched };
+            self.lose(local, why);
         } else if !self.connected
             && is_reached
             && self.channel.confirmed
@@ -574,7 +588,9 @@ impl Peer {
         let path = &mut self.paths[index];
         if up {
             path.link_up = true;
-            path.hurry(at.now, &local.timing);
+            if path.beats(at, &local.timing) {
+                path.hurry(at.now, &local.timing);
+            }
         } else {
             path.link_down(at.now);
             self.check(at, local);

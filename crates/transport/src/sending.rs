@@ -181,6 +181,7 @@ impl Peer {
             jitter: path.meter.quality.jitter,
             name,
             known,
+            watches: path.watched,
             evidence_age: local.evidence.map(|evidence| at.now.since(evidence)),
             report: (!is_known).then_some(&*local.report),
         }
@@ -191,7 +192,8 @@ impl Peer {
         // A little early each time, so that the nodes of a cluster do not beat in step.
         let interval = path.interval(&local.timing, is_promoted);
         let interval = interval - local.prng.duration(Duration::ZERO..=interval / 16);
-        path.heartbeat_due = at.now + interval;
+        let beats = path.beats(at, &local.timing);
+        path.heartbeat_due = if beats { at.now + interval } else { Instant::FAR };
     }
 
     fn send_data(

@@ -92,6 +92,7 @@ fn a_heartbeat_has_these_bytes() {
         jitter: 0x0001_0203,
         name: report_name(b"ok"),
         known: 0x0405_0607,
+        watches: true,
         evidence_age: Some(core::time::Duration::from_micros(0x0607_0809)),
         report: Some(b"ok"),
     };
@@ -104,7 +105,7 @@ fn a_heartbeat_has_these_bytes() {
          04030201\
          80000000000000000000000000000001\
          03e800010203\
-         663437af0405060706070809\
+         663437af040506070607080901\
          0200020304\
          0002\
          6f6b"
@@ -333,6 +334,7 @@ fn sessions_that_nobody_knows_are_bounded() {
             network: NetworkId(0x0708),
             medium: Medium::Network,
             priority: Priority::High,
+            ring: None,
         }],
     };
     let config = Config {
@@ -366,8 +368,12 @@ fn sessions_that_nobody_knows_are_bounded() {
 #[test]
 fn the_longest_report_fits_a_heartbeat() {
     let now = Instant::from_millis(1);
-    let path =
-        PathConfig { network: NetworkId(0), medium: Medium::Network, priority: Priority::High };
+    let path = PathConfig {
+        network: NetworkId(0),
+        medium: Medium::Network,
+        priority: Priority::High,
+        ring: None,
+    };
     let config = Config {
         local: NodeId(0),
         incarnation: Incarnation(1),

@@ -10,8 +10,8 @@
 //!  | incarnation | stamp  | tag  | channel  | known | echo   | held |
 //!
 //!  heartbeat
-//!  0     16     18       22     26      30         34      35      35 + 2 × count
-//!  | row | loss | jitter | name | known | evidence | count | heard | length | report …
+//!  0     16     18       22     26      30         34      35      36      36 + 2 × count
+//!  | row | loss | jitter | name | known | evidence | watch | count | heard | length | report …
 //!
 //!  data
 //!  0       1          9        17
@@ -35,6 +35,7 @@
 //!   out, and `length` is 0xffff: so heartbeats are short almost always.
 //! - `evidence`: how many microseconds ago the evidence was new on which the sender's own lease
 //!   rests, 0xffffffff when it tells none.
+//! - `watch`: 1 when the sender watches the addressee on this path, 0 when it only answers.
 //! - `urgent`, `bulk`: the next sequence number wanted in that lane. A map of 256 bits for those
 //!   beyond it follows for each lane whose flag is set (1 urgent, 2 bulk).
 //! - item flags: 1 bulk lane, 2 first of its message, 4 last of its message.
@@ -58,7 +59,7 @@ pub(crate) const VERSION_MAX: u8 = 1;
 
 pub(crate) const HEADER_SIZE: usize = 40;
 pub(crate) const PROOF_SIZE: usize = 40;
-const HEARTBEAT_FIXED_SIZE: usize = 37 + 2 * PATHS_PER_PEER_MAX;
+const HEARTBEAT_FIXED_SIZE: usize = 38 + 2 * PATHS_PER_PEER_MAX;
 /// The length of a report that is left out.
 const LEFT_OUT: u16 = u16::MAX;
 /// The age of evidence that is not told.
@@ -282,6 +283,8 @@ pub(crate) struct Heartbeat<'a> {
     pub(crate) jitter: u32,
     pub(crate) name: u32,
     pub(crate) known: u32,
+    /// Whether the sender watches the addressee on this path.
+    pub(crate) watches: bool,
     /// Rounded up to whole microseconds on the wire.
     pub(crate) evidence_age: Option<Duration>,
     /// None when the addressee knows it.
@@ -298,6 +301,7 @@ impl<'a> Heartbeat<'a> {
         let micros = self.evidence_age.map(|age| age.as_nanos().div_ceil(1_000));
         let age = micros.and_then(|micros| u32::try_from(micros).ok()).unwrap_or(NO_AGE);
         out.extend_from_slice(&age.to_be_bytes());
+        out.push(u8::from(self.watches));
         self.heard.encode(out);
         let length = |report: &[u8]| u16::try_from(report.len()).expect("it was checked when set");
         out.extend_from_slice(&self.report.map_or(LEFT_OUT, length).to_be_bytes());
@@ -310,6 +314,11 @@ impl<'a> Heartbeat<'a> {
         let (name, known) = (reader.u32()?, reader.u32()?);
         let age = Some(reader.u32()?).filter(|age| *age != NO_AGE);
         let evidence_age = age.map(|micros| Duration::from_micros(micros.into()));
+        let watches = match reader.u8()? {
+            0 => false,
+            1 => true,
+            _ => return Err(Malformed),
+        };
         let heard = Heard::decode(&mut reader)?;
         let report = match reader.u16()? {
             LEFT_OUT => None,
@@ -322,7 +331,7 @@ impl<'a> Heartbeat<'a> {
         if loss > 1000 || report.is_some_and(|report| name != report_name(report)) {
             return Err(Malformed);
         }
-        Ok(Heartbeat { row, heard, loss, jitter, name, known, evidence_age, report })
+        Ok(Heartbeat { row, heard, loss, jitter, name, known, watches, evidence_age, report })
     }
 }
 

@@ -16,6 +16,7 @@ fn transport(node: u8, now: Instant) -> Transport {
             network: NetworkId(network),
             medium: Medium::Network,
             priority: Priority::High,
+            ring: None,
         })
         .collect();
     let config = Config {

@@ -194,6 +194,8 @@ pub enum PathState {
     Trouble,
     /// Silent for the path timeout.
     Dead,
+    /// On a network that is monitored as a ring, and neither end watches the other.
+    Resting,
     /// A value that this reader does not know.
     #[serde(other)]
     Unknown,
@@ -554,7 +556,10 @@ display_as_json! {
         Member => "member", Joining => "joining", Unseeded => "unseeded", Sealed => "sealed",
         Lost => "lost", Unknown => "unknown",
     }
-    PathState { Alive => "alive", Trouble => "trouble", Dead => "dead", Unknown => "unknown" }
+    PathState {
+        Alive => "alive", Trouble => "trouble", Dead => "dead", Resting => "resting",
+        Unknown => "unknown",
+    }
     Direction { NotHeard => "not heard", NotHearingUs => "not hearing us", Unknown => "unknown" }
     Priority { High => "high", Low => "low", Unknown => "unknown" }
     ServiceState {

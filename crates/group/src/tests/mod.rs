@@ -3,4 +3,5 @@
 
 mod forming;
 mod lasting;
+mod watching;
 mod world;

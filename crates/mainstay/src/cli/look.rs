@@ -83,13 +83,15 @@ pub(super) fn paths(context: &Context, peer: Option<&str>) -> Done {
     }
     let is_asked = |path: &v1::Path| peer.is_none_or(|peer| path.peer == peer);
     let paths: Vec<v1::Path> = status.paths.into_iter().filter(is_asked).collect();
-    let all_alive = paths.iter().all(|path| path.state == v1::PathState::Alive);
+    let is_fine =
+        |path: &v1::Path| matches!(path.state, v1::PathState::Alive | v1::PathState::Resting);
+    let all_fine = paths.iter().all(is_fine);
     let report = render::Paths { schema: v1::SCHEMA, node: status.node.name, paths };
     match peer {
         None => context.output.show(&report, render::paths)?,
         Some(_) => context.output.show(&report, render::paths_in_full)?,
     }
-    Ok(if all_alive { 0 } else { EXIT_DEGRADED })
+    Ok(if all_fine { 0 } else { EXIT_DEGRADED })
 }
 
 /// Sends probes over this node's paths and shows what got through.

@@ -116,6 +116,8 @@ pub struct Network {
     pub name: String,
     /// What its paths are used for.
     pub priority: Priority,
+    /// Whether each node watches its neighbours by address only, its hub and the hub's deputy.
+    pub ring: bool,
     /// What it is made of.
     pub kind: Kind,
     /// Its UDP port; none: the cluster's.
@@ -178,6 +180,14 @@ impl Network {
     #[must_use]
     pub fn nodes(&self) -> NodeSet {
         self.endpoints.keys().chain(self.devices.keys()).copied().collect()
+    }
+
+    /// Its nodes in the order of their addresses.
+    #[must_use]
+    pub fn by_address(&self) -> Vec<NodeId> {
+        let mut nodes: Vec<NodeId> = self.endpoints.keys().copied().collect();
+        nodes.sort_by_key(|node| self.endpoints[node].address);
+        nodes
     }
 
     /// A node's end for people: address with port, interface, device.

@@ -61,6 +61,7 @@ pub(super) fn networks<'a>(
         let id = number(&mut section, index, &mut numbers, found);
         let kind = kind(&mut section, found);
         let priority = priority(&mut section, kind, found);
+        let ring = is_ring(&mut section, kind, found);
         let port = match kind {
             Kind::Udp => section.number("port", 1..=65_535, found).map(|read| read.value as u16),
             Kind::Ethernet { .. } | Kind::Disk | Kind::Serial { .. } => None,
@@ -70,6 +71,7 @@ pub(super) fn networks<'a>(
             id,
             name: name.unwrap_or_else(|| format!("{}{index}", kind.name())),
             priority,
+            ring,
             kind,
             port,
             rank: None,
@@ -152,6 +154,23 @@ pub(super) fn ethertype(written: &Placed<&str>, found: &mut Diagnostics) -> Opti
 pub fn is_usable_ethertype(number: u16) -> bool {
     // Below that the field is a length (IEEE 802.3, clause 3.2.6).
     number >= 0x0600 && !TAKEN_TYPES.contains(&number)
+}
+
+/// Reads `monitor`.
+fn is_ring(section: &mut Section<'_>, kind: Kind, found: &mut Diagnostics) -> bool {
+    let words = [("mesh", false), ("ring", true)];
+    let Some(written) = section.text("monitor", found) else { return false };
+    let is_ring = read::choice(&written, "monitor", &words, found).unwrap_or(false);
+    if is_ring && kind != Kind::Udp {
+        found
+            .error(
+                written.span,
+                format!("a network of kind \"{}\" cannot be monitored as a ring", kind.name()),
+            )
+            .help("remove `monitor`: rings are for networks of kind \"udp\" with many nodes");
+        return false;
+    }
+    is_ring
 }
 
 fn priority(section: &mut Section<'_>, kind: Kind, found: &mut Diagnostics) -> Priority {

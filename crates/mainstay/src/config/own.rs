@@ -146,6 +146,7 @@ impl OwnPath {
     pub fn network(&self, cluster: &Cluster, local: NodeId) -> Result<Network, String> {
         let unknown = || format!("there is no other node {}", self.peer);
         let mut network = Network {
+            ring: false,
             id: NetworkId(0),
             name: self.name(),
             priority: if self.low { Priority::Low } else { Priority::High },

@@ -28,6 +28,7 @@ pub(super) fn cluster(cluster: &Cluster, local: NodeId) -> node::Cluster {
                     Priority::Low => transport::Priority::Low,
                 },
                 nodes: network.nodes(),
+                ring: if network.ring { network.by_address() } else { Vec::new() },
                 local: local_end(network, local),
             })
             .collect(),

@@ -115,6 +115,9 @@ impl Daemon {
                     let standing =
                         peer.map_or(Standing::Unseeded, |peer| peer.report.group.standing);
                     state(standing, view.is_some() && standing == Standing::Unseeded)
+                } else if is_member && status.group.present.contains(id) {
+                    // On a ring, watched by others.
+                    v1::NodeState::Member
                 } else if peer.is_some_and(|peer| peer.age.is_some()) || is_member || wait.is_some()
                 {
                     v1::NodeState::Lost
@@ -181,6 +184,7 @@ impl Daemon {
                         transport::PathState::Alive => v1::PathState::Alive,
                         transport::PathState::Trouble => v1::PathState::Trouble,
                         transport::PathState::Dead => v1::PathState::Dead,
+                        transport::PathState::Resting => v1::PathState::Resting,
                     },
                     direction: match path.direction {
                         Some(transport::Direction::Incoming) => Some(v1::Direction::NotHeard),
@@ -365,7 +369,9 @@ fn verdict(
     for node in nodes.iter().filter(|node| node.state != v1::NodeState::Member) {
         reasons.push(format!("node {} is {}", node.name, node.state));
     }
-    for path in paths.iter().filter(|path| path.state != v1::PathState::Alive) {
+    let is_fine =
+        |path: &v1::Path| matches!(path.state, v1::PathState::Alive | v1::PathState::Resting);
+    for path in paths.iter().filter(|path| !is_fine(path)) {
         let missing = crate::render::missing_half(path, local);
         let missing = missing.map_or(String::new(), |missing| format!(": {missing}"));
         let (peer, network, state) = (&path.peer, &path.network, path.state);

@@ -81,6 +81,7 @@ impl From<PathState> for Colour {
     fn from(state: PathState) -> Colour {
         match state {
             PathState::Alive => Colour::Good,
+            PathState::Resting => Colour::Plain,
             PathState::Trouble | PathState::Unknown => Colour::Odd,
             PathState::Dead => Colour::Bad,
         }

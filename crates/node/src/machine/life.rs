@@ -7,7 +7,7 @@
 //!   stopping ──clean──► rebirth ──durable──► lived, in a new incarnation
 //! ```
 
-use base::{Incarnation, Instant};
+use base::{Incarnation, Instant, NodeSet};
 use group::Rejected;
 
 use super::words::{refused, rejection};
@@ -159,6 +159,8 @@ impl Node {
         self.transport = transport;
         self.group = group;
         self.engine = engine;
+        self.watch = transport::Watch::default();
+        self.unwatched = NodeSet::EMPTY;
         self.lease = Instant::ZERO;
         self.network.set_lease(Instant::ZERO);
         self.report = Report::default();

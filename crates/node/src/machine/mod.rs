@@ -1,5 +1,6 @@
 //! The composition: what comes out of one layer goes into the others.
 
+mod convert;
 mod life;
 mod words;
 
@@ -7,7 +8,7 @@ use core::net::IpAddr;
 use core::time::Duration;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
-use base::{Incarnation, Instant, Member, NetworkId, NodeId, Prng, View};
+use base::{Incarnation, Instant, Member, NetworkId, NodeId, NodeSet, Prng, View};
 use engine::{ActionId, Engine, Outcome, ResourceKind, Verb};
 use group::{Group, Rejected};
 use network::Network;
@@ -43,6 +44,9 @@ pub struct Node {
     peer_reports: BTreeMap<NodeId, (Member, Report)>,
     /// The engine has been fed since its digest was taken.
     engine_changed: bool,
+    /// Whom the transport was told to watch on rings, and connected peers that it watches no more.
+    watch: transport::Watch,
+    unwatched: NodeSet,
     lease: Instant,
     unsubmitted: VecDeque<Vec<u8>>,
     /// The interfaces that work, for networks that come and go.
@@ -129,6 +133,8 @@ impl Node {
             report: Report::default(),
             peer_reports: BTreeMap::new(),
             engine_changed: true,
+            watch: transport::Watch::default(),
+            unwatched: NodeSet::EMPTY,
             lease: Instant::ZERO,
             unsubmitted: VecDeque::new(),
             interfaces: Vec::new(),
@@ -340,6 +346,11 @@ impl Node {
     /// Puts what changed into the heartbeats.
     fn publish(&mut self) {
         self.transport.set_evidence(self.group.evidence_to_relay(self.now));
+        let watch = convert::watch(self.group.watch());
+        if watch != self.watch {
+            self.watch = watch;
+            self.work.push_back(Work::Transport(transport::Input::Watch(watch)));
+        }
         let group = self.group.digest();
         if group == self.report.group && !self.engine_changed {
             return;
@@ -420,16 +431,22 @@ impl Node {
                     let digest = report.group.clone();
                     self.work.push_back(group(group::Input::Digest(peer, digest)));
                 }
-                self.event(
-                    EventKind::Peer,
-                    Some(peer.node),
-                    format!("{} can be reached", peer.node),
-                );
+                let node = peer.node;
+                if !self.unwatched.contains(node) {
+                    self.event(EventKind::Peer, Some(node), format!("{node} can be reached"));
+                }
+                self.unwatched.remove(node);
             }
             Out::Lost { peer, why } => {
                 self.work.push_back(group(group::Input::Lost(peer)));
                 let node = peer.node;
-                self.event(EventKind::Peer, Some(node), format!("{node} is lost: {}", why.text()));
+                if why == transport::LostReason::Unwatched {
+                    // That is as it should be, and will be so most of the time.
+                    self.unwatched.insert(node);
+                } else {
+                    let sentence = format!("{node} is lost: {}", why.text());
+                    self.event(EventKind::Peer, Some(node), sentence);
+                }
             }
             Out::Message { from, message, .. } if message.first() == Some(&TOLD) => {
                 self.outputs.push_back(Output::Told { from, bytes: message[1..].to_vec() });
@@ -492,7 +509,8 @@ impl Node {
             }
             Out::View(change) => {
                 self.view_event(&change.view);
-                self.work.push_back(Work::Engine(engine::Input::View(convert(change))));
+                self.work
+                    .push_back(Work::Engine(engine::Input::View(convert::view_change(change))));
             }
             Out::Deliver { position, origin, payload, .. } => {
                 let delivered = engine::Input::Delivered { position, origin, payload };
@@ -507,13 +525,13 @@ impl Node {
                 let node = absence.node;
                 let sentence = format!("{node} can act no more: {}", how.name());
                 self.event(EventKind::Fenced, Some(node), sentence);
-                let absence = convert_absence(absence);
+                let absence = convert::absence(absence);
                 self.work.push_back(Work::Engine(engine::Input::Fenced { absence, proof: how }));
             }
             Out::TakeSnapshot => self.work.push_back(Work::TakeSnapshot),
             Out::Restore { change, state } => {
                 self.view_event(&change.view);
-                self.work.push_back(Work::Restore(convert(change), state));
+                self.work.push_back(Work::Restore(convert::view_change(change), state));
             }
             Out::Excluded { reason } => {
                 self.event(EventKind::Excluded, None, reason);
@@ -759,19 +777,4 @@ fn layers(birth: &Birth, local: Member, prng: &Prng, now: Instant) -> (Transport
         Group::new(group, prng.child("group"), now),
         Engine::new(local, cluster.intent.clone(), cluster.timing, birth.found.clone(), now),
     )
-}
-
-fn convert(change: group::ViewChange) -> engine::ViewChange {
-    engine::ViewChange {
-        view: change.view,
-        joined: change.joined,
-        left: change.left,
-        lost: change.lost.into_iter().map(convert_absence).collect(),
-        formed: change.formed,
-    }
-}
-
-fn convert_absence(absence: group::Absence) -> engine::Absence {
-    let group::Absence { node, incarnation, generation } = absence;
-    engine::Absence { node, incarnation, generation }
 }

@@ -46,6 +46,7 @@ pub(super) fn path_state(state: transport::PathState) -> &'static str {
         State::Alive => "alive",
         State::Trouble => "in trouble",
         State::Dead => "dead",
+        State::Resting => "resting",
     }
 }
 

@@ -155,6 +155,7 @@ impl Field {
             name: name.to_owned(),
             medium: base::Medium::Network,
             priority: transport::Priority::High,
+            ring: Vec::new(),
             nodes: (1..=self.count).map(NodeId).collect(),
             local: Some(LocalEnd::Address(own_address(number as u8, local))),
         });

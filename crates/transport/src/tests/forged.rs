@@ -33,8 +33,12 @@ struct Scene {
 
 impl Scene {
     fn new() -> Scene {
-        let path =
-            PathConfig { network: NetworkId(0), medium: Medium::Network, priority: Priority::High };
+        let path = PathConfig {
+            network: NetworkId(0),
+            medium: Medium::Network,
+            priority: Priority::High,
+            ring: None,
+        };
         let config = Config {
             local: NodeId(0),
             incarnation: Incarnation(7),
@@ -106,8 +110,18 @@ impl Scene {
         let (name, report) = (crate::wire::report_name(b""), Some(&b""[..]));
         let heard = [NetworkId(0)].into_iter().collect();
         let evidence_age = None;
-        Heartbeat { row, heard, loss: 0, jitter: 0, name, known: 0, evidence_age, report }
-            .encode(&mut body);
+        Heartbeat {
+            row,
+            heard,
+            loss: 0,
+            jitter: 0,
+            name,
+            known: 0,
+            watches: true,
+            evidence_age,
+            report,
+        }
+        .encode(&mut body);
         self.receive(session, Kind::Heartbeat, proof, &body);
     }
 
@@ -422,8 +436,18 @@ fn an_echo_counts_only_with_the_report_of_its_sender() {
         let heard = [NetworkId(0)].into_iter().collect();
         let row = NodeSet::EMPTY;
         let evidence_age = None;
-        Heartbeat { row, heard, loss: 0, jitter: 0, name, known: 0, evidence_age, report }
-            .encode(&mut body);
+        Heartbeat {
+            row,
+            heard,
+            loss: 0,
+            jitter: 0,
+            name,
+            known: 0,
+            watches: true,
+            evidence_age,
+            report,
+        }
+        .encode(&mut body);
         scene.receive(PEER, Kind::Heartbeat, &proof, &body);
         let echoed = |output: &Output| match output {
             Output::Heard { echo, .. } => Some(echo.is_some()),

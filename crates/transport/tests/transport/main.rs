@@ -5,3 +5,4 @@ mod lives;
 mod mesh;
 mod paths;
 mod refused;
+mod ring;

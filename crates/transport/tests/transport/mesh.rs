@@ -51,6 +51,7 @@ pub(crate) struct Mesh {
     lives: u64,
     networks: u8,
     low: BTreeSet<u8>,
+    ring: bool,
 }
 
 impl Mesh {
@@ -58,8 +59,17 @@ impl Mesh {
         Mesh::with_low(preset, nodes, networks, &[], seed)
     }
 
+    /// All networks are monitored as rings.
+    pub(crate) fn ring(preset: Preset, nodes: u8, networks: u8, seed: u64) -> Mesh {
+        Mesh::build(preset, nodes, networks, &[], true, seed)
+    }
+
     /// `low` names the networks of low priority.
     pub(crate) fn with_low(preset: Preset, nodes: u8, networks: u8, low: &[u8], seed: u64) -> Mesh {
+        Mesh::build(preset, nodes, networks, low, false, seed)
+    }
+
+    fn build(preset: Preset, nodes: u8, networks: u8, low: &[u8], ring: bool, seed: u64) -> Mesh {
         let mut mesh = Mesh {
             now: Instant::from_millis(1_000_000),
             timing: preset.timing(),
@@ -78,6 +88,7 @@ impl Mesh {
             lives: 0,
             networks,
             low: low.iter().copied().collect(),
+            ring,
         };
         mesh.nodes = (0..nodes).map(|_| None).collect();
         (0..nodes).for_each(|node| mesh.start(node));
@@ -88,16 +99,20 @@ impl Mesh {
         let priority = |network| {
             if self.low.contains(&network) { Priority::Low } else { Priority::High }
         };
-        let paths: Vec<_> = (0..self.networks)
-            .map(|network| PathConfig {
+        let count = self.nodes.len() as u8;
+        let paths = |to: u8| {
+            let ring = self.ring.then(|| (to + count - of) % count);
+            let path = |network: u8| PathConfig {
                 network: NetworkId(network.into()),
                 medium: Medium::Network,
                 priority: priority(network),
-            })
-            .collect();
-        (0..self.nodes.len() as u8)
+                ring,
+            };
+            (0..self.networks).map(path).collect()
+        };
+        (0..count)
             .filter(|&node| node != of)
-            .map(|node| PeerConfig { node: NodeId(node), paths: paths.clone() })
+            .map(|node| PeerConfig { node: NodeId(node), paths: paths(node) })
             .collect()
     }
 

@@ -125,7 +125,7 @@ impl Picture {
                 let state = match path.state {
                     PathState::Alive => "UP",
                     PathState::Trouble => "TROUBLE",
-                    PathState::Dead | PathState::Unknown => "DOWN",
+                    PathState::Dead | PathState::Resting | PathState::Unknown => "DOWN",
                 };
                 let address = match path.kind.as_str() {
                     "ethernet" => path.remote.to_ascii_uppercase(),

@@ -62,6 +62,8 @@ pub struct Cluster {
     pub ipv6: bool,
     /// Further lines of `[cluster]`, as they stand in the file.
     pub head: String,
+    /// Further lines of each `[[network]]` over UDP, as they stand in the file.
+    pub network: String,
     /// The services.
     pub services: Vec<Service>,
     /// Further tables, as they stand in the file.
@@ -77,6 +79,7 @@ impl Cluster {
             detection: detection.to_owned(),
             ipv6: false,
             head: String::new(),
+            network: String::new(),
             services: Vec::new(),
             tail: String::new(),
         }
@@ -126,6 +129,7 @@ impl Cluster {
             add(network_table(&name, None, 1..=spec.nodes, |id| {
                 format!("\"{}/24\"", spec::node_address(network, id))
             }));
+            add(self.network.clone());
             if self.ipv6 && spec.ipv6 {
                 add(network_table(&format!("{name}v6"), None, 1..=spec.nodes, |id| {
                     format!("\"{}/64\"", spec::node_address_v6(network, id))

@@ -3,6 +3,7 @@
 //! Pids here are those of the lab's pid namespace; inside a node they have other numbers.
 
 use std::fs;
+use std::time::Duration;
 
 use anyhow::{Context, Result};
 use serde::Serialize;
@@ -78,6 +79,19 @@ pub(crate) fn daemon_of(all: &[Process], guard: i32) -> Option<&Process> {
             && process.state != 'Z'
             && process.command.iter().any(|word| word == "daemon")
     })
+}
+
+/// Processor time of a process, its threads included (`utime` and `stime`, proc_pid_stat(5)).
+pub(crate) fn processor(pid: i32) -> Result<Duration> {
+    let path = format!("/proc/{pid}/stat");
+    let text = fs::read_to_string(&path).with_context(|| format!("reading {path}"))?;
+    let rest = text.rsplit_once(") ").map(|(_, rest)| rest);
+    let fields = rest.into_iter().flat_map(|rest| rest.split(' ').skip(11).take(2));
+    let ticks: Option<Vec<u64>> = fields.map(|field| field.parse().ok()).collect();
+    let ticks = ticks.filter(|ticks| ticks.len() == 2);
+    let ticks: u64 = ticks.with_context(|| format!("{path} has no times"))?.iter().sum();
+    let per_second = rustix::param::clock_ticks_per_second();
+    Ok(Duration::from_millis(ticks * 1000 / per_second))
 }
 
 /// Resident memory of a process, kilobytes (`VmRSS`, proc_pid_status(5)).

@@ -13,6 +13,7 @@ use serde_json::json;
 
 mod media;
 mod storm;
+mod wrongs;
 
 use crate::api;
 use crate::clock::{self, milliseconds};
@@ -30,6 +31,8 @@ pub struct Limits {
     pub takeover: Duration,
     /// A wished move is an outage of less than this.
     pub wished_move: Duration,
+    /// Between two heartbeats: what is wrong is named within two.
+    pub interval: Duration,
 }
 
 impl Limits {
@@ -41,7 +44,14 @@ impl Limits {
             "classic" => Duration::from_secs(45),
             _ => Duration::from_secs(2),
         };
-        Self { takeover, wished_move: Duration::from_millis(100) }
+        let interval = match detection {
+            "ultra" => 20,
+            "fast" => 50,
+            "normal" => 200,
+            _ => 500,
+        };
+        let (wished_move, interval) = (Duration::from_millis(100), Duration::from_millis(interval));
+        Self { takeover, wished_move, interval }
     }
 }
 
@@ -90,11 +100,13 @@ pub enum Scenario {
     Flood,
     /// Such a flood at all nodes but the active one, which loses its power.
     FloodedTakeover,
+    /// A machine with another key, another cluster's number, or another node's number comes up.
+    NamedWrongs,
 }
 
 impl Scenario {
     /// All, in the order of the acceptance criteria.
-    pub const ALL: [Self; 16] = [
+    pub const ALL: [Self; 17] = [
         Self::CutOneNetwork,
         Self::CutAllNetworks,
         Self::Partition,
@@ -111,6 +123,7 @@ impl Scenario {
         Self::Storm,
         Self::Flood,
         Self::FloodedTakeover,
+        Self::NamedWrongs,
     ];
 
     /// Its name on a command line.
@@ -132,6 +145,7 @@ impl Scenario {
             Self::Storm => "storm",
             Self::Flood => "flood",
             Self::FloodedTakeover => "flooded-takeover",
+            Self::NamedWrongs => "named-wrongs",
         }
     }
 
@@ -162,6 +176,9 @@ impl Scenario {
             Self::Storm => {
                 Spec { ethernet: vec![2], stranger_networks: vec![1, 2], ..Spec::new(3, 3)? }
             }
+            Self::NamedWrongs => {
+                Spec { ethernet: vec![1], stranger_networks: vec![0], ..Spec::new(3, 2)? }
+            }
             Self::Flood | Self::FloodedTakeover => {
                 Spec { stranger_networks: vec![1], ..Spec::new(3, 2)? }
             }
@@ -174,7 +191,7 @@ impl Scenario {
         match self {
             Self::CutOneNetwork | Self::KillDaemon => false,
             Self::DiskOnly | Self::LineOnly | Self::PulledCables | Self::OneWay => false,
-            Self::DiskFrozen | Self::Storm | Self::Flood => false,
+            Self::DiskFrozen | Self::Storm | Self::Flood | Self::NamedWrongs => false,
             Self::CutAllNetworks | Self::Partition | Self::Move | Self::PowerOff => true,
             Self::StopDaemon | Self::StopDaemonAndGuard | Self::FloodedTakeover => true,
         }
@@ -203,6 +220,7 @@ impl Scenario {
             Self::Storm => storm::storm(scene),
             Self::Flood => storm::flood(scene, &active),
             Self::FloodedTakeover => storm::flooded_takeover(scene, &active),
+            Self::NamedWrongs => wrongs::named(scene, &active),
         };
         let played = outcome.with_context(|| format!("{} of {active}", self.name()))?;
         Ok(Figure::judge(self, active, &played, scene.limits))

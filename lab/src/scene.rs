@@ -129,9 +129,13 @@ impl Scene {
     /// # Errors
     /// After [`PATIENCE`], with what the nodes say.
     pub fn wait_for_all(&self) -> Result<()> {
-        let names = self.powered();
+        self.wait_for_view_of(&self.powered())
+    }
+
+    /// Waits until these and no other nodes are members of one and the same view.
+    pub(crate) fn wait_for_view_of(&self, names: &[String]) -> Result<()> {
         let what = format!("one view of {}", names.join(", "));
-        let outcome = wait::until(&what, PATIENCE, || Ok(self.agree(&names).then_some(())));
+        let outcome = wait::until(&what, PATIENCE, || Ok(self.agree(names).then_some(())));
         self.explain(outcome)
     }
 

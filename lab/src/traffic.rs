@@ -30,6 +30,18 @@ impl Traffic {
     }
 }
 
+impl Traffic {
+    /// The sum of both.
+    pub(crate) fn plus(self, other: Traffic) -> Traffic {
+        Traffic {
+            received_bytes: self.received_bytes + other.received_bytes,
+            received_packets: self.received_packets + other.received_packets,
+            sent_bytes: self.sent_bytes + other.sent_bytes,
+            sent_packets: self.sent_packets + other.sent_packets,
+        }
+    }
+}
+
 impl Lab {
     /// The traffic of a node's interface.
     ///

@@ -10,6 +10,7 @@
 
 use std::collections::BTreeMap;
 use std::net::Ipv4Addr;
+use std::os::fd::OwnedFd;
 use std::time::Duration;
 
 use anyhow::{Context, Result};
@@ -242,6 +243,31 @@ fn ipv4_udp((from, to): (Ipv4Addr, Ipv4Addr), payload: usize) -> Vec<u8> {
     bytes.extend(length(UDP));
     bytes.extend([0, 0]);
     bytes
+}
+
+/// Listens at a switch to what one node sends.
+pub(crate) struct Ear(OwnedFd);
+
+impl Ear {
+    pub(crate) fn at(lab: &Lab, network: u8, node: &str) -> Result<Self> {
+        let port = spec::port_name(node, network);
+        lab.switches[usize::from(network)].namespace().run(|| {
+            let (index, _) = RouteSocket::open()?.interface(&port)?;
+            Ok(Self(sys::bind_raw(index, true).context("listening at a switch")?))
+        })
+    }
+
+    /// Whether it sent a frame for that node since it was asked last. The port shows both
+    /// directions, so the hardware address tells.
+    pub(crate) fn hears(&mut self, target: &str) -> bool {
+        let mut buffer = [0; 2048];
+        let mut heard = false;
+        while let Ok(frame) = sys::receive_frame(&self.0, &mut buffer) {
+            let is_there = |one: Captured| spec::node_name(one.target()) == target;
+            heard |= Captured::parse(&buffer[..frame.length]).is_some_and(is_there);
+        }
+        heard
+    }
 }
 
 /// Listens at the switch of a network until every node was heard speaking to every other one.

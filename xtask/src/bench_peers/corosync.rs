@@ -1,23 +1,18 @@
 //! Corosync, alone or with Pacemaker, in a lab: both networks, everything else as Debian ships it.
 //!
-//! `corosync.conf` is that of the package (knet, no encryption, votequorum) with the names and
-//! addresses of three nodes on two networks; no time is configured, so the token timeout is
-//! 3,000 ms and 650 ms for the third node (corosync.conf(5)). Pacemaker gets one address
+//! How Corosync is configured and started stands in the crate `lab`. Pacemaker gets one address
 //! (`ocf:heartbeat:IPaddr2`, a monitor every 10 s as its metadata advise) and the one setting without
 //! which it starts nothing where no fencing device exists; what to do without a quorum stays at its
 //! default (`stop`). The graceful move is `crm_resource --move`, then `--clear`.
 //!
-//! These programs have their places in the file system built in, so each node sees folders of its
-//! own there: mounts in the node's mount namespace, gone with it.
+//! Its programs have their places in the file system built in as well, so each node sees folders of
+//! its own there.
 
-use std::fmt::Write as _;
-use std::fs;
-use std::path::Path;
 use std::time::Duration;
 
 use anyhow::{Context, Result};
 use lab::cluster::SERVICE_ADDRESS;
-use lab::{Lab, clock, spec, wait};
+use lab::{Lab, clock, corosync, spec, wait};
 
 use super::product::{Installed, demand};
 use super::site::PATIENCE;
@@ -27,14 +22,8 @@ pub(crate) struct Corosync {
     pub(crate) with_pacemaker: bool,
 }
 
-/// What programs write to, with its owner: each node has its own.
-const FOLDERS: [(&str, &str); 5] = [
-    ("/etc/corosync", "root:root"),
-    ("/var/lib/corosync", "root:root"),
-    ("/var/log/corosync", "root:root"),
-    ("/var/lib/pacemaker", "hacluster:haclient"),
-    ("/var/log/pacemaker", "hacluster:haclient"),
-];
+/// What Pacemaker writes to.
+const FOLDERS: [&str; 2] = ["/var/lib/pacemaker", "/var/log/pacemaker"];
 /// Folders below `/var/lib/pacemaker` that the package makes.
 const PACEMAKER_FOLDERS: [&str; 4] = ["blackbox", "cib", "cores", "pengine"];
 
@@ -43,27 +32,6 @@ const RESOURCE: &str = "ip";
 
 /// How long between two questions to a daemon that is not ready.
 const STEP: Duration = Duration::from_millis(500);
-
-/// `corosync.conf`: the package's, with our nodes.
-fn text(lab: &Lab) -> String {
-    let mut text =
-        "totem {\n    version: 2\n    cluster_name: debian\n    crypto_cipher: none\n    \
-         crypto_hash: none\n}\nlogging {\n    to_stderr: yes\n    to_logfile: yes\n    \
-         logfile: /var/log/corosync/corosync.log\n    to_syslog: yes\n    debug: off\n}\n\
-         quorum {\n    provider: corosync_votequorum\n}\nnodelist {\n"
-            .to_owned();
-    for id in 1..=lab.spec().nodes {
-        write!(text, "    node {{\n        name: {}\n        nodeid: {id}\n", spec::node_name(id))
-            .expect("writing to a string");
-        for network in 0..lab.spec().networks {
-            let address = spec::node_address(network, id);
-            writeln!(text, "        ring{network}_addr: {address}").expect("writing to a string");
-        }
-        text.push_str("    }\n");
-    }
-    text.push_str("}\n");
-    text
-}
 
 /// The address as Pacemaker's configuration has it.
 fn resource() -> String {
@@ -80,21 +48,12 @@ fn resource() -> String {
     )
 }
 
-/// Folders of the node's own at the places that the programs know.
-fn furnish(lab: &mut Lab, node: &str, configuration: &str) -> Result<()> {
-    let root = lab.root(node)?.to_owned();
-    for (folder, owner) in FOLDERS {
-        let own = root.join(folder.trim_start_matches('/'));
+/// Pacemaker's folders of the node's own at the places that the programs know.
+fn furnish(lab: &mut Lab, node: &str) -> Result<()> {
+    for folder in FOLDERS {
         let below: &[&str] = if folder == "/var/lib/pacemaker" { &PACEMAKER_FOLDERS } else { &[] };
-        for path in below.iter().map(|name| own.join(name)).chain([own.clone()]) {
-            fs::create_dir_all(&path).with_context(|| format!("making {}", path.display()))?;
-        }
-        let own = own.to_str().context("the lab's directory is text")?;
-        demand(lab, node, &["chown", "-R", owner, own])?;
-        demand(lab, node, &["mount", "--bind", own, folder])?;
+        corosync::own_folder(lab, node, folder, "hacluster:haclient", below)?;
     }
-    fs::write(root.join("etc/corosync/corosync.conf"), configuration)
-        .context("writing corosync.conf")?;
     // What tmpfiles.d makes at the start of a machine.
     demand(lab, node, &["install", "-d", "-m", "1755", "/run/resource-agents"]).map(drop)
 }
@@ -113,15 +72,12 @@ fn insist(lab: &mut Lab, node: &str, words: &[&str]) -> Result<()> {
 
 impl Installed for Corosync {
     fn start(&mut self, lab: &mut Lab) -> Result<()> {
-        for (folder, _) in FOLDERS {
-            // Where a mount goes there must be something; the packages make all of these.
-            anyhow::ensure!(Path::new(folder).is_dir(), "{folder} is missing");
+        if self.with_pacemaker {
+            for node in lab.node_names() {
+                furnish(lab, &node)?;
+            }
         }
-        let configuration = text(lab);
-        for node in lab.node_names() {
-            furnish(lab, &node, &configuration)?;
-            lab.spawn_in(&node, &["corosync", "-f"])?;
-        }
+        corosync::start(lab)?;
         if !self.with_pacemaker {
             return Ok(());
         }
@@ -140,15 +96,7 @@ impl Installed for Corosync {
     fn is_settled(&mut self, lab: &mut Lab) -> Result<bool> {
         let names = lab.node_names();
         if !self.with_pacemaker {
-            for node in &names {
-                let output = lab.run_in(node, &["corosync-quorumtool", "-s"])?;
-                let said = String::from_utf8_lossy(&output.stdout).into_owned();
-                let total = format!("Total votes:      {}", names.len());
-                if !(said.contains("Quorate:          Yes") && said.contains(&total)) {
-                    return Ok(false);
-                }
-            }
-            return Ok(true);
+            return corosync::is_settled(lab);
         }
         for node in &names {
             let output = lab.run_in(node, &["crm_mon", "--one-shot", "--output-as=xml"])?;

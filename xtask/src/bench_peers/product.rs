@@ -105,10 +105,5 @@ impl Product {
 
 /// Runs a program on a node, which must succeed; gives what it printed.
 pub(crate) fn demand(lab: &mut Lab, node: &str, words: &[&str]) -> Result<String> {
-    let output = lab.run_in(node, words)?;
-    if !output.status.success() {
-        let complaint = String::from_utf8_lossy(&output.stderr);
-        bail!("on {node}: {}: {} {}", words.join(" "), output.status, complaint.trim());
-    }
-    Ok(String::from_utf8_lossy(&output.stdout).into_owned())
+    lab::corosync::run(lab, node, words)
 }

@@ -439,6 +439,24 @@ pub(super) enum LabCommand {
         #[arg(long, value_name = "PRESET", default_value = "fast")]
         detection: String,
     },
+    /// Many nodes on one network: frames, processor time and memory of each, beside Corosync's
+    Scale {
+        /// How many nodes; several numbers are measured one after the other
+        #[arg(long, value_delimiter = ',', default_values_t = [16, 48])]
+        nodes: Vec<u8>,
+        /// Who watches whom: mesh, ring
+        #[arg(long, value_name = "HOW", default_value = "mesh")]
+        monitor: String,
+        /// How long each is left alone
+        #[arg(long, default_value_t = 30)]
+        seconds: u32,
+        /// Presets to try, the first that holds counts
+        #[arg(long, value_name = "PRESET", value_delimiter = ',', default_values = ["normal", "classic"])]
+        detection: Vec<String>,
+        /// Leave Corosync out
+        #[arg(long)]
+        alone: bool,
+    },
     /// The service of the lab: answers every probe with its name
     #[command(hide = true)]
     Responder {

@@ -1,7 +1,9 @@
 //! `mainstay lab`: real daemons on machines that only exist inside this process.
 
 use std::io::Write;
+use std::time::Duration;
 
+use lab::scale::Order;
 use lab::scenarios::{self, Scenario};
 use lab::{Cluster, Lab, Scene, Spec};
 
@@ -29,6 +31,18 @@ pub(super) fn lab(context: &Context, command: LabCommand) -> Done {
         LabCommand::Scenario { name, times, seconds, detection } => {
             scenario(context, name.as_deref(), (times, seconds), &detection)
         }
+        LabCommand::Scale { nodes, monitor, seconds, detection, alone } => {
+            if !["mesh", "ring"].contains(&monitor.as_str()) {
+                return Err(Failure::usage(
+                    format!("nobody watches as a \"{monitor}\""),
+                    "there are: mesh, ring".to_owned(),
+                ));
+            }
+            let presets = detection.iter().map(|name| interval(name)).collect::<Result<_, _>>()?;
+            let length = Duration::from_secs(seconds.into());
+            let sizes = nodes;
+            scale(context, &Order { sizes, presets, monitor, length, corosync: !alone })
+        }
         LabCommand::Responder { name, port } => {
             lab::responder::run(name.as_deref(), port)?;
             Ok(0)
@@ -55,6 +69,31 @@ fn parse_line(text: &str) -> Result<(u8, u8), Failure> {
     ends.ok_or_else(|| {
         Failure::usage(format!("\"{text}\" is no serial line"), "a line is n1-n2".to_owned())
     })
+}
+
+/// A preset and its heartbeat interval.
+fn interval(detection: &str) -> Result<(String, Duration), Failure> {
+    check_detection(detection)?;
+    let preset = base::Preset::ALL.into_iter().find(|preset| preset.name() == detection);
+    let preset = preset.expect("it was checked");
+    Ok((detection.to_owned(), preset.timing().heartbeat_high))
+}
+
+fn scale(context: &Context, order: &Order) -> Done {
+    lab::enter()?;
+    let rows = if context.output.is_json() {
+        let rows = lab::scale::measure(order, &mut std::io::sink())?;
+        context.output.json(&rows)?;
+        rows
+    } else {
+        lab::scale::measure(order, &mut std::io::stdout().lock())?
+    };
+    // A preset that does not hold is a figure; a size at which none does is not good enough.
+    let holds = |size: &u8| {
+        let rows = rows.iter().filter(|row| row.product == "mainstay" && row.nodes == *size);
+        { rows }.any(|row| row.failure.is_none())
+    };
+    Ok(if order.sizes.iter().all(holds) { 0 } else { EXIT_DEGRADED })
 }
 
 fn check_detection(detection: &str) -> Result<(), Failure> {

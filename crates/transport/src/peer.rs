@@ -7,6 +7,12 @@
 //! life has been silent and has no path left. Anything else under that number is a second machine with the same
 //! number, or the past speaking; both are counted.
 //!
+//! A life that still speaks is not over, however high the incarnation of the one that wants to follow:
+//! then these are two machines under one number, and whoever was here first stays. So a life is
+//! followed when it has missed [`MISSED`] heartbeats, which a restart takes anyway; and a candidate
+//! that has been there while the current life went on speaking is a twin: it is counted, and nothing
+//! is echoed to it.
+//!
 //! ```text
 //!   unknown, authentic ──► candidate ──(echoes us; higher, or current is silent)──► current
 //!                              │                                                      │
@@ -36,6 +42,9 @@ use crate::path::{Moment, Path};
 use crate::session::{Session, SessionKeys};
 use crate::stats::{Count, PathStatus, PeerStatus};
 use crate::wire::{Data, HEADER_SIZE, Header, Heartbeat, Kind, Proof};
+
+/// Heartbeats that a life has not sent before another one may follow it at once: one may be lost.
+const MISSED: u32 = 2;
 
 /// Another node as seen from this one.
 #[derive(Debug)]
@@ -237,6 +246,30 @@ impl Peer {
                 && self.paths.iter().all(Path::is_down))
     }
 
+    /// Between two heartbeats of a life that goes on, over its quickest path that works.
+    fn pace(&self, timing: &Timing) -> Option<Duration> {
+        let alive = self.paths.iter().filter(|path| path.is_alive());
+        alive.map(|path| path.interval(timing, false)).min()
+    }
+
+    /// Whether the current life is still speaking.
+    fn is_speaking(&self, at: Moment, timing: &Timing) -> bool {
+        let current = self.current.as_ref().filter(|_| !self.ended);
+        current
+            .zip(self.pace(timing))
+            .is_some_and(|(current, pace)| at.now.since(current.heard) <= pace * MISSED)
+    }
+
+    /// Whether the candidate is another machine: the current life went on speaking after it came.
+    pub(crate) fn has_twin(&self, at: Moment, timing: &Timing) -> bool {
+        let lives = self.current.as_ref().zip(self.candidate.as_ref()).zip(self.pace(timing));
+        self.is_speaking(at, timing)
+            && lives.is_some_and(|((current, candidate), pace)| {
+                // A frame of a life that ended just before may come a little later.
+                current.heard > candidate.since + pace / 2
+            })
+    }
+
     fn is_proven(&self, at: Moment, local: &Local, index: usize, frame: &Opened<'_>) -> bool {
         let bound = self.paths[index].echo_age_max(&local.timing);
         frame.echo.is_some_and(|echo| at.now.since(echo) <= bound)
@@ -289,8 +322,11 @@ impl Peer {
         }
         let Header { network, counter, .. } = frame.header;
         candidate.received(at.now, network, counter, frame.proof.stamp);
-        if !is_proven {
-            // It can prove itself only by what we send.
+        if self.has_twin(at, &local.timing) {
+            return Err(Count::DuplicateNodeId);
+        }
+        if !is_proven || self.is_speaking(at, &local.timing) {
+            // It can prove itself only by what we send, and when the one before is silent.
             self.paths[index].hurry(at.now, &local.timing);
             return Ok(());
         }

@@ -158,12 +158,13 @@ impl Peer {
 
     fn send_heartbeat(&mut self, at: Moment, local: &mut Local, index: usize) {
         let current = self.current.as_ref().filter(|_| !self.ended);
-        let to_candidate = match (current, &self.candidate) {
+        let candidate = self.candidate.as_ref().filter(|_| !self.has_twin(at, &local.timing));
+        let to_candidate = match (current, candidate) {
             (_, None) => false,
             (None, Some(_)) => true,
             (Some(_), Some(_)) => !self.paths[index].echoed_candidate,
         };
-        let addressee = if to_candidate { self.candidate.as_ref() } else { current };
+        let addressee = if to_candidate { candidate } else { current };
         let proof = self.proof(at, local, index, addressee);
         let hears = |path: &&Path| path.hears(at, &local.timing);
         let heard = self.paths.iter().filter(hears).map(|path| path.id.network).collect();

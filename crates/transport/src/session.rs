@@ -165,6 +165,8 @@ struct Arrivals {
 pub(crate) struct Session {
     pub(crate) incarnation: Incarnation,
     pub(crate) keys: SessionKeys,
+    /// When it was first heard.
+    pub(crate) since: Instant,
     /// When any authentic frame of it came last.
     pub(crate) heard: Instant,
     /// By network; kept when a path is removed, so that nothing can be replayed when it returns.
@@ -173,7 +175,7 @@ pub(crate) struct Session {
 
 impl Session {
     pub(crate) fn new(incarnation: Incarnation, keys: SessionKeys, now: Instant) -> Session {
-        Session { incarnation, keys, heard: now, arrivals: Vec::new() }
+        Session { incarnation, keys, since: now, heard: now, arrivals: Vec::new() }
     }
 
     pub(crate) fn id(&self) -> &[u8; 16] {

@@ -381,6 +381,8 @@ fn a_candidate_gives_way_only_to_a_higher_one_while_it_is_fresh() {
 fn a_new_life_proves_its_paths_anew() {
     let mut scene = Scene::new();
     scene.connect();
+    // The one before has missed two heartbeats.
+    scene.pass(100);
     for number in 1..=3 {
         scene.pass(60);
         let proof = Proof { incarnation: Incarnation(4), known: scene.channel, ..scene.proof() };
@@ -390,7 +392,40 @@ fn a_new_life_proves_its_paths_anew() {
     }
     let changes = scene.outcome();
     let lost = Output::Lost { peer: member(3), why: LostReason::Superseded };
-    assert_eq!(changes.first(), Some(&lost), "{changes:?}");
+    assert!(changes.contains(&lost), "{changes:?}");
+    assert_eq!(scene.transport.connected(NodeId(1)), Some(member(4)));
+}
+
+#[test]
+fn a_life_that_goes_on_is_not_followed_by_a_higher_one_which_is_a_twin() {
+    let mut scene = Scene::new();
+    scene.connect();
+    scene.outputs.clear();
+    let twin = |scene: &Scene| Proof { incarnation: Incarnation(4), ..scene.proof() };
+    for number in 0..20 {
+        scene.pass(30);
+        let proof = scene.proof();
+        scene.heartbeat(PEER, &proof);
+        scene.pass(20);
+        // It hears all that is said to the other one.
+        let proof = twin(&scene);
+        scene.heartbeat(NEXT, &proof);
+        // The first one may be the next life of a peer that was just killed.
+        assert_eq!(scene.count(Count::DuplicateNodeId), number, "after {number}");
+    }
+    assert_eq!(scene.transport.connected(NodeId(1)), Some(member(3)));
+    let lost = |output: &Output| matches!(output, Output::Lost { .. });
+    assert!(!scene.outputs.iter().any(lost), "{:?}", scene.outputs);
+    // Nothing is echoed to a twin.
+    scene.stamps.clear();
+    scene.pass(50);
+    assert!(scene.stamps.iter().all(|(_, to)| *to == tag(&PEER)), "{:?}", scene.stamps);
+    // When the one that was here first is gone, it may be a restart after all.
+    for _ in 0..8 {
+        scene.pass(60);
+        let proof = Proof { known: scene.channel, ..twin(&scene) };
+        scene.heartbeat(NEXT, &proof);
+    }
     assert_eq!(scene.transport.connected(NodeId(1)), Some(member(4)));
 }
 

@@ -155,4 +155,32 @@ impl Lab {
         self.network(network)?;
         self.machine(node)?.namespace.route().set_up(network, false)
     }
+
+    /// Gives a node's interface another name; its addresses stay.
+    ///
+    /// # Errors
+    /// When there is no such interface, or the kernel refuses to rename one that is up.
+    pub fn rename_interface(&mut self, node: &str, from: &str, to: &str) -> Result<()> {
+        self.machine(node)?.namespace.route().rename(from, to)
+    }
+
+    /// Takes a node's card out: the interface is gone, with its addresses and routes.
+    ///
+    /// # Errors
+    /// When the node has no power or the card is out already.
+    pub fn take_card_out(&mut self, node: &str, network: &str) -> Result<()> {
+        let number = self.check_port(node, network)?;
+        self.machine(node)?;
+        self.switches[usize::from(number)].disconnect(node)
+    }
+
+    /// Puts a new card in: an interface of the same name with the same addresses.
+    ///
+    /// # Errors
+    /// When the node has no power or the card is in.
+    pub fn put_card_in(&mut self, node: &str, network: &str) -> Result<()> {
+        let number = self.check_port(node, network)?;
+        let id = self.node(node)?.id;
+        self.plug(node, id, number)
+    }
 }

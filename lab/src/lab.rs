@@ -193,19 +193,27 @@ impl Lab {
             ensure!(node.machine.is_none(), "{name} has power already");
             (node.id, node.root.clone())
         };
-        let mut machine = Machine::power_on(name, &root)?;
-        for network in 0..self.spec.networks {
-            let switch = &mut self.switches[usize::from(network)];
-            switch.connect(name, id, &machine.namespace)?;
-            let addresses = self.spec.addresses(id, network);
-            machine.namespace.configure(&spec::network_name(network), &addresses)?;
-            if !self.cut.contains(&(name.to_owned(), network)) {
-                switch.set_port(name, true)?;
-            }
-            write_neighbours(&self.spec, &mut machine.namespace, id, network)?;
-        }
+        let machine = Machine::power_on(name, &root)?;
         self.node_mut(name)?.machine = Some(machine);
+        for network in 0..self.spec.networks {
+            self.plug(name, id, network)?;
+        }
         Ok(())
+    }
+
+    /// A new cable from the switch to a new interface of a node, with the node's addresses.
+    pub(crate) fn plug(&mut self, name: &str, id: u8, network: u8) -> Result<()> {
+        let complaint = self.no_such_node(name);
+        let node = self.nodes.iter_mut().find(|node| node.name == name).context(complaint)?;
+        let machine = node.machine.as_mut().with_context(|| format!("{name} has no power"))?;
+        let switch = &mut self.switches[usize::from(network)];
+        switch.connect(name, id, &machine.namespace)?;
+        let addresses = self.spec.addresses(id, network);
+        machine.namespace.configure(&spec::network_name(network), &addresses)?;
+        if !self.cut.contains(&(name.to_owned(), network)) {
+            switch.set_port(name, true)?;
+        }
+        write_neighbours(&self.spec, &mut machine.namespace, id, network)
     }
 
     /// Takes a node's power: nothing of it answers from now on, all its processes end at once, its

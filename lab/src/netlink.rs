@@ -208,6 +208,16 @@ impl RouteSocket {
         Ok(())
     }
 
+    /// Gives an interface another name.
+    pub(crate) fn rename(&mut self, from: &str, to: &str) -> Result<()> {
+        let mut message = LinkMessage::default();
+        message.header.index = self.interface(from)?.0;
+        message.attributes.push(LinkAttribute::IfName(to.to_owned()));
+        self.request(RouteNetlinkMessage::SetLink(message), 0)
+            .with_context(|| format!("renaming {from} to {to}"))?;
+        Ok(())
+    }
+
     fn address_message(index: u32, address: IpAddr, prefix: u8) -> AddressMessage {
         let mut message = AddressMessage::default();
         message.header.index = index;

@@ -11,6 +11,7 @@ use rustix::process::Signal;
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 
+mod interfaces;
 mod media;
 mod storm;
 mod wrongs;
@@ -102,11 +103,14 @@ pub enum Scenario {
     FloodedTakeover,
     /// A machine with another key, another cluster's number, or another node's number comes up.
     NamedWrongs,
+    /// Interfaces are set down, renamed and taken out, and addresses removed, on a node that is not
+    /// active; then all is as before.
+    Interfaces,
 }
 
 impl Scenario {
     /// All, in the order of the acceptance criteria.
-    pub const ALL: [Self; 17] = [
+    pub const ALL: [Self; 18] = [
         Self::CutOneNetwork,
         Self::CutAllNetworks,
         Self::Partition,
@@ -124,6 +128,7 @@ impl Scenario {
         Self::Flood,
         Self::FloodedTakeover,
         Self::NamedWrongs,
+        Self::Interfaces,
     ];
 
     /// Its name on a command line.
@@ -146,6 +151,7 @@ impl Scenario {
             Self::Flood => "flood",
             Self::FloodedTakeover => "flooded-takeover",
             Self::NamedWrongs => "named-wrongs",
+            Self::Interfaces => "interfaces",
         }
     }
 
@@ -176,6 +182,7 @@ impl Scenario {
             Self::Storm => {
                 Spec { ethernet: vec![2], stranger_networks: vec![1, 2], ..Spec::new(3, 3)? }
             }
+            Self::Interfaces => Spec { ethernet: vec![2], ..Spec::new(3, 3)? },
             Self::NamedWrongs => {
                 Spec { ethernet: vec![1], stranger_networks: vec![0], ..Spec::new(3, 2)? }
             }
@@ -192,6 +199,7 @@ impl Scenario {
             Self::CutOneNetwork | Self::KillDaemon => false,
             Self::DiskOnly | Self::LineOnly | Self::PulledCables | Self::OneWay => false,
             Self::DiskFrozen | Self::Storm | Self::Flood | Self::NamedWrongs => false,
+            Self::Interfaces => false,
             Self::CutAllNetworks | Self::Partition | Self::Move | Self::PowerOff => true,
             Self::StopDaemon | Self::StopDaemonAndGuard | Self::FloodedTakeover => true,
         }
@@ -221,6 +229,7 @@ impl Scenario {
             Self::Flood => storm::flood(scene, &active),
             Self::FloodedTakeover => storm::flooded_takeover(scene, &active),
             Self::NamedWrongs => wrongs::named(scene, &active),
+            Self::Interfaces => interfaces::come_and_go(scene, &active),
         };
         let played = outcome.with_context(|| format!("{} of {active}", self.name()))?;
         Ok(Figure::judge(self, active, &played, scene.limits))

@@ -73,3 +73,13 @@ fn a_flooded_network_moves_nothing() {
 fn nodes_under_a_flood_take_over_from_one_that_is_lost() {
     play("flooded-takeover", 1);
 }
+
+#[test]
+fn what_is_configured_wrong_elsewhere_is_named_and_changes_nothing() {
+    play("named-wrongs", 1);
+}
+
+#[test]
+fn paths_come_back_with_their_interfaces_and_addresses() {
+    play("interfaces", 1);
+}

@@ -26,6 +26,8 @@ const FROZEN: Duration = Duration::from_secs(10);
 const PULLING: Duration = Duration::from_secs(30);
 const PULLED_MIN: Duration = Duration::from_millis(500);
 const PULLED_MAX: Duration = Duration::from_secs(2);
+/// So long before a cable is pulled a probe may have been sent whose answer is lost with it.
+const ON_ITS_WAY: Duration = Duration::from_millis(20);
 /// Between two pulls, at most.
 const REST_MAX: Duration = Duration::from_millis(600);
 /// Over what all of it goes when there is no network any more.
@@ -282,7 +284,8 @@ pub(super) fn pulled_cables(scene: &mut Scene, active: &str) -> Result<Played> {
         if node == active && client_networks.contains(network) {
             let back = scene.wait_for_answer(PATIENCE).map(|_| clock::now());
             let back = scene.explain(back)?;
-            excused.push((at, back));
+            // An answer may have been on its way when the cable was pulled.
+            excused.push((at.saturating_sub(ON_ITS_WAY), back));
             longest = longest.max(back - healed);
         }
         clock::pause(Duration::from_millis(chance.below(REST_MAX.as_millis() as u64 + 1)));

@@ -97,9 +97,9 @@ pub(super) fn named(scene: &mut Scene, active: &str) -> Result<Played> {
     scene.wait_until_quiet()?;
     let mut played = Played::from(scene.seen_since(start)?);
     let late = named.iter().filter(|(_, took)| *took > limit);
-    complaints.extend(late.map(|(name, took)| {
-        format!("{name} was named after {:.0} ms", milliseconds(*took))
-    }));
+    complaints.extend(
+        late.map(|(name, took)| format!("{name} was named after {:.0} ms", milliseconds(*took))),
+    );
     played.complaints = complaints;
     let named: Vec<String> =
         named.iter().map(|(name, took)| format!("{name} {:.0} ms", milliseconds(*took))).collect();

@@ -35,6 +35,7 @@ pub(crate) const ALL: [(&str, Case); 18] = [
     ("a_line_carries_and_is_cut", a_line_carries_and_is_cut),
 ];
 
+const MINUTE: Duration = Duration::from_secs(60);
 const INTERVAL: Duration = Duration::from_millis(5);
 const PORT: u16 = 7700;
 
@@ -431,7 +432,7 @@ fn a_shell_breaks_and_repairs() -> Result<()> {
 
 /// Times are not what these cases test.
 const PATIENT: lab::Limits =
-    lab::Limits { takeover: Duration::from_secs(60), wished_move: Duration::from_secs(60) };
+    lab::Limits { takeover: MINUTE, wished_move: MINUTE, interval: MINUTE };
 
 /// The toy reads its carrier in sysfs.
 fn toy_is_possible() -> Result<bool> {

@@ -13,6 +13,7 @@ pub mod canaries;
 pub mod ci;
 pub mod commands;
 pub mod licences;
+pub mod package;
 pub mod plant;
 pub mod source;
 pub mod tidy;

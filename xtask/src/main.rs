@@ -1,8 +1,9 @@
 //! `cargo xtask COMMAND`: see [`USAGE`].
 
+use std::path::Path;
 use std::process::ExitCode;
 
-use xtask::{bench_peers, ci, licences, plant, tree};
+use xtask::{bench_peers, ci, licences, package, plant, tree};
 
 const USAGE: &str = "\
 usage: cargo xtask COMMAND
@@ -12,6 +13,7 @@ usage: cargo xtask COMMAND
   sim [ARGUMENT…]       run the simulator, optimised; its exit code is passed on
   canaries [NAME…]      plant each known fault in a copy and demand that the simulator finds it
   canaries --list       print the known faults
+  package [DIR]         build a Debian package into a directory (default: target)
   bench-peers [--quick | --repetitions N]
                         measure Mainstay beside keepalived and Corosync with Pacemaker
 ";
@@ -29,6 +31,8 @@ fn main() -> ExitCode {
             Ok(ExitCode::SUCCESS)
         }
         ["canaries", ref names @ ..] => plant::run(&root, names),
+        ["package"] => package::run(&root, &root.join("target")),
+        ["package", directory] => package::run(&root, Path::new(directory)),
         ["bench-peers", ref rest @ ..] => bench_peers::run(&root, rest),
         // What `bench-peers` starts for each product.
         ["bench-peers-site", product, program] => bench_peers::serve(product, program),

@@ -155,3 +155,31 @@ fn faults_outside_a_lab_say_where_they_work() {
     assert_eq!(code(&output), 1);
     assert!(text(&output.stderr).contains("mainstay lab shell"), "{}", text(&output.stderr));
 }
+
+#[test]
+fn links_by_the_names_of_faces_are_made_and_nothing_is_replaced() {
+    let directory = tempfile::tempdir().expect("temporary files can be written");
+    let (root, there) = (directory.path(), directory.path().join("sbin"));
+    std::fs::create_dir(&there).expect("the directory is new");
+    let listed = text(&mainstay(root, &["faces"]).stdout);
+    assert!(listed.lines().any(|name| name == "lkcli"), "{listed}");
+    let place = there.to_string_lossy().into_owned();
+    for _ in 0..2 {
+        let output = mainstay(root, &["faces", "--link", &place]);
+        assert_eq!(code(&output), 0, "{}", text(&output.stderr));
+    }
+    for name in listed.lines() {
+        let program = std::fs::canonicalize(there.join(name)).expect("it is a link to the program");
+        let expected = std::fs::canonicalize(env!("CARGO_BIN_EXE_mainstay")).expect("it is built");
+        assert_eq!(program, expected);
+    }
+    let face = Command::new(there.join("lkcli")).arg("dance").output().expect("it starts");
+    assert!(!face.status.success() && !text(&face.stderr).contains("mainstay help"));
+    std::fs::remove_file(there.join("lkcli")).expect("it is there");
+    std::fs::remove_file(there.join("lltstat")).expect("it is there");
+    std::fs::write(there.join("lkcli"), "another product").expect("the directory is ours");
+    let output = mainstay(root, &["faces", "--link", &place]);
+    assert_ne!(code(&output), 0);
+    assert!(text(&output.stderr).contains("lkcli"), "{}", text(&output.stderr));
+    assert!(!there.join("lltstat").exists(), "nothing was linked");
+}

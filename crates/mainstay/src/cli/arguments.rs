@@ -97,6 +97,13 @@ pub(super) enum Command {
         #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
         words: Vec<String>,
     },
+    /// List the other products' commands, or make links by their names
+    Faces {
+        /// Make the links in this directory, as /usr/local/sbin; nothing of another program is
+        /// replaced
+        #[arg(long, value_name = "DIR")]
+        link: Option<PathBuf>,
+    },
     /// Print the completions for a shell
     Completions {
         /// The shell

@@ -227,11 +227,12 @@ fn dispatch(context: &Context, command: Command) -> Result<ExitCode, Failure> {
             let Some(face) = faces::Face::named(&name) else {
                 return Err(Failure::usage(
                     format!("there is no face {name}"),
-                    format!("there are: {}", faces::names()),
+                    format!("there are: {}", faces::names().join(", ")),
                 ));
             };
             return Ok(face.run(context.root()?, &words));
         }
+        Command::Faces { link } => documents::faces(context, link.as_deref()),
         Command::Completions { shell } => documents::completions(context, shell),
         Command::Man { directory } => documents::man(context, directory.as_deref()),
     };

@@ -36,10 +36,9 @@ impl Face {
     }
 }
 
-/// All names, for people.
-pub(crate) fn names() -> String {
-    let names: Vec<&str> = FACES.iter().map(|face| face.name).collect();
-    names.join(", ")
+/// All names.
+pub(crate) fn names() -> Vec<&'static str> {
+    FACES.iter().map(|face| face.name).collect()
 }
 
 /// The face that this process was called as, with its words.

@@ -6,6 +6,7 @@ pub mod bound;
 pub mod cli;
 pub mod config;
 pub mod daemon;
+pub mod discover;
 mod faces;
 pub mod guard;
 pub mod join;

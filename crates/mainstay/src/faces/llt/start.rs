@@ -238,7 +238,8 @@ fn cluster(root: &Root, file: &Path, tab: &Tab, nodes: &[(u8, String)]) -> Done<
     let (cluster, _warnings) =
         config::parse(&text, &shown, 0).map_err(|found| Failure::Refused(found.render(false)))?;
     if cluster.id != tab.cluster {
-        let (file, is, says) = (file.display(), cluster.id, tab.cluster);
+        let (file, is, says) =
+            (file.display(), tab::cluster_shown(cluster.id), tab::cluster_shown(tab.cluster));
         return Err(Failure::Refused(format!("{shown} is of cluster {is}, and {file} of {says}")));
     }
     if cluster.timing != timing && !tab.timers.is_empty() {

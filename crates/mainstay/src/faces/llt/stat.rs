@@ -185,7 +185,7 @@ fn configuration(picture: &Picture) -> String {
     let lines = [
         ("node", status.node.id.to_string()),
         ("name", status.node.name.clone()),
-        ("cluster", status.cluster.id.to_string()),
+        ("cluster", super::tab::cluster_shown(status.cluster.id).to_string()),
         ("version", status.node.version.clone()),
         ("nodes", format!("0 - {}", IDS - 1)),
         ("max nodes", base::limits::NODES_MAX.to_string()),

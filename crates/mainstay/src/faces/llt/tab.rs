@@ -17,6 +17,8 @@ use crate::config::own::LINKS_MAX;
 pub(super) const ETHERTYPE: u16 = 0xcafe;
 /// Ports for links over UDP (IANA: dynamic ports).
 const PORTS: std::ops::RangeInclusive<u16> = 49_152..=65_535;
+/// What LLT's cluster 0 is here.
+const CLUSTER_ZERO: u32 = 65_536;
 /// The least that a link must carry.
 const MTU_MIN: u32 = base::limits::DATAGRAM_SIZE_MAX as u32;
 
@@ -161,10 +163,7 @@ impl Reader {
             }
             "set-cluster" => {
                 let number = number(one(directive, words)?, 0..=65_535)?;
-                if number == 0 {
-                    return Err("cluster 0: clusters are numbered from 1 here".into());
-                }
-                once(directive, &mut self.cluster, line, number)
+                once(directive, &mut self.cluster, line, cluster_number(number))
             }
             "link" => self.link(line, words, false),
             "link-lowpri" => self.link(line, words, true),
@@ -336,9 +335,6 @@ impl Reader {
         if self.node.is_none() {
             wrong(0, "there is no set-node".into());
         }
-        if self.cluster.is_none() {
-            wrong(0, "there is no set-cluster: cluster 0 is not possible here".into());
-        }
         if self.links.is_empty() {
             wrong(0, "there is no link".into());
         }
@@ -368,10 +364,8 @@ impl Reader {
             }
         }
         mistakes.sort_by_key(|mistake| mistake.line);
-        let (Some((_, node)), Some((_, cluster)), []) = (self.node, self.cluster, &mistakes[..])
-        else {
-            return Err(mistakes);
-        };
+        let (Some((_, node)), []) = (self.node, &mistakes[..]) else { return Err(mistakes) };
+        let cluster = self.cluster.map_or(cluster_number(0), |(_, cluster)| cluster);
         if self.links.len() == 1 {
             self.notes.push("there is one link: when it fails the nodes lose each other".into());
         }
@@ -386,6 +380,17 @@ impl Reader {
             notes: self.notes,
         })
     }
+}
+
+/// The number here of a cluster that LLT numbers so: clusters are numbered from 1 here, and LLT's 0,
+/// which is its default, gets the first number that no cluster of LLT's has.
+pub(super) fn cluster_number(llt: u32) -> u32 {
+    if llt == 0 { CLUSTER_ZERO } else { llt }
+}
+
+/// The other way round.
+pub(super) fn cluster_shown(number: u32) -> u32 {
+    if number == CLUSTER_ZERO { 0 } else { number }
 }
 
 fn one<'a>(directive: &str, words: &[&'a str]) -> Said<&'a str> {

@@ -108,7 +108,7 @@ fn what_is_wrong_is_named_with_its_line() {
         assert_eq!(said.len(), 1, "{line}: {said:?}");
         assert!(said[0].contains(expected), "{line}: {said:?}");
     }
-    for wrong in ["0", "65536", "ten", ""] {
+    for wrong in ["65536", "ten", ""] {
         let said = mistakes(&BY_NAME.replace("set-cluster 10", &format!("set-cluster {wrong}")));
         assert!(said.iter().any(|said| said.starts_with("line 2: ")), "{wrong}: {said:?}");
     }
@@ -116,7 +116,7 @@ fn what_is_wrong_is_named_with_its_line() {
         let said = mistakes(&BY_NAME.replace("athena", wrong));
         assert!(said[1].starts_with("line 1: "), "{wrong}: {said:?}");
     }
-    assert_eq!(mistakes("").len(), 3);
+    assert_eq!(mistakes("").len(), 2, "no set-node, no link; set-cluster has a default");
     let ninth = (0..7).map(|link| format!("link l{link} eth{link} - ether - -\n"));
     let said = mistakes(&format!("{BY_NAME}{}", ninth.collect::<String>()));
     assert_eq!(said, ["line 11: there are more than 8 links: `l6`"]);
@@ -168,4 +168,15 @@ fn mutated_files() {
         }
     }
     assert!(refused > 1000, "{refused}");
+}
+
+#[test]
+fn cluster_0_is_llts_default_and_has_a_number_here() {
+    for text in
+        [BY_NAME.replace("set-cluster 10", "set-cluster 0"), BY_NAME.replace("set-cluster 10", "")]
+    {
+        let tab = parse(&text).unwrap_or_else(|mistakes| panic!("{mistakes:?}"));
+        assert_eq!((tab.cluster, cluster_shown(tab.cluster)), (65_536, 0));
+    }
+    assert_eq!((cluster_number(10), cluster_shown(10)), (10, 10));
 }

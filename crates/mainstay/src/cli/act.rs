@@ -228,7 +228,13 @@ pub(super) fn config(context: &Context, command: ConfigCommand) -> Done {
                 Err(found) => found,
             };
             context.output.note(&found.render(context.output.has_error_colour()));
-            if parsed.is_err() {
+            let Ok((cluster, _)) = &parsed else { return Ok(EXIT_DEGRADED) };
+            let mut is_refused = false;
+            for why in setup::names_without_address(context, cluster)? {
+                is_refused = true;
+                context.output.complain(&why.message, Some(&why.help));
+            }
+            if is_refused {
                 return Ok(EXIT_DEGRADED);
             }
             let request = v1::ConfigureRequest { text, expected_version: expect };

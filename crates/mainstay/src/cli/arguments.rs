@@ -39,6 +39,8 @@ pub(super) enum Command {
     Daemon(DaemonOptions),
     /// Create a cluster of which this machine is the first node
     Init(InitOptions),
+    /// Find machines and interfaces that hear each other, and propose networks
+    Discover(DiscoverOptions),
     /// Join a cluster with a token of one of its members
     Join(JoinOptions),
     /// Make a token that lets one new machine join
@@ -130,8 +132,18 @@ pub(super) struct InitOptions {
     #[arg(long)]
     pub(super) name: String,
     /// This machine's own address with prefix, as 10.77.0.1/24; once for each network
-    #[arg(long, value_name = "CIDR", required = true)]
+    #[arg(long, value_name = "CIDR", required_unless_present = "discover")]
     pub(super) address: Vec<String>,
+    /// Find the networks that this machine shares with others, instead of --address; run `mainstay
+    /// discover` on the others at the same time, with the same --secret
+    #[arg(long, requires = "secret", conflicts_with = "address")]
+    pub(super) discover: bool,
+    /// With --discover: words that are entered on all machines; `-` reads them from standard input
+    #[arg(long, value_name = "WORDS", requires = "discover")]
+    pub(super) secret: Option<String>,
+    /// With --discover: for how long
+    #[arg(long, value_name = "DURATION", default_value = "10s")]
+    pub(super) time: String,
     /// Name of the network of each --address, in the same order [default: net0, net1, …]
     #[arg(long, value_name = "NAME")]
     pub(super) network: Vec<String>,
@@ -147,6 +159,23 @@ pub(super) struct InitOptions {
     /// UDP port of the paths and TCP port for joining
     #[arg(long, default_value_t = crate::config::PORT_DEFAULT)]
     pub(super) port: u16,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct DiscoverOptions {
+    /// Words that are entered on all machines, or a token of the cluster; `-` reads them from
+    /// standard input [default: the key of this node's cluster; without one nobody is believed]
+    #[arg(long, value_name = "WORDS")]
+    pub(super) secret: Option<String>,
+    /// For how long
+    #[arg(long, value_name = "DURATION", default_value = "10s")]
+    pub(super) time: String,
+    /// UDP port to try [default: that of this node's cluster, else 7420]
+    #[arg(long, value_parser = clap::value_parser!(u16).range(1..))]
+    pub(super) port: Option<u16>,
+    /// Name of this machine [default: that of the node, or the host name]
+    #[arg(long, value_name = "NAME")]
+    pub(super) node_name: Option<String>,
 }
 
 #[derive(Debug, Args)]

@@ -13,6 +13,7 @@
 
 mod act;
 mod arguments;
+mod discover;
 mod disk;
 mod documents;
 mod lab;
@@ -207,6 +208,7 @@ fn dispatch(context: &Context, command: Command) -> Result<ExitCode, Failure> {
         Command::Run => return run::run(context),
         Command::Daemon(options) => return run::daemon(context, &options),
         Command::Init(options) => setup::init(context, &options),
+        Command::Discover(options) => discover::discover(context, &options),
         Command::Join(options) => setup::join(context, &options),
         Command::Token(options) => act::token(context, &options),
         Command::Status => look::status(context),

@@ -6,10 +6,11 @@ use std::path::Path;
 use ring::rand::{SecureRandom, SystemRandom};
 use serde::Serialize;
 
-use super::arguments::{InitOptions, JoinOptions};
-use super::{Context, Done, EXIT_DEGRADED, Failure};
+use super::arguments::{DiscoverOptions, InitOptions, JoinOptions};
+use super::{Context, Done, EXIT_DEGRADED, Failure, discover};
 use crate::config::files::{self, Key};
 use crate::config::{self, Diagnostics};
+use crate::discover::report::Report;
 use crate::join::client;
 use crate::join::token::Token;
 use crate::join::wire::{Ask, AskAddress};
@@ -38,7 +39,11 @@ pub(super) fn init(context: &Context, options: &InitOptions) -> Done {
         Some(id) => id,
         None => random_id()?,
     };
-    let text = configuration(options, &node, id);
+    let found = match options.discover {
+        true => Some(found(context, options, &node)?),
+        false => None,
+    };
+    let text = configuration(options, &node, id, found.as_ref());
     let (cluster, _) = config::parse(&text, "the new configuration", 1).map_err(|found| {
         context.output.note(&found.render(context.output.has_error_colour()));
         Failure::usage("what was given makes no configuration", "see above")
@@ -52,12 +57,15 @@ pub(super) fn init(context: &Context, options: &InitOptions) -> Done {
         configuration: root.cluster().display().to_string(),
     };
     let option = root_option(context);
+    let joins = found
+        .as_ref()
+        .map_or_else(|| "  mainstay join TOKEN --address CIDR\n".to_owned(), |found| joins(found));
     context.output.show(&made, |made, _| {
         format!(
             "cluster {} (id {}) is made, this is its node {}\n\nNext:\n  \
              mainstay{option} run            start this node (as a service: in a unit)\n  \
              mainstay{option} token          make a token, and on the next machine:\n  \
-             mainstay join TOKEN --address CIDR\n  \
+{joins}  \
              then add services to {} and: mainstay{option} config apply FILE\n",
             made.cluster, made.id, made.node, made.configuration
         )
@@ -93,7 +101,48 @@ fn random_id() -> Result<u32, Failure> {
     Ok(10_000 + u32::from_be_bytes(bytes) % 90_000)
 }
 
-fn configuration(options: &InitOptions, node: &str, id: u32) -> String {
+/// What is shared with others on the wire. Only those count who know what was entered.
+fn found(context: &Context, options: &InitOptions, node: &str) -> Result<Report, Failure> {
+    let discovery = DiscoverOptions {
+        secret: options.secret.clone(),
+        time: options.time.clone(),
+        port: Some(options.port),
+        node_name: Some(node.to_owned()),
+    };
+    let mut report = discover::survey(context, &discovery)?;
+    report.networks.retain(|network| network.nodes.contains_key(node));
+    if report.networks.is_empty() {
+        context.output.note(&crate::render::discovery(&report, context.output.style()));
+        return Err(Failure::usage(
+            "no network was found that this machine shares with another one",
+            "see above; run `mainstay discover` with the same --secret on the others meanwhile, or \
+             name the own addresses with --address",
+        ));
+    }
+    for finding in &report.findings {
+        context.output.complain(&finding.text, Some(&finding.help));
+    }
+    Ok(report)
+}
+
+/// The commands by which the others that were found join.
+fn joins(found: &Report) -> String {
+    let mut text = String::new();
+    for node in found.nodes.iter().filter(|node| node.name != found.node) {
+        let ends = found.networks.iter().filter(|network| network.kind == "udp");
+        let ends = ends.filter_map(|network| {
+            let end = network.nodes.get(&node.name)?;
+            Some(format!(" --address {}={end}", network.name))
+        });
+        let ends: String = ends.collect();
+        if !ends.is_empty() {
+            text += &format!("  mainstay join TOKEN --node-name {}{ends}\n", node.name);
+        }
+    }
+    text
+}
+
+fn configuration(options: &InitOptions, node: &str, id: u32, found: Option<&Report>) -> String {
     let quoted = |text: &str| toml_edit::Value::from(text).to_string().trim().to_owned();
     let mut text = format!(
         "# The configuration of the cluster, the same on all nodes.\n\
@@ -115,6 +164,18 @@ fn configuration(options: &InitOptions, node: &str, id: u32) -> String {
             toml_edit::Key::new(node),
             quoted(address)
         ));
+    }
+    for network in found.map_or(&[][..], |found| &found.networks) {
+        let end = &network.nodes[node];
+        text.push_str(&format!(
+            "\n# {}\n[[network]]\nname = {}\n",
+            network.why,
+            quoted(&network.name)
+        ));
+        if network.kind != "udp" {
+            text.push_str(&format!("kind = {}\n", quoted(&network.kind)));
+        }
+        text.push_str(&format!("nodes = {{ {} = {} }}\n", toml_edit::Key::new(node), quoted(end)));
     }
     text.push_str(
         "\n# A service: its resources are started in this order.\n\
@@ -201,6 +262,16 @@ pub(super) fn check(context: &Context, file: Option<&Path>) -> Done {
         Ok((_, found)) => found.clone(),
         Err(found) => (**found).clone(),
     };
+    if let Ok((cluster, _)) = &parsed {
+        for why in names_without_address(context, cluster)? {
+            let finding = match whole_node {
+                true => found.error_in_file(why.message),
+                // Another machine may have them.
+                false => found.warning(0..0, why.message),
+            };
+            finding.help(why.help);
+        }
+    }
     if whole_node && let Ok((cluster, _)) = &parsed {
         let root = context.root()?;
         for error in [files::read_key(root).err(), files::local_node(root, cluster).err()]
@@ -225,6 +296,20 @@ pub(super) fn check(context: &Context, file: Option<&Path>) -> Done {
         }
     }
     Ok(if found.has_errors() { EXIT_DEGRADED } else { 0 })
+}
+
+/// Ends that are written as names which lead nowhere, by this node's hosts file.
+pub(super) fn names_without_address(
+    context: &Context,
+    cluster: &config::Cluster,
+) -> Result<Vec<config::hosts::NameError>, Failure> {
+    let mut ends = cluster.networks.iter().flat_map(|network| network.endpoints.values());
+    if !ends.any(|end| end.host.is_some()) {
+        return Ok(Vec::new());
+    }
+    let hosts = config::hosts::Hosts::read(context.root()?)
+        .map_err(|error| Failure::other(format!("can not read the hosts file: {error}")))?;
+    Ok(hosts.resolve(&mut cluster.clone()))
 }
 
 fn counted(number: usize, what: &str) -> String {

@@ -14,6 +14,8 @@ pub mod diagnostic;
 pub mod duration;
 pub mod edit;
 pub mod files;
+mod global;
+pub mod hosts;
 pub mod network;
 pub mod own;
 mod read;
@@ -124,10 +126,21 @@ pub struct Network {
     pub port: Option<u16>,
     /// For a path that this node alone defines: its order among them.
     pub rank: Option<u8>,
+    /// For a global network: the networks that it consists of.
+    pub parts: Vec<Part>,
     /// Each node's address, for [`Kind::Udp`].
     pub endpoints: BTreeMap<NodeId, Endpoint>,
     /// Each node's interface, disk or terminal, for the other kinds.
     pub devices: BTreeMap<NodeId, String>,
+}
+
+/// A network that is monitored as a part of a global one.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Part {
+    /// Its name.
+    pub name: String,
+    /// The nodes that have their end there.
+    pub nodes: NodeSet,
 }
 
 /// What a network is made of.
@@ -182,19 +195,33 @@ impl Network {
         self.endpoints.keys().chain(self.devices.keys()).copied().collect()
     }
 
-    /// Its nodes in the order of their addresses.
+    /// Its nodes in the order of their addresses; of their ids where names stand for addresses, since
+    /// the order must be the same on all nodes, whatever their hosts files say.
     #[must_use]
     pub fn by_address(&self) -> Vec<NodeId> {
         let mut nodes: Vec<NodeId> = self.endpoints.keys().copied().collect();
-        nodes.sort_by_key(|node| self.endpoints[node].address);
+        if self.endpoints.values().all(|endpoint| endpoint.host.is_none()) {
+            nodes.sort_by_key(|node| self.endpoints[node].address);
+        }
         nodes
+    }
+
+    /// The networks that addresses are written in: itself, or its parts.
+    pub fn written(&self) -> impl Iterator<Item = (&str, NodeSet)> {
+        let parts = self.parts.iter().map(|part| (part.name.as_str(), part.nodes));
+        parts.chain(self.parts.is_empty().then(|| (self.name.as_str(), self.nodes())))
     }
 
     /// A node's end for people: address with port, interface, device.
     #[must_use]
     pub fn end(&self, node: NodeId, port: u16) -> Option<String> {
         let port = self.port.unwrap_or(port);
-        let address = |endpoint: &Endpoint| SocketAddr::new(endpoint.address, port).to_string();
+        let address = |endpoint: &Endpoint| match &endpoint.host {
+            Some(host) if endpoint.address.is_unspecified() => {
+                format!("{} (no address)", host.name)
+            }
+            _ => SocketAddr::new(endpoint.address, port).to_string(),
+        };
         let endpoint = self.endpoints.get(&node).map(address);
         endpoint.or_else(|| self.devices.get(&node).cloned())
     }
@@ -219,6 +246,49 @@ pub struct Endpoint {
     pub prefix: u8,
     /// The interface to bind to; None for whichever carries the address.
     pub interface: Option<String>,
+    /// It is written as a host name: then the address is unspecified until the hosts file was read.
+    pub host: Option<Host>,
+    /// It is an alias that this program adds to the interface, beside what is there already.
+    pub alias: Option<Alias>,
+}
+
+impl Endpoint {
+    /// An address that is on some interface.
+    #[must_use]
+    pub fn new(address: IpAddr, prefix: u8) -> Endpoint {
+        Endpoint { address, prefix, interface: None, host: None, alias: None }
+    }
+
+    /// Whether it is known where it is.
+    #[must_use]
+    pub fn has_address(&self) -> bool {
+        !self.address.is_unspecified()
+    }
+
+    /// The address that an administrator gave the node, where one is written.
+    #[must_use]
+    pub fn written(&self) -> Option<(IpAddr, u8)> {
+        match &self.alias {
+            Some(alias) => alias.boot,
+            None => Some((self.address, self.prefix)),
+        }
+    }
+}
+
+/// A name in a hosts file.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Host {
+    /// The name.
+    pub name: String,
+    /// Why it has no usable address.
+    pub trouble: Option<hosts::NameError>,
+}
+
+/// The address of an interface that carries an alias.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Alias {
+    /// The address that the interface has anyway; none where the interface is named.
+    pub boot: Option<(IpAddr, u8)>,
 }
 
 /// First 8 bytes of the SHA-256 of a configuration's text.

@@ -1,7 +1,7 @@
 //! `[[network]]`: which node has which address in which network.
 
 use std::collections::BTreeMap;
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv4Addr};
 
 use base::limits::{NETWORKS_MAX, PATHS_PER_PEER_MAX};
 use base::{Medium, NetworkId, NodeId, Timing};
@@ -10,7 +10,7 @@ use toml::de::DeValue;
 use super::diagnostic::Diagnostics;
 use super::read::{self, Placed, Section, Span, Value};
 use super::section::{Names, duplicate};
-use super::{Endpoint, Kind, Network, Priority, duration};
+use super::{Endpoint, Host, Kind, Network, Priority, duration, global};
 
 /// The longest name that Linux gives an interface (IFNAMSIZ without its zero).
 const INTERFACE_SIZE_MAX: usize = 15;
@@ -36,7 +36,8 @@ pub(super) fn networks<'a>(
     claimed: &mut Vec<Claimed>,
     found: &mut Diagnostics,
 ) -> Vec<Network> {
-    let mut networks = Vec::new();
+    let mut networks: Vec<Network> = Vec::new();
+    let mut globals: Vec<(usize, Placed<&'a str>)> = Vec::new();
     let mut names: BTreeMap<&str, Span> = BTreeMap::new();
     let mut numbers = BTreeMap::new();
     let written = sections.into_iter().map(|section| (section, false));
@@ -66,6 +67,13 @@ pub(super) fn networks<'a>(
             Kind::Udp => section.number("port", 1..=65_535, found).map(|read| read.value as u16),
             Kind::Ethernet { .. } | Kind::Disk | Kind::Serial { .. } => None,
         };
+        let global = section.text("global", found);
+        let alias = match kind {
+            Kind::Udp => section.text("heartbeat_alias", found),
+            Kind::Ethernet { .. } | Kind::Disk | Kind::Serial { .. } => None,
+        };
+        let has_alias = alias.is_some();
+        let alias = alias.and_then(|written| global::alias_base(&written, id, found));
         let span = section.span.clone();
         let mut network = Network {
             id,
@@ -75,17 +83,23 @@ pub(super) fn networks<'a>(
             kind,
             port,
             rank: None,
+            parts: Vec::new(),
             endpoints: BTreeMap::new(),
             devices: BTreeMap::new(),
         };
-        ends(&mut section, &mut network, nodes, claimed, found);
+        ends(&mut section, &mut network, (has_alias, alias.as_ref()), nodes, claimed, found);
         section.finish(found);
-        if !found.has_errors() {
+        if !found.has_errors() && global.is_none() {
             check_network(&network, span, nodes, found);
+        }
+        if let Some(global) = global
+            && read::name(&global, "a global network", found).is_some()
+        {
+            globals.push((networks.len(), global));
         }
         networks.push(network);
     }
-    networks
+    global::merged(networks, &globals, (&names, nodes), found)
 }
 
 /// The number that a network's frames carry. Written, or else the place in the file.
@@ -194,6 +208,7 @@ fn priority(section: &mut Section<'_>, kind: Kind, found: &mut Diagnostics) -> P
 fn ends<'a>(
     section: &mut Section<'a>,
     network: &mut Network,
+    (has_alias, alias): (bool, Option<&global::AliasBase>),
     nodes: &Names<'a, NodeId>,
     claimed: &mut Vec<Claimed>,
     found: &mut Diagnostics,
@@ -226,8 +241,17 @@ fn ends<'a>(
         ends += 1;
         let id = nodes.find(&node, "node", found);
         if network.kind == Kind::Udp {
-            let Some((endpoint, span)) = endpoint(value, found) else { continue };
-            claim(claimed, endpoint.address, format!("node {}", node.value), span, found);
+            let Some((mut endpoint, span)) = endpoint(value, has_alias, found) else {
+                continue;
+            };
+            let owner = format!("node {}", node.value);
+            if endpoint.has_address() {
+                claim(claimed, endpoint.address, owner.clone(), span.clone(), found);
+            }
+            if let (Some(base), Some(id)) = (alias, id) {
+                endpoint = base.endpoint(endpoint, network.id, id, &span, found);
+                claim(claimed, endpoint.address, format!("{owner} (alias)"), span, found);
+            }
             if let Some(id) = id {
                 network.endpoints.insert(id, endpoint);
             }
@@ -291,6 +315,8 @@ fn check_network(
     let mut subnets = network
         .endpoints
         .values()
+        // What stands behind a name is known when the hosts file is read.
+        .filter(|endpoint| endpoint.host.is_none())
         .map(|endpoint| (subnet(endpoint.address, endpoint.prefix), endpoint.prefix));
     if let Some(first) = subnets.next()
         && subnets.any(|other| other != first)
@@ -383,16 +409,24 @@ pub(super) fn check_slow(
         ));
 }
 
-fn endpoint(value: &Value<'_>, found: &mut Diagnostics) -> Option<(Endpoint, Span)> {
+/// Reads one end: an address with its prefix, a name of the hosts file, or a table. Where aliases are
+/// made, the name of the interface is enough.
+fn endpoint(
+    value: &Value<'_>,
+    is_alias: bool,
+    found: &mut Diagnostics,
+) -> Option<(Endpoint, Span)> {
     if let DeValue::String(_) = value.get_ref() {
         let written = read::text(value, "address", found)?;
-        let (address, prefix) = address(&written, "address", found)?;
-        return Some((Endpoint { address, prefix, interface: None }, written.span));
+        return Some((place(&written, found)?, written.span));
     }
+    let span = value.span();
     let mut section = read::table(value, "an address of a network", found)?;
-    section.require("address", "\"10.77.0.1/24\"", found);
+    if !is_alias {
+        section.require("address", "\"10.77.0.1/24\"", found);
+    }
     let written = section.text("address", found);
-    let parsed = written.as_ref().and_then(|written| address(written, "address", found));
+    let parsed = written.as_ref().map(|written| place(written, found));
     let interface = section.text("interface", found).and_then(|written| interface(&written, found));
     if let Some(standby) = section.take("standby") {
         found
@@ -400,8 +434,35 @@ fn endpoint(value: &Value<'_>, found: &mut Diagnostics) -> Option<(Endpoint, Spa
             .help("remove `standby`; give the cluster a second [[network]] instead");
     }
     section.finish(found);
-    let (address, prefix) = parsed?;
-    Some((Endpoint { address, prefix, interface }, written?.span))
+    let endpoint = match parsed {
+        Some(parsed) => parsed?,
+        // Then it has an interface to carry the alias.
+        None if interface.is_some() => Endpoint::new(Ipv4Addr::UNSPECIFIED.into(), 32),
+        None => {
+            if is_alias {
+                found
+                    .error(span, "neither an address nor an interface is given")
+                    .help("write { interface = \"eth1\" }");
+            }
+            return None;
+        }
+    };
+    let span = written.map_or(span, |written| written.span);
+    Some((Endpoint { interface, ..endpoint }, span))
+}
+
+/// An address, or a name that the hosts file has one for.
+fn place(written: &Placed<&str>, found: &mut Diagnostics) -> Option<Endpoint> {
+    let name = written.value;
+    let is_name = name.contains(|c: char| c.is_ascii_alphabetic())
+        && !name.contains(['/', ':'])
+        && read::name_error(name).is_none();
+    if !is_name {
+        let (address, prefix) = address(written, "address", found)?;
+        return Some(Endpoint::new(address, prefix));
+    }
+    let host = Host { name: name.to_owned(), trouble: None };
+    Some(Endpoint { host: Some(host), ..Endpoint::new(Ipv4Addr::UNSPECIFIED.into(), 32) })
 }
 
 /// Whether an interface can have that name.
@@ -451,9 +512,7 @@ pub fn parse_address(text: &str) -> Result<(IpAddr, u8), (String, Option<String>
         let help = match text.parse::<IpAddr>() {
             Ok(IpAddr::V4(_)) => format!("write the length of the subnet's prefix: \"{text}/24\""),
             Ok(IpAddr::V6(_)) => format!("write the length of the subnet's prefix: \"{text}/64\""),
-            Err(_) => "write an address with its prefix: \"10.77.0.1/24\"; host names are not \
-                       looked up, since name servers fail too"
-                .to_owned(),
+            Err(_) => "write an address with its prefix: \"10.77.0.1/24\"".to_owned(),
         };
         return Err((format!("\"{text}\" has no prefix length"), Some(help)));
     };
@@ -482,7 +541,7 @@ pub fn parse_address(text: &str) -> Result<(IpAddr, u8), (String, Option<String>
 }
 
 /// The address with all bits behind the prefix zero.
-fn subnet(address: IpAddr, prefix: u8) -> IpAddr {
+pub(super) fn subnet(address: IpAddr, prefix: u8) -> IpAddr {
     match address {
         IpAddr::V4(four) => {
             let mask = u32::MAX.checked_shl(32 - u32::from(prefix)).unwrap_or(0);

@@ -153,6 +153,7 @@ impl OwnPath {
             kind: Kind::Udp,
             port: None,
             rank: Some(self.rank),
+            parts: Vec::new(),
             endpoints: BTreeMap::new(),
             devices: BTreeMap::new(),
         };
@@ -181,7 +182,7 @@ impl OwnPath {
                 network.port = *port;
                 for (node, address) in [(local, *here), (peer, *there)] {
                     let prefix = if address.is_ipv4() { 32 } else { 128 };
-                    let endpoint = Endpoint { address, prefix, interface: None };
+                    let endpoint = Endpoint::new(address, prefix);
                     network.endpoints.insert(node, endpoint);
                 }
             }

@@ -151,6 +151,7 @@ fn root<'a>(tree: &'a DeTable<'a>, span: Span, found: &mut Diagnostics) -> Clust
     cluster.networks = network::networks(networks, paths, &by_name, &mut claimed, found);
     let services = root.tables("service", "a [[service]]", found);
     cluster.services = service::services(services, &by_name, &mut claimed, found);
+    super::global::check_aliases(&cluster.networks, &claimed, found);
     root.finish(found);
     if !found.has_errors() {
         network::check_paths(&cluster.networks, head.clone(), &by_name, found);

@@ -10,11 +10,16 @@ use os::event;
 use os::netlink::Netlink;
 
 use super::Done;
+use crate::config::files::Root;
+use crate::config::hosts::Hosts;
 
 /// Requests that may wait.
 const REQUESTS_MAX: usize = 4096;
 /// How often carriers are read; the kernel's own report can be a second late.
 const CARRIER_INTERVAL: Duration = Duration::from_millis(50);
+
+/// How often the hosts file is read.
+const HOSTS_INTERVAL: Duration = Duration::from_secs(2);
 
 /// What the loop wants done.
 #[derive(Debug)]
@@ -32,6 +37,10 @@ pub(super) enum Request {
     },
     /// Extend one while the lease lasts; not answered.
     Refresh { interface: u32, address: IpAddr, prefix: u8, lifetime: Duration, until: Instant },
+    /// Add or extend an alias of a network; the kernel's picture answers.
+    Keep { interface: u32, address: IpAddr, prefix: u8, lifetime: Duration },
+    /// Take an alias away; the kernel's picture answers.
+    Drop { interface: u32, address: IpAddr, prefix: u8 },
     /// Remove one; answered by its operation.
     Remove { operation: u64, interface: u32, address: IpAddr, prefix: u8 },
 }
@@ -40,11 +49,17 @@ pub(super) enum Request {
 ///
 /// # Errors
 /// When the kernel gives no netlink socket or no thread.
-pub(super) fn start(done: event::Sender<Done>) -> std::io::Result<SyncSender<Request>> {
+pub(super) fn start(
+    root: Root,
+    hosts: Hosts,
+    done: event::Sender<Done>,
+) -> std::io::Result<SyncSender<Request>> {
     let netlink = Netlink::open()?;
     let (sender, requests) = sync_channel(REQUESTS_MAX);
     std::thread::Builder::new().name("addresses".into()).spawn(move || {
-        Addresses { netlink, done, carriers: Vec::new() }.run(&requests);
+        let read_at = os::clock::boottime();
+        let carriers = Vec::new();
+        Addresses { netlink, done, carriers, root, hosts, read_at }.run(&requests);
     })?;
     Ok(sender)
 }
@@ -54,6 +69,10 @@ struct Addresses {
     done: event::Sender<Done>,
     /// Names of the interfaces and whether each had a carrier.
     carriers: Vec<(String, bool)>,
+    /// The hosts file, as it was read last, and when.
+    root: Root,
+    hosts: Hosts,
+    read_at: Instant,
 }
 
 impl Addresses {
@@ -66,6 +85,7 @@ impl Addresses {
                     if self.carrier_changed() {
                         self.look();
                     }
+                    self.read_hosts();
                 }
                 Err(RecvTimeoutError::Disconnected) => return,
             }
@@ -95,10 +115,37 @@ impl Addresses {
                 let _runs_out =
                     self.netlink.refresh_address(interface, address, prefix, Some(lifetime));
             }
+            Request::Keep { interface, address, prefix, lifetime } => {
+                let kept = self.netlink.refresh_address(interface, address, prefix, Some(lifetime));
+                if let Err(error) = kept {
+                    self.tell(Done::Trouble(format!("heartbeat alias {address}: {error}")));
+                }
+            }
+            Request::Drop { interface, address, prefix } => {
+                let dropped = self.netlink.remove_address(interface, address, prefix);
+                if let Err(error) = dropped {
+                    self.tell(Done::Trouble(format!("heartbeat alias {address}: {error}")));
+                }
+            }
             Request::Remove { operation, interface, address, prefix } => {
                 let result = self.netlink.remove_address(interface, address, prefix);
                 self.answer(operation, result.map_err(|error| error.to_string()));
             }
+        }
+    }
+
+    /// Tells the loop when the hosts file has changed. One that cannot be read now has not.
+    fn read_hosts(&mut self) {
+        let now = os::clock::boottime();
+        if now.since(self.read_at) < HOSTS_INTERVAL {
+            return;
+        }
+        self.read_at = now;
+        if let Ok(hosts) = Hosts::read(&self.root)
+            && hosts != self.hosts
+        {
+            self.hosts = hosts.clone();
+            self.tell(Done::Hosts(hosts));
         }
     }
 

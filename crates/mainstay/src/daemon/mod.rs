@@ -14,9 +14,11 @@
 
 mod addresses;
 mod agents;
+mod aliases;
 mod answer;
 mod convert;
 mod cover;
+mod discovery;
 mod disk;
 mod drive;
 mod errands;
@@ -72,6 +74,10 @@ enum Done {
     Stopped { id: engine::ActionId, result: Result<(), String> },
     /// Frames that came over a shared disk.
     Frames { network: base::NetworkId, frames: Vec<Vec<u8>> },
+    /// The hosts file has changed.
+    Hosts(config::hosts::Hosts),
+    /// A receipt for a datagram of somebody who discovers: from this own address, to that one.
+    Receipt { local: std::net::SocketAddr, to: std::net::SocketAddr, bytes: Vec<u8> },
     /// Something went wrong that concerns no single act.
     Trouble(String),
 }
@@ -92,6 +98,11 @@ pub fn run(options: &Options) -> Result<ExitCode> {
     let store = Store::open(&root.state())?;
     let cluster = load_configuration(&root, &store)?;
     let local = files::local_node(&root, &cluster).map_err(explain)?;
+    let mut cluster = cluster;
+    let hosts = config::hosts::Hosts::read(&root).unwrap_or_default();
+    for why in hosts.resolve(&mut cluster) {
+        eprintln!("mainstay: {why}\n  help: {}", why.help);
+    }
     let own = files::read_paths(&root).map_err(explain)?;
     let (cluster, unusable) = config::own::with_own(cluster, &own, local);
     for sentence in unusable {
@@ -130,8 +141,18 @@ pub fn run(options: &Options) -> Result<ExitCode> {
         certified,
     };
     let (processes, remains) = (left.processes, left.remains);
-    let start =
-        drive::Start { root, store, cluster, own, cover, containment, processes, remains, birth };
+    let start = drive::Start {
+        root,
+        store,
+        cluster,
+        hosts,
+        own,
+        cover,
+        containment,
+        processes,
+        remains,
+        birth,
+    };
     drive::Daemon::start(start)?.run()
 }
 

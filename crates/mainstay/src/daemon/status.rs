@@ -256,7 +256,33 @@ impl Daemon {
             let help = help.map(str::to_owned);
             warnings.push(v1::Warning { code: code.to_owned(), text, help });
         };
+        let local = status.local.node;
         for network in &self.cluster.networks {
+            for endpoint in network.endpoints.values() {
+                let trouble = endpoint.host.as_ref().and_then(|host| host.trouble.as_ref());
+                if let Some(why) = trouble {
+                    let text = format!("network {}: {why}", network.name);
+                    warn("name-without-address", text, Some(&why.help));
+                }
+            }
+            let own = network.endpoints.get(&local).filter(|own| own.has_address());
+            let host = own.and_then(|own| own.host.as_ref().map(|host| (own.address, host)));
+            if let Some((address, host)) = host
+                && !self.interfaces.is_empty()
+                && !self
+                    .interfaces
+                    .iter()
+                    .any(|one| one.addresses.iter().any(|seen| seen.address == address))
+            {
+                let (name, file) = (&host.name, self.hosts.file.display());
+                let text = format!(
+                    "network {}: {name} is {address} in {file}, and no interface of this node has \
+                     that address",
+                    network.name
+                );
+                let help = "give the interface that address, or correct the line";
+                warn("name-elsewhere", text, Some(help));
+            }
             if let Some(why) = self.media.broken(network.id) {
                 warn("network-broken", format!("network {}: {why}", network.name), None);
             }

@@ -53,13 +53,13 @@ pub fn plan(cluster: &Cluster, ask: &Ask) -> Result<Plan, Refused> {
     let mut addresses: Vec<(String, String)> = Vec::new();
     for address in &ask.addresses {
         let network = network_of(cluster, address)?;
-        if addresses.iter().any(|(name, _)| *name == network.name) {
+        if addresses.iter().any(|(name, _)| name == network) {
             return refuse(
-                format!("two addresses are given for network {}", network.name),
+                format!("two addresses are given for network {network}"),
                 "give one for each network",
             );
         }
-        addresses.push((network.name.clone(), address.address.clone()));
+        addresses.push((network.to_owned(), address.address.clone()));
     }
     if addresses.is_empty() && !cluster.networks.is_empty() {
         return refuse(
@@ -107,29 +107,36 @@ pub fn plan(cluster: &Cluster, ask: &Ask) -> Result<Plan, Refused> {
     }
 }
 
-fn network_of<'a>(cluster: &'a Cluster, asked: &AskAddress) -> Result<&'a Network, Refused> {
+/// The networks as they are written: a global one by its parts.
+fn written(cluster: &Cluster) -> impl Iterator<Item = (&str, &Network, base::NodeSet)> {
+    cluster
+        .networks
+        .iter()
+        .flat_map(|network| network.written().map(move |(name, nodes)| (name, network, nodes)))
+}
+
+fn network_of<'a>(cluster: &'a Cluster, asked: &AskAddress) -> Result<&'a str, Refused> {
     let (address, prefix) =
         parse_address(&asked.address).map_err(|(message, help)| Refused { message, help })?;
     if let Some(name) = &asked.network {
-        let named = cluster.networks.iter().find(|network| network.name == *name);
-        return named.ok_or_else(|| {
-            let names: Vec<&str> =
-                cluster.networks.iter().map(|network| network.name.as_str()).collect();
+        let named = written(cluster).find(|(known, ..)| known == name);
+        return named.map(|(name, ..)| name).ok_or_else(|| {
+            let names: Vec<&str> = written(cluster).map(|(name, ..)| name).collect();
             Refused {
                 message: format!("there is no network {name}"),
                 help: Some(format!("the cluster has: {}", names.join(", "))),
             }
         });
     }
-    let mut fitting = cluster.networks.iter().filter(|network| {
-        network.endpoints.values().any(|endpoint| {
-            endpoint.prefix == prefix && same_subnet(endpoint.address, address, prefix)
-        })
+    let mut fitting = written(cluster).filter(|(_, network, nodes)| {
+        let ends = network.endpoints.iter().filter(|(node, _)| nodes.contains(**node));
+        ends.filter_map(|(_, endpoint)| endpoint.written())
+            .any(|(there, bits)| bits == prefix && same_subnet(there, address, prefix))
     });
     match (fitting.next(), fitting.next()) {
-        (Some(network), None) => Ok(network),
+        (Some((network, ..)), None) => Ok(network),
         (Some(first), Some(second)) => refuse(
-            format!("{} fits networks {} and {}", asked.address, first.name, second.name),
+            format!("{} fits networks {} and {}", asked.address, first.0, second.0),
             "say which: --address net0=10.77.0.3/24",
         ),
         (None, _) => refuse(
@@ -155,10 +162,10 @@ fn same_subnet(one: IpAddr, other: IpAddr, prefix: u8) -> bool {
 }
 
 fn has_exactly(cluster: &Cluster, id: NodeId, addresses: &[(String, String)]) -> bool {
-    cluster.networks.iter().all(|network| {
-        let asked = addresses.iter().find(|(name, _)| *name == network.name);
+    written(cluster).all(|(name, network, nodes)| {
+        let asked = addresses.iter().find(|(asked, _)| asked == name);
         let asked = asked.and_then(|(_, address)| parse_address(address).ok());
-        let there = network.endpoints.get(&id);
-        asked == there.map(|endpoint| (endpoint.address, endpoint.prefix))
+        let there = network.endpoints.get(&id).filter(|_| nodes.contains(id));
+        asked == there.and_then(config::Endpoint::written)
     })
 }

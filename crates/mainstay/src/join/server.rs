@@ -87,6 +87,14 @@ impl Joins {
         Joins { shared: Arc::new(shared) }
     }
 
+    /// The secrets of the tokens that are outstanding.
+    #[must_use]
+    pub fn secrets(&self) -> Vec<[u8; SECRET_SIZE]> {
+        let tokens = self.shared.tokens();
+        let good = tokens.values().filter(|issued| issued.until > now());
+        good.map(|issued| issued.secret).collect()
+    }
+
     /// Makes a token. Must run on the API's runtime, since it starts to listen there.
     ///
     /// # Errors

@@ -4,6 +4,7 @@
 //! only ever added to words that say the same without it.
 
 mod bound;
+mod discover;
 mod disk;
 mod journal;
 mod membership;
@@ -14,6 +15,7 @@ mod style;
 mod table;
 
 pub use bound::bound;
+pub use discover::discovery;
 pub use disk::{
     DiskArea, DiskCheck, DiskDevice, DiskFinding, DiskLatency, DiskMark, DiskPair, DiskShow,
     DiskSlot, disk_check, disk_show, size,

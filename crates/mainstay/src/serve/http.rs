@@ -57,6 +57,7 @@ impl ServerConfig {
 pub struct Server {
     stop: Option<oneshot::Sender<()>>,
     thread: Option<JoinHandle<()>>,
+    joins: Joins,
     _socket: socket::Bound,
 }
 
@@ -80,7 +81,7 @@ pub fn start(config: ServerConfig, core: Handle) -> Result<Server, SocketError> 
     };
     let (stop, stopped) = oneshot::channel::<()>();
     let joins = Joins::new(core.clone(), config.node, config.key);
-    let service = routes::router(core, joins);
+    let service = routes::router(core, joins.clone());
     let serving = async move {
         tokio::select! {
             () = accept(listener, config.access, service) => {}
@@ -96,7 +97,15 @@ pub fn start(config: ServerConfig, core: Handle) -> Result<Server, SocketError> 
             path: config.socket,
             source,
         })?;
-    Ok(Server { stop: Some(stop), thread: Some(thread), _socket: bound })
+    Ok(Server { stop: Some(stop), thread: Some(thread), joins, _socket: bound })
+}
+
+impl Server {
+    /// The tokens that it has given out.
+    #[must_use]
+    pub fn joins(&self) -> Joins {
+        self.joins.clone()
+    }
 }
 
 impl Drop for Server {

@@ -76,7 +76,7 @@ impl Daemon {
 
     /// Hands a request to the addresses thread. What does not fit fails, is asked again, or is
     /// repeated by itself.
-    pub(super) fn request(&mut self, request: addresses::Request) {
+    pub(in crate::daemon) fn request(&mut self, request: addresses::Request) {
         use std::sync::mpsc::TrySendError;
         let Err(TrySendError::Full(request) | TrySendError::Disconnected(request)) =
             self.addresses.try_send(request)
@@ -89,7 +89,10 @@ impl Daemon {
         }
         match request {
             addresses::Request::Look => self.look_again = true,
-            addresses::Request::Refresh { .. } => {}
+            // Asked again with the next picture, or when they are due.
+            addresses::Request::Refresh { .. }
+            | addresses::Request::Keep { .. }
+            | addresses::Request::Drop { .. } => {}
             addresses::Request::Add { operation, .. }
             | addresses::Request::Remove { operation, .. } => {
                 self.adding.remove(&operation);
@@ -280,10 +283,12 @@ impl Daemon {
         let before = Some((file, text));
         self.write(Write::Memory { token: None, name: disk::AGREED, bytes, before });
         self.cluster = cluster;
+        self.resolve();
         self.adopt_own();
         let core = convert::cluster(&self.cluster, self.node.local().node);
         self.open_networks();
         self.follow_ups.push_back(Input::Configured(Box::new(core)));
+        self.mind_aliases();
     }
 }
 

@@ -17,13 +17,15 @@ use os::persist::Store;
 use os::process::{Containment, Exit, Process};
 
 use super::agents::Agents;
+use super::aliases::Aliases;
 use super::cover::Cover;
 use super::disk::{self, Write};
 use super::errands::Errands;
 use super::journal::Journal;
 use super::media::{Media, NETWORKS, Taken};
 use super::probing::Probing;
-use super::{Done, addresses, convert};
+use super::{Done, addresses, convert, discovery};
+use crate::config::hosts::Hosts;
 use crate::config::own::OwnPath;
 use crate::config::{Cluster, files};
 use crate::probe::{self, test::Hint};
@@ -54,6 +56,7 @@ pub(super) struct Start {
     pub(super) root: files::Root,
     pub(super) store: Store,
     pub(super) cluster: Cluster,
+    pub(super) hosts: Hosts,
     pub(super) own: Vec<OwnPath>,
     pub(super) cover: Cover,
     pub(super) containment: Containment,
@@ -125,6 +128,10 @@ pub(super) struct Daemon {
     pub(super) interfaces: Vec<os::netlink::Interface>,
     pub(super) probing: Probing,
     pub(super) errands: Errands,
+    discovery: Option<os::event::Sender<discovery::Datagram>>,
+    /// The hosts file as it was read last.
+    pub(super) hosts: Hosts,
+    pub(super) aliases: Aliases,
 }
 
 struct Watched {
@@ -136,8 +143,18 @@ struct Watched {
 impl Daemon {
     /// Opens everything that the loop needs.
     pub(super) fn start(start: Start) -> Result<Daemon> {
-        let Start { root, store, cluster, own, cover, containment, processes, remains, birth } =
-            start;
+        let Start {
+            root,
+            store,
+            cluster,
+            hosts,
+            own,
+            cover,
+            containment,
+            processes,
+            remains,
+            birth,
+        } = start;
         use os::signal::Signal;
         let signals =
             os::signal::Signals::block(&[Signal::Terminate, Signal::Interrupt, Signal::Hangup])?;
@@ -146,9 +163,10 @@ impl Daemon {
         std::fs::create_dir_all(&logs)
             .with_context(|| format!("create {} for the services' output", logs.display()))?;
         let agents = Agents::new(containment.clone(), logs, done.clone());
-        let addresses = addresses::start(done.clone()).context("start looking at interfaces")?;
+        let addresses = addresses::start(root.clone(), hosts.clone(), done.clone())
+            .context("start looking at interfaces")?;
         let media = Media::new(birth.local.node, birth.local.incarnation, done.clone());
-        let (disk, disk_running) = disk::start(store, done)?;
+        let (disk, disk_running) = disk::start(store, done.clone())?;
         let calls = Bell::new()?;
         let bell = calls.clone();
         let (handle, inbox) = serve::channel(move || bell.ring());
@@ -156,6 +174,15 @@ impl Daemon {
         let key = birth.keys[0].expect("a node is born with its key");
         let server = serve::ServerConfig::new(&root, name, files::Key(key));
         let server = serve::start(server, handle)?;
+        let discovery = discovery::Config {
+            root: root.clone(),
+            node: cluster.name_of(birth.local.node),
+            cluster: cluster.name.clone(),
+            port: cluster.port,
+            key,
+            joins: server.joins(),
+        };
+        let discovery = discovery::start(discovery, done);
         let stop = cluster.services.iter().map(|service| service.stop_timeout).max();
         let leave_budget = stop.unwrap_or_default() + cluster.timing.stall;
         let now = os::clock::boottime();
@@ -216,8 +243,17 @@ impl Daemon {
             trouble: BTreeSet::new(),
             interfaces: Vec::new(),
             probing: Probing::new(&key),
+            discovery: None,
+            hosts,
+            aliases: Aliases::default(),
             errands: Errands::default(),
         };
+        match discovery {
+            Ok(discovery) => daemon.discovery = Some(discovery),
+            Err(error) => {
+                daemon.journal.say(&format!("this daemon takes no part in discovery: {error}"));
+            }
+        }
         daemon.open_networks();
         for (service, resource, process) in processes {
             daemon.watch_process(service, resource, process);
@@ -256,10 +292,14 @@ impl Daemon {
             self.say_all(said);
             self.go_on_testing();
             self.give_up_errands();
+            if self.aliases.deadline().is_some_and(|at| os::clock::boottime() >= at) {
+                self.mind_aliases();
+            }
             let deadlines = [
                 self.node.deadline().map(|(at, _)| at),
                 self.probing.deadline(),
                 self.errands.deadline(),
+                self.aliases.deadline(),
             ];
             let wake = deadlines.into_iter().flatten().min();
             self.wake_at(if drained {
@@ -268,6 +308,7 @@ impl Daemon {
                 os::clock::boottime()
             });
         }
+        self.drop_aliases();
         self.journal.flush();
         Ok(ExitCode::SUCCESS)
     }
@@ -369,6 +410,10 @@ impl Daemon {
         for (network, bytes) in taken.frames.drain(..) {
             self.received(network, bytes);
         }
+        for datagram in taken.discovery.drain(..) {
+            // When its queue is full it is lost, as any datagram may be.
+            let _lost = self.discovery.as_ref().map(|discovery| discovery.send(datagram));
+        }
         self.hinted(&taken.nobody_there, Hint::NobodyThere);
         taken.nobody_there.clear();
         self.hinted(&taken.unreachable, Hint::NobodyListens);
@@ -435,6 +480,7 @@ impl Daemon {
                 self.say_all(said);
                 self.reconcile(&interfaces);
                 self.interfaces.clone_from(&interfaces);
+                self.mind_aliases();
                 let interfaces = interfaces.into_iter().map(convert::interface).collect();
                 self.feed(Input::Network(network::Input::Interfaces(interfaces)));
                 self.settle();
@@ -477,6 +523,8 @@ impl Daemon {
                 self.feed(Input::Acted { id, outcome });
                 self.settle();
             }
+            Done::Hosts(hosts) => self.hosts_changed(hosts),
+            Done::Receipt { local, to, bytes } => self.media.receipt(local, to, &bytes),
             Done::Trouble(text) => self.say_once(text),
         }
     }

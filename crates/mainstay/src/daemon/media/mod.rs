@@ -20,6 +20,7 @@ use os::udp::{Hint, Sent, Udp};
 use transport::PathId;
 
 use super::Done;
+use super::discovery::Datagram;
 use crate::config::{Cluster, Endpoint, Kind, Network};
 use crate::probe::test::Stopped;
 use disk::Disk;
@@ -93,6 +94,8 @@ pub(super) struct Taken {
     pub(super) unreachable: Vec<PathId>,
     /// What is newly wrong, for the journal.
     pub(super) said: Vec<String>,
+    /// Datagrams of those who discover.
+    pub(super) discovery: Vec<Datagram>,
     /// Paths to whose end, the kernel or a router says, nothing leads.
     pub(super) nobody_there: Vec<PathId>,
     /// There may be more.
@@ -205,6 +208,10 @@ impl Media {
         let carrier = match spec.kind {
             Kind::Udp => {
                 let endpoint = &spec.endpoints[&self.local];
+                if let Some(host) = endpoint.host.as_ref().filter(|_| !endpoint.has_address()) {
+                    let why = host.trouble.as_ref().map_or(String::new(), ToString::to_string);
+                    return Err(io::Error::new(io::ErrorKind::NotFound, why));
+                }
                 let scope = if is_link_local(endpoint.address) {
                     index.ok_or_else(|| missing(interface.unwrap_or("for the address")))?
                 } else {
@@ -253,7 +260,8 @@ impl Media {
         let result = match &mut port.carrier {
             None => Ok(()),
             Some(Carrier::Udp { address, scope, .. }) => {
-                if let Some(endpoint) = port.spec.endpoints.get(&path.peer)
+                let endpoint = port.spec.endpoints.get(&path.peer);
+                if let Some(endpoint) = endpoint.filter(|endpoint| endpoint.has_address())
                     && let Some(socket) = self.sockets.get_mut(address)
                 {
                     let to = socket_address(endpoint.address, port.spec.port, *scope);
@@ -274,6 +282,14 @@ impl Media {
         }
     }
 
+    /// Sends a receipt to somebody who discovers.
+    pub(super) fn receipt(&mut self, local: SocketAddr, to: SocketAddr, bytes: &[u8]) {
+        if let Some(socket) = self.sockets.get_mut(&local) {
+            // Lost like any datagram, and asked for again.
+            let _counted = socket.udp.send_whole(bytes, to);
+        }
+    }
+
     /// Sends a probe over the path, and says why it did not leave. A disk or a line takes it and
     /// keeps to itself what becomes of it.
     pub(super) fn probe(
@@ -287,7 +303,9 @@ impl Media {
         let sent = match &mut port.carrier {
             None => return Err(Stopped::NotOpen),
             Some(Carrier::Udp { address, scope, .. }) => {
-                let endpoint = port.spec.endpoints.get(&path.peer).ok_or(Stopped::NotOpen)?;
+                let endpoint = port.spec.endpoints.get(&path.peer);
+                let endpoint = endpoint.filter(|endpoint| endpoint.has_address());
+                let endpoint = endpoint.ok_or(Stopped::NotOpen)?;
                 let socket = self.sockets.get_mut(address).ok_or(Stopped::NotOpen)?;
                 let to = socket_address(endpoint.address, port.spec.port, *scope);
                 if whole {
@@ -361,7 +379,12 @@ impl Media {
         let Some((address, socket)) = socket else { return };
         let ports = || self.ports.iter().filter(|(_, port)| port.address() == Some(*address));
         let Some((first, _)) = ports().next() else { return };
-        let drained = socket.udp.drain(DATAGRAMS_PER_TURN, |_from, bytes| {
+        let drained = socket.udp.drain(DATAGRAMS_PER_TURN, |from, bytes| {
+            if crate::discover::wire::is_message(bytes) {
+                let bytes = bytes.to_vec();
+                taken.discovery.push(Datagram { local: *address, from, bytes });
+                return;
+            }
             // Several networks and paths may begin at one address. What names none of them goes to
             // the first, where it is counted.
             let named = transport::network_of(bytes);
@@ -417,7 +440,8 @@ impl Media {
     pub(super) fn route(&self, path: PathId) -> Option<(SocketAddr, SocketAddr)> {
         let port = self.ports.get(&path.network)?;
         let Some(Carrier::Udp { address, scope, .. }) = &port.carrier else { return None };
-        let to = port.spec.endpoints.get(&path.peer)?.address;
+        let endpoint = port.spec.endpoints.get(&path.peer);
+        let to = endpoint.filter(|endpoint| endpoint.has_address())?.address;
         let mut from = *address;
         from.set_port(0);
         Some((from, socket_address(to, port.spec.port, *scope)))

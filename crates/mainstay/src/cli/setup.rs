@@ -57,9 +57,8 @@ pub(super) fn init(context: &Context, options: &InitOptions) -> Done {
         configuration: root.cluster().display().to_string(),
     };
     let option = root_option(context);
-    let joins = found
-        .as_ref()
-        .map_or_else(|| "  mainstay join TOKEN --address CIDR\n".to_owned(), |found| joins(found));
+    let joins =
+        found.as_ref().map_or_else(|| "  mainstay join TOKEN --address CIDR\n".to_owned(), joins);
     context.output.show(&made, |made, _| {
         format!(
             "cluster {} (id {}) is made, this is its node {}\n\nNext:\n  \

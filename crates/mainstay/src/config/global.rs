@@ -18,6 +18,7 @@
 //! All nodes find the same addresses without a word between them. The range must be nobody else's.
 
 use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
 use std::net::IpAddr;
 
 use base::{NetworkId, NodeId};
@@ -178,24 +179,23 @@ pub(super) fn merged(
                         .related(first.clone(), "the first part");
                 }
                 for (node, endpoint) in network.endpoints {
-                    if whole.endpoints.contains_key(&node) {
-                        let parts = &whole.parts;
-                        let earlier = parts.iter().find(|part| part.nodes.contains(node));
-                        let earlier = earlier.map_or("", |part| part.name.as_str());
-                        let mut all = nodes.iter();
-                        let name_of = all.find(|(_, id)| *id == node).map_or("", |(name, _)| name);
-                        found
-                            .warning(
-                                span.clone(),
-                                format!(
-                                    "{} is on {earlier} and on {} of {name}: {earlier} counts",
-                                    name_of, part.name
-                                ),
-                            )
-                            .help("list it in one of them");
-                    } else {
-                        whole.endpoints.insert(node, endpoint);
+                    if let Entry::Vacant(place) = whole.endpoints.entry(node) {
+                        place.insert(endpoint);
+                        continue;
                     }
+                    let earlier = whole.parts.iter().find(|part| part.nodes.contains(node));
+                    let earlier = earlier.map_or("", |part| part.name.as_str());
+                    let mut all = nodes.iter();
+                    let name = all.find(|(_, id)| *id == node).map_or("", |(name, _)| name);
+                    found
+                        .warning(
+                            span.clone(),
+                            format!(
+                                "{name} is on {earlier} and on {} of {}: {earlier} counts",
+                                part.name, whole.name
+                            ),
+                        )
+                        .help("list it in one of them");
                 }
                 let before: Vec<NodeId> = whole.parts.iter().flat_map(|part| part.nodes).collect();
                 let nodes = part.nodes.into_iter().filter(|node| !before.contains(node)).collect();

@@ -74,6 +74,9 @@ pub struct Finding {
     pub help: String,
 }
 
+/// The ends of machines in one subnet: interface and address.
+type Ends<'a> = BTreeMap<u64, (&'a str, Net)>;
+
 /// A machine in the picture, the own one included.
 struct Place<'a> {
     number: u64,
@@ -199,7 +202,7 @@ impl<'a> Picture<'a> {
             })
             .collect();
         // Ends by subnet: machine, interface, address.
-        let mut subnets: BTreeMap<(IpAddr, u8), BTreeMap<u64, (&str, Net)>> = BTreeMap::new();
+        let mut subnets: BTreeMap<(IpAddr, u8), Ends<'_>> = BTreeMap::new();
         let mut covered: BTreeSet<(u64, &str)> = BTreeSet::new();
         let named = self.places.iter().filter(|place| !doubles.contains(place.name));
         let named: Vec<&Place<'_>> = named.collect();

@@ -3,7 +3,7 @@ use std::collections::BTreeMap;
 use api::v1::{self, *};
 use expect_test::{Expect, expect};
 
-use super::{Style, duration};
+use super::{Paths, Style, duration, missing_half, paths};
 use crate::config;
 
 /// Five nodes, two networks and ten services: what has to fit on a screen.
@@ -586,5 +586,47 @@ fn durations_are_short() {
         (400_000_000, "4 d"),
     ] {
         assert_eq!(duration(millis), text);
+    }
+}
+
+#[test]
+fn a_path_that_is_kept_back_and_a_lone_half_are_explained() {
+    let kept = Path {
+        peer: "n2".into(),
+        network: "net0".into(),
+        kind: "udp".into(),
+        local: "10.1.6.88:7365".into(),
+        remote: "10.1.6.89:7365".into(),
+        rank: None,
+        priority: Priority::High,
+        state: PathState::Dead,
+        direction: None,
+        rtt_us: None,
+        loss: 0.0,
+        rtt_min_avg_max_us: None,
+        loss_out: None,
+        jitter_us: None,
+        age_ms: Some(20),
+        echoes_wanted: Some(7),
+        damped_ms: Some(1_400),
+        peer_has_half: None,
+    };
+    let lone = Path {
+        network: "10.1.6.88/10.1.6.89".into(),
+        rank: Some(1),
+        echoes_wanted: None,
+        damped_ms: None,
+        peer_has_half: Some(false),
+        ..kept.clone()
+    };
+    let there = Path { peer_has_half: Some(true), ..lone.clone() };
+    assert_eq!(missing_half(&there, "n1"), None);
+    let report = Paths { schema: 1, node: "n1".into(), paths: vec![kept, lone] };
+    let text = paths(&report, Style { colour: false, width: usize::MAX });
+    for expected in [
+        "n2 over net0: it kept changing and is kept out of use: 7 more good echoes wanted, 1.4 s",
+        "n2 has no half of this path; on n2: mainstay path create n1 10.1.6.89 10.1.6.88 --port 7365",
+    ] {
+        assert!(text.contains(expected), "{text}");
     }
 }

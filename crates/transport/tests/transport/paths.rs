@@ -224,8 +224,14 @@ fn a_path_that_keeps_changing_needs_more_echoes() {
         mesh.cuts.extend([(0, 1, 0), (1, 0, 0)]);
         mesh.run_ms(600);
         assert_eq!(wanted(&mesh), Some(expected));
+        let damped = |mesh: &Mesh| mesh.status(0).peers[0].paths[0].damped;
+        assert_eq!(damped(&mesh), None, "it is silent, and not kept back");
         mesh.cuts.clear();
-        mesh.run_ms(4_000);
+        mesh.run_ms(150);
+        let (missing, left) = (wanted(&mesh).expect("some"), damped(&mesh).expect("it is kept"));
+        assert!(missing < expected, "echoes come: {missing} of {expected}");
+        assert_eq!(left, base::Preset::Fast.timing().heartbeat_high * missing);
+        mesh.run_ms(3_850);
         assert_eq!(wanted(&mesh), None, "it came back");
     }
     // A quiet minute, and it is as good as new.

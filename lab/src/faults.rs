@@ -156,6 +156,16 @@ impl Lab {
         self.machine(node)?.namespace.route().set_up(network, false)
     }
 
+    /// Sets the MTU of a node's interface. The switch takes frames of any size.
+    ///
+    /// # Errors
+    /// When the node has no power, or the kernel has no such MTU (68 to 65,535 for a cable here).
+    pub fn set_mtu(&mut self, node: &str, network: &str, mtu: u32) -> Result<()> {
+        let number = self.check_port(node, network)?;
+        self.machine(node)?.namespace.route().set_mtu(network, mtu)?;
+        self.switches[usize::from(number)].accept_all_sizes(node)
+    }
+
     /// Gives a node's interface another name; its addresses stay.
     ///
     /// # Errors

@@ -30,6 +30,8 @@ const FORMING: Duration = Duration::from_secs(180);
 const SETTLING: Duration = Duration::from_secs(5);
 /// Between two questions: asking costs the machine that is measured.
 const LOOK: Duration = Duration::from_millis(250);
+/// Of the log of a node that has ended.
+const LOG_LINES: usize = 12;
 /// Sizes that are tried with Corosync below those that were asked for.
 const SMALLER: [u8; 6] = [40, 32, 24, 16, 8, 4];
 
@@ -135,6 +137,10 @@ fn mainstay(order: &Order, row: &mut Row, preset: &str, interval: Duration) -> R
     lab.start_all()?;
     let generation = wait::until("one view of all", FORMING, || {
         clock::pause(LOOK);
+        for name in lab.node_names() {
+            let is_there = lab.daemon_pids(&name)?.0.is_some();
+            ensure!(is_there, "{name} has ended: {}", lab.log_tail(&name, LOG_LINES)?);
+        }
         one_view(&lab)
     });
     let generation = generation.with_context(|| report(&lab))?;
@@ -175,10 +181,7 @@ fn report(lab: &Lab) -> String {
                 status.view.members.len(),
                 status.view.waiting.as_deref().unwrap_or("no")
             ),
-            Err(error) => {
-                let log = lab.log_tail(&name, 3).unwrap_or_default();
-                format!("{error:#}; its log ends: {log}")
-            }
+            Err(error) => format!("{error:#}"),
         };
         text += &format!("  {name}: {said}\n");
     }

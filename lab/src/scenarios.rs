@@ -13,6 +13,7 @@ use serde_json::json;
 
 mod interfaces;
 mod media;
+mod sizes;
 mod storm;
 mod wrongs;
 
@@ -106,11 +107,14 @@ pub enum Scenario {
     /// Interfaces are set down, renamed and taken out, and addresses removed, on a node that is not
     /// active; then all is as before.
     Interfaces,
+    /// MTUs of 576 to 65,520 bytes, the same everywhere and others on each node; a node joins and a
+    /// large configuration is agreed under each.
+    Sizes,
 }
 
 impl Scenario {
     /// All, in the order of the acceptance criteria.
-    pub const ALL: [Self; 18] = [
+    pub const ALL: [Self; 19] = [
         Self::CutOneNetwork,
         Self::CutAllNetworks,
         Self::Partition,
@@ -129,6 +133,7 @@ impl Scenario {
         Self::FloodedTakeover,
         Self::NamedWrongs,
         Self::Interfaces,
+        Self::Sizes,
     ];
 
     /// Its name on a command line.
@@ -152,6 +157,7 @@ impl Scenario {
             Self::FloodedTakeover => "flooded-takeover",
             Self::NamedWrongs => "named-wrongs",
             Self::Interfaces => "interfaces",
+            Self::Sizes => "sizes",
         }
     }
 
@@ -182,6 +188,7 @@ impl Scenario {
             Self::Storm => {
                 Spec { ethernet: vec![2], stranger_networks: vec![1, 2], ..Spec::new(3, 3)? }
             }
+            Self::Sizes => Spec::new(3, 2)?,
             Self::Interfaces => Spec { ethernet: vec![2], ..Spec::new(3, 3)? },
             Self::NamedWrongs => {
                 Spec { ethernet: vec![1], stranger_networks: vec![0], ..Spec::new(3, 2)? }
@@ -199,7 +206,7 @@ impl Scenario {
             Self::CutOneNetwork | Self::KillDaemon => false,
             Self::DiskOnly | Self::LineOnly | Self::PulledCables | Self::OneWay => false,
             Self::DiskFrozen | Self::Storm | Self::Flood | Self::NamedWrongs => false,
-            Self::Interfaces => false,
+            Self::Interfaces | Self::Sizes => false,
             Self::CutAllNetworks | Self::Partition | Self::Move | Self::PowerOff => true,
             Self::StopDaemon | Self::StopDaemonAndGuard | Self::FloodedTakeover => true,
         }
@@ -230,6 +237,7 @@ impl Scenario {
             Self::FloodedTakeover => storm::flooded_takeover(scene, &active),
             Self::NamedWrongs => wrongs::named(scene, &active),
             Self::Interfaces => interfaces::come_and_go(scene, &active),
+            Self::Sizes => sizes::sizes(scene, &active),
         };
         let played = outcome.with_context(|| format!("{} of {active}", self.name()))?;
         Ok(Figure::judge(self, active, &played, scene.limits))

@@ -11,6 +11,9 @@ use crate::netlink::CableEnd;
 use crate::nft::{Drop, Filter};
 use crate::spec;
 
+/// The longest packet that a cable takes.
+const MTU_MAX: u32 = 65_535;
+
 /// One network of the lab.
 pub(crate) struct Switch {
     network: u8,
@@ -66,6 +69,12 @@ impl Switch {
     pub(crate) fn set_port(&mut self, machine: &str, up: bool) -> Result<()> {
         let port = spec::port_name(machine, self.network);
         self.namespace.route().set_up(&port, up)
+    }
+
+    /// A port that limits nothing: what is too long for a machine is dropped by that machine.
+    pub(crate) fn accept_all_sizes(&mut self, machine: &str) -> Result<()> {
+        let port = spec::port_name(machine, self.network);
+        self.namespace.route().set_mtu(&port, MTU_MAX)
     }
 
     /// Forgets all rules about a machine, or all rules. True if there were any.

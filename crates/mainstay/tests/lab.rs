@@ -83,3 +83,8 @@ fn what_is_configured_wrong_elsewhere_is_named_and_changes_nothing() {
 fn paths_come_back_with_their_interfaces_and_addresses() {
     play("interfaces", 1);
 }
+
+#[test]
+fn machines_need_not_agree_on_what_a_network_takes() {
+    play("sizes", 1);
+}

@@ -211,8 +211,7 @@ impl RouteSocket {
     /// Sets the size of the largest packet that an interface takes.
     pub(crate) fn set_mtu(&mut self, name: &str, mtu: u32) -> Result<()> {
         let mut message = LinkMessage::default();
-        message.attributes =
-            vec![LinkAttribute::IfName(name.to_owned()), LinkAttribute::Mtu(mtu)];
+        message.attributes = vec![LinkAttribute::IfName(name.to_owned()), LinkAttribute::Mtu(mtu)];
         self.request(RouteNetlinkMessage::SetLink(message), 0)
             .with_context(|| format!("setting the MTU of {name} to {mtu}"))?;
         Ok(())

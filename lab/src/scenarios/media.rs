@@ -20,6 +20,8 @@ use crate::wait;
 
 /// How long all cables stay cut.
 const ISOLATED: Duration = Duration::from_secs(10);
+/// A service that needs no network.
+const TASK: &str = "task";
 /// How long the disk stands still when nobody says.
 const FROZEN: Duration = Duration::from_secs(10);
 /// For how long one turn of `pulled-cables` pulls when nobody says, and how long each cable is out.
@@ -47,7 +49,8 @@ pub(super) fn isolated(scene: &mut Scene, active: &str) -> Result<Played> {
     let done = alone.and_then(|()| {
         let configured = change_restart_limit(scene, active)?;
         let commanded = standby_and_back(scene, active)?;
-        Ok((configured, commanded))
+        let moved = move_task(scene, active)?;
+        Ok((configured, commanded, moved))
     });
     let done = scene.explain(done)?;
     let cut_for = clock::now() - start;
@@ -66,12 +69,13 @@ pub(super) fn isolated(scene: &mut Scene, active: &str) -> Result<Played> {
     scene.wait_until_quiet()?;
     complaints.extend(changed_views(scene, &views)?);
     complaints.dedup();
-    let (configured, commanded) = done;
+    let (configured, commanded, moved) = done;
     let mut played = Played::from(scene.seen_since(start)?);
     played.complaints = complaints;
     played.excused.push((start, back));
     played.notes.push(format!("config apply took {:.0} ms", milliseconds(configured)));
     played.notes.push(format!("standby and back {:.0} ms", milliseconds(commanded)));
+    played.notes.push(format!("a service's move {:.0} ms", milliseconds(moved)));
     played.notes.push(recovered(back - healed));
     Ok(played)
 }
@@ -189,6 +193,41 @@ fn change_restart_limit(scene: &Scene, active: &str) -> Result<Duration> {
         let all: Result<Vec<bool>> = scene.lab.node_names().iter().map(has).collect();
         Ok(all?.into_iter().all(|has| has).then_some(()))
     })?;
+    Ok(clock::now() - start)
+}
+
+/// Adds a service that needs no network, unless it is there, and moves it to another node; how long
+/// the move took until all nodes said so. One with an address starts nowhere without a carrier.
+fn move_task(scene: &Scene, active: &str) -> Result<Duration> {
+    let root = scene.lab.root(active)?;
+    let names = scene.lab.node_names();
+    let (version, text) = api::configuration(root)?;
+    if !text.contains(&format!("name = \"{TASK}\"")) {
+        let nodes = names.iter().map(|name| format!("\"{name}\"")).collect::<Vec<_>>().join(", ");
+        let text = format!(
+            "{text}\n[[service]]\nname = \"{TASK}\"\nnodes = [{nodes}]\n[[service.resource]]\n\
+             name = \"sleep\"\nkind = \"process\"\ncommand = [\"/bin/sleep\", \"infinity\"]\n"
+        );
+        let body = json!({ "text": text, "expected_version": version });
+        api::command(root, "/v1/config", &body).context("adding a service")?;
+    }
+    let runs_on = |wanted: Option<&str>| {
+        let on = |name: &String| -> Option<String> {
+            let status = scene.status(name)?;
+            let task = status.services.into_iter().find(|service| service.name == TASK)?;
+            task.node.filter(|_| task.state == "running")
+        };
+        let first = on(names.first()?)?;
+        let same = names.iter().all(|name| on(name).as_ref() == Some(&first));
+        Some(first).filter(|first| same && wanted.is_none_or(|wanted| wanted == first))
+    };
+    let what = "all to see the added service running";
+    let from = wait::until(what, PATIENCE, || Ok(runs_on(None)))?;
+    let to = scene.another_than(&from)?;
+    let start = clock::now();
+    let body = json!({ "node": to, "reason": "lab" });
+    api::command(root, &format!("/v1/services/{TASK}/move"), &body).context("moving a service")?;
+    wait::until(&format!("all to see it on {to}"), PATIENCE, || Ok(runs_on(Some(&to))))?;
     Ok(clock::now() - start)
 }
 

@@ -82,6 +82,10 @@ impl Client {
         &self.namespace
     }
 
+    pub(crate) fn namespace_mut(&mut self) -> &mut Namespace {
+        &mut self.namespace
+    }
+
     /// The namespace, for a thread of its own that enters it.
     pub(crate) fn namespace_handle(&self) -> Result<OwnedFd> {
         self.namespace.as_fd().try_clone_to_owned().context("holding the client's namespace")

@@ -4,9 +4,13 @@
 //! down inside the node is another fault (its IPv6 addresses and routes go), kept apart as
 //! [`Lab::link_down`].
 
-use anyhow::{Result, ensure};
+use std::fs;
+use std::path::Path;
+
+use anyhow::{Context, Result, ensure};
 
 use crate::lab::Lab;
+use crate::netlink::RouteBy;
 use crate::spec;
 
 impl Lab {
@@ -192,5 +196,49 @@ impl Lab {
         let number = self.check_port(node, network)?;
         let id = self.node(node)?.id;
         self.plug(node, id, number)
+    }
+
+    /// Puts the stranger between all nodes as a router with a small MTU on these networks, or takes
+    /// it away. It sends no ICMP about better ways.
+    ///
+    /// # Errors
+    /// When the stranger is not in one of the networks, or a node has no power.
+    pub(crate) fn route_through_stranger(
+        &mut self,
+        networks: &[u8],
+        mtu: u32,
+        is_between: bool,
+    ) -> Result<()> {
+        let names = self.node_names();
+        if is_between {
+            let settings = Path::new("/proc/sys/net/ipv4");
+            let quiet = networks.iter().map(|number| {
+                let network = spec::network_name(*number);
+                (settings.join("conf").join(network).join("send_redirects"), "0")
+            });
+            // Both are asked: that of all interfaces, and that of each.
+            let all = (settings.join("conf/all/send_redirects"), "0");
+            let router: Vec<_> = quiet.chain([all, (settings.join("ip_forward"), "1")]).collect();
+            self.stranger().namespace().run(|| {
+                router.iter().try_for_each(|(path, value)| {
+                    let shown = path.display();
+                    fs::write(path, value).with_context(|| format!("setting {shown}"))
+                })
+            })?;
+        }
+        for number in networks {
+            let network = spec::network_name(*number);
+            let router = spec::node_address(*number, spec::STRANGER_HOST);
+            for (id, _) in (1..).zip(&names) {
+                let to = spec::node_address(*number, id);
+                let route = self.stranger_mut().namespace_mut().route();
+                route.change_route(is_between, to, &network, RouteBy::Mtu(mtu))?;
+                for name in names.iter().filter(|name| **name != spec::node_name(id)) {
+                    let route = self.machine(name)?.namespace.route();
+                    route.change_route(is_between, to, &network, RouteBy::Gateway(router))?;
+                }
+            }
+        }
+        Ok(())
     }
 }

@@ -138,6 +138,10 @@ impl Lab {
         &self.stranger
     }
 
+    pub(crate) fn stranger_mut(&mut self) -> &mut Client {
+        &mut self.stranger
+    }
+
     /// The directory that has a root directory per node, named like it (`MAINSTAY_LAB`).
     pub fn directory(&self) -> &Path {
         Path::new(enter::DIRECTORY)

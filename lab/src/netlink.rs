@@ -21,6 +21,10 @@ use netlink_packet_route::link::{
 use netlink_packet_route::neighbour::{
     NeighbourAddress, NeighbourAttribute, NeighbourMessage, NeighbourState,
 };
+use netlink_packet_route::route::{
+    RouteAddress, RouteAttribute, RouteHeader, RouteMessage, RouteMetric, RouteProtocol,
+    RouteScope, RouteType,
+};
 use netlink_packet_route::{AddressFamily, RouteNetlinkMessage};
 use rustix::net::netlink::SocketAddrNetlink;
 use rustix::net::{AddressFamily as Family, RecvFlags, SendFlags, SocketFlags, SocketType};
@@ -71,6 +75,14 @@ pub(crate) fn receive_messages(
 pub(crate) fn error_number(payload: &[u8]) -> Result<i32> {
     let bytes = payload.get(..4).context("a netlink acknowledgement that is too short")?;
     Ok(-i32::from_ne_bytes([bytes[0], bytes[1], bytes[2], bytes[3]]))
+}
+
+/// How a route gets there.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum RouteBy {
+    Gateway(std::net::Ipv4Addr),
+    /// Directly, in packets of at most so many bytes.
+    Mtu(u32),
 }
 
 /// One end of a virtual cable, for [`RouteSocket::add_cable`].
@@ -214,6 +226,42 @@ impl RouteSocket {
         message.attributes = vec![LinkAttribute::IfName(name.to_owned()), LinkAttribute::Mtu(mtu)];
         self.request(RouteNetlinkMessage::SetLink(message), 0)
             .with_context(|| format!("setting the MTU of {name} to {mtu}"))?;
+        Ok(())
+    }
+
+    /// Adds (or takes away) a route to one IPv4 address out of an interface: by way of a gateway, or
+    /// with an MTU of its own.
+    pub(crate) fn change_route(
+        &mut self,
+        add: bool,
+        to: std::net::Ipv4Addr,
+        name: &str,
+        via: RouteBy,
+    ) -> Result<()> {
+        let mut message = RouteMessage::default();
+        message.header.address_family = AddressFamily::Inet;
+        message.header.destination_prefix_length = 32;
+        message.header.table = RouteHeader::RT_TABLE_MAIN;
+        message.header.protocol = RouteProtocol::Static;
+        message.header.kind = RouteType::Unicast;
+        message.attributes = vec![
+            RouteAttribute::Destination(RouteAddress::Inet(to)),
+            RouteAttribute::Oif(self.interface(name)?.0),
+        ];
+        match via {
+            RouteBy::Gateway(gateway) => {
+                message.attributes.push(RouteAttribute::Gateway(RouteAddress::Inet(gateway)));
+            }
+            RouteBy::Mtu(mtu) => {
+                message.header.scope = RouteScope::Link;
+                message.attributes.push(RouteAttribute::Metrics(vec![RouteMetric::Mtu(mtu)]));
+            }
+        }
+        let (message, flags) = match add {
+            true => (RouteNetlinkMessage::NewRoute(message), NLM_F_CREATE | NLM_F_EXCL),
+            false => (RouteNetlinkMessage::DelRoute(message), 0),
+        };
+        self.request(message, flags).with_context(|| format!("a route to {to} over {name}"))?;
         Ok(())
     }
 

@@ -188,7 +188,7 @@ impl Scenario {
             Self::Storm => {
                 Spec { ethernet: vec![2], stranger_networks: vec![1, 2], ..Spec::new(3, 3)? }
             }
-            Self::Sizes => Spec::new(3, 2)?,
+            Self::Sizes => Spec { stranger_networks: vec![0, 1], ..Spec::new(3, 2)? },
             Self::Interfaces => Spec { ethernet: vec![2], ..Spec::new(3, 3)? },
             Self::NamedWrongs => {
                 Spec { ethernet: vec![1], stranger_networks: vec![0], ..Spec::new(3, 2)? }

@@ -61,6 +61,13 @@ impl Lab {
         parse_dropped(&text).with_context(|| format!("{node} has no UDP counters"))
     }
 
+    /// Packets that the stranger has cut into fragments, as a router.
+    pub(crate) fn fragmented_by_stranger(&self) -> Result<u64> {
+        let path = "/proc/thread-self/net/snmp";
+        let text = self.stranger().namespace().run(|| Ok(std::fs::read_to_string(path)?))?;
+        parse_counter(&text, "Ip: ", "FragOKs").context("a kernel counts fragments")
+    }
+
     /// A file of `/proc` as a thread in the node's network namespace sees it.
     fn node_file(&mut self, node: &str, path: &str) -> Result<String> {
         let namespace = &self.machine(node)?.namespace;
@@ -83,11 +90,15 @@ fn parse_traffic(text: &str, interface: &str) -> Option<Traffic> {
     })
 }
 
-/// Two lines that begin with `Udp:`: names, then numbers.
 fn parse_dropped(text: &str) -> Option<u64> {
-    let mut lines = text.lines().filter_map(|line| line.strip_prefix("Udp: "));
+    parse_counter(text, "Udp: ", "RcvbufErrors")
+}
+
+/// Two lines that begin with the same word: names, then numbers.
+fn parse_counter(text: &str, start: &str, name: &str) -> Option<u64> {
+    let mut lines = text.lines().filter_map(|line| line.strip_prefix(start));
     let (names, numbers) = (lines.next()?, lines.next()?);
-    let place = names.split(' ').position(|name| name == "RcvbufErrors")?;
+    let place = names.split(' ').position(|found| found == name)?;
     numbers.split(' ').nth(place)?.parse().ok()
 }
 

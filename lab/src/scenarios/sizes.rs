@@ -33,6 +33,8 @@ const CASES: [([u32; 3], [u32; 3]); 6] = [
     ([65_520, 9_000, 1_500], [1_500, 65_520, 9_000]),
     ([1_500; 3], [576, 1_500, 9_000]),
 ];
+/// What the router lets through.
+const HOP: u32 = 576;
 /// What a cable has when nobody says.
 const USUAL: u32 = 1_500;
 /// Bytes of a configuration, just below the longest that there may be; and how many are agreed on: a
@@ -50,31 +52,60 @@ pub(super) fn sizes(scene: &mut Scene, active: &str) -> Result<Played> {
     let mut notes = Vec::new();
     for (one, other) in CASES {
         let words = [one, other].map(|case| case.map(|mtu| mtu.to_string()).join("/"));
-        let words = words.join(" and ");
+        let words = format!("MTUs of {}", words.join(" and "));
         set(scene, 0, one)?;
         set(scene, 1, other)?;
-        let began = clock::now();
-        restart(scene, &joiner).with_context(|| format!("joining with MTUs of {words}"))?;
-        let joined = clock::now() - began;
-        let mut agreed = Duration::ZERO;
-        // Each node once sends it to the others, or to the one that orders.
-        let speakers = scene.lab.node_names().into_iter().cycle();
-        for (_, speaker) in (0..ROUNDS).zip(speakers) {
-            let once = agree(scene, &speaker);
-            let once = once.with_context(|| format!("with MTUs of {words}, by way of {speaker}"));
-            agreed += scene.explain(once)?;
-        }
-        complaints.extend(flaps(scene)?.into_iter().map(|flap| format!("MTUs {words}: {flap}")));
-        let (joined, agreed) = (milliseconds(joined), milliseconds(agreed));
-        notes.push(format!("{words}: joined after {joined:.0} ms, 1 MB after {agreed:.0} ms"));
+        notes.push(join_and_agree(scene, &joiner, &words, &mut complaints)?);
     }
     set(scene, 0, [USUAL; 3])?;
     set(scene, 1, [USUAL; 3])?;
+    notes.push(through_a_router(scene, &joiner, &mut complaints)?);
     scene.wait_until_quiet()?;
     let mut played = Played::from(scene.seen_since(start)?);
     played.complaints = complaints;
     played.notes = notes;
     Ok(played)
+}
+
+/// What one case comes to: a node joins anew, a megabyte of configuration is agreed on.
+fn join_and_agree(
+    scene: &mut Scene,
+    joiner: &str,
+    words: &str,
+    complaints: &mut Vec<String>,
+) -> Result<String> {
+    let began = clock::now();
+    restart(scene, joiner).with_context(|| format!("joining with {words}"))?;
+    let joined = milliseconds(clock::now() - began);
+    let mut agreed = Duration::ZERO;
+    // Each node once sends it to the others, or to the one that orders.
+    let speakers = scene.lab.node_names().into_iter().cycle();
+    for (_, speaker) in (0..ROUNDS).zip(speakers) {
+        let once = agree(scene, &speaker);
+        let once = once.with_context(|| format!("with {words}, by way of {speaker}"));
+        agreed += scene.explain(once)?;
+    }
+    complaints.extend(flaps(scene)?.into_iter().map(|flap| format!("{words}: {flap}")));
+    let agreed = milliseconds(agreed);
+    Ok(format!("{words}: joined after {joined:.0} ms, 1 MB after {agreed:.0} ms"))
+}
+
+/// A router between all nodes on both networks that lets 576 bytes through and sends no ICMP.
+fn through_a_router(
+    scene: &mut Scene,
+    joiner: &str,
+    complaints: &mut Vec<String>,
+) -> Result<String> {
+    let before = scene.lab.fragmented_by_stranger()?;
+    scene.lab.route_through_stranger(&[0, 1], HOP, true)?;
+    let words = format!("a router for {HOP} bytes");
+    let note = join_and_agree(scene, joiner, &words, complaints)?;
+    let cut = scene.lab.fragmented_by_stranger()? - before;
+    scene.lab.route_through_stranger(&[0, 1], HOP, false)?;
+    if cut == 0 {
+        complaints.push("nothing went through the router that it had to cut".to_owned());
+    }
+    Ok(format!("{note}, it cut {cut} packets"))
 }
 
 fn set(scene: &mut Scene, network: u8, mtus: [u32; 3]) -> Result<()> {

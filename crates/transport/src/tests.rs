@@ -1,3 +1,4 @@
+mod cost;
 mod forged;
 
 use core::time::Duration;

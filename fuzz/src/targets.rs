@@ -239,9 +239,14 @@ pub fn transport_datagram(bytes: &[u8]) {
     });
     let frames = mangled.chain([(bytes.to_vec(), false)]);
     for (bytes, is_whole) in frames {
-        local.handle(NOW, transport::Input::Receive { network: NetworkId(0), bytes });
+        let network = transport::network_of(&bytes).unwrap_or(NetworkId(0));
+        local.handle(NOW, transport::Input::Receive { network, bytes });
         for output in core::iter::from_fn(|| local.poll_output()) {
-            let harmless = is_whole || matches!(output, transport::Output::Transmit { .. });
+            let harmless = is_whole
+                || matches!(
+                    output,
+                    transport::Output::Transmit { .. } | transport::Output::TransmitAll { .. }
+                );
             assert!(harmless, "a frame that nobody sealed was believed: {output:?}");
         }
     }
@@ -269,12 +274,15 @@ fn transport(local: u8, peer: u8) -> transport::Transport {
 
 fn peers(peer: u8) -> Vec<transport::PeerConfig> {
     let priority = transport::Priority::High;
-    let paths = vec![transport::PathConfig {
-        network: NetworkId(0),
+    let heartbeats = [transport::Heartbeats::Each, transport::Heartbeats::Shared];
+    let paths = (0..).zip(heartbeats).map(|(network, heartbeats)| transport::PathConfig {
+        network: NetworkId(network),
         medium: Medium::Network,
         priority,
+        heartbeats,
         ring: None,
-    }];
+    });
+    let paths = paths.collect();
     vec![transport::PeerConfig { node: NodeId(peer), paths }]
 }
 
@@ -283,7 +291,8 @@ fn heartbeats(transport: &mut transport::Transport) -> Vec<Vec<u8>> {
     transport.handle(at, transport::Input::Turn { drained: true });
     let outputs = core::iter::from_fn(|| transport.poll_output());
     let frames = outputs.filter_map(|output| match output {
-        transport::Output::Transmit { bytes, .. } => Some(bytes),
+        transport::Output::Transmit { bytes, .. }
+        | transport::Output::TransmitAll { bytes, .. } => Some(bytes),
         _ => None,
     });
     let frames: Vec<Vec<u8>> = frames.collect();
@@ -465,6 +474,7 @@ fn birth() -> node::Birth {
         medium: Medium::Network,
         priority: transport::Priority::High,
         ring: Vec::new(),
+        heartbeats: transport::Heartbeats::Each,
         nodes,
         local: Some(node::LocalEnd::Address(IpAddr::from([10, 77, 0, 1]))),
     };

@@ -259,6 +259,15 @@ impl World {
             Output::Transmit { path, bytes } => {
                 self.transmit(number, machine_of(path.peer), path.network, bytes);
             }
+            Output::TransmitAll { network, bytes } => {
+                let others: Vec<usize> = self.wires.machines_on(usize::from(network.0)).collect();
+                for to in others.into_iter().filter(|to| *to != number) {
+                    if self.wires.hears_all(network, number, to) {
+                        self.transmit(number, to, network, bytes.clone());
+                    }
+                }
+                daemon.node.recycle(bytes);
+            }
             Output::Persist { token, what } => {
                 let what = match what {
                     Durable::State { incarnation, record } => {

@@ -79,11 +79,15 @@ pub enum Kind {
     LineNoise,
     /// Serial lines are unplugged.
     Unplug,
+    /// Not a fault: most networks have one heartbeat for all nodes.
+    Shared,
+    /// Some nodes do not hear from some others what is for all, though the rest arrives.
+    Deaf,
 }
 
 impl Kind {
     /// All kinds.
-    pub const ALL: [Kind; 34] = [
+    pub const ALL: [Kind; 36] = [
         Kind::Drift,
         Kind::Loss,
         Kind::Duplication,
@@ -118,6 +122,8 @@ impl Kind {
         Kind::DiskTrouble,
         Kind::LineNoise,
         Kind::Unplug,
+        Kind::Shared,
+        Kind::Deaf,
     ];
 
     /// The name on the command line.
@@ -158,6 +164,8 @@ impl Kind {
             Kind::DiskTrouble => "disk-trouble",
             Kind::LineNoise => "line-noise",
             Kind::Unplug => "unplug",
+            Kind::Shared => "shared",
+            Kind::Deaf => "deaf",
         }
     }
 
@@ -197,7 +205,7 @@ impl Kind {
     /// The most faults of this kind in a run, for kinds that come as single faults.
     const fn most(self) -> u64 {
         match self {
-            Kind::Cut | Kind::OneWay | Kind::Split | Kind::Carrier => 5,
+            Kind::Cut | Kind::OneWay | Kind::Split | Kind::Carrier | Kind::Deaf => 5,
             Kind::NetworkDown | Kind::Decision => 3,
             Kind::PowerOff | Kind::Pause | Kind::DaemonKill => 4,
             Kind::Blackout | Kind::Leave => 1,
@@ -225,7 +233,7 @@ impl Mix {
         let scale = prng.range(20..=160);
         for kind in Kind::ALL {
             let share = match (is_storm, kind.is_stormy()) {
-                _ if kind == Kind::Media => 25,
+                _ if kind == Kind::Media || kind == Kind::Shared => 25,
                 (true, true) => 70,
                 (true, false) => 8,
                 (false, _) => (kind.share() * scale / 100).min(95),

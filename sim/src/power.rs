@@ -190,6 +190,12 @@ impl World {
                 }
                 self.queue.push(self.now + lasts, Event::Repair(place));
             }
+            Kind::Deaf => {
+                for (network, from, to) in self.edges(place) {
+                    self.wires.deafen(network, from, to, true);
+                }
+                self.queue.push(self.now + lasts, Event::Repair(place));
+            }
             Kind::Carrier => {
                 let (network, machine) = self.interface_hit(place);
                 if self.wires.carrier_fault(network, machine, true, self.now) {
@@ -256,6 +262,7 @@ impl World {
             | Kind::Corruption
             | Kind::Delay
             | Kind::Media
+            | Kind::Shared
             | Kind::DiskDamage
             | Kind::LineNoise
             | Kind::Wipe
@@ -292,6 +299,11 @@ impl World {
             Kind::DiskTrouble | Kind::Unplug => {
                 let machine = self.struck(place, &mut prng);
                 self.media.fault(kind, machine, &mut prng, false);
+            }
+            Kind::Deaf => {
+                for (network, from, to) in self.edges(place) {
+                    self.wires.deafen(network, from, to, false);
+                }
             }
             _ => {
                 for (network, from, to) in self.edges(place) {
@@ -361,7 +373,7 @@ impl World {
                     // The same draw for both directions of a symmetric cut.
                     let pair = (from.min(to) * machines + from.max(to)) as u64;
                     let key = match kind {
-                        Kind::OneWay => (from * machines + to) as u64,
+                        Kind::OneWay | Kind::Deaf => (from * machines + to) as u64,
                         _ => pair,
                     };
                     let is_drawn = || {

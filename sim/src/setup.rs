@@ -8,7 +8,7 @@ use base::{Medium, NetworkId, NodeId, NodeSet, Preset, Prng, Timing};
 use engine::{Failback, Intent, Mode, NodeSpec, Resource, ResourceKind, RestartLimit, Service};
 use group::Tie;
 use node::{Cluster, LocalEnd, NetworkSpec};
-use transport::Priority;
+use transport::{Heartbeats, Priority};
 
 use crate::fault::{self, Fault, Kind, Mix};
 
@@ -47,6 +47,8 @@ pub struct NetworkSetup {
     pub delay: (u64, u64),
     /// Of a thousand datagrams, how many get lost in each direction of each pair: the worst.
     pub loss: u64,
+    /// To whom heartbeats go.
+    pub heartbeats: Heartbeats,
 }
 
 /// A shared disk or a serial line. Its paths have low priority.
@@ -119,7 +121,14 @@ impl Setup {
         let everybody: NodeSet = (0..nodes).map(node_id).collect();
         // With fewer nodes a ring is a mesh.
         let ring = nodes > 4 && prng.child("rings").chance(2, 3);
-        let networks = draw_networks(&mut draw, everybody, mix, unit, ring);
+        let mut networks = draw_networks(&mut draw, everybody, mix, unit, ring);
+        let mut shared = prng.child("shared");
+        for network in networks.iter_mut().filter(|_| mix.has(Kind::Shared)) {
+            // A ring has heartbeats for single neighbours.
+            if shared.chance(3, 4) && !network.ring {
+                network.heartbeats = Heartbeats::Shared;
+            }
+        }
         let media = match mix.has(Kind::Media) {
             true => draw_media(&mut prng.child("media"), nodes),
             false => Vec::new(),
@@ -181,6 +190,7 @@ impl Setup {
             medium: Medium::Network,
             priority: network.priority,
             ring: if network.ring { network.nodes.into_iter().collect() } else { Vec::new() },
+            heartbeats: network.heartbeats,
             nodes: network.nodes,
             local: (network.nodes.contains(local))
                 .then(|| LocalEnd::Address(own_address(NetworkId(number), local))),
@@ -192,6 +202,7 @@ impl Setup {
                 medium: medium.medium,
                 priority: Priority::Low,
                 ring: Vec::new(),
+                heartbeats: Heartbeats::Each,
                 nodes: medium.nodes,
                 local: medium.nodes.contains(local).then_some(LocalEnd::Device),
             });
@@ -296,6 +307,7 @@ fn draw_networks(
             nodes,
             delay: if mix.has(Kind::Delay) { (100_000, slow) } else { (60_000, 300_000) },
             loss: if mix.has(Kind::Loss) { loss } else { 0 },
+            heartbeats: Heartbeats::Each,
         });
     }
     networks

@@ -15,6 +15,8 @@ const CAPTURED_MAX: usize = 64;
 struct Direction {
     /// How many faults block it.
     blocked: u8,
+    /// How many faults keep away what is for all.
+    deaf: u8,
     /// Of a thousand datagrams, how many get lost.
     loss: u16,
 }
@@ -103,6 +105,7 @@ impl Wires {
     pub fn heal(&mut self) {
         for direction in &mut self.directions {
             direction.blocked = 0;
+            direction.deaf = 0;
             direction.loss = 0;
         }
         self.carriers.fill(0);
@@ -138,6 +141,19 @@ impl Wires {
         let place = self.place(network, from, to);
         let blocked = &mut self.directions[place].blocked;
         *blocked = if begins { *blocked + 1 } else { blocked.saturating_sub(1) };
+    }
+
+    /// One more (or one fewer) fault keeps away what is for all in this direction.
+    pub fn deafen(&mut self, network: usize, from: usize, to: usize, begins: bool) {
+        let place = self.place(network, from, to);
+        let deaf = &mut self.directions[place].deaf;
+        *deaf = if begins { *deaf + 1 } else { deaf.saturating_sub(1) };
+    }
+
+    /// Whether one machine hears what another sends to all.
+    #[must_use]
+    pub fn hears_all(&self, network: NetworkId, from: usize, to: usize) -> bool {
+        self.directions[self.place(usize::from(network.0), from, to)].deaf == 0
     }
 
     /// One more (or one fewer) fault keeps the carrier away; true when that changed it.

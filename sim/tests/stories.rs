@@ -14,7 +14,7 @@ use group::Tie;
 use sim::fault::{Fault, Kind, Mix};
 use sim::setup::{MediumSetup, NetworkSetup, Setup, name, nanos, node_id};
 use sim::world::{Outcome, World};
-use transport::Priority;
+use transport::{Heartbeats, Priority};
 
 const SEEDS: Range<u64> = 0..12;
 const SECOND: u64 = 1_000_000_000;
@@ -32,6 +32,7 @@ fn setup(seed: u64, nodes: usize, faults: &[(Kind, u64, u64, usize)]) -> Setup {
         nodes: everybody,
         delay: (60_000, 300_000),
         loss: 0,
+        heartbeats: Heartbeats::Each,
     };
     let address = IpAddr::V4(Ipv4Addr::new(10, 77, 0, 100));
     let process = ResourceKind::Process {

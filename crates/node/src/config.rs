@@ -5,7 +5,7 @@ use core::net::IpAddr;
 use base::{Incarnation, Medium, Member, NetworkId, NodeId, NodeSet, Timing, View};
 use engine::{Found, Intent, ResourceKind};
 use group::Tie;
-use transport::{PathConfig, PeerConfig, Priority};
+use transport::{Heartbeats, PathConfig, PeerConfig, Priority};
 
 /// The shared configuration, in the neutral form that the core works with.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -37,6 +37,8 @@ pub struct NetworkSpec {
     pub medium: Medium,
     /// What its paths are used for.
     pub priority: Priority,
+    /// To whom heartbeats go.
+    pub heartbeats: Heartbeats,
     /// The nodes that have an end on it.
     pub nodes: NodeSet,
     /// When it is monitored as a ring: its nodes in the order of the ring. Empty for a mesh.
@@ -126,6 +128,7 @@ impl Cluster {
                         medium: network.medium,
                         priority: network.priority,
                         ring: network.step(local, node),
+                        heartbeats: network.heartbeats,
                     })
                     .collect(),
             })

@@ -126,6 +126,13 @@ pub enum Output {
         /// All its bytes.
         bytes: Vec<u8>,
     },
+    /// Send a datagram to everybody on a network, and hand the buffer back likewise.
+    TransmitAll {
+        /// Over which network.
+        network: NetworkId,
+        /// All its bytes.
+        bytes: Vec<u8>,
+    },
     /// Make durable, then feed [`Input::Persisted`]. Requests are carried out in order.
     Persist {
         /// Names this request.

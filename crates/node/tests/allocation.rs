@@ -22,6 +22,7 @@ fn birth(node: NodeId) -> Birth {
         name: format!("net{id}"),
         medium: Medium::Network,
         priority: Priority::High,
+        heartbeats: transport::Heartbeats::Each,
         nodes: (1..=NODES).map(NodeId).collect(),
         local: Some(LocalEnd::Device),
     };

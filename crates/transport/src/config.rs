@@ -66,6 +66,25 @@ pub struct PathConfig {
     /// On a network that is monitored as a ring: how many steps up the ring the peer is, counted
     /// from this node through all nodes of the network by address. Nothing in a mesh.
     pub ring: Option<u8>,
+    /// To whom heartbeats go; the same for all paths of a network.
+    pub heartbeats: Heartbeats,
+}
+
+impl PathConfig {
+    /// Whether heartbeats go to everybody. A ring has them for single neighbours.
+    pub(crate) fn is_shared(&self) -> bool {
+        self.heartbeats == Heartbeats::Shared && self.ring.is_none()
+    }
+}
+
+/// To whom the heartbeats of a network go.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Heartbeats {
+    /// One to each peer.
+    #[default]
+    Each,
+    /// One for all peers, on a medium that carries a frame to everybody.
+    Shared,
 }
 
 /// What a path is used for. Says nothing about liveness: a peer is lost only when all its paths
@@ -156,6 +175,13 @@ pub enum Output {
         /// Which peer, over which network.
         path: PathId,
         /// At most `DATAGRAM_SIZE_MAX` bytes.
+        bytes: Vec<u8>,
+    },
+    /// Send this datagram to everybody on a network, then hand the buffer back as above.
+    TransmitAll {
+        /// Over which network.
+        network: NetworkId,
+        /// At most `HEARTBEAT_SIZE_MAX` bytes.
         bytes: Vec<u8>,
     },
     /// An authentic heartbeat of a peer's present life.

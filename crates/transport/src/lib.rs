@@ -10,6 +10,7 @@
 //!   │   ├─ Channel    channel.rs, fragment.rs: messages ⇄ fragments │
 //!   │   ├─ Path ×n    path.rs: alive, trouble, dead; stats.rs       │
 //!   │   └─            sending.rs: what leaves, over which path      │
+//!   │  Round ×n  shared.rs: one heartbeat for all on a wire         │
 //!   │                                                               │
 //!   │  Local  local.rs: who we are, buffers     wire.rs    seal.rs  │
 //!   └──────────────────────┬────────────────────────────────────────┘
@@ -51,6 +52,7 @@ mod ring;
 mod seal;
 mod sending;
 mod session;
+mod shared;
 mod stats;
 mod wire;
 
@@ -65,12 +67,12 @@ use base::limits::{MESSAGE_SIZE_MAX, PATHS_PER_PEER_MAX, REPORT_SIZE_MAX};
 use base::{Incarnation, Instant, Member, NetworkId, NodeId, NodeSet, Prng};
 
 pub use config::{
-    Config, Direction, Input, Lane, LostReason, Output, PathConfig, PathId, PathState, PeerConfig,
-    Priority, Timer, window,
+    Config, Direction, Heartbeats, Input, Lane, LostReason, Output, PathConfig, PathId, PathState,
+    PeerConfig, Priority, Timer, window,
 };
 pub use ring::Watch;
 pub use stats::{Count, Counter, LaneStatus, PathStatus, PeerStatus, Quality, RoundTrip, Status};
-pub use wire::{is_pressing, network_of};
+pub use wire::{is_for, is_pressing, network_of, source_of};
 
 use local::Local;
 use path::{Moment, Patient};
@@ -78,7 +80,7 @@ use peer::Peer;
 use seal::Key;
 use session::SessionKeys;
 use stats::WorstGap;
-use wire::{HEADER_SIZE, Header, HeaderError};
+use wire::{HEADER_SIZE, Header, HeaderError, Kind};
 
 /// Bulk datagrams of one turn, to all peers together.
 const BULK_DATAGRAMS_PER_TURN_MAX: usize = 64;
@@ -157,6 +159,7 @@ impl Transport {
     #[must_use]
     pub fn deadline(&self) -> Option<(Instant, Timer)> {
         let due = self.peers.iter().map(|peer| peer.due).min()?;
+        let due = self.round_due().map_or(due, |round| due.min((round, Timer::Heartbeat)));
         Some(due.min((self.turned + self.local.timing.turn(), Timer::Turn)))
     }
 
@@ -166,6 +169,7 @@ impl Transport {
         self.local.report.clear();
         self.local.report.extend_from_slice(report);
         self.local.report_name = wire::report_name(report);
+        self.local.report_since = self.now;
     }
 
     /// Sets the moment whose age heartbeats tell from now on: how new this node's own evidence is.
@@ -248,6 +252,7 @@ impl Transport {
             }
         }
         self.peers.sort_by_key(|peer| peer.node);
+        self.set_rounds(now);
         self.watch(at, self.watch);
     }
 
@@ -315,16 +320,20 @@ impl Transport {
             self.patient.advance(gap.min(self.local.timing.turn() * 2));
         }
         let at = Moment { now, patient: self.patient };
-        let local = &mut self.local;
-        if core::mem::take(&mut local.row_changed) {
+        if core::mem::take(&mut self.local.row_changed) {
             // Whom a node reaches decides who leads a change: all learn it at once, whatever the
             // interval of the path.
             for peer in &mut self.peers {
-                let beating = peer.paths.iter_mut().filter(|path| path.beats(at, &local.timing));
-                beating.for_each(|path| path.hurry(now, &local.timing));
-                peer.plan(at, &local.timing);
+                let beating =
+                    peer.paths.iter_mut().filter(|path| path.beats(at, &self.local.timing));
+                let beating = beating.filter(|path| !path.is_shared);
+                beating.for_each(|path| path.hurry(now, &self.local.timing));
+                peer.plan(at, &self.local.timing);
             }
+            self.hurry_rounds(now, None);
         }
+        self.send_rounds(at);
+        let local = &mut self.local;
         for peer in self.peers.iter_mut().filter(|peer| peer.due.0 <= now) {
             peer.send_first(at, local);
         }
@@ -355,6 +364,9 @@ impl Transport {
             true => self.local.links_down.remove(&network),
             false => self.local.links_down.insert(network),
         };
+        if up {
+            self.hurry_rounds(at.now, Some(network));
+        }
         for peer in &mut self.peers {
             if let Some(index) = peer.paths.iter().position(|path| path.id.network == network) {
                 peer.link(at, &mut self.local, index, up);
@@ -395,7 +407,7 @@ impl Transport {
         if header.source == self.local.node {
             return Err(self.receive_own(&header, bytes));
         }
-        if header.destination != self.local.node {
+        if header.destination != self.local.node && header.kind != Kind::Shared {
             return Err(Count::Misdirected);
         }
         if header.network != network {

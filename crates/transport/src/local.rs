@@ -13,6 +13,7 @@ use crate::config::{Config, Output, PathId};
 use crate::path::Path;
 use crate::seal::NONCE_SIZE;
 use crate::session::{ClusterKeys, SessionKeys, Strangers, tag};
+use crate::shared::Round;
 use crate::stats::Counters;
 use crate::wire::{HEADER_SIZE, Header, Kind, Proof, report_name};
 
@@ -53,6 +54,10 @@ pub(crate) struct Local {
     channels: u32,
     /// Where the counters of removed paths stood: a nonce is never used twice in a life.
     retired: BTreeMap<PathId, (u64, u64)>,
+    /// Heartbeats to everybody, by network; kept when a network is removed, for their counters.
+    pub(crate) rounds: BTreeMap<NetworkId, Round>,
+    /// When the report was set.
+    pub(crate) report_since: Instant,
 }
 
 /// A frame whose body is being written.
@@ -89,6 +94,8 @@ impl Local {
             batch: Vec::new(),
             channels: 0,
             retired: BTreeMap::new(),
+            rounds: BTreeMap::new(),
+            report_since: now,
         };
         local.set_keys(config.keys, config.active_key);
         local
@@ -145,6 +152,7 @@ impl Local {
         let counter = match kind {
             Kind::Heartbeat | Kind::Data => &mut path.counter,
             Kind::Goodbye => &mut path.goodbyes,
+            Kind::Shared => unreachable!("it belongs to no path"),
         };
         let header = Header {
             cluster: self.keys.cluster,
@@ -161,6 +169,31 @@ impl Local {
         header.encode(&mut bytes);
         proof.encode(&mut bytes);
         Frame { path: path.id, nonce: header.nonce(), bytes }
+    }
+
+    /// Begins a frame to everybody: the header.
+    pub(crate) fn start_shared(&mut self, network: NetworkId) -> Frame {
+        let round = self.rounds.get_mut(&network).expect("a network with shared heartbeats");
+        let header = Header {
+            cluster: self.keys.cluster,
+            source: self.node,
+            destination: NodeId(0),
+            network,
+            slot: self.active_key,
+            kind: Kind::Shared,
+            session: self.session,
+            counter: round.counter,
+        };
+        round.counter += 1;
+        let mut bytes = self.take_buffer();
+        header.encode(&mut bytes);
+        Frame { path: PathId { peer: NodeId(0), network }, nonce: header.nonce(), bytes }
+    }
+
+    /// Seals a frame to everybody and hands it to the driver.
+    pub(crate) fn transmit_shared(&mut self, network: NetworkId, frame: Frame) {
+        let (_, bytes) = self.seal(frame);
+        self.outputs.push_back(Output::TransmitAll { network, bytes });
     }
 
     /// Seals a frame whose body is complete.

@@ -74,6 +74,8 @@ pub(crate) struct Path {
     pub(crate) priority: Priority,
     /// Steps up the ring to the peer, on a network that is monitored as one.
     pub(crate) ring: Option<u8>,
+    /// Heartbeats go to everybody on the network; to this peer alone only when there is a reason.
+    pub(crate) is_shared: bool,
     /// Frames sent, which is the next one's counter; and goodbyes sealed.
     pub(crate) counter: u64,
     pub(crate) goodbyes: u64,
@@ -87,6 +89,9 @@ pub(crate) struct Path {
     pub(crate) link_up: bool,
     pub(crate) round_trip: Option<RoundTrip>,
     pub(crate) meter: Meter,
+    /// The same of frames to everybody, and what names the report in the newest of them.
+    pub(crate) shared_meter: Meter,
+    pub(crate) shared_name: u32,
     pub(crate) outgoing: Quality,
     pub(crate) last_heard: Option<Instant>,
     pub(crate) counters: Counters,
@@ -110,6 +115,8 @@ pub(crate) struct Path {
     heard: Option<Patient>,
     /// What the peer said over any path about hearing us on this one, and when.
     peer_hears: Option<(bool, Patient)>,
+    /// The newest own stamp of a heartbeat to everybody that was echoed.
+    covered: Option<Patient>,
 }
 
 impl Path {
@@ -119,9 +126,10 @@ impl Path {
             medium: config.medium,
             priority: config.priority,
             ring: config.ring,
+            is_shared: config.is_shared(),
             counter: 0,
             goodbyes: 0,
-            heartbeat_due: at.now,
+            heartbeat_due: if config.is_shared() { Instant::FAR } else { at.now },
             heartbeat_sent: None,
             echoed_candidate: false,
             state: PathState::Dead,
@@ -129,6 +137,8 @@ impl Path {
             link_up: true,
             round_trip: None,
             meter: Meter::default(),
+            shared_meter: Meter::default(),
+            shared_name: 0,
             outgoing: Quality::default(),
             last_heard: None,
             counters: Counters::default(),
@@ -144,6 +154,19 @@ impl Path {
             asked: None,
             heard: None,
             peer_hears: None,
+            covered: None,
+        }
+    }
+
+    /// Takes another configuration of the same path.
+    pub(crate) fn configure(&mut self, now: Instant, config: PathConfig) {
+        self.priority = config.priority;
+        self.medium = config.medium;
+        self.ring = config.ring;
+        let is_shared = config.is_shared();
+        if is_shared != self.is_shared {
+            self.is_shared = is_shared;
+            self.heartbeat_due = if is_shared { Instant::FAR } else { now };
         }
     }
 
@@ -275,6 +298,22 @@ impl Path {
         }
     }
 
+    /// The peer has echoed a stamp that went to everybody.
+    pub(crate) fn cover(&mut self, at: Moment, echo: Instant) {
+        self.covered = self.covered.max(Some(at.patient.minus(at.now.since(echo))));
+    }
+
+    /// Whether the peer hears what goes to everybody. Its echo may wait for an interval there, and
+    /// ours for its next one here.
+    pub(crate) fn is_covered(&self, at: Moment, timing: &Timing) -> bool {
+        at.patient.silence(self.covered) <= self.slack(timing) * 5 / 2
+    }
+
+    /// How well frames of the peer arrive: those to everybody, once there was one.
+    pub(crate) fn incoming(&self) -> Quality {
+        if self.shared_name == 0 { self.meter.quality } else { self.shared_meter.quality }
+    }
+
     /// What the peer says about hearing us on this path.
     pub(crate) fn told(&mut self, at: Moment, hears_us: bool) {
         self.peer_hears = Some((hears_us, at.patient));
@@ -404,6 +443,8 @@ impl Path {
         self.heard = None;
         self.peer_hears = None;
         self.meter = Meter::default();
+        self.shared_meter = Meter::default();
+        self.shared_name = 0;
         self.outgoing = Quality::default();
         self.round_trip = None;
         self.last_heard = None;
@@ -418,6 +459,7 @@ impl Path {
         self.good = 0;
         self.evidence = None;
         self.echoed = None;
+        self.covered = None;
     }
 
     /// The smoothed round trip, or a careful guess before the first echo.

@@ -40,6 +40,7 @@ use crate::fragment::Taken;
 use crate::local::Local;
 use crate::path::{Moment, Path};
 use crate::session::{Session, SessionKeys};
+use crate::shared::{Echo, SharedHeartbeat};
 use crate::stats::{Count, PathStatus, PeerStatus};
 use crate::wire::{Data, HEADER_SIZE, Header, Heartbeat, Kind, Proof};
 
@@ -76,6 +77,16 @@ pub(crate) struct Peer {
 enum Body<'a> {
     Heartbeat(Heartbeat<'a>),
     Data(Data<'a>),
+    /// To everybody, and what it says to us.
+    Shared(SharedHeartbeat<'a>, Option<Echo>),
+}
+
+/// What a heartbeat of either form tells the layers above.
+struct News<'a> {
+    row: NodeSet,
+    name: u32,
+    report: Option<&'a [u8]>,
+    evidence_age: Option<Duration>,
 }
 
 /// A frame that was opened.
@@ -131,9 +142,7 @@ impl Peer {
             let id = PathId { peer: self.node, network: config.network };
             match self.paths.iter_mut().find(|path| path.id == id) {
                 Some(path) => {
-                    path.priority = config.priority;
-                    path.ring = config.ring;
-                    path.medium = config.medium;
+                    path.configure(at.now, config);
                 }
                 None => {
                     let mut path = Path::new(at, id, config);
@@ -156,6 +165,25 @@ impl Peer {
     pub(crate) fn member(&self) -> Option<Member> {
         let session = self.current.as_ref().filter(|_| !self.ended)?;
         Some(Member { node: self.node, incarnation: session.incarnation })
+    }
+
+    /// The path over a network.
+    pub(crate) fn path(&self, network: NetworkId) -> Option<&Path> {
+        self.paths.iter().find(|path| path.id.network == network)
+    }
+
+    /// Whether paths of low priority stand in for those of high priority.
+    pub(crate) fn is_promoted(&self) -> bool {
+        self.connected && !self.paths.iter().any(|path| path.is_high() && path.is_alive())
+    }
+
+    /// A heartbeat to this peer alone leaves in this turn.
+    pub(crate) fn make_due(&mut self, at: Moment, timing: &Timing, network: NetworkId) {
+        let paths = self.paths.iter_mut();
+        paths
+            .filter(|path| path.id.network == network)
+            .for_each(|path| path.heartbeat_due = path.heartbeat_due.min(at.now));
+        self.plan(at, timing);
     }
 
     pub(crate) fn report(&self) -> Option<&[u8]> {
@@ -196,9 +224,9 @@ impl Peer {
             Standing::Candidate => self.candidate.as_mut(),
             Standing::Stranger => None,
         };
-        let is_new = session.as_ref().is_none_or(|session| {
-            header.kind == Kind::Goodbye || session.is_new(header.network, header.counter)
-        });
+        let is_new = session
+            .as_ref()
+            .is_none_or(|session| header.kind == Kind::Goodbye || session.is_new(&header));
         if !is_new {
             return Err(Count::Replay);
         }
@@ -209,13 +237,22 @@ impl Peer {
         let key = keys.key(&local.keys, header.slot).ok_or(Count::WrongKey)?;
         let plain = key.open(header.nonce(), HEADER_SIZE, bytes).ok_or(Count::WrongKey)?;
         let mut reader = Reader::new(plain);
-        let proof = Proof::decode(&mut reader).map_err(|_| Count::Malformed)?;
+        let proof = match header.kind {
+            Kind::Shared => Proof::default(),
+            _ => Proof::decode(&mut reader).map_err(|_| Count::Malformed)?,
+        };
         let body = match header.kind {
+            Kind::Shared => SharedHeartbeat::decode(reader, local.node)
+                .map(|(heartbeat, echo)| Body::Shared(heartbeat, echo)),
             Kind::Heartbeat => Heartbeat::decode(reader).map(Body::Heartbeat),
             Kind::Data => Data::decode(reader).map(Body::Data),
             Kind::Goodbye => return self.goodbye(local, &header, &proof, standing),
         };
         let body = body.map_err(|_| Count::Malformed)?;
+        let proof = match &body {
+            Body::Shared(heartbeat, echo) => heartbeat.proof(*echo),
+            _ => proof,
+        };
         let echo = Instant::from_nanos(proof.echo);
         let is_ours = proof.tag == local.tag() && proof.echo != 0;
         let echo = (is_ours && echo >= local.started && echo <= at.now).then_some(echo);
@@ -320,8 +357,7 @@ impl Peer {
             local.strangers.keep(gone.map(|session| session.keys));
             return Err(Peer::refused(is_proven));
         }
-        let Header { network, counter, .. } = frame.header;
-        candidate.received(at.now, network, counter, frame.proof.stamp);
+        candidate.received(at.now, &frame.header, frame.proof.stamp);
         if self.has_twin(at, &local.timing) {
             return Err(Count::DuplicateNodeId);
         }
@@ -377,8 +413,7 @@ impl Peer {
         if session.incarnation != frame.proof.incarnation {
             return Err(Count::Malformed);
         }
-        let Header { network, counter, .. } = frame.header;
-        session.received(at.now, network, counter, frame.proof.stamp);
+        session.received(at.now, &frame.header, frame.proof.stamp);
         self.take_frame(at, local, index, frame)
     }
 
@@ -392,7 +427,11 @@ impl Peer {
     ) -> Result<(), Count> {
         let Opened { header, proof, echo, .. } = frame;
         let path = &mut self.paths[index];
-        path.meter.received(at.now, header.counter, proof.stamp);
+        let meter = match header.kind {
+            Kind::Shared => &mut path.shared_meter,
+            _ => &mut path.meter,
+        };
+        meter.received(at.now, header.counter, proof.stamp);
         let held = Duration::from_micros(u64::from(proof.held));
         path.heard(at, &local.timing, *echo, held);
         self.check_path(at, local, index);
@@ -403,6 +442,10 @@ impl Peer {
         match &frame.body {
             Body::Heartbeat(heartbeat) => {
                 self.take_heartbeat(at, local, index, heartbeat, (proof.stamp, *echo));
+                Ok(())
+            }
+            Body::Shared(heartbeat, entry) => {
+                self.take_shared(at, local, index, heartbeat, entry.as_ref(), *echo);
                 Ok(())
             }
             Body::Data(data) => self.take_data(local, index, proof, data),
@@ -435,20 +478,65 @@ impl Peer {
         path.outgoing.loss_permille = heartbeat.loss;
         path.outgoing.jitter = heartbeat.jitter;
         path.is_asked(at, &local.timing, heartbeat.watches);
+        for path in &mut self.paths {
+            path.told(at, heartbeat.heard.contains(path.id.network));
+        }
+        if stamp >= self.told {
+            self.knows = heartbeat.known;
+        }
+        let Heartbeat { row, name, report, evidence_age, .. } = *heartbeat;
+        let news = News { row, name, report, evidence_age };
+        self.take_news(at, local, index, &news, (stamp, echo));
+    }
+
+    /// The same of a heartbeat to everybody; `entry` is what it says to us.
+    fn take_shared(
+        &mut self,
+        at: Moment,
+        local: &mut Local,
+        index: usize,
+        heartbeat: &SharedHeartbeat<'_>,
+        entry: Option<&Echo>,
+        echo: Option<Instant>,
+    ) {
+        let path = &mut self.paths[index];
+        path.told(at, heartbeat.heard.contains(local.node));
+        path.shared_name = heartbeat.name;
+        if let Some(entry) = entry {
+            path.outgoing.loss_permille = u16::from(entry.loss) * 10;
+        }
+        if let Some(echo) = echo {
+            path.cover(at, echo);
+            // A frame of that very moment may still have named the report before.
+            if entry.is_some_and(|entry| entry.knows) && echo > local.report_since {
+                self.knows = local.report_name;
+            }
+        }
+        let SharedHeartbeat { row, name, report, evidence_age, stamp, .. } = *heartbeat;
+        let news = News { row, name, report, evidence_age };
+        self.take_news(at, local, index, &news, (stamp, echo));
+    }
+
+    /// What a heartbeat tells the layers above.
+    fn take_news(
+        &mut self,
+        at: Moment,
+        local: &mut Local,
+        index: usize,
+        heartbeat: &News<'_>,
+        (stamp, echo): (u64, Option<Instant>),
+    ) {
+        let path = &mut self.paths[index];
         let is_eager = path.is_hurried() || !self.connected;
         if is_eager && path.beats(at, &local.timing) {
             path.hurry(at.now, &local.timing);
         }
         let network = path.id.network;
-        for path in &mut self.paths {
-            path.told(at, heartbeat.heard.contains(path.id.network));
-        }
         // Heartbeats overtake each other between paths.
         let is_newest = stamp >= self.told;
         if is_newest {
             self.told = stamp;
             self.row = heartbeat.row;
-            self.knows = heartbeat.known;
         }
         let report = heartbeat.report.filter(|_| is_newest);
         let new = report.filter(|new| self.report.as_deref() != Some(*new));
@@ -657,7 +745,7 @@ impl Peer {
                 echoes_wanted: path.echoes_missing(at, self.is_last(index)),
                 damped: path.damped(at, timing, self.is_last(index)),
                 round_trip: path.round_trip,
-                incoming: path.meter.quality,
+                incoming: path.incoming(),
                 outgoing: path.outgoing,
                 last_heard: path.last_heard,
                 counters: path.counters.nonzero(),

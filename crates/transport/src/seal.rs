@@ -14,7 +14,8 @@
 //!
 //! Each path counts for itself and never starts again within a life, not even when it is removed
 //! from the configuration and comes back (`Local::retired`). Space 1 holds the goodbyes, which
-//! are sealed in advance and sent by another process, so they cannot share a counter.
+//! are sealed in advance and sent by another process, so they cannot share a counter. Space 2 holds
+//! the heartbeats to everybody, counted for each network (`Local::rounds`).
 //!
 //! **Associated data** is the whole clear header, so that nobody can change where a frame says it
 //! comes from. This is the only module that uses a cryptographic library.

@@ -168,8 +168,7 @@ impl Peer {
         let proof = self.proof(at, local, index, addressee);
         let hears = |path: &&Path| path.hears(at, &local.timing);
         let heard = self.paths.iter().filter(hears).map(|path| path.id.network).collect();
-        let is_promoted =
-            self.connected && !self.paths.iter().any(|path| path.is_high() && path.is_alive());
+        let is_promoted = self.is_promoted();
         let row = local.row;
         let (name, known) = (local.report_name, if to_candidate { 0 } else { self.report_name });
         let is_known = !to_candidate && self.knows == name;
@@ -178,8 +177,8 @@ impl Peer {
         Heartbeat {
             row,
             heard,
-            loss: path.meter.quality.loss_permille,
-            jitter: path.meter.quality.jitter,
+            loss: path.incoming().loss_permille,
+            jitter: path.incoming().jitter,
             name,
             known,
             watches: path.watched,
@@ -193,7 +192,8 @@ impl Peer {
         // A little early each time, so that the nodes of a cluster do not beat in step.
         let interval = path.interval(&local.timing, is_promoted);
         let interval = interval - local.prng.duration(Duration::ZERO..=interval / 16);
-        let beats = path.beats(at, &local.timing);
+        // On a network with shared heartbeats the next round decides whether there is another.
+        let beats = path.beats(at, &local.timing) && !path.is_shared;
         path.heartbeat_due = if beats { at.now + interval } else { Instant::FAR };
     }
 

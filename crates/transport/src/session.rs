@@ -7,13 +7,15 @@
 //! can fill that table and nothing else.
 //!
 //! The replay window is that of RFC 4303 §3.4.3 in the form of RFC 6479: one bit for each of the
-//! last [`REPLAY_WINDOW`] counters, per session and network, advanced only by authentic frames.
+//! last [`REPLAY_WINDOW`] counters, per session and network (and for frames to everybody on their own),
+//! advanced only by authentic frames.
 
 use std::collections::VecDeque;
 
 use base::{Incarnation, Instant, NetworkId, NodeId};
 
 use crate::seal::Key;
+use crate::wire::{Header, Kind};
 
 /// Sessions of unknown standing whose keys are kept.
 pub(crate) const STRANGERS_MAX: usize = 64;
@@ -154,10 +156,23 @@ impl Window {
 #[derive(Debug)]
 struct Arrivals {
     network: NetworkId,
+    /// Frames to everybody count for themselves.
+    is_shared: bool,
     window: Window,
     /// The newest stamp of the sender, and when it came. Zero: none yet.
     stamp: u64,
     came: Instant,
+}
+
+impl Arrivals {
+    fn is(&self, network: NetworkId, is_shared: bool) -> bool {
+        self.network == network && self.is_shared == is_shared
+    }
+
+    fn echo(&self, now: Instant) -> (u64, u32) {
+        let held = now.since(self.came).as_micros();
+        (self.stamp, u32::try_from(held).unwrap_or(u32::MAX))
+    }
 }
 
 /// One life of a peer.
@@ -187,21 +202,24 @@ impl Session {
         tag(&self.keys.id)
     }
 
-    pub(crate) fn is_new(&self, network: NetworkId, counter: u64) -> bool {
+    pub(crate) fn is_new(&self, header: &Header) -> bool {
+        let &Header { network, kind, counter, .. } = header;
         self.arrivals
             .iter()
-            .find(|arrivals| arrivals.network == network)
+            .find(|arrivals| arrivals.is(network, kind == Kind::Shared))
             .is_none_or(|arrivals| arrivals.window.is_new(counter))
     }
 
     /// Notes an authentic frame that is new.
-    pub(crate) fn received(&mut self, now: Instant, network: NetworkId, counter: u64, stamp: u64) {
+    pub(crate) fn received(&mut self, now: Instant, header: &Header, stamp: u64) {
         self.heard = now;
-        let place = match self.arrivals.iter().position(|known| known.network == network) {
+        let &Header { network, kind, counter, .. } = header;
+        let is_shared = kind == Kind::Shared;
+        let place = match self.arrivals.iter().position(|known| known.is(network, is_shared)) {
             Some(place) => place,
             None => {
                 let window = Window::new();
-                self.arrivals.push(Arrivals { network, window, stamp: 0, came: now });
+                self.arrivals.push(Arrivals { network, is_shared, window, stamp: 0, came: now });
                 self.arrivals.len() - 1
             }
         };
@@ -215,10 +233,14 @@ impl Session {
 
     /// The newest stamp that came over a network, and the microseconds since then.
     pub(crate) fn echo(&self, now: Instant, network: NetworkId) -> (u64, u32) {
-        self.arrivals.iter().find(|known| known.network == network).map_or((0, 0), |known| {
-            let held = now.since(known.came).as_micros();
-            (known.stamp, u32::try_from(held).unwrap_or(u32::MAX))
-        })
+        let here = self.arrivals.iter().filter(|known| known.network == network);
+        here.max_by_key(|known| known.stamp).map_or((0, 0), |known| known.echo(now))
+    }
+
+    /// The same of frames to everybody.
+    pub(crate) fn shared_echo(&self, now: Instant, network: NetworkId) -> (u64, u32) {
+        let known = self.arrivals.iter().find(|known| known.is(network, true));
+        known.map_or((0, 0), |known| known.echo(now))
     }
 }
 

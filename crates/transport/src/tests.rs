@@ -1,5 +1,6 @@
 mod cost;
 mod forged;
+mod shared;
 
 use core::time::Duration;
 
@@ -7,7 +8,7 @@ use base::codec::{Malformed, Reader};
 use base::limits::{HEARTBEAT_SIZE_MAX, MESSAGE_SIZE_MAX, REPORT_SIZE_MAX};
 use base::{Incarnation, Instant, Medium, NetworkId, NodeId, NodeSet, Preset, Prng};
 
-use crate::config::{Config, Input, Lane, PathConfig, PeerConfig, Priority};
+use crate::config::{Config, Heartbeats, Input, Lane, PathConfig, PeerConfig, Priority};
 use crate::fragment::{Incoming, Taken};
 use crate::seal::{Key, TAG_SIZE};
 use crate::session::{REPLAY_WINDOW, STRANGERS_MAX, Window};
@@ -336,6 +337,7 @@ fn sessions_that_nobody_knows_are_bounded() {
             medium: Medium::Network,
             priority: Priority::High,
             ring: None,
+            heartbeats: Heartbeats::Each,
         }],
     };
     let config = Config {
@@ -374,6 +376,7 @@ fn the_longest_report_fits_a_heartbeat() {
         medium: Medium::Network,
         priority: Priority::High,
         ring: None,
+        heartbeats: Heartbeats::Each,
     };
     let config = Config {
         local: NodeId(0),

@@ -40,6 +40,8 @@
 //!   beyond it follows for each lane whose flag is set (1 urgent, 2 bulk).
 //! - item flags: 1 bulk lane, 2 first of its message, 4 last of its message.
 //!
+//! Kind 4 is a heartbeat to everybody on a network; its body is in `shared.rs`.
+//!
 //! A goodbye has a proof with only the incarnation set, and no body: it is sealed long before it
 //! is sent.
 
@@ -61,7 +63,7 @@ pub(crate) const HEADER_SIZE: usize = 40;
 pub(crate) const PROOF_SIZE: usize = 40;
 const HEARTBEAT_FIXED_SIZE: usize = 38 + 2 * PATHS_PER_PEER_MAX;
 /// The length of a report that is left out.
-const LEFT_OUT: u16 = u16::MAX;
+pub(crate) const LEFT_OUT: u16 = u16::MAX;
 /// The age of evidence that is not told.
 const NO_AGE: u32 = u32::MAX;
 const ITEM_HEADER_SIZE: usize = 11;
@@ -88,6 +90,8 @@ pub(crate) enum Kind {
     Heartbeat = 1,
     Data = 2,
     Goodbye = 3,
+    /// To everybody on the network; the destination is 0.
+    Shared = 4,
 }
 
 /// Whether a frame that was given out must not stand behind others on a slow medium: heartbeats and
@@ -105,6 +109,22 @@ pub fn network_of(frame: &[u8]) -> Option<NetworkId> {
     Some(NetworkId(u16::from_be_bytes([bytes[0], bytes[1]])))
 }
 
+/// Whether a frame says that it is for this node, or for everybody.
+#[must_use]
+pub fn is_for(frame: &[u8], node: NodeId) -> bool {
+    let is_shared = frame.get(KIND_PLACE) == Some(&(Kind::Shared as u8));
+    is_shared || frame.get(DESTINATION_PLACE) == Some(&node.0)
+}
+
+/// The node that a frame says it comes from. Nothing vouches for it yet.
+#[must_use]
+pub fn source_of(frame: &[u8]) -> Option<NodeId> {
+    frame.get(SOURCE_PLACE).copied().map(NodeId)
+}
+
+/// Where the header has the sender and the addressee.
+const SOURCE_PLACE: usize = 8;
+const DESTINATION_PLACE: usize = 9;
 /// Where the header has the network.
 const NETWORK_PLACE: usize = 10;
 /// Where the header has the kind.
@@ -168,6 +188,7 @@ impl Header {
             [1, 0, 0] => Kind::Heartbeat,
             [2, 0, 0] => Kind::Data,
             [3, 0, 0] => Kind::Goodbye,
+            [4, 0, 0] if destination == 0 => Kind::Shared,
             _ => return Err(Malformed),
         };
         let session = reader.array()?;
@@ -190,7 +211,11 @@ impl Header {
     /// Unique for each frame of a life; see `seal.rs`.
     pub(crate) fn nonce(&self) -> [u8; NONCE_SIZE] {
         let mut nonce = [0; NONCE_SIZE];
-        nonce[0] = u8::from(self.kind == Kind::Goodbye);
+        nonce[0] = match self.kind {
+            Kind::Heartbeat | Kind::Data => 0,
+            Kind::Goodbye => 1,
+            Kind::Shared => 2,
+        };
         nonce[1] = self.destination.0;
         nonce[2..4].copy_from_slice(&self.network.0.to_be_bytes());
         nonce[4..].copy_from_slice(&self.counter.to_be_bytes());
@@ -298,9 +323,7 @@ impl<'a> Heartbeat<'a> {
         out.extend_from_slice(&self.jitter.to_be_bytes());
         out.extend_from_slice(&self.name.to_be_bytes());
         out.extend_from_slice(&self.known.to_be_bytes());
-        let micros = self.evidence_age.map(|age| age.as_nanos().div_ceil(1_000));
-        let age = micros.and_then(|micros| u32::try_from(micros).ok()).unwrap_or(NO_AGE);
-        out.extend_from_slice(&age.to_be_bytes());
+        encode_age(self.evidence_age, out);
         out.push(u8::from(self.watches));
         self.heard.encode(out);
         let length = |report: &[u8]| u16::try_from(report.len()).expect("it was checked when set");
@@ -312,8 +335,7 @@ impl<'a> Heartbeat<'a> {
         let row = NodeSet::from_bits(reader.u128()?);
         let (loss, jitter) = (reader.u16()?, reader.u32()?);
         let (name, known) = (reader.u32()?, reader.u32()?);
-        let age = Some(reader.u32()?).filter(|age| *age != NO_AGE);
-        let evidence_age = age.map(|micros| Duration::from_micros(micros.into()));
+        let evidence_age = decode_age(&mut reader)?;
         let watches = match reader.u8()? {
             0 => false,
             1 => true,
@@ -333,6 +355,18 @@ impl<'a> Heartbeat<'a> {
         }
         Ok(Heartbeat { row, heard, loss, jitter, name, known, watches, evidence_age, report })
     }
+}
+
+/// Rounded up to whole microseconds.
+pub(crate) fn encode_age(age: Option<Duration>, out: &mut Vec<u8>) {
+    let micros = age.map(|age| age.as_nanos().div_ceil(1_000));
+    let age = micros.and_then(|micros| u32::try_from(micros).ok()).unwrap_or(NO_AGE);
+    out.extend_from_slice(&age.to_be_bytes());
+}
+
+pub(crate) fn decode_age(reader: &mut Reader<'_>) -> Result<Option<Duration>, Malformed> {
+    let age = Some(reader.u32()?).filter(|age| *age != NO_AGE);
+    Ok(age.map(|micros| Duration::from_micros(micros.into())))
 }
 
 /// What names a report in heartbeats; never 0. Frames are authentic: this guards against nothing

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use base::{Incarnation, Instant, Medium, NetworkId, NodeId, Preset, Prng};
 use transport::{
-    Config, Input, Output, PathConfig, PathId, PeerConfig, Priority, Transport, window,
+    Config, Heartbeats, Input, Output, PathConfig, PeerConfig, Priority, Transport, window,
 };
 
 const NETWORKS: u16 = 2;
@@ -17,6 +17,7 @@ fn transport(node: u8, now: Instant) -> Transport {
             medium: Medium::Network,
             priority: Priority::High,
             ring: None,
+            heartbeats: if network == 0 { Heartbeats::Each } else { Heartbeats::Shared },
         })
         .collect();
     let config = Config {
@@ -36,7 +37,7 @@ fn transport(node: u8, now: Instant) -> Transport {
 struct Pair {
     now: Instant,
     nodes: [Transport; 2],
-    flying: Vec<(usize, PathId, Vec<u8>)>,
+    flying: Vec<(usize, NetworkId, Vec<u8>)>,
     heard: u64,
     sent: u64,
 }
@@ -50,7 +51,7 @@ impl Pair {
             self.drain(place);
         }
         self.now += Duration::from_micros(200);
-        while let Some((from, path, bytes)) = self.flying.pop() {
+        while let Some((from, network, bytes)) = self.flying.pop() {
             // As a driver does it: receive into a free buffer, hand the sent one back. Every
             // hundredth datagram is lost.
             self.sent += 1;
@@ -58,7 +59,6 @@ impl Pair {
             if !self.sent.is_multiple_of(100) {
                 let mut arrived = self.nodes[to].take_buffer();
                 arrived.extend_from_slice(&bytes);
-                let network = path.network;
                 self.nodes[to].handle(self.now, Input::Receive { network, bytes: arrived });
                 self.drain(to);
             }
@@ -69,7 +69,9 @@ impl Pair {
     fn drain(&mut self, place: usize) {
         while let Some(output) = self.nodes[place].poll_output() {
             match output {
-                Output::Transmit { path, bytes } => self.flying.push((place, path, bytes)),
+                Output::Transmit { path, bytes } => self.flying.push((place, path.network, bytes)),
+                // There is one other.
+                Output::TransmitAll { network, bytes } => self.flying.push((place, network, bytes)),
                 Output::Heard { .. } => self.heard += 1,
                 _ => {}
             }

@@ -27,6 +27,7 @@ pub(super) fn cluster(cluster: &Cluster, local: NodeId) -> node::Cluster {
                     Priority::High => transport::Priority::High,
                     Priority::Low => transport::Priority::Low,
                 },
+                heartbeats: heartbeats(network),
                 nodes: network.nodes(),
                 ring: if network.ring { network.by_address() } else { Vec::new() },
                 local: local_end(network, local),
@@ -39,6 +40,14 @@ pub(super) fn cluster(cluster: &Cluster, local: NodeId) -> node::Cluster {
             checksum: cluster.checksum,
         },
         text: cluster.text.clone(),
+    }
+}
+
+/// What is for all goes to all where a medium carries it.
+fn heartbeats(network: &Network) -> transport::Heartbeats {
+    match network.kind {
+        Kind::Ethernet { .. } => transport::Heartbeats::Shared,
+        Kind::Udp | Kind::Disk | Kind::Serial { .. } => transport::Heartbeats::Each,
     }
 }
 

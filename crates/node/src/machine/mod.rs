@@ -411,6 +411,9 @@ impl Node {
             Out::Transmit { path, bytes } => {
                 self.outputs.push_back(Output::Transmit { path, bytes })
             }
+            Out::TransmitAll { network, bytes } => {
+                self.outputs.push_back(Output::TransmitAll { network, bytes })
+            }
             Out::Heard { from, echo, evidence_age, row, report_changed, .. } => {
                 if report_changed {
                     let report = self.transport.report(from.node);

@@ -156,6 +156,7 @@ impl Field {
             medium: base::Medium::Network,
             priority: transport::Priority::High,
             ring: Vec::new(),
+            heartbeats: transport::Heartbeats::Each,
             nodes: (1..=self.count).map(NodeId).collect(),
             local: Some(LocalEnd::Address(own_address(number as u8, local))),
         });
@@ -359,6 +360,15 @@ impl Field {
                         let peer = self.seats.get_mut(&path.peer).expect("paths lead to seats");
                         let network = path.network;
                         peer.inbox.push_back(Input::Receive { network, bytes });
+                    }
+                }
+                Output::TransmitAll { network, bytes } => {
+                    let others: Vec<NodeId> = self.seats.keys().copied().collect();
+                    for peer in others.into_iter().filter(|peer| *peer != id) {
+                        if !self.is_cut(id, peer) {
+                            let peer = self.seats.get_mut(&peer).expect("it was just seen");
+                            peer.inbox.push_back(Input::Receive { network, bytes: bytes.clone() });
+                        }
                     }
                 }
                 Output::Persist { token, what } if seat.is_disk_stuck => {

@@ -43,6 +43,8 @@ fn encode(counter: u64, report: Option<&[u8]>, name: u32, out: &mut Vec<u8>) {
         jitter: 120,
         name,
         known: 1,
+        watches: true,
+        evidence_age: Some(Duration::from_millis(20)),
         report,
     }
     .encode(out);

@@ -7,7 +7,8 @@ use base::{Incarnation, Instant, Medium, Member, NetworkId, NodeId, NodeSet, Pre
 
 use crate::Transport;
 use crate::config::{
-    Config, Input, Lane, LostReason, Output, PathConfig, PathState, PeerConfig, Priority,
+    Config, Heartbeats, Input, Lane, LostReason, Output, PathConfig, PathState, PeerConfig,
+    Priority,
 };
 use crate::seal::Key;
 use crate::session::tag;
@@ -38,6 +39,7 @@ impl Scene {
             medium: Medium::Network,
             priority: Priority::High,
             ring: None,
+            heartbeats: Heartbeats::Each,
         };
         let config = Config {
             local: NodeId(0),

@@ -6,3 +6,4 @@ mod mesh;
 mod paths;
 mod refused;
 mod ring;
+mod shared;

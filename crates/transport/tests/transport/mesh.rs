@@ -5,7 +5,8 @@ use std::time::Duration;
 
 use base::{Incarnation, Instant, Medium, NetworkId, NodeId, Preset, Prng, Timing};
 use transport::{
-    Config, Input, Lane, Output, PathConfig, PathId, PeerConfig, Priority, Status, Transport,
+    Config, Heartbeats, Input, Lane, Output, PathConfig, PathId, PeerConfig, Priority, Status,
+    Transport,
 };
 
 pub(crate) const CLUSTER: u32 = 10;
@@ -52,6 +53,12 @@ pub(crate) struct Mesh {
     networks: u8,
     low: BTreeSet<u8>,
     ring: bool,
+    /// Networks with one heartbeat for all.
+    pub(crate) shared: BTreeSet<u8>,
+    /// Who does not hear what is for all, though the rest arrives: from, to, network.
+    pub(crate) deaf: BTreeSet<(u8, u8, u8)>,
+    /// Frames to all that were sent, by whom; kept only while `keeps` is set.
+    pub(crate) sent_to_all: Vec<(Instant, u8, NetworkId, Vec<u8>)>,
 }
 
 impl Mesh {
@@ -61,15 +68,33 @@ impl Mesh {
 
     /// All networks are monitored as rings.
     pub(crate) fn ring(preset: Preset, nodes: u8, networks: u8, seed: u64) -> Mesh {
-        Mesh::build(preset, nodes, networks, &[], true, seed)
+        Mesh::build(preset, (nodes, networks), &[], &[], true, seed)
     }
 
     /// `low` names the networks of low priority.
     pub(crate) fn with_low(preset: Preset, nodes: u8, networks: u8, low: &[u8], seed: u64) -> Mesh {
-        Mesh::build(preset, nodes, networks, low, false, seed)
+        Mesh::with(preset, (nodes, networks), low, &[], seed)
     }
 
-    fn build(preset: Preset, nodes: u8, networks: u8, low: &[u8], ring: bool, seed: u64) -> Mesh {
+    /// `shared` names the networks with one heartbeat for all.
+    pub(crate) fn with(
+        preset: Preset,
+        counts: (u8, u8),
+        low: &[u8],
+        shared: &[u8],
+        seed: u64,
+    ) -> Mesh {
+        Mesh::build(preset, counts, low, shared, false, seed)
+    }
+
+    fn build(
+        preset: Preset,
+        (nodes, networks): (u8, u8),
+        low: &[u8],
+        shared: &[u8],
+        ring: bool,
+        seed: u64,
+    ) -> Mesh {
         let mut mesh = Mesh {
             now: Instant::from_millis(1_000_000),
             timing: preset.timing(),
@@ -89,6 +114,9 @@ impl Mesh {
             networks,
             low: low.iter().copied().collect(),
             ring,
+            shared: shared.iter().copied().collect(),
+            deaf: BTreeSet::new(),
+            sent_to_all: Vec::new(),
         };
         mesh.nodes = (0..nodes).map(|_| None).collect();
         (0..nodes).for_each(|node| mesh.start(node));
@@ -107,6 +135,10 @@ impl Mesh {
                 medium: Medium::Network,
                 priority: priority(network),
                 ring,
+                heartbeats: match self.shared.contains(&network) {
+                    true => Heartbeats::Shared,
+                    false => Heartbeats::Each,
+                },
             };
             (0..self.networks).map(path).collect()
         };
@@ -181,6 +213,7 @@ impl Mesh {
         while let Some(output) = self.node_mut(node).poll_output() {
             match output {
                 Output::Transmit { path, bytes } => self.transmit(node, path, bytes),
+                Output::TransmitAll { network, bytes } => self.transmit_all(node, network, bytes),
                 Output::Heard { .. } if !self.keeps => {}
                 Output::Heard { .. } => self.heard.push((self.now, node, output)),
                 _ => self.log.push((self.now, node, output)),
@@ -202,6 +235,24 @@ impl Mesh {
             self.fly(path.peer.0, path.network, bytes.clone());
         }
         self.fly(path.peer.0, path.network, bytes);
+    }
+
+    fn transmit_all(&mut self, from: u8, network: NetworkId, bytes: Vec<u8>) {
+        if self.keeps {
+            self.sent_to_all.push((self.now, from, network, bytes.clone()));
+        }
+        for to in (0..self.nodes.len() as u8).filter(|to| *to != from) {
+            let way = (from, to, network.0 as u8);
+            let lost = self.cuts.contains(&way) || self.deaf.contains(&way);
+            if lost || self.prng.chance(self.weather.loss_permille, 1000) {
+                continue;
+            }
+            if self.prng.chance(self.weather.duplicate_permille, 1000) {
+                self.fly(to, network, bytes.clone());
+            }
+            self.fly(to, network, bytes.clone());
+        }
+        self.node_mut(from).recycle(bytes);
     }
 
     /// Puts a datagram on its way.

@@ -143,7 +143,7 @@ fn other_addressees_networks_and_nodes() {
     refuse(&mut mesh, Count::UnknownPath, &with(8, 200));
     refuse(&mut mesh, Count::Malformed, &with(0, 0));
     refuse(&mut mesh, Count::Malformed, &with(12, 2));
-    refuse(&mut mesh, Count::Malformed, &with(13, 4));
+    refuse(&mut mesh, Count::Malformed, &with(13, 5));
     let mut newer = frame.clone();
     newer[2..4].copy_from_slice(&[2, 9]);
     refuse(&mut mesh, Count::Version, &[newer]);

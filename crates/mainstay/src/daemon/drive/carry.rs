@@ -21,6 +21,10 @@ impl Daemon {
                     self.media.transmit(path, &bytes, &self.poll);
                     self.node.recycle(bytes);
                 }
+                Output::TransmitAll { network, bytes } => {
+                    self.media.transmit_all(network, &bytes);
+                    self.node.recycle(bytes);
+                }
                 Output::Persist { token, what } => self.persist(token, what),
                 Output::Network(output) => self.network(output),
                 Output::Process(act) => self.process(act),

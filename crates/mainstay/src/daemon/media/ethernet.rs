@@ -11,9 +11,6 @@ use base::NodeId;
 
 /// Frames taken in one turn.
 const FRAMES_PER_TURN: usize = 256;
-/// Where the clear header names the sender and the addressee.
-const SOURCE: usize = 8;
-const DESTINATION: usize = 9;
 
 pub(super) struct Wire {
     socket: os::wire::Wire,
@@ -58,25 +55,27 @@ impl Wire {
         self.socket.send(station, bytes)
     }
 
+    pub(super) fn send_all(&mut self, bytes: &[u8]) -> io::Result<()> {
+        let _counted = self.socket.send(None, bytes)?;
+        Ok(())
+    }
+
     /// Takes what came; whether there may be more.
     pub(super) fn take(&mut self, mut take: impl FnMut(&[u8])) -> io::Result<bool> {
         let (stations, local) = (&mut self.stations, self.local);
         let drained = self.socket.drain(FRAMES_PER_TURN, |station, bytes| {
-            let (Some(source), Some(destination)) = (bytes.get(SOURCE), bytes.get(DESTINATION))
-            else {
-                return;
-            };
+            let Some(source) = transport::source_of(bytes) else { return };
             // What this machine sends does not come back: somebody else has our number.
-            if *source == local.0 {
+            if source == local {
                 take(bytes);
                 return;
             }
-            // Everybody hears the heartbeats for everybody.
-            if *destination != local.0 {
+            // Everybody hears the heartbeats for single others.
+            if !transport::is_for(bytes, local) {
                 return;
             }
             // At most as many as there are node ids.
-            stations.insert(NodeId(*source), station);
+            stations.insert(source, station);
             take(bytes);
         })?;
         Ok(drained.more)

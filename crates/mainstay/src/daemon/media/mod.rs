@@ -334,6 +334,20 @@ impl Media {
         }
     }
 
+    /// Sends a frame to everybody on a network whose medium carries it to all. What it does not take
+    /// now is lost and counted there.
+    pub(super) fn transmit_all(&mut self, network: NetworkId, bytes: &[u8]) {
+        let Some(port) = self.ports.get_mut(&network) else { return };
+        let result = match &mut port.carrier {
+            Some(Carrier::Ethernet(wire)) => wire.send_all(bytes),
+            None | Some(Carrier::Udp { .. } | Carrier::Serial(_) | Carrier::Disk(_)) => Ok(()),
+        };
+        if result.is_err() {
+            // Noticed again, and said, when it is read.
+            port.retry_at = Instant::ZERO;
+        }
+    }
+
     /// Takes what came at a descriptor that is ready, each datagram in a buffer that `keep` gives.
     pub(super) fn take(
         &mut self,

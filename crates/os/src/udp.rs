@@ -12,6 +12,8 @@
 //! Datagrams are marked as network control (class selector 6, RFC 2474 and RFC 4594 section 3.1) and
 //! never carry "don't fragment", so a forged or stale path MTU cannot stop a heartbeat.
 
+mod everybody;
+
 use std::io;
 use std::net::{SocketAddr, UdpSocket};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};

@@ -98,7 +98,7 @@ pub(crate) enum Kind {
 /// goodbyes.
 #[must_use]
 pub fn is_pressing(frame: &[u8]) -> bool {
-    let pressing = [Kind::Heartbeat as u8, Kind::Goodbye as u8];
+    let pressing = [Kind::Heartbeat, Kind::Goodbye, Kind::Shared].map(|kind| kind as u8);
     frame.get(KIND_PLACE).is_some_and(|kind| pressing.contains(kind))
 }
 

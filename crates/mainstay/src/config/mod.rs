@@ -15,6 +15,7 @@ pub mod duration;
 pub mod edit;
 pub mod files;
 mod global;
+mod heartbeat;
 pub mod hosts;
 pub mod network;
 pub mod own;
@@ -122,6 +123,8 @@ pub struct Network {
     pub ring: bool,
     /// What it is made of.
     pub kind: Kind,
+    /// To whom its heartbeats go, for [`Kind::Udp`].
+    pub heartbeat: Heartbeat,
     /// Its UDP port; none: the cluster's.
     pub port: Option<u16>,
     /// For a path that this node alone defines: its order among them.
@@ -163,6 +166,23 @@ pub enum Kind {
         /// Whether both ends stop each other by RTS and CTS.
         flow: bool,
     },
+}
+
+/// To whom the heartbeats of a network of kind `udp` go. On raw Ethernet they go to all.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Heartbeat {
+    /// One to each node.
+    #[default]
+    Unicast,
+    /// One to a group that all nodes have joined.
+    Multicast {
+        /// None: one that follows from the cluster's number.
+        group: Option<IpAddr>,
+        /// None: the network's.
+        port: Option<u16>,
+    },
+    /// One to the whole IPv4 subnet.
+    Broadcast,
 }
 
 impl Kind {

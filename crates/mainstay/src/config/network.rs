@@ -8,6 +8,7 @@ use base::{Medium, NetworkId, NodeId, Timing};
 use toml::de::DeValue;
 
 use super::diagnostic::Diagnostics;
+use super::heartbeat::{check_heartbeat, heartbeat};
 use super::read::{self, Placed, Section, Span, Value};
 use super::section::{Names, duplicate};
 use super::{Endpoint, Host, Kind, Network, Priority, duration, global};
@@ -67,6 +68,7 @@ pub(super) fn networks<'a>(
             Kind::Udp => section.number("port", 1..=65_535, found).map(|read| read.value as u16),
             Kind::Ethernet { .. } | Kind::Disk | Kind::Serial { .. } => None,
         };
+        let (heartbeat, heartbeat_span) = heartbeat(&mut section, kind, found);
         let global = section.text("global", found);
         let alias = match kind {
             Kind::Udp => section.text("heartbeat_alias", found),
@@ -81,6 +83,7 @@ pub(super) fn networks<'a>(
             priority,
             ring,
             kind,
+            heartbeat,
             port,
             rank: None,
             parts: Vec::new(),
@@ -89,6 +92,9 @@ pub(super) fn networks<'a>(
         };
         ends(&mut section, &mut network, (has_alias, alias.as_ref()), nodes, claimed, found);
         section.finish(found);
+        if let Some(span) = heartbeat_span {
+            check_heartbeat(&network, global.is_some(), span, found);
+        }
         if !found.has_errors() && global.is_none() {
             check_network(&network, span, nodes, found);
         }

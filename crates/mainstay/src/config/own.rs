@@ -51,7 +51,7 @@ use toml::de::DeTable;
 
 use super::diagnostic::Diagnostics;
 use super::read::{self, Section};
-use super::{Cluster, Endpoint, Kind, Network, Priority, network};
+use super::{Cluster, Endpoint, Heartbeat, Kind, Network, Priority, network};
 
 /// Numbers from here on belong to paths; those of networks are small.
 const NUMBERS: u16 = 0x8000;
@@ -151,6 +151,7 @@ impl OwnPath {
             name: self.name(),
             priority: if self.low { Priority::Low } else { Priority::High },
             kind: Kind::Udp,
+            heartbeat: Heartbeat::Unicast,
             port: None,
             rank: Some(self.rank),
             parts: Vec::new(),

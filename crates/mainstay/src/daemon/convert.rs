@@ -3,7 +3,7 @@
 use base::NodeId;
 use engine::{Intent, NodeSpec};
 
-use crate::config::{Cluster, Kind, Network, Priority, Tie};
+use crate::config::{Cluster, Heartbeat, Kind, Network, Priority, Tie};
 
 /// The core's form of a configuration, as seen from `local`.
 pub(super) fn cluster(cluster: &Cluster, local: NodeId) -> node::Cluster {
@@ -45,9 +45,12 @@ pub(super) fn cluster(cluster: &Cluster, local: NodeId) -> node::Cluster {
 
 /// What is for all goes to all where a medium carries it.
 fn heartbeats(network: &Network) -> transport::Heartbeats {
-    match network.kind {
-        Kind::Ethernet { .. } => transport::Heartbeats::Shared,
-        Kind::Udp | Kind::Disk | Kind::Serial { .. } => transport::Heartbeats::Each,
+    match (network.kind, network.heartbeat) {
+        (Kind::Ethernet { .. }, _) => transport::Heartbeats::Shared,
+        (Kind::Udp, Heartbeat::Multicast { .. } | Heartbeat::Broadcast) => {
+            transport::Heartbeats::Shared
+        }
+        (Kind::Udp | Kind::Disk | Kind::Serial { .. }, _) => transport::Heartbeats::Each,
     }
 }
 

@@ -7,6 +7,7 @@
 
 mod disk;
 mod ethernet;
+mod everybody;
 mod serial;
 
 use std::collections::BTreeMap;
@@ -21,10 +22,11 @@ use transport::PathId;
 
 use super::Done;
 use super::discovery::Datagram;
-use crate::config::{Cluster, Endpoint, Kind, Network};
+use crate::config::{Cluster, Endpoint, Heartbeat, Kind, Network};
 use crate::probe::test::Stopped;
 use disk::Disk;
 use ethernet::Wire;
+use everybody::Everybody;
 use serial::Line;
 
 /// Between two attempts to open what is not there.
@@ -43,6 +45,8 @@ pub(super) struct Media {
     last_socket: u64,
     /// The interfaces as they were seen last; none before the first picture.
     interfaces: Option<BTreeMap<String, u32>>,
+    /// Which interface carries an address.
+    carried_by: BTreeMap<IpAddr, u32>,
     /// Disks opened so far: each writer's epoch is above those before.
     disks: u64,
 }
@@ -52,6 +56,7 @@ pub(super) struct Media {
 struct Spec {
     name: String,
     kind: Kind,
+    heartbeat: Heartbeat,
     cluster: u32,
     port: u16,
     timing: Timing,
@@ -79,6 +84,8 @@ enum Carrier {
         address: SocketAddr,
         scope: u32,
         interface: Option<u32>,
+        /// For what is for all.
+        everybody: Option<Box<Everybody>>,
     },
     Ethernet(Wire),
     Serial(Box<Line>),
@@ -113,6 +120,7 @@ impl Media {
             sockets: BTreeMap::new(),
             last_socket: 0,
             interfaces: None,
+            carried_by: BTreeMap::new(),
             disks: 0,
         }
     }
@@ -153,7 +161,21 @@ impl Media {
     ) -> Vec<String> {
         let seen = interfaces.iter().map(|interface| (interface.name.clone(), interface.index));
         let seen = self.interfaces.insert(seen.collect());
+        let of = |interface: &os::netlink::Interface| {
+            let index = interface.index;
+            let addresses = interface.addresses.iter();
+            addresses.map(move |seen| (seen.address, index)).collect::<Vec<_>>()
+        };
+        self.carried_by = interfaces.iter().flat_map(of).collect();
         for port in self.ports.values_mut() {
+            if let Some(Carrier::Udp { everybody: Some(everybody), .. }) = &port.carrier {
+                let own = port.spec.endpoints.get(&self.local).map(|end| end.address);
+                let index = own.and_then(|own| self.carried_by.get(&own));
+                if index != Some(&everybody.interface) {
+                    port.carrier = None;
+                    port.retry_at = Instant::ZERO;
+                }
+            }
             let Some(interface) = port.interface(self.local) else { continue };
             let index = seen.get(interface).copied();
             let is_other = match &port.carrier {
@@ -177,7 +199,7 @@ impl Media {
         let mut said = Vec::new();
         let due: Vec<NetworkId> = (self.ports.iter())
             .filter(|(_, port)| port.carrier.is_none() && now >= port.retry_at)
-            .filter(|(_, port)| self.interfaces.is_some() || port.interface(self.local).is_none())
+            .filter(|(_, port)| self.interfaces.is_some() || !port.wants_interfaces(self.local))
             .map(|(id, _)| *id)
             .collect();
         for id in due {
@@ -228,7 +250,23 @@ impl Media {
                     poll.add(&udp, Token(token), Interest::Read)?;
                     self.sockets.insert(address, Socket { udp, token });
                 }
-                Carrier::Udp { address, scope, interface: index }
+                let on = self.carried_by.get(&endpoint.address).copied();
+                let cluster = spec.cluster;
+                let (heartbeat, port) = (spec.heartbeat, spec.port);
+                let to = everybody::address(heartbeat, endpoint, cluster, port, on.unwrap_or(0));
+                let everybody = match to {
+                    None => None,
+                    Some(to) => {
+                        let own = endpoint.address;
+                        let on = on.ok_or_else(|| missing(&format!("with {own}")))?;
+                        self.last_socket += 1;
+                        let token = SOCKETS + self.last_socket;
+                        let speaker = &self.sockets[&address].udp;
+                        let opened = Everybody::open(to, own, on, speaker, token, poll)?;
+                        Some(Box::new(opened))
+                    }
+                };
+                Carrier::Udp { address, scope, interface: index, everybody }
             }
             Kind::Ethernet { ethertype } => {
                 let index = index.ok_or_else(|| missing(device()))?;
@@ -340,6 +378,12 @@ impl Media {
         let Some(port) = self.ports.get_mut(&network) else { return };
         let result = match &mut port.carrier {
             Some(Carrier::Ethernet(wire)) => wire.send_all(bytes),
+            Some(Carrier::Udp { address, everybody: Some(everybody), .. }) => {
+                if let Some(socket) = self.sockets.get_mut(address) {
+                    let _counted = socket.udp.send_to(bytes, everybody.to);
+                }
+                Ok(())
+            }
             None | Some(Carrier::Udp { .. } | Carrier::Serial(_) | Carrier::Disk(_)) => Ok(()),
         };
         if result.is_err() {
@@ -390,7 +434,7 @@ impl Media {
         mut keep: impl FnMut(&[u8]) -> Vec<u8>,
     ) {
         let socket = self.sockets.iter_mut().find(|(_, socket)| socket.token == ready.token.0);
-        let Some((address, socket)) = socket else { return };
+        let Some((address, socket)) = socket else { return self.take_all(ready, taken, keep) };
         let ports = || self.ports.iter().filter(|(_, port)| port.address() == Some(*address));
         let Some((first, _)) = ports().next() else { return };
         let drained = socket.udp.drain(DATAGRAMS_PER_TURN, |from, bytes| {
@@ -432,6 +476,28 @@ impl Media {
         }
     }
 
+    /// Takes what came for all.
+    fn take_all(
+        &mut self,
+        ready: Ready,
+        taken: &mut Taken,
+        mut keep: impl FnMut(&[u8]) -> Vec<u8>,
+    ) {
+        for (id, port) in &mut self.ports {
+            let Some(Carrier::Udp { everybody: Some(everybody), .. }) = &mut port.carrier else {
+                continue;
+            };
+            if everybody.token == ready.token.0 {
+                let frames = &mut taken.frames;
+                match everybody.take(|bytes| frames.push((*id, keep(bytes)))) {
+                    Ok(more) => taken.more = more,
+                    Err(error) => port.break_down(error.to_string(), &mut taken.said),
+                }
+                return;
+            }
+        }
+    }
+
     /// What is wrong with a network that this node has an end on.
     pub(super) fn broken(&self, id: NetworkId) -> Option<String> {
         let port = self.ports.get(&id)?;
@@ -467,6 +533,7 @@ impl Spec {
         Spec {
             name: network.name.clone(),
             kind: network.kind,
+            heartbeat: network.heartbeat,
             cluster: cluster.id,
             port: network.port.unwrap_or(cluster.port),
             timing: cluster.timing,
@@ -483,7 +550,7 @@ impl Port {
             let ends = (spec.endpoints.get(&local).cloned(), spec.devices.get(&local).cloned());
             // A disk is read for each peer.
             let peers = (spec.kind == Kind::Disk).then(|| spec.devices.clone());
-            (spec.kind, spec.cluster, spec.port, ends, peers)
+            (spec.kind, spec.heartbeat, spec.cluster, spec.port, ends, peers)
         };
         own(&self.spec) == own(spec)
     }
@@ -495,6 +562,12 @@ impl Port {
             Kind::Ethernet { .. } => self.spec.devices.get(&local).map(String::as_str),
             Kind::Disk | Kind::Serial { .. } => None,
         }
+    }
+
+    /// Whether it cannot be opened before the interfaces are known.
+    fn wants_interfaces(&self, local: NodeId) -> bool {
+        let is_udp = self.spec.kind == Kind::Udp;
+        self.interface(local).is_some() || is_udp && self.spec.heartbeat != Heartbeat::Unicast
     }
 
     /// Where its datagrams come.

@@ -167,6 +167,11 @@ impl Peer {
         Some(Member { node: self.node, incarnation: session.incarnation })
     }
 
+    /// Whom it reaches both ways, by its own word.
+    pub(crate) fn row(&self) -> NodeSet {
+        self.row
+    }
+
     /// The path over a network.
     pub(crate) fn path(&self, network: NetworkId) -> Option<&Path> {
         self.paths.iter().find(|path| path.id.network == network)

@@ -17,8 +17,8 @@
 //!   no heartbeat of its own: it is **covered**.
 //! - To everybody else who is heard goes a heartbeat as on any network, together with the round: to
 //!   peers that do not hear the shared one (a switch that filters multicast in one direction), that
-//!   are not connected yet or have begun another life, or to which another path does not work. A peer
-//!   that is not heard gets none: the shared one is its invitation.
+//!   are not connected yet at both ends, that have begun another life, or to which another path does
+//!   not work. A peer that is not heard gets none: the shared one is its invitation.
 //!
 //! Data, acknowledgements and urgent messages go to one peer, here as everywhere.
 //!
@@ -229,7 +229,10 @@ impl Peer {
     /// Whether a heartbeat to this peer alone goes with the round.
     fn wants_own(&self, at: Moment, local: &Local, network: NetworkId) -> bool {
         let Some(path) = self.path(network) else { return false };
+        // Only a frame to it alone tells the peer our end of the channel, until it says that it
+        // reaches us.
         let is_covered = self.connected
+            && self.row().contains(local.node)
             && path.is_covered(at, &local.timing)
             && self.paths.iter().all(|path| path.is_alive() || path.is_resting());
         let is_candidate = self.candidate.is_some() && !self.has_twin(at, &local.timing);

@@ -3,7 +3,7 @@
 use super::*;
 
 fn endpoint(address: &str, prefix: u8) -> Endpoint {
-    Endpoint { address: address.parse().expect("an address"), prefix, interface: None }
+    Endpoint::new(address.parse().expect("an address"), prefix)
 }
 
 #[test]

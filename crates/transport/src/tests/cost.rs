@@ -1,5 +1,5 @@
-//! What a heartbeat costs, with and without sealing: not a check of a machine's speed, so it runs
-//! only when asked for. `docs/reference/figures.md` has the command and its results.
+//! What a heartbeat costs, with and without sealing. The times are printed and not checked: they are
+//! the machine's. `docs/reference/figures.md` has the command and its results.
 //!
 //! What it does check is that each step takes no allocation, and that what was sealed is opened.
 
@@ -14,7 +14,7 @@ use crate::seal::Key;
 use crate::wire::{HEADER_SIZE, Header, Heartbeat, Kind, Proof, report_name};
 
 /// Repetitions of one measurement; the best of [`ROUNDS`] counts, for others use the machine too.
-const REPETITIONS: u32 = 20_000;
+const REPETITIONS: u32 = 4_000;
 const ROUNDS: usize = 15;
 
 fn header(counter: u64) -> Header {
@@ -80,7 +80,6 @@ fn measure(mut work: impl FnMut(u64)) -> (u128, u64) {
 }
 
 #[test]
-#[ignore = "measures for some seconds; see docs/reference/figures.md"]
 fn the_cost_of_a_heartbeat() {
     let key = Key::derive(&[3; 32], &[5; 16], 10, NodeId(1));
     let report = [7; REPORT_SIZE_MAX];

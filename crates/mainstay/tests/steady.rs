@@ -24,7 +24,9 @@ const PATIENCE: Duration = Duration::from_secs(60);
 /// Before anything is counted: queues and free lists reach their sizes.
 const WARM_UP: Duration = Duration::from_secs(4);
 /// How long is counted.
-const WINDOW: Duration = Duration::from_secs(5);
+const WINDOW: Duration = Duration::from_secs(6);
+/// Where the machine was so busy that paths changed, nothing was steady: that is counted again.
+const WINDOWS_MAX: usize = 10;
 const NODES: [&str; 3] = ["n1", "n2", "n3"];
 /// Set in the network namespace of the test.
 const INSIDE: &str = "MAINSTAY_STEADY_INSIDE";
@@ -105,7 +107,7 @@ fn program(root: &Path, words: &[&str]) -> Command {
 }
 
 fn start(directory: &Path) -> (Vec<PathBuf>, Guards) {
-    let mut text = String::from("[cluster]\nname = \"demo\"\nid = 10\ndetection = \"fast\"\n");
+    let mut text = String::from("[cluster]\nname = \"demo\"\nid = 10\ndetection = \"normal\"\n");
     for (number, name) in NODES.iter().enumerate() {
         text.push_str(&format!("[[node]]\nname = \"{name}\"\nid = {}\n", number + 1));
     }
@@ -163,11 +165,18 @@ fn the_loop_does_nothing_that_it_need_not() {
     wait_for_members(&roots);
     std::thread::park_timeout(WARM_UP);
     for (root, guard) in roots.iter().zip(&guards.0) {
-        let before = allocations(root);
-        assert!(before > 100, "the count is not blind: starting takes allocations, not {before}");
-        let calls = lab::cost::trace(daemon_of(guard), WINDOW).expect("an own child can be traced");
-        let allocated = allocations(root) - before;
-        check(&calls, allocated, &fs::read_to_string(root.join("log")).unwrap_or_default());
+        let log = || fs::read_to_string(root.join("log")).unwrap_or_default();
+        let count = || {
+            let (said, before) = (log().len(), allocations(root));
+            assert!(before > 100, "the count is not blind: starting takes allocations: {before}");
+            let calls = lab::cost::trace(daemon_of(guard), WINDOW);
+            let calls = calls.expect("an own child can be traced");
+            let allocated = allocations(root) - before;
+            (log().len() == said).then_some((calls, allocated))
+        };
+        let steady = (0..WINDOWS_MAX).find_map(|_| count());
+        let (calls, allocated) = steady.unwrap_or_else(|| panic!("never steady:\n{}", log()));
+        check(&calls, allocated, &log());
     }
     // And it sees what is not steady: an answer to somebody who asks takes allocations and calls.
     let before = allocations(&roots[0]);
@@ -193,8 +202,8 @@ fn check(trace: &lab::cost::Trace, allocated: u64, log: &str) {
         .collect();
     assert!(others.is_empty(), "calls that a steady loop does not need: {others:?}\n{log}");
     assert_eq!(allocated, 0, "allocations in a steady loop\n{log}");
-    // Two peers, two networks, 50 ms: some eighty each way in a second.
-    assert!(sent.count > 200 && received.returned > 200, "{trace:?}\n{log}");
+    // Two peers, two networks, 200 ms: some twenty each way in a second.
+    assert!(sent.count > 60 && received.returned > 60, "{trace:?}\n{log}");
     assert_eq!((sent.failed, received.failed), (0, 0), "calls for nothing: {trace:?}");
     assert!(received.count <= received.returned, "at most one receive for a heartbeat: {trace:?}");
     // A wait ends with something to read or with the timer, which is set anew once.

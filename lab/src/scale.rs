@@ -42,8 +42,8 @@ pub struct Order {
     pub sizes: Vec<u8>,
     /// Presets to try with their heartbeat intervals, the fastest first: the first that holds counts.
     pub presets: Vec<(String, Duration)>,
-    /// `mesh` or `ring`: who watches whom.
-    pub monitor: String,
+    /// `mesh` and `ring`: who watches whom.
+    pub monitors: Vec<String>,
     /// How long each is left alone.
     pub length: Duration,
     /// Whether Corosync is measured as well.
@@ -84,11 +84,13 @@ pub struct Row {
 pub fn measure(order: &Order, out: &mut dyn Write) -> Result<Vec<Row>> {
     let mut rows = Vec::new();
     writeln!(out, "{}", head())?;
-    for size in &order.sizes {
+    let kinds = order.monitors.iter();
+    for (monitor, size) in kinds.flat_map(|kind| order.sizes.iter().map(move |size| (kind, *size)))
+    {
         for (preset, interval) in &order.presets {
-            let setting = format!("{preset}, {}", order.monitor);
-            let mut row = Row::new("mainstay", *size, &setting, Some(*interval));
-            let held = mainstay(order, &mut row, preset, *interval);
+            let setting = format!("{preset}, {monitor}");
+            let mut row = Row::new("mainstay", size, &setting, Some(*interval));
+            let held = mainstay(order, monitor, &mut row, (preset, *interval));
             row.failure = held.err().map(|error| format!("{error:#}"));
             writeln!(out, "{}", row.sentence())?;
             out.flush()?;
@@ -125,13 +127,16 @@ pub fn measure(order: &Order, out: &mut dyn Write) -> Result<Vec<Row>> {
     Ok(rows)
 }
 
-fn mainstay(order: &Order, row: &mut Row, preset: &str, interval: Duration) -> Result<()> {
+fn mainstay(
+    order: &Order,
+    monitor: &str,
+    row: &mut Row,
+    (preset, interval): (&str, Duration),
+) -> Result<()> {
     let spec = Spec { client_networks: Vec::new(), ..Spec::new(row.nodes, 1)? };
     let mut lab = Lab::new(spec)?;
     let mut cluster = Cluster::new(preset);
-    if order.monitor != "mesh" {
-        cluster.network = format!("monitor = \"{}\"\n", order.monitor);
-    }
+    cluster.network = format!("monitor = \"{monitor}\"\n");
     lab.write_cluster(&cluster)?;
     let start = clock::now();
     lab.start_all()?;

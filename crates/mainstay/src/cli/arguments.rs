@@ -480,9 +480,10 @@ pub(super) enum LabCommand {
         /// How many nodes; several numbers are measured one after the other
         #[arg(long, value_delimiter = ',', default_values_t = [16, 48])]
         nodes: Vec<u8>,
-        /// Who watches whom: mesh, ring
-        #[arg(long, value_name = "HOW", default_value = "mesh")]
-        monitor: String,
+        /// Who watches whom
+        #[arg(long, value_delimiter = ',', value_parser = ["mesh", "ring"],
+              default_values = ["mesh", "ring"])]
+        monitor: Vec<String>,
         /// How long each is left alone
         #[arg(long, default_value_t = 30)]
         seconds: u32,

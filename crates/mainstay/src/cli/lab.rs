@@ -32,16 +32,11 @@ pub(super) fn lab(context: &Context, command: LabCommand) -> Done {
             scenario(context, name.as_deref(), (times, seconds), &detection)
         }
         LabCommand::Scale { nodes, monitor, seconds, detection, alone } => {
-            if !["mesh", "ring"].contains(&monitor.as_str()) {
-                return Err(Failure::usage(
-                    format!("nobody watches as a \"{monitor}\""),
-                    "there are: mesh, ring".to_owned(),
-                ));
-            }
             let presets = detection.iter().map(|name| interval(name)).collect::<Result<_, _>>()?;
             let length = Duration::from_secs(seconds.into());
             let sizes = nodes;
-            scale(context, &Order { sizes, presets, monitor, length, corosync: !alone })
+            let monitors = monitor;
+            scale(context, &Order { sizes, presets, monitors, length, corosync: !alone })
         }
         LabCommand::Responder { name, port } => {
             lab::responder::run(name.as_deref(), port)?;

@@ -227,15 +227,18 @@ impl World {
     /// Carries out all outputs, unless something strikes.
     fn carry_out(&mut self, number: usize, daemon: &mut Daemon) -> Fate {
         loop {
-            let output = match daemon.backlog.pop_front() {
-                Some(output) => output,
-                None => match daemon.node.poll_output() {
-                    Some(output) => output,
+            if let Some(output) = daemon.backlog.pop_front() {
+                // It was decided before the pause.
+                let paused = daemon.was_paused.take();
+                self.output(number, daemon, output);
+                daemon.was_paused = paused;
+            } else {
+                match daemon.node.poll_output() {
+                    Some(output) => self.output(number, daemon, output),
                     None if daemon.has_left => return Fate::Left,
                     None => return Fate::Lives,
-                },
-            };
-            self.output(number, daemon, output);
+                }
+            }
             let machine = &mut self.machines[number];
             if let Some((left, _)) = &mut machine.strike {
                 if *left == 0 {

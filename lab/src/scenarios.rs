@@ -94,7 +94,7 @@ pub enum Scenario {
     PulledCables,
     /// One direction between two nodes, for each of them on each network and line.
     OneWay,
-    /// The shared disks answer nothing for 10 s; the networks are fine.
+    /// The shared file answers nothing for 10 s; the networks are fine, and so is a second disk.
     DiskFrozen,
     /// Frames replayed, cut, flipped and forged at line rate by a stranger on two networks.
     Storm,

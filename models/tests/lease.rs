@@ -66,11 +66,6 @@ fn all_states_are_safe_with_joiners() {
 }
 
 #[test]
-fn all_states_are_safe_with_a_hub_that_relays() {
-    assert_all_states_safe(&Lease { relays: true, ..Lease::smallest() });
-}
-
-#[test]
 fn all_states_of_longer_leases_are_safe() {
     let model = Lease { lease: 2, wait: 2, last_generation: 2, entries: 2, ..Lease::smallest() };
     assert_all_states_safe(&Lease {
@@ -90,7 +85,9 @@ fn long_walks_are_safe_and_see_everything() {
         let tally = walk(&model, Limits { seed: 1, steps: 1_500_000, length: 250 });
         assert!(tally.counterexample.is_none(), "{model:?}: {tally:?}");
         for (milestone, walks) in tally.milestones {
-            assert!(walks > 0, "{model:?} never saw: {milestone}");
+            // Of three nodes without a tie-breaker no quorum survives two losses.
+            let is_possible = nodes > 3 || !milestone.contains("together with its hub");
+            assert!(walks > 0 || !is_possible, "{model:?} never saw: {milestone}");
         }
     }
 }

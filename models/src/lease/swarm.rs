@@ -16,6 +16,8 @@ const MOVE: u32 = 1 << 7;
 const RETURN: u32 = 1 << 8;
 const COLD_START: u32 = 1 << 9;
 const FIFTH_VIEW: u32 = 1 << 10;
+const RELAYED: u32 = 1 << 11;
+const LOST_WITH_HUB: u32 = 1 << 12;
 
 /// Kinds of actions that come once per node.
 const PER_NODE: usize = 17;
@@ -104,6 +106,8 @@ impl Swarm for Lease {
             "a return",
             "a cold start",
             "a fifth view forms",
+            "relayed evidence is newer than one's own",
+            "a holder is lost together with its hub",
         ]
     }
 
@@ -120,14 +124,22 @@ impl Swarm for Lease {
                 let joins = after.view(*generation).joiners.contains(*id);
                 if joins { JOIN } else { 0 }
             }
+            Action::Take { node, .. } => {
+                let better = after.node(*node).evidence < before.node(*node).evidence;
+                if better { RELAYED } else { 0 }
+            }
             Action::Decide { generation, promises, .. } => {
                 let next = after.view(generation + 1);
+                let hub = before.view(*generation).hub;
                 let mut reached = 0;
                 for absence in &next.ledger.absences {
                     if absence.since <= *generation {
                         reached |= CARRIED_WAIT;
                     } else if before.node(absence.life.node).guard > 0 {
                         reached |= LOST_WHILE_RUNNING;
+                        if absence.life.node != hub && !promises.contains(hub) {
+                            reached |= LOST_WITH_HUB;
+                        }
                     }
                 }
                 if promises.iter().any(|id| before.node(id).generation != *generation) {

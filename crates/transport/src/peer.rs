@@ -30,7 +30,7 @@ use core::time::Duration;
 
 use base::codec::Reader;
 use base::limits::REPORT_SIZE_MAX;
-use base::{Instant, Member, NetworkId, NodeId, NodeSet, Timing};
+use base::{Instant, Medium, Member, NetworkId, NodeId, NodeSet, Timing};
 
 use crate::channel::{Channel, Way};
 use crate::config::{
@@ -304,11 +304,16 @@ impl Peer {
 
     /// Whether the candidate is another machine: the current life went on speaking after it came.
     pub(crate) fn has_twin(&self, at: Moment, timing: &Timing) -> bool {
-        let lives = self.current.as_ref().zip(self.candidate.as_ref()).zip(self.pace(timing));
+        let lives = self.current.as_ref().zip(self.candidate.as_ref());
+        // The last frame of a life that ended just before may come later: over a slow medium, much.
+        let late = |path: &Path| match path.medium {
+            Medium::Network => path.interval(timing, false) / 2,
+            Medium::Disk | Medium::Serial => path.timeout(timing),
+        };
+        let slack = self.paths.iter().filter(|path| path.is_alive()).map(late).max();
         self.is_speaking(at, timing)
-            && lives.is_some_and(|((current, candidate), pace)| {
-                // A frame of a life that ended just before may come a little later.
-                current.heard > candidate.since + pace / 2
+            && lives.zip(slack).is_some_and(|((current, candidate), slack)| {
+                current.heard > candidate.since + slack
             })
     }
 

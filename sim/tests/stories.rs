@@ -284,3 +284,18 @@ fn without_disk_and_line_the_same_ends_the_view() {
         assert!(!changes(&outcome, CALM).is_empty(), "seed {seed}");
     }
 }
+
+/// A member of a ring is echoed by four others and has its evidence from the hub, which is lost.
+#[test]
+fn a_ring_that_loses_its_hub_loses_no_lease() {
+    for seed in SEEDS.step_by(3) {
+        for hub in [0, 8] {
+            let mut setup = setup(seed, 9, &[(Kind::PowerOff, CALM, 10 * SECOND, hub)]);
+            setup.networks.iter_mut().for_each(|network| network.ring = true);
+            let service = &mut setup.intent.services[0];
+            service.nodes.rotate_left(4);
+            let outcome = tell(setup);
+            assert_eq!(changes(&outcome, CALM), [], "seed {seed}");
+        }
+    }
+}

@@ -310,7 +310,7 @@ impl Group {
         let (hub, local) = (view.hub, self.local().node);
         let reach = self.reach(view);
         let hub_row = if hub == local { reach } else { self.row(hub).intersection(view.nodes()) };
-        let hub_is_gone = !reach.contains(hub);
+        let hub_is_gone = !reach.contains(hub) || self.is_nearly_silent(view, hub);
         let hub_leaves =
             if hub == local { self.leaving } else { self.standing(hub) == Some(Standing::Leaving) };
         let covers_more = hub_row.is_subset(row) && !row.is_subset(hub_row);
@@ -320,6 +320,17 @@ impl Group {
         // A hub that has sealed itself has lost its own attempt, or will not mind.
         let hub_is_sealed = self.standing(hub) == Some(Standing::Sealed);
         proposer == hub || hub_is_gone || hub_leaves || hub_is_sealed || covers_more || stuck
+    }
+
+    /// Whether a member has missed so many heartbeats that this node will soon call it lost. Others
+    /// have heard its last ones up to two intervals earlier, and their change must not wait for this
+    /// node: in a ring the leases of all end soon after the last word of the hub.
+    fn is_nearly_silent(&self, view: &View, node: NodeId) -> bool {
+        let timing = &self.config.timing;
+        let patience = timing.path_timeout.saturating_sub(timing.heartbeat_high * 2);
+        let member = view.members.iter().find(|member| member.node == node);
+        let heard = member.and_then(|member| self.contacts.get(member));
+        node != self.local().node && heard.is_some_and(|at| self.now.since(*at) > patience)
     }
 
     pub(crate) fn on_promise(&mut self, from: Member, ballot: Ballot, promise: Promise) {

@@ -22,6 +22,7 @@ mod discovery;
 mod disk;
 mod drive;
 mod errands;
+mod goodbyes;
 mod journal;
 mod media;
 mod paths;

@@ -1,13 +1,13 @@
 //! Carrying out what the node wants, in order, and handing it to whoever may wait.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::net::IpAddr;
 
-use base::{Instant, NodeId};
+use base::Instant;
 use engine::{Outcome, ResourceKind, Verb};
 use node::{Durable, Input, Output};
 use os::event::{Interest, Token};
-use os::shared::{Goodbye, HeldAddress};
+use os::shared::HeldAddress;
 
 use super::super::disk::{self, Write};
 use super::super::{addresses, convert};
@@ -38,7 +38,12 @@ impl Daemon {
                     self.configured(version, checksum, text);
                 }
                 Output::Told { from, bytes } => self.told(from, &bytes),
-                Output::Goodbyes(frames) => self.hand_over_goodbyes(frames),
+                Output::Goodbyes(frames) => {
+                    let life = self.node.local().incarnation;
+                    self.cover.shared().set_incarnation(life);
+                    self.goodbyes.replace(life, frames);
+                    self.hand_over_goodbyes();
+                }
                 Output::Left => self.left = true,
             }
         }
@@ -251,18 +256,11 @@ impl Daemon {
         }
     }
 
-    fn hand_over_goodbyes(&mut self, frames: Vec<(transport::PathId, Vec<u8>)>) {
-        let incarnation = self.node.local().incarnation;
-        let goodbyes: Vec<Goodbye> = each_peer_first(frames)
-            .into_iter()
-            .filter_map(|(path, frame)| {
-                let (source, destination) = self.media.route(path)?;
-                Some(Goodbye { source, destination, frame })
-            })
-            .take(os::shared::GOODBYES_MAX)
-            .collect();
-        self.cover.shared().set_incarnation(incarnation);
-        if let Err(error) = self.cover.shared().set_goodbyes(incarnation, &goodbyes) {
+    /// Gives the guard this life's goodbyes, if their ways are other ones than before.
+    pub(super) fn hand_over_goodbyes(&mut self) {
+        let media = &self.media;
+        let Some((life, goodbyes)) = self.goodbyes.due(|path| media.route(path)) else { return };
+        if let Err(error) = self.cover.shared().set_goodbyes(life, goodbyes) {
             self.journal.say(&format!("goodbyes: {error}"));
         }
     }
@@ -295,23 +293,3 @@ impl Daemon {
         self.mind_aliases();
     }
 }
-
-/// The frames for the guard, in an order of which a beginning serves everybody: the first to each
-/// peer, then the second, and so on. A large cluster with many networks has more than the guard
-/// takes; a peer needs only one of its.
-fn each_peer_first(frames: Vec<(transport::PathId, Vec<u8>)>) -> Vec<(transport::PathId, Vec<u8>)> {
-    let mut counts: BTreeMap<NodeId, usize> = BTreeMap::new();
-    let mut ranked: Vec<_> = frames
-        .into_iter()
-        .map(|frame| {
-            let count = counts.entry(frame.0.peer).or_default();
-            *count += 1;
-            (*count, frame)
-        })
-        .collect();
-    ranked.sort_by_key(|(rank, _)| *rank);
-    ranked.into_iter().map(|(_, frame)| frame).collect()
-}
-
-#[cfg(test)]
-mod tests;

@@ -21,6 +21,7 @@ use super::aliases::Aliases;
 use super::cover::Cover;
 use super::disk::{self, Write};
 use super::errands::Errands;
+use super::goodbyes::Goodbyes;
 use super::journal::Journal;
 use super::media::{Media, NETWORKS, Taken};
 use super::probing::Probing;
@@ -128,6 +129,8 @@ pub(super) struct Daemon {
     pub(super) interfaces: Vec<os::netlink::Interface>,
     pub(super) probing: Probing,
     pub(super) errands: Errands,
+    /// For the guard.
+    goodbyes: Goodbyes,
     discovery: Option<os::event::Sender<discovery::Datagram>>,
     /// The hosts file as it was read last.
     pub(super) hosts: Hosts,
@@ -247,6 +250,7 @@ impl Daemon {
             hosts,
             aliases: Aliases::default(),
             errands: Errands::default(),
+            goodbyes: Goodbyes::default(),
         };
         match discovery {
             Ok(discovery) => daemon.discovery = Some(discovery),
@@ -478,6 +482,7 @@ impl Daemon {
             Done::Interfaces(interfaces) => {
                 let said = self.media.see(&interfaces, &self.poll);
                 self.say_all(said);
+                self.hand_over_goodbyes();
                 self.reconcile(&interfaces);
                 self.interfaces.clone_from(&interfaces);
                 self.mind_aliases();
@@ -609,6 +614,7 @@ impl Daemon {
     pub(super) fn open_networks(&mut self) {
         let said = self.media.configure(&self.cluster, &self.poll);
         self.say_all(said);
+        self.hand_over_goodbyes();
     }
 
     fn note_view(&mut self) {

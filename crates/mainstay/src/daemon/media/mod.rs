@@ -234,11 +234,7 @@ impl Media {
                     let why = host.trouble.as_ref().map_or(String::new(), ToString::to_string);
                     return Err(io::Error::new(io::ErrorKind::NotFound, why));
                 }
-                let scope = if is_link_local(endpoint.address) {
-                    index.ok_or_else(|| missing(interface.unwrap_or("for the address")))?
-                } else {
-                    0
-                };
+                let scope = self.scope(port, endpoint.address)?;
                 let address = socket_address(endpoint.address, spec.port, scope);
                 if !self.sockets.contains_key(&address) {
                     let explain = |error: io::Error| {
@@ -516,15 +512,27 @@ impl Media {
     }
 
     /// Where a goodbye for this path leaves from and goes to: only datagrams can be handed to the
-    /// guard in advance.
+    /// guard in advance. Whether the port is open here and now does not matter.
     pub(super) fn route(&self, path: PathId) -> Option<(SocketAddr, SocketAddr)> {
-        let port = self.ports.get(&path.network)?;
-        let Some(Carrier::Udp { address, scope, .. }) = &port.carrier else { return None };
-        let endpoint = port.spec.endpoints.get(&path.peer);
-        let to = endpoint.filter(|endpoint| endpoint.has_address())?.address;
-        let mut from = *address;
-        from.set_port(0);
-        Some((from, socket_address(to, port.spec.port, *scope)))
+        let port = self.ports.get(&path.network).filter(|port| port.spec.kind == Kind::Udp)?;
+        let address = |node: NodeId| {
+            let endpoint = port.spec.endpoints.get(&node);
+            endpoint.filter(|endpoint| endpoint.has_address()).map(|endpoint| endpoint.address)
+        };
+        let (from, to) = (address(self.local)?, address(path.peer)?);
+        let scope = self.scope(port, from).ok()?;
+        Some((socket_address(from, 0, scope), socket_address(to, port.spec.port, scope)))
+    }
+
+    /// The interface that a link-local address belongs to; 0 for others.
+    fn scope(&self, port: &Port, own: IpAddr) -> io::Result<u32> {
+        if !is_link_local(own) {
+            return Ok(0);
+        }
+        let interface = port.interface(self.local);
+        let index = interface.zip(self.interfaces.as_ref());
+        let index = index.and_then(|(name, seen)| seen.get(name).copied());
+        index.ok_or_else(|| missing(interface.unwrap_or("for the address")))
     }
 }
 
@@ -617,3 +625,6 @@ fn socket_address(address: IpAddr, port: u16, scope: u32) -> SocketAddr {
         address => SocketAddr::new(address, port),
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -2,7 +2,8 @@
 //! hears it.
 //!
 //! It belongs to the interface that carries the own address. When that is another one than before, or
-//! none, the port is opened anew.
+//! none, the port is opened anew. An ear that cannot be opened, or fails, is tried again; until then
+//! this node still speaks to all, and hears what is for it alone.
 
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV6};
@@ -17,7 +18,7 @@ const DATAGRAMS_PER_TURN: usize = 256;
 
 /// The ear of one network.
 pub(super) struct Everybody {
-    socket: Udp,
+    socket: Option<Udp>,
     pub(super) token: u64,
     pub(super) interface: u32,
     /// Where what is for all goes.
@@ -26,28 +27,50 @@ pub(super) struct Everybody {
 }
 
 impl Everybody {
-    /// Hears on the interface that carries the endpoint's address, and lets `speaker` speak to all.
-    pub(super) fn open(
+    /// Lets `speaker` speak to all on the interface that carries the endpoint's address. Nothing is
+    /// heard before [`Everybody::listen`].
+    pub(super) fn new(
         to: SocketAddr,
         own: IpAddr,
         interface: u32,
         speaker: &Udp,
         token: u64,
-        poll: &Poll,
     ) -> io::Result<Everybody> {
+        let explain =
+            |error: io::Error| io::Error::new(error.kind(), format!("speak to {to}: {error}"));
+        speaker.speak_to_all(interface).map_err(explain)?;
+        Ok(Everybody { socket: None, token, interface, to, own })
+    }
+
+    /// Hears what is for all from now on.
+    pub(super) fn listen(&mut self, poll: &Poll) -> io::Result<()> {
+        if self.socket.is_some() {
+            return Ok(());
+        }
+        let to = self.to;
         let explain = |error: io::Error| {
             io::Error::new(error.kind(), format!("hear what is for {to}: {error}"))
         };
-        let socket = Udp::hear_all(to, interface).map_err(explain)?;
-        speaker.speak_to_all(interface).map_err(explain)?;
-        poll.add(&socket, Token(token), Interest::Read)?;
-        Ok(Everybody { socket, token, interface, to, own })
+        let socket = Udp::hear_all(to, self.interface).map_err(explain)?;
+        poll.add(&socket, Token(self.token), Interest::Read)?;
+        self.socket = Some(socket);
+        Ok(())
+    }
+
+    pub(super) fn is_open(&self) -> bool {
+        self.socket.is_some()
+    }
+
+    /// Hears nothing until it listens again.
+    pub(super) fn close(&mut self) {
+        self.socket = None;
     }
 
     /// Takes what came, but not what this node sent; whether there may be more.
     pub(super) fn take(&mut self, mut take: impl FnMut(&[u8])) -> io::Result<bool> {
         let own = self.own;
-        let drained = self.socket.drain(DATAGRAMS_PER_TURN, |from, bytes| {
+        let Some(socket) = &mut self.socket else { return Ok(false) };
+        let drained = socket.drain(DATAGRAMS_PER_TURN, |from, bytes| {
             if from.ip() != own {
                 take(bytes);
             }

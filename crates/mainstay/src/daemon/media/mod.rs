@@ -198,21 +198,26 @@ impl Media {
     pub(super) fn mend(&mut self, now: Instant, poll: &Poll) -> Vec<String> {
         let mut said = Vec::new();
         let due: Vec<NetworkId> = (self.ports.iter())
-            .filter(|(_, port)| port.carrier.is_none() && now >= port.retry_at)
+            .filter(|(_, port)| !port.is_whole() && now >= port.retry_at)
             .filter(|(_, port)| self.interfaces.is_some() || !port.wants_interfaces(self.local))
             .map(|(id, _)| *id)
             .collect();
         for id in due {
-            let opened = self.open(id, poll);
+            let opened = match self.ports[&id].carrier {
+                None => self.open(id, poll).map(Some),
+                Some(_) => Ok(None),
+            };
             let port = self.ports.get_mut(&id).expect("it was just seen");
             port.retry_at = now + RETRY_INTERVAL;
-            match opened {
-                Ok(carrier) => {
-                    port.carrier = Some(carrier);
-                    if port.broken.take().is_some() {
-                        said.push(format!("network {} works again", port.spec.name));
-                    }
+            let result = opened.and_then(|opened| {
+                if opened.is_some() {
+                    port.carrier = opened;
                 }
+                // A network without its ear still carries what is for this node alone.
+                port.carrier.as_mut().map_or(Ok(()), |carrier| carrier.listen(poll))
+            });
+            match result {
+                Ok(()) => port.works_again(&mut said),
                 Err(error) => port.break_down(error.to_string(), &mut said),
             }
         }
@@ -236,32 +241,40 @@ impl Media {
                 }
                 let scope = self.scope(port, endpoint.address)?;
                 let address = socket_address(endpoint.address, spec.port, scope);
-                if !self.sockets.contains_key(&address) {
-                    let explain = |error: io::Error| {
-                        io::Error::new(error.kind(), format!("bind {address}: {error}"))
-                    };
-                    let udp = Udp::bind(address, interface).map_err(explain)?;
-                    self.last_socket += 1;
-                    let token = SOCKETS + self.last_socket;
-                    poll.add(&udp, Token(token), Interest::Read)?;
-                    self.sockets.insert(address, Socket { udp, token });
-                }
                 let on = self.carried_by.get(&endpoint.address).copied();
-                let cluster = spec.cluster;
+                let (cluster, own) = (spec.cluster, endpoint.address);
                 let (heartbeat, port) = (spec.heartbeat, spec.port);
                 let to = everybody::address(heartbeat, endpoint, cluster, port, on.unwrap_or(0));
-                let everybody = match to {
-                    None => None,
-                    Some(to) => {
-                        let own = endpoint.address;
-                        let on = on.ok_or_else(|| missing(&format!("with {own}")))?;
+                let to = to.map(|to| {
+                    Ok::<_, io::Error>((to, on.ok_or_else(|| missing(&format!("with {own}")))?))
+                });
+                let to = to.transpose()?;
+                // Into the set of sockets only when all went well: what no port uses, nobody reads.
+                let fresh = match self.sockets.contains_key(&address) {
+                    true => None,
+                    false => {
+                        let explain = |error: io::Error| {
+                            io::Error::new(error.kind(), format!("bind {address}: {error}"))
+                        };
+                        let udp = Udp::bind(address, interface).map_err(explain)?;
                         self.last_socket += 1;
                         let token = SOCKETS + self.last_socket;
-                        let speaker = &self.sockets[&address].udp;
-                        let opened = Everybody::open(to, own, on, speaker, token, poll)?;
-                        Some(Box::new(opened))
+                        poll.add(&udp, Token(token), Interest::Read)?;
+                        Some(Socket { udp, token })
                     }
                 };
+                let speaker = fresh.as_ref().unwrap_or_else(|| &self.sockets[&address]);
+                let everybody = match to {
+                    None => None,
+                    Some((to, on)) => {
+                        self.last_socket += 1;
+                        let token = SOCKETS + self.last_socket;
+                        Some(Box::new(Everybody::new(to, own, on, &speaker.udp, token)?))
+                    }
+                };
+                if let Some(fresh) = fresh {
+                    self.sockets.insert(address, fresh);
+                }
                 Carrier::Udp { address, scope, interface: index, everybody }
             }
             Kind::Ethernet { ethertype } => {
@@ -432,7 +445,8 @@ impl Media {
         let socket = self.sockets.iter_mut().find(|(_, socket)| socket.token == ready.token.0);
         let Some((address, socket)) = socket else { return self.take_all(ready, taken, keep) };
         let ports = || self.ports.iter().filter(|(_, port)| port.address() == Some(*address));
-        let Some((first, _)) = ports().next() else { return };
+        // Nobody's socket would be reported again and again.
+        let Some((first, _)) = ports().next() else { return self.close_unused() };
         let drained = socket.udp.drain(DATAGRAMS_PER_TURN, |from, bytes| {
             if crate::discover::wire::is_message(bytes) {
                 let bytes = bytes.to_vec();
@@ -465,10 +479,21 @@ impl Media {
         // Whatever the kernel says about a socket, it goes on: an odd error may come from a datagram
         // that anybody can send.
         let more = drained.map(|drained| taken.more = drained.more);
-        if let Err(error) = more.and(hints.unwrap_or(Ok(()))) {
-            let first = *first;
-            let port = self.ports.get_mut(&first).expect("it was just seen");
-            port.break_down(error.to_string(), &mut taken.said);
+        let result = more.and(hints.unwrap_or(Ok(())));
+        let (first, address) = (*first, *address);
+        match result {
+            Ok(()) => {
+                let ports = self.ports.values_mut();
+                for port in ports.filter(|port| port.address() == Some(address)) {
+                    if port.is_whole() {
+                        port.works_again(&mut taken.said);
+                    }
+                }
+            }
+            Err(error) => {
+                let port = self.ports.get_mut(&first).expect("it was just seen");
+                port.break_down(error.to_string(), &mut taken.said);
+            }
         }
     }
 
@@ -487,7 +512,7 @@ impl Media {
                 let frames = &mut taken.frames;
                 match everybody.take(|bytes| frames.push((*id, keep(bytes)))) {
                     Ok(more) => taken.more = more,
-                    Err(error) => port.break_down(error.to_string(), &mut taken.said),
+                    Err(error) => port.lose_ear(&error, os::clock::boottime(), &mut taken.said),
                 }
                 return;
             }
@@ -551,6 +576,16 @@ impl Spec {
     }
 }
 
+impl Carrier {
+    /// Opens the ear for what is for all, where there is to be one and it is not open.
+    fn listen(&mut self, poll: &Poll) -> io::Result<()> {
+        match self {
+            Carrier::Udp { everybody: Some(everybody), .. } => everybody.listen(poll),
+            _ => Ok(()),
+        }
+    }
+}
+
 impl Port {
     /// Whether what is open serves this as well: only the own end matters.
     fn is_still(&self, spec: &Spec, local: NodeId) -> bool {
@@ -583,6 +618,31 @@ impl Port {
         match &self.carrier {
             Some(Carrier::Udp { address, .. }) => Some(*address),
             _ => None,
+        }
+    }
+
+    /// Whether nothing of it has to be opened.
+    fn is_whole(&self) -> bool {
+        match &self.carrier {
+            None => false,
+            Some(Carrier::Udp { everybody: Some(everybody), .. }) => everybody.is_open(),
+            Some(_) => true,
+        }
+    }
+
+    /// What is for all cannot be heard any more: its ear is opened again later.
+    fn lose_ear(&mut self, error: &io::Error, now: Instant, said: &mut Vec<String>) {
+        if let Some(Carrier::Udp { everybody: Some(everybody), .. }) = &mut self.carrier {
+            everybody.close();
+        }
+        self.retry_at = now + RETRY_INTERVAL;
+        self.break_down(error.to_string(), said);
+    }
+
+    /// Says that it works, if it did not.
+    fn works_again(&mut self, said: &mut Vec<String>) {
+        if self.broken.take().is_some() {
+            said.push(format!("network {} works again", self.spec.name));
         }
     }
 

@@ -191,16 +191,31 @@ impl Udp {
         }
     }
 
-    /// Takes up to about `bound` datagrams, each to `take(from, bytes)`: one system call for all that
-    /// wait, as long as they fit a batch.
+    /// Takes up to about `bound` datagrams, each to `take(from, bytes)`.
     ///
     /// # Errors
     /// When the socket itself is broken; errors of earlier datagrams are hints, not errors.
     pub fn drain(
         &mut self,
         bound: usize,
+        take: impl FnMut(SocketAddr, &[u8]),
+    ) -> io::Result<Drained> {
+        self.drain_after(true, bound, take)
+    }
+
+    /// As [`Udp::drain`], with what the loop was told: where no error is pending
+    /// ([`Ready::error`](crate::event::Ready)) it takes one system call for all that wait, as long as
+    /// they fit a batch.
+    ///
+    /// # Errors
+    /// As [`Udp::drain`].
+    pub fn drain_after(
+        &mut self,
+        has_error: bool,
+        bound: usize,
         mut take: impl FnMut(SocketAddr, &[u8]),
     ) -> io::Result<Drained> {
+        let mut is_doubtful = has_error;
         let mut count = 0;
         // Each pending error takes one call; more of them than datagrams end the turn as well.
         for _ in 0..bound.saturating_mul(2) {
@@ -214,14 +229,14 @@ impl Udp {
                     for place in 0..received.count {
                         take(self.batch.sender(place), self.batch.bytes(place));
                     }
-                    if received.is_empty_now {
+                    if received.is_short && !is_doubtful {
                         return Ok(Drained { count, more: false });
                     }
                 }
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
                     return Ok(Drained { count, more: false });
                 }
-                Err(error) if is_of_an_earlier_datagram(&error) => {}
+                Err(error) if is_of_an_earlier_datagram(&error) => is_doubtful = true,
                 Err(error) => return Err(error),
             }
         }

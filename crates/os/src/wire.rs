@@ -143,11 +143,23 @@ impl Wire {
     ///
     /// # Errors
     /// When the interface is gone (`ENODEV`).
-    pub fn drain(
+    pub fn drain(&mut self, bound: usize, take: impl FnMut([u8; 6], &[u8])) -> io::Result<Drained> {
+        self.drain_after(true, bound, take)
+    }
+
+    /// As [`Wire::drain`], with what the loop was told: where no error is pending
+    /// ([`Ready::error`](crate::event::Ready)) it takes one system call for all that wait, as long as
+    /// they fit a batch.
+    ///
+    /// # Errors
+    /// As [`Wire::drain`].
+    pub fn drain_after(
         &mut self,
+        has_error: bool,
         bound: usize,
         mut take: impl FnMut([u8; 6], &[u8]),
     ) -> io::Result<Drained> {
+        let mut is_doubtful = has_error;
         let mut count = 0;
         while count < bound {
             match self.batch.receive(self.socket.as_fd(), bound - count) {
@@ -157,7 +169,7 @@ impl Wire {
                     for place in 0..received.count {
                         take(self.batch.station(place), self.batch.bytes(place));
                     }
-                    if received.is_empty_now {
+                    if received.is_short && !is_doubtful {
                         return Ok(Drained { count, more: false });
                     }
                 }
@@ -166,6 +178,7 @@ impl Wire {
                     Some(libc::EINTR) => {}
                     // Set down or gone.
                     Some(libc::ENETDOWN) => {
+                        is_doubtful = true;
                         if sys::bound_link_layer(self.socket.as_fd())?.0.is_none() {
                             return Err(io::Error::from_raw_os_error(libc::ENODEV));
                         }

@@ -4,6 +4,10 @@
 //! not filled says that nothing is left, so that nobody has to ask again to be told so. It is the
 //! only way to learn that: epoll(7) would tell one turn later, and a turn counts as time in which a
 //! peer could have been heard only when all sockets were empty.
+//!
+//! One thing else ends a batch early: an error that comes up after the first datagram, and is told by
+//! the next call (recvmmsg(2), "Bugs"). So a short batch is taken for the end only where no error is
+//! known of; one that comes between the wait and the call is the next turn's.
 
 use std::io;
 use std::mem::{size_of, zeroed};
@@ -29,8 +33,8 @@ pub(crate) struct Batch {
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Received {
     pub(crate) count: usize,
-    /// Nothing waited any more when it returned.
-    pub(crate) is_empty_now: bool,
+    /// It was not filled: nothing waited any more, or an error is pending.
+    pub(crate) is_short: bool,
 }
 
 impl Batch {
@@ -79,7 +83,7 @@ impl Batch {
         for (length, header) in self.lengths.iter_mut().zip(&headers).take(count) {
             *length = (header.msg_len as usize).min(self.room);
         }
-        Ok(Received { count, is_empty_now: count < wanted })
+        Ok(Received { count, is_short: count < wanted })
     }
 
     /// A datagram of the last call.

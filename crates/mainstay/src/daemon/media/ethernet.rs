@@ -61,9 +61,13 @@ impl Wire {
     }
 
     /// Takes what came; whether there may be more.
-    pub(super) fn take(&mut self, mut take: impl FnMut(&[u8])) -> io::Result<bool> {
+    pub(super) fn take(
+        &mut self,
+        has_error: bool,
+        mut take: impl FnMut(&[u8]),
+    ) -> io::Result<bool> {
         let (stations, local) = (&mut self.stations, self.local);
-        let drained = self.socket.drain(FRAMES_PER_TURN, |station, bytes| {
+        let drained = self.socket.drain_after(has_error, FRAMES_PER_TURN, |station, bytes| {
             let Some(source) = transport::source_of(bytes) else { return };
             // What this machine sends does not come back: somebody else has our number.
             if source == local {

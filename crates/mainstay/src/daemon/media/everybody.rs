@@ -67,10 +67,14 @@ impl Everybody {
     }
 
     /// Takes what came, but not what this node sent; whether there may be more.
-    pub(super) fn take(&mut self, mut take: impl FnMut(&[u8])) -> io::Result<bool> {
+    pub(super) fn take(
+        &mut self,
+        has_error: bool,
+        mut take: impl FnMut(&[u8]),
+    ) -> io::Result<bool> {
         let own = self.own;
         let Some(socket) = &mut self.socket else { return Ok(false) };
-        let drained = socket.drain(DATAGRAMS_PER_TURN, |from, bytes| {
+        let drained = socket.drain_after(has_error, DATAGRAMS_PER_TURN, |from, bytes| {
             if from.ip() != own {
                 take(bytes);
             }

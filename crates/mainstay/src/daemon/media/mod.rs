@@ -418,9 +418,9 @@ impl Media {
         let frames = &mut taken.frames;
         let result = match &mut port.carrier {
             None | Some(Carrier::Disk(_) | Carrier::Udp { .. }) => Ok(()),
-            Some(Carrier::Ethernet(wire)) => {
-                wire.take(|frame| frames.push((id, keep(frame)))).map(|more| taken.more = more)
-            }
+            Some(Carrier::Ethernet(wire)) => wire
+                .take(ready.error, |frame| frames.push((id, keep(frame))))
+                .map(|more| taken.more = more),
             Some(Carrier::Serial(line)) => {
                 let mut come = Vec::new();
                 let result = line.take(&mut come, id, poll);
@@ -447,7 +447,7 @@ impl Media {
         let ports = || self.ports.iter().filter(|(_, port)| port.address() == Some(*address));
         // Nobody's socket would be reported again and again.
         let Some((first, _)) = ports().next() else { return self.close_unused() };
-        let drained = socket.udp.drain(DATAGRAMS_PER_TURN, |from, bytes| {
+        let drained = socket.udp.drain_after(ready.error, DATAGRAMS_PER_TURN, |from, bytes| {
             if crate::discover::wire::is_message(bytes) {
                 let bytes = bytes.to_vec();
                 taken.discovery.push(Datagram { local: *address, from, bytes });
@@ -510,7 +510,7 @@ impl Media {
             };
             if everybody.token == ready.token.0 {
                 let frames = &mut taken.frames;
-                match everybody.take(|bytes| frames.push((*id, keep(bytes)))) {
+                match everybody.take(ready.error, |bytes| frames.push((*id, keep(bytes)))) {
                     Ok(more) => taken.more = more,
                     Err(error) => port.lose_ear(&error, os::clock::boottime(), &mut taken.said),
                 }

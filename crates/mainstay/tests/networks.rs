@@ -68,6 +68,19 @@ wait_for says node-b "node-b is 10.0.0.22 in .*, and no interface of this node h
 sed -i 's/^10.0.0.22 node-b$/10.0.0.2 node-b/' node-b/etc/hosts
 wait_for alive node-b 2
 say "well again"
+# A name leaves one file, and then another configuration comes that says nothing about it.
+sed -i '/ node-a-priv$/d' node-b/etc/hosts
+wait_for says node-b "the name node-a-priv is not in"
+sed 's/^tie = "manual"/tie = "none"/' new.toml >other.toml
+on node-a config apply other.toml
+shows() { on $1 config show | grep -q 'tie = "none"'; }
+wait_for shows node-b
+kept() { on node-b path list | grep -q "192.168.72.1:7420"; }
+code=0; kept || code=$?
+say "the address is kept: $code"
+wait_for alive node-b 2
+wait_for alive node-a 2
+say "and works"
 "#;
 
 #[test]
@@ -83,6 +96,8 @@ fn networks_are_named_by_the_hosts_file_as_in_the_guide() {
         "take node-b out of the line of 127.0.1.1",
         "== looped: 1",
         "== well again",
+        "== the address is kept: 0",
+        "== and works",
     ]);
 }
 

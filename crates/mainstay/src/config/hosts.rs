@@ -38,6 +38,25 @@ pub struct NameError {
     pub help: String,
 }
 
+/// Names in `after` have the addresses that the same names had in `before`, on the same network and
+/// node, until a hosts file says otherwise: a configuration that says nothing new about a name is no
+/// reason to lose its path either.
+pub fn carry_over(before: &Cluster, after: &mut Cluster) {
+    for network in &mut after.networks {
+        let Some(old) = before.network(network.id) else { continue };
+        for (node, endpoint) in &mut network.endpoints {
+            let Some(host) = &endpoint.host else { continue };
+            let known = old
+                .endpoints
+                .get(node)
+                .filter(|known| known.host.as_ref().is_some_and(|known| known.name == host.name));
+            if let Some(known) = known {
+                (endpoint.address, endpoint.prefix) = (known.address, known.prefix);
+            }
+        }
+    }
+}
+
 impl Hosts {
     /// The hosts file of the node below this root, else the machine's.
     ///

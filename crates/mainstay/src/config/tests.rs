@@ -246,3 +246,25 @@ fn files_are_created_once_and_the_key_is_guarded() {
     std::fs::write(root.node(), "a node\n").expect("it is ours");
     assert!(files::read_node(&root).is_err());
 }
+
+#[test]
+fn a_name_keeps_its_address_through_a_change_of_something_else() {
+    let text = TWO.replace("n1 = \"10.77.0.1/24\"", "n1 = \"first\"");
+    let file = Path::new("hosts");
+    let mut before = good(&text);
+    let wrong = hosts::Hosts::parse("10.77.0.1 first", file).resolve(&mut before);
+    assert_eq!(wrong, []);
+    let empty = hosts::Hosts::parse("", file);
+    let after = |text: &str| {
+        let mut after = good(text);
+        hosts::carry_over(&before, &mut after);
+        assert_eq!(empty.resolve(&mut after).len(), 1, "it is still said that the name is missing");
+        after.networks[0].endpoints[&NodeId(1)].address.to_string()
+    };
+    assert_eq!(after(&text.replace("fast", "normal")), "10.77.0.1");
+    assert_eq!(after(&text.replace("\"first\"", "\"other\"")), "0.0.0.0", "another name");
+    let mut moved = good(&text);
+    hosts::carry_over(&before, &mut moved);
+    assert_eq!(hosts::Hosts::parse("10.77.0.9 first", file).resolve(&mut moved), []);
+    assert_eq!(moved.networks[0].endpoints[&NodeId(1)].address.to_string(), "10.77.0.9");
+}

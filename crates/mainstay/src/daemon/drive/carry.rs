@@ -274,7 +274,10 @@ impl Daemon {
         let file = self.root.cluster();
         let shown = file.display().to_string();
         let cluster = match crate::config::parse(&text, &shown, version) {
-            Ok((cluster, _warnings)) => cluster,
+            Ok((mut cluster, _warnings)) => {
+                crate::config::hosts::carry_over(&self.cluster, &mut cluster);
+                cluster
+            }
             Err(diagnostics) => {
                 let said = diagnostics.render(false);
                 return self.journal.say(&format!("version {version} cannot be read:\n{said}"));

@@ -85,6 +85,11 @@ gone_member() { on n1 node list | grep n2 | grep -qv member; }
 wait_for gone_member
 code=0; on n1 path create n2 10.78.0.1 10.78.0.2 --pair || code=$?
 say "to one that is away: $code"
+code=0; on n1 path create n2 10.78.0.1 10.78.0.2 || code=$?
+code=0; on n1 path delete n2 10.78.0.1 10.78.0.2 --pair || code=$?
+say "take the own half back alone: $code"
+code=0; says n1 10.78.0.1/10.78.0.2 || code=$?
+say "it is gone: $code"
 "#;
 
 #[test]
@@ -113,6 +118,71 @@ fn paths_come_and_go_and_are_tested() {
         "== to nobody: 1",
         "n2 cannot be reached, so it cannot be told",
         "== to one that is away: 1",
+        "n2 cannot be reached, so it cannot be told; if it has its half, on n2: mainstay path delete \
+         n1 10.78.0.2 10.78.0.1",
+        "== take the own half back alone: 0",
+        "== it is gone: 1",
     ]);
     println!("{}", said.output);
+}
+
+/// Three nodes, one of which cannot have the half that is asked of it: number 1 is taken there.
+const REFUSED: &str = r#"
+namespaces
+wire w0; wire w1
+for number in 1 2 3; do
+  node n$number; plug n$number w0 e0; plug n$number w1 e1; root n$number
+  ip -n n$number addr add 10.77.0.$number/24 dev e0
+  cat >n$number/etc/mainstay/cluster.toml <<END
+[cluster]
+name = "demo"
+id = 10
+detection = "normal"
+[[node]]
+name = "n1"
+id = 1
+[[node]]
+name = "n2"
+id = 2
+[[node]]
+name = "n3"
+id = 3
+[[network]]
+name = "net0"
+nodes = { n1 = "10.77.0.1/24", n2 = "10.77.0.2/24", n3 = "10.77.0.3/24" }
+END
+done
+for number in 1 2 3; do run n$number ip netns exec n$number; done
+on() { node=$1; shift; "$M" --root $PWD/$node "$@" 2>&1; }
+for number in 1 2 3; do wait_for is_member n$number; done
+on n3 path create '*' e1 --ethernet --name other
+code=0; on n1 path create '*' e1 --ethernet --pair --name wire || code=$?
+say "one refuses: $code"
+for number in 1 2 3; do
+  say "links of n$number: $(grep -c wire n$number/etc/mainstay/paths.toml 2>/dev/null)"
+done
+on n3 path delete '*' e1 --ethernet --name other
+code=0; on n1 path create '*' e1 --ethernet --pair --name wire || code=$?
+say "nobody refuses: $code"
+for number in 1 2 3; do
+  say "now n$number: $(grep -c wire n$number/etc/mainstay/paths.toml 2>/dev/null)"
+done
+"#;
+
+#[test]
+fn what_one_node_refuses_leaves_no_half_on_another() {
+    let Some(said) = run(Spaces::NetAndMounts, REFUSED) else { return };
+    said.has(&[
+        "nothing was changed here",
+        "n3: number 1 is taken already",
+        "n2: this node has no path wire to * any more",
+        "== one refuses: 1",
+        "== links of n1: \n",
+        "== links of n2: 0",
+        "== links of n3: 0",
+        "== nobody refuses: 0",
+        "== now n1: 1",
+        "== now n2: 1",
+        "== now n3: 1",
+    ]);
 }

@@ -5,7 +5,9 @@
 //!
 //! - **Errands**: "make the other half of this path", "take it back", and what came of it. An errand
 //!   has a limit; without an answer it is not known whether it was done, and said so. The one that
-//!   makes a half that is there already, or takes back one that is not, changes nothing.
+//!   makes a half that is there already, or takes back one that is not, changes nothing. What takes
+//!   halves back goes as far as it can. What makes them leaves none alone: when one end cannot, the
+//!   halves made for it elsewhere are taken back, and what could not be is named.
 //! - **Halves**: each node tells whoever it can reach which halves it has, whenever it is reached and
 //!   whenever they change. So the end that has a lone half can say that the other end is missing,
 //!   instead of guessing.
@@ -54,11 +56,14 @@ pub(super) enum Verb {
 pub(super) enum Asker {
     /// A client of the API here.
     Client(Answer),
-    /// A client, with what the other ends said.
-    Pair(Answer, Vec<String>),
+    /// A client, with what the other ends said and the halves that they made for it.
+    Pair(Answer, Vec<String>, Vec<Half>),
     /// Another node's daemon.
     Peer(NodeId, u64),
 }
+
+/// Another node's half, as it is asked for.
+pub(super) type Half = (NodeId, v1::PathRequest);
 
 /// What this daemon has on its way to others, and knows of them.
 #[derive(Default)]
@@ -76,9 +81,14 @@ struct Waiting {
     verb: Verb,
     request: v1::PathRequest,
     answer: Answer,
-    missing: BTreeSet<NodeId>,
+    /// Who has not answered yet.
+    missing: BTreeMap<NodeId, v1::PathRequest>,
+    /// Halves that were made for this command.
+    made: Vec<Half>,
     said: Vec<String>,
     failed: bool,
+    /// Why halves that were made are taken back; the own one is not touched.
+    undone: Option<v1::Error>,
     until: Instant,
 }
 
@@ -94,32 +104,41 @@ impl Daemon {
     pub(super) fn path_pair(&mut self, verb: Verb, request: v1::PathRequest, answer: Answer) {
         match self.peers_of_pair(verb, &request) {
             Err(error) => answer.send(Err(error)),
-            Ok(requests) => {
-                self.errands.last += 1;
-                let id = self.errands.last;
-                let waiting = Waiting {
-                    verb,
-                    request,
-                    answer,
-                    missing: requests.iter().map(|(peer, _)| *peer).collect(),
-                    said: Vec::new(),
-                    failed: false,
-                    until: os::clock::boottime() + TIMEOUT,
-                };
-                self.errands.waiting.insert(id, waiting);
-                for (peer, request) in requests {
-                    self.tell(peer, &Tell::Errand { id, verb, request: Box::new(request) });
-                }
-            }
+            Ok((requests, said)) => self.send_out(Waiting {
+                verb,
+                request,
+                answer,
+                missing: requests.into_iter().collect(),
+                made: Vec::new(),
+                said,
+                failed: false,
+                undone: None,
+                until: os::clock::boottime() + TIMEOUT,
+            }),
         }
     }
 
-    /// The other nodes of a pair, with what each has to do.
+    /// Tells each that is waited for what it has to do.
+    fn send_out(&mut self, waiting: Waiting) {
+        self.errands.last += 1;
+        let id = self.errands.last;
+        let verb = waiting.verb;
+        let requests = waiting.missing.clone();
+        self.errands.waiting.insert(id, waiting);
+        for (peer, request) in &requests {
+            self.tell(*peer, &Tell::Errand { id, verb, request: Box::new(request.clone()) });
+        }
+        if requests.is_empty() {
+            self.end_errand(id);
+        }
+    }
+
+    /// The other nodes of a pair, with what each has to do, and what cannot be asked of whom.
     fn peers_of_pair(
         &self,
         verb: Verb,
         request: &v1::PathRequest,
-    ) -> Result<Vec<(NodeId, v1::PathRequest)>, v1::Error> {
+    ) -> Result<(Vec<Half>, Vec<String>), v1::Error> {
         if self.errands.waiting.len() == WAITING_MAX {
             let message = "too many commands wait for other nodes";
             return Err(v1::Error::new(ErrorCode::Busy, message).help("try again in a moment"));
@@ -141,21 +160,17 @@ impl Daemon {
             })
             .map(|node| node.id)
             .collect();
+        let mut said = Vec::new();
         if peers.is_empty() {
             let message = format!("there is no other node {}", request.peer);
-            return Err(v1::Error::new(ErrorCode::NotFound, message));
+            match verb {
+                Verb::Create => return Err(v1::Error::new(ErrorCode::NotFound, message)),
+                Verb::Delete => said.push(message),
+            }
         }
         let there = if request.remote.is_empty() { &request.local } else { &request.remote };
         let mut requests = Vec::new();
         for peer in peers {
-            if self.node.transport().connected(peer).is_none() {
-                let name = self.cluster.name_of(peer);
-                let message = format!("{name} cannot be reached, so it cannot be told");
-                return Err(v1::Error::new(ErrorCode::Refused, message).help(format!(
-                    "do each half on its own node: {}",
-                    self.by_hand(verb, request)
-                )));
-            }
             let mirrored = v1::PathRequest {
                 peer: if is_shared {
                     crate::config::own::EVERYBODY.to_owned()
@@ -178,18 +193,22 @@ impl Daemon {
                 pair: false,
                 ..request.clone()
             };
-            requests.push((peer, mirrored));
+            if self.node.transport().connected(peer).is_some() {
+                requests.push((peer, mirrored));
+                continue;
+            }
+            let name = self.cluster.name_of(peer);
+            let message = format!("{name} cannot be reached, so it cannot be told");
+            let help = format!("on {name}: {}", by_hand(verb, &mirrored));
+            match verb {
+                Verb::Create => {
+                    let help = format!("do each half on its own node; {help}");
+                    return Err(v1::Error::new(ErrorCode::Refused, message).help(help));
+                }
+                Verb::Delete => said.push(format!("{message}; if it has its half, {help}")),
+            }
         }
-        Ok(requests)
-    }
-
-    /// The command for one half.
-    fn by_hand(&self, verb: Verb, request: &v1::PathRequest) -> String {
-        let verb = match verb {
-            Verb::Create => "create",
-            Verb::Delete => "delete",
-        };
-        format!("mainstay path {verb} {} …, without --pair", request.peer)
+        Ok((requests, said))
     }
 
     fn tell(&mut self, to: NodeId, tell: &Tell) {
@@ -237,28 +256,46 @@ impl Daemon {
                 let done = |sentence| Reply::Done(v1::CommandReply::new(sentence));
                 answer.send(result.map(done));
             }
-            Asker::Pair(answer, mut said) => answer.send(match result {
+            Asker::Pair(answer, mut said, made) => match result {
                 Ok(sentence) => {
                     said.insert(0, format!("here: {sentence}"));
-                    Ok(Reply::Done(v1::CommandReply::new(said.join("\n"))))
+                    answer.send(Ok(Reply::Done(v1::CommandReply::new(said.join("\n")))));
                 }
                 Err(mut error) => {
-                    error.message = format!("here: {}\n{}", error.message, said.join("\n"));
-                    Err(error)
+                    error.message = format!("here: {}", error.message);
+                    self.take_back(answer, error, said, made);
                 }
-            }),
+            },
             Asker::Peer(peer, id) => self.tell(peer, &Tell::Done { id, result }),
         }
+    }
+
+    /// Has the halves that were made for a command that failed taken back, then says why it failed.
+    fn take_back(&mut self, answer: Answer, error: v1::Error, said: Vec<String>, made: Vec<Half>) {
+        self.send_out(Waiting {
+            verb: Verb::Delete,
+            request: v1::PathRequest::default(),
+            answer,
+            missing: made.into_iter().collect(),
+            made: Vec::new(),
+            said,
+            failed: true,
+            undone: Some(error),
+            until: os::clock::boottime() + TIMEOUT,
+        });
     }
 
     fn errand_done(&mut self, from: NodeId, id: u64, result: Result<String, v1::Error>) {
         let name = self.cluster.name_of(from);
         let Some(waiting) = self.errands.waiting.get_mut(&id) else { return };
-        if !waiting.missing.remove(&from) {
-            return;
-        }
+        let Some(request) = waiting.missing.remove(&from) else { return };
         match result {
-            Ok(sentence) => waiting.said.push(format!("{name}: {sentence}")),
+            Ok(sentence) => {
+                waiting.said.push(format!("{name}: {sentence}"));
+                if waiting.verb == Verb::Create {
+                    waiting.made.push((from, request));
+                }
+            }
             Err(error) => {
                 // What is as it should be is no failure.
                 let is_so = match waiting.verb {
@@ -267,7 +304,12 @@ impl Daemon {
                 };
                 waiting.failed |= !is_so;
                 let help = error.help.map_or(String::new(), |help| format!(" ({help})"));
-                waiting.said.push(format!("{name}: {}{help}", error.message));
+                let mut said = format!("{name}: {}{help}", error.message);
+                if waiting.verb == Verb::Delete && !is_so {
+                    let command = by_hand(Verb::Delete, &request);
+                    said.push_str(&format!("; it keeps its half: on {name}: {command}"));
+                }
+                waiting.said.push(said);
             }
         }
         if waiting.missing.is_empty() {
@@ -282,9 +324,13 @@ impl Daemon {
         let late: Vec<u64> = late.map(|(id, _)| *id).collect();
         for id in late {
             let waiting = self.errands.waiting.get_mut(&id).expect("it was just seen");
-            for peer in std::mem::take(&mut waiting.missing) {
+            for (peer, request) in std::mem::take(&mut waiting.missing) {
                 let name = self.cluster.name_of(peer);
-                waiting.said.push(format!("{name}: no answer; whether it was done is not known"));
+                let command = by_hand(Verb::Delete, &request);
+                waiting.said.push(format!(
+                    "{name}: no answer; whether it was done is not known; to have no half there, on \
+                     {name}: {command}"
+                ));
                 waiting.failed |= waiting.verb == Verb::Create;
             }
             self.end_errand(id);
@@ -297,17 +343,21 @@ impl Daemon {
     /// All other ends have said what they did.
     fn end_errand(&mut self, id: u64) {
         let waiting = self.errands.waiting.remove(&id).expect("the caller has seen it");
-        let Waiting { verb, request, answer, said, failed, .. } = waiting;
+        let Waiting { verb, request, answer, made, said, failed, undone, .. } = waiting;
+        if let Some(mut error) = undone {
+            error.message = format!("{}\n{}", error.message, said.join("\n"));
+            return answer.send(Err(error));
+        }
         let own = v1::PathRequest { pair: false, ..request };
-        if failed {
-            let message = format!("nothing was changed here\n{}", said.join("\n"));
-            return answer.send(Err(v1::Error::new(ErrorCode::Refused, message)));
+        if failed && verb == Verb::Create {
+            let error = v1::Error::new(ErrorCode::Refused, "nothing was changed here");
+            return self.take_back(answer, error, said, made);
         }
         let own = match ["ethernet", "disk"].contains(&own.kind.as_str()) {
             true => v1::PathRequest { peer: crate::config::own::EVERYBODY.to_owned(), ..own },
             false => own,
         };
-        let asker = Asker::Pair(answer, said);
+        let asker = Asker::Pair(answer, said, made);
         match verb {
             Verb::Create => self.create_half(&own, asker),
             Verb::Delete => self.delete_half(&own, asker),
@@ -337,3 +387,37 @@ impl Daemon {
         Some(halves.contains(&path.network))
     }
 }
+
+/// The command for one half, on its own node.
+fn by_hand(verb: Verb, request: &v1::PathRequest) -> String {
+    let verb = match verb {
+        Verb::Create => "create",
+        Verb::Delete => "delete",
+    };
+    let peer = if request.peer == crate::config::own::EVERYBODY { "'*'" } else { &request.peer };
+    let mut command = format!("mainstay path {verb} {peer} {}", request.local);
+    if matches!(request.kind.as_str(), "" | "udp") {
+        command.push_str(&format!(" {}", request.remote));
+    } else {
+        command.push_str(&format!(" --{}", request.kind));
+    }
+    if request.kind == "ethernet" && request.name != request.local && !request.name.is_empty() {
+        command.push_str(&format!(" --name {}", request.name));
+    }
+    if verb == "create" {
+        let numbers = [
+            ("port", request.port.map(u32::from)),
+            ("baud", request.baud),
+            ("ethertype", request.ethertype.map(u32::from)),
+            ("rank", request.rank.map(u32::from)),
+        ];
+        for (option, number) in numbers {
+            command.extend(number.map(|number| format!(" --{option} {number}")));
+        }
+        command.push_str(if request.low { " --low" } else { "" });
+    }
+    command
+}
+
+#[cfg(test)]
+mod tests;

@@ -288,9 +288,17 @@ pub(crate) fn capture(lab: &Lab, network: u8) -> Result<Vec<Captured>> {
             for socket in &sockets {
                 while let Ok(frame) = sys::receive_frame(socket, &mut buffer) {
                     let Some(frame) = Captured::parse(&buffer[..frame.length]) else { continue };
-                    let list = found.entry((frame.source(), frame.target())).or_default();
-                    if list.len() < KEPT && !list.contains(&frame) {
-                        list.push(frame);
+                    let all = 1..=names.len() as u8;
+                    let is_for = |node: &u8| match frame.target() {
+                        // To everybody: each may be the one to whom it is sent again.
+                        0 => *node != frame.source(),
+                        target => *node == target,
+                    };
+                    for node in all.filter(is_for) {
+                        let list = found.entry((frame.source(), node)).or_default();
+                        if list.len() < KEPT && !list.contains(&frame) {
+                            list.push(frame.clone());
+                        }
                     }
                 }
             }

@@ -17,6 +17,7 @@
 //! | [`udp`] | datagram sockets, one per network |
 //! | [`netlink`] | interfaces and addresses: full picture, change events, add, refresh, remove |
 //! | [`ethernet`] | whole frames: hear ARP and neighbour discovery, send announcements |
+//! | [`gate`] | service addresses that answer only while the lease lasts, whoever runs or not |
 //! | [`wire`] | datagrams on one Ethernet segment without IP |
 //! | [`segment`] | announcements on all Ethernet segments at once |
 //! | [`serial`] | a serial port as a raw pipe of bytes |
@@ -36,6 +37,7 @@ pub mod clock;
 pub mod credential;
 pub mod ethernet;
 pub mod event;
+pub mod gate;
 pub mod lock;
 pub mod netlink;
 pub mod persist;

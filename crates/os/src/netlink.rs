@@ -27,6 +27,10 @@ use rustix::net::{
 
 use crate::sys;
 
+mod message;
+
+pub(crate) use message::*;
+
 /// Room for one datagram of a dump; the kernel sends at most 32 KiB at a time.
 const DATAGRAM_MAX: usize = 64 << 10;
 /// Room for events that nobody has read yet.
@@ -39,22 +43,13 @@ const ANSWER_TIMEOUT: Duration = Duration::from_secs(5);
 const ADDRESS_MESSAGE_MAX: usize = 96;
 
 // linux/netlink.h, linux/rtnetlink.h, linux/if_link.h, linux/if_addr.h
-const NLMSG_ERROR: u16 = 2;
-const NLMSG_DONE: u16 = 3;
-const RTM_NEWLINK: u16 = 16;
-const RTM_GETLINK: u16 = 18;
+pub(crate) const RTM_NEWLINK: u16 = 16;
+pub(crate) const RTM_GETLINK: u16 = 18;
 const RTM_NEWADDR: u16 = 20;
 const RTM_DELADDR: u16 = 21;
 const RTM_GETADDR: u16 = 22;
-const NLM_F_REQUEST: u16 = 1;
-const NLM_F_ACK: u16 = 4;
-const NLM_F_DUMP_INTR: u16 = 0x10;
-const NLM_F_DUMP: u16 = 0x300;
-const NLM_F_REPLACE: u16 = 0x100;
-const NLM_F_EXCL: u16 = 0x200;
-const NLM_F_CREATE: u16 = 0x400;
 const IFLA_ADDRESS: u16 = 1;
-const IFLA_IFNAME: u16 = 3;
+pub(crate) const IFLA_IFNAME: u16 = 3;
 const IFLA_MTU: u16 = 4;
 const IFLA_CARRIER: u16 = 33;
 const IFA_ADDRESS: u16 = 1;
@@ -66,11 +61,12 @@ const IFA_F_DADFAILED: u32 = 0x08;
 const IFA_F_DEPRECATED: u32 = 0x20;
 const IFA_F_TENTATIVE: u32 = 0x40;
 const IFF_UP: u32 = 1;
-const IFF_LOOPBACK: u32 = 8;
+pub(crate) const IFF_LOOPBACK: u32 = 8;
 const IFF_RUNNING: u32 = 0x40;
 const ARPHRD_ETHER: u16 = 1;
 const FOREVER: u32 = u32::MAX;
 const RTMGRP_LINK: u32 = 1;
+const RTMGRP_TC: u32 = 8;
 const RTMGRP_IPV4_IFADDR: u32 = 0x10;
 const RTMGRP_IPV6_IFADDR: u32 = 0x100;
 
@@ -197,13 +193,13 @@ impl Netlink {
     pub fn interfaces(&mut self) -> Result<Vec<Interface>, NetlinkError> {
         for _ in 0..ATTEMPTS_MAX {
             let mut interfaces = Vec::new();
-            let mut changed = self.dump(RTM_GETLINK, 16, |kind, body| {
+            let mut changed = self.dump(RTM_GETLINK, &[0; 16], |kind, body| {
                 if kind == RTM_NEWLINK {
                     interfaces.extend(read_interface(body));
                 }
             })?;
             let mut addresses = Vec::new();
-            changed |= self.dump(RTM_GETADDR, 8, |kind, body| {
+            changed |= self.dump(RTM_GETADDR, &[0; 8], |kind, body| {
                 if kind == RTM_NEWADDR {
                     addresses.extend(read_address(body));
                 }
@@ -286,23 +282,10 @@ impl Netlink {
         prefix: u8,
         lifetime: Option<Duration>,
     ) -> Result<(), NetlinkError> {
-        self.sequence = self.sequence.wrapping_add(1);
-        let sequence = self.sequence;
-        let message = AddressMessage::new(verb, interface, address, prefix, lifetime, sequence);
-        send(&self.socket, message.bytes(), SendFlags::empty())
-            .map_err(socket_error("send a request"))?;
-        let mut result = None;
-        while result.is_none() {
-            self.receive(|header, body| {
-                if header.kind == NLMSG_ERROR && header.sequence == sequence {
-                    result = Some(read_errno(body));
-                }
-                true
-            })?;
-        }
-        match result {
-            Some(0) => Ok(()),
-            Some(errno) => Err(NetlinkError::Refused {
+        let mut message = AddressMessage::new(verb, interface, address, prefix, lifetime, 0);
+        match self.ask(&mut message.0)? {
+            0 => Ok(()),
+            errno => Err(NetlinkError::Refused {
                 operation: format!(
                     "{} {address}/{prefix} {} interface {interface}",
                     verb.word(),
@@ -310,21 +293,44 @@ impl Netlink {
                 ),
                 source: io::Error::from_raw_os_error(errno),
             }),
-            None => unreachable!("the loop ends with a result"),
+        }
+    }
+
+    /// Sends a finished request that wants an answer; the kernel's error number, 0 for "done".
+    pub(crate) fn ask<const N: usize>(
+        &mut self,
+        message: &mut Message<N>,
+    ) -> Result<i32, NetlinkError> {
+        self.sequence = self.sequence.wrapping_add(1);
+        let sequence = self.sequence;
+        message.number(sequence);
+        send(&self.socket, message.bytes(), SendFlags::empty())
+            .map_err(socket_error("send a request"))?;
+        let mut result = None;
+        loop {
+            self.receive(|header, body| {
+                if header.kind == NLMSG_ERROR && header.sequence == sequence {
+                    result = Some(read_errno(body));
+                }
+                true
+            })?;
+            if let Some(errno) = result {
+                return Ok(errno);
+            }
         }
     }
 
     /// Asks for a dump; true if the kernel says that it was disturbed by a change.
-    fn dump(
+    pub(crate) fn dump(
         &mut self,
         kind: u16,
-        body: usize,
+        body: &[u8],
         mut take: impl FnMut(u16, &[u8]),
     ) -> Result<bool, NetlinkError> {
         self.sequence = self.sequence.wrapping_add(1);
         let sequence = self.sequence;
         let mut message = Message::<64>::new(kind, NLM_F_REQUEST | NLM_F_DUMP, sequence);
-        message.put(&[0_u8; 16][..body]);
+        message.put(body);
         message.finish();
         send(&self.socket, message.bytes(), SendFlags::empty())
             .map_err(socket_error("ask for a dump"))?;
@@ -346,7 +352,7 @@ impl Netlink {
         match done {
             Some(0) | None => Ok(disturbed),
             Some(errno) => Err(NetlinkError::Refused {
-                operation: "list interfaces and addresses".to_owned(),
+                operation: "list what belongs to its interfaces".to_owned(),
                 source: io::Error::from_raw_os_error(errno),
             }),
         }
@@ -380,7 +386,7 @@ fn wait_readable(socket: BorrowedFd<'_>) -> Result<(), NetlinkError> {
     }
 }
 
-/// Listens for changes of interfaces and addresses.
+/// Listens for changes of interfaces, their addresses and their filters.
 #[derive(Debug)]
 pub struct Watch {
     socket: OwnedFd,
@@ -392,7 +398,16 @@ impl Watch {
     /// # Errors
     /// When the process or the machine has no file descriptor left.
     pub fn open() -> io::Result<Watch> {
-        Ok(Watch { socket: open(RTMGRP_LINK | RTMGRP_IPV4_IFADDR | RTMGRP_IPV6_IFADDR)? })
+        let groups = RTMGRP_LINK | RTMGRP_TC | RTMGRP_IPV4_IFADDR | RTMGRP_IPV6_IFADDR;
+        Ok(Watch { socket: open(groups)? })
+    }
+
+    /// As [`Watch::open`], for interfaces and their filters alone.
+    ///
+    /// # Errors
+    /// As there.
+    pub fn of_filters() -> io::Result<Watch> {
+        Ok(Watch { socket: open(RTMGRP_LINK | RTMGRP_TC)? })
     }
 
     /// Takes all pending events; true if there was one, or if some were lost: look again.
@@ -483,46 +498,6 @@ impl Verb {
     }
 }
 
-/// A message under construction in a buffer of its own: header, body, attributes, each aligned to 4.
-struct Message<const N: usize> {
-    buffer: [u8; N],
-    length: usize,
-}
-
-impl<const N: usize> Message<N> {
-    fn new(kind: u16, flags: u16, sequence: u32) -> Message<N> {
-        let mut message = Message { buffer: [0; N], length: 0 };
-        message.put(&0_u32.to_ne_bytes());
-        message.put(&kind.to_ne_bytes());
-        message.put(&flags.to_ne_bytes());
-        message.put(&sequence.to_ne_bytes());
-        message.put(&0_u32.to_ne_bytes());
-        message
-    }
-
-    fn put(&mut self, bytes: &[u8]) {
-        self.buffer[self.length..self.length + bytes.len()].copy_from_slice(bytes);
-        self.length += bytes.len();
-    }
-
-    fn attribute(&mut self, kind: u16, value: &[u8]) {
-        let length = u16::try_from(4 + value.len()).expect("a short attribute");
-        self.put(&length.to_ne_bytes());
-        self.put(&kind.to_ne_bytes());
-        self.put(value);
-        self.length = self.length.next_multiple_of(4);
-    }
-
-    fn finish(&mut self) {
-        let length = u32::try_from(self.length).expect("a short message");
-        self.buffer[..4].copy_from_slice(&length.to_ne_bytes());
-    }
-
-    fn bytes(&self) -> &[u8] {
-        &self.buffer[..self.length]
-    }
-}
-
 struct AddressMessage(Message<ADDRESS_MESSAGE_MAX>);
 
 impl AddressMessage {
@@ -573,52 +548,6 @@ impl AddressMessage {
     fn bytes(&self) -> &[u8] {
         self.0.bytes()
     }
-}
-
-#[derive(Clone, Copy)]
-struct Header {
-    kind: u16,
-    flags: u16,
-    sequence: u32,
-}
-
-fn u16_at(bytes: &[u8], at: usize) -> Option<u16> {
-    Some(u16::from_ne_bytes(bytes.get(at..at + 2)?.try_into().ok()?))
-}
-
-fn u32_at(bytes: &[u8], at: usize) -> Option<u32> {
-    Some(u32::from_ne_bytes(bytes.get(at..at + 4)?.try_into().ok()?))
-}
-
-/// Hands over the messages of one datagram, until `take` returns false.
-fn each_message(datagram: &[u8], mut take: impl FnMut(Header, &[u8]) -> bool) {
-    let mut rest = datagram;
-    while let (Some(length), Some(kind), Some(flags), Some(sequence)) =
-        (u32_at(rest, 0), u16_at(rest, 4), u16_at(rest, 6), u32_at(rest, 8))
-    {
-        let length = length as usize;
-        let Some(body) = rest.get(16..length) else { return };
-        if !take(Header { kind, flags, sequence }, body) {
-            return;
-        }
-        rest = rest.get(length.next_multiple_of(4)..).unwrap_or(&[]);
-    }
-}
-
-fn each_attribute<'a>(bytes: &'a [u8], mut take: impl FnMut(u16, &'a [u8])) {
-    let mut rest = bytes;
-    while let (Some(length), Some(kind)) = (u16_at(rest, 0), u16_at(rest, 2)) {
-        let length = usize::from(length);
-        let Some(value) = rest.get(4..length) else { return };
-        // The upper two bits are flags (nested, byte order).
-        take(kind & 0x3fff, value);
-        rest = rest.get(length.next_multiple_of(4)..).unwrap_or(&[]);
-    }
-}
-
-/// The positive error number of an answer, 0 for "done".
-fn read_errno(body: &[u8]) -> i32 {
-    u32_at(body, 0).map_or(0, |word| -word.cast_signed())
 }
 
 /// From an RTM_NEWLINK's body: struct ifinfomsg (family, kind, index, flags, change), attributes.

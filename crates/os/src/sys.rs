@@ -17,6 +17,7 @@ use std::sync::atomic::AtomicU64;
 use crate::shared::Permit;
 
 mod batch;
+pub(crate) mod bpf;
 
 pub(crate) use batch::Batch;
 

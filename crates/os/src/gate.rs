@@ -1,0 +1,335 @@
+//! The lease gate: the kernel itself lets a service address be heard and spoken for only while the
+//! lease lasts, whatever became of our processes.
+//!
+//! Intuition: a process that is stopped, starved or killed cannot end anything, and the kernel goes on
+//! answering for the addresses that stand on its interfaces: ARP, echo, connections of sockets that
+//! nobody reads. So the end of the lease is written down *before* it comes, where the kernel looks at
+//! it for each packet. Nothing has to happen at the deadline: time passing closes the gate.
+//!
+//! Each service address of the configuration has a *slot* on each node, closed at first. So an address
+//! that somebody adds by hand to the wrong node answers nothing. **A slot is open while
+//! `now < deadline` and `grant > revoked`**, all moments of `CLOCK_BOOTTIME`:
+//!
+//! | word | writer | meaning |
+//! |---|---|---|
+//! | deadline | daemon | until when the lease lasts: an absolute moment that follows from evidence |
+//! | grant | daemon | when the daemon was sure that its service is held here and not killed |
+//! | revoked | guard | when the guard ended the service the last time |
+//! | passed, dropped | kernel | packets |
+//!
+//! Each word has one writer, and each value is a moment at which something was known, never "now plus
+//! something" at the time of the store. So a late store of a process that was stopped in between is
+//! harmless: its deadline is over, or its grant is older than the revocation. The guard notes that it
+//! killed a service before it takes the moment of the revocation, and the daemon takes the moment of
+//! the grant before it asks whether the service was killed: either the daemon sees that, or its grant is
+//! the older one.
+//!
+//! The order of a claim is: attached and closed, probe for conflicts, add the address, open, announce;
+//! of a release: close, remove. While it is closed the node's own announcements are dropped, its
+//! probes are not.
+//!
+//! It assumes: Linux 5.8 (the clock in programs), `CAP_SYS_ADMIN` and `CAP_NET_ADMIN`, no time
+//! namespace with another `CLOCK_BOOTTIME` (programs see the machine's). It does not see: local clients
+//! (the loop has no gate), what passes beside the kernel's network stack (a virtual function given
+//! to a guest, AF_XDP), and a hypervisor that stops this machine's clocks with the machine.
+
+mod assembler;
+mod attach;
+mod maps;
+mod program;
+#[cfg(test)]
+mod tests;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::io;
+use std::net::IpAddr;
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
+
+use base::Instant;
+
+use crate::netlink::NetlinkError;
+use crate::sys::{self, bpf};
+use maps::Maps;
+use program::Direction;
+
+pub use attach::{Attached, Attachments, Kept};
+
+/// Addresses that fit.
+pub const SLOTS_MAX: usize = 8_192;
+const _: () = assert!(SLOTS_MAX >= base::limits::SERVICES_MAX * crate::shared::ADDRESSES_MAX);
+
+// The words of a slot: one cache line.
+const DEADLINE: usize = 0;
+const GRANT: usize = 1;
+const REVOKED: usize = 2;
+const PASSED: usize = 3;
+const DROPPED: usize = 4;
+const WORDS: usize = 8;
+
+/// Room for what the kernel says about a program that it refuses.
+const LOG_SIZE: usize = 64 << 10;
+
+/// The gate of one address.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct SlotState {
+    /// Until when the lease lasts.
+    pub deadline: Instant,
+    /// The moment of the newest grant.
+    pub grant: Instant,
+    /// The moment of the newest revocation.
+    pub revoked: Instant,
+    /// Packets that passed since the address is known.
+    pub passed: u64,
+    /// Packets that were dropped since.
+    pub dropped: u64,
+}
+
+impl SlotState {
+    /// Until when packets pass; `None`: they do not.
+    #[must_use]
+    pub fn open_until(&self, now: Instant) -> Option<Instant> {
+        (now < self.deadline && self.grant > self.revoked).then_some(self.deadline)
+    }
+}
+
+/// Why there is no gate.
+#[derive(Debug, thiserror::Error)]
+pub enum GateError {
+    /// Programs would compare deadlines with another clock.
+    #[error("this time namespace has a CLOCK_BOOTTIME of its own, and packets are judged by another")]
+    TimeNamespace,
+    /// The kernel refused a step.
+    #[error("cannot {operation}")]
+    Kernel {
+        /// The step.
+        operation: &'static str,
+        /// What it said.
+        source: io::Error,
+    },
+    /// The kernel's check of programs did not let ours pass.
+    #[error("the kernel does not take the gate's program: {0}")]
+    Program(String),
+    /// Attaching, or looking at what is attached, failed.
+    #[error("cannot put the gate on the interfaces")]
+    Attach(#[from] NetlinkError),
+}
+
+/// Stands for a time namespace among the kernel's error numbers.
+pub const TIME_NAMESPACE: i32 = 10_000;
+
+impl GateError {
+    /// The kernel's error number, or [`TIME_NAMESPACE`]: see [`reason`].
+    #[must_use]
+    pub fn errno(&self) -> i32 {
+        match self {
+            GateError::TimeNamespace => TIME_NAMESPACE,
+            GateError::Kernel { source, .. } => source.raw_os_error().unwrap_or(libc::EIO),
+            GateError::Program(_) => libc::EACCES,
+            GateError::Attach(error) => error.errno().unwrap_or(libc::EIO),
+        }
+    }
+}
+
+/// In words, what [`GateError::errno`] said.
+#[must_use]
+pub fn reason(errno: i32) -> String {
+    match errno {
+        TIME_NAMESPACE => GateError::TimeNamespace.to_string(),
+        errno => io::Error::from_raw_os_error(errno).to_string(),
+    }
+}
+
+fn kernel(operation: &'static str) -> impl FnOnce(io::Error) -> GateError {
+    move |source| GateError::Kernel { operation, source }
+}
+
+/// Whether `CLOCK_BOOTTIME` here is the machine's: `timens_offsets` of time_namespaces(7).
+fn is_time_shifted(offsets: &str) -> bool {
+    let mut words = offsets.lines().filter_map(|line| {
+        let mut words = line.split_whitespace();
+        (words.next()? == "boottime").then(|| words.all(|offset| offset == "0"))
+    });
+    words.next() == Some(false)
+}
+
+fn load(direction: Direction, maps: &Maps) -> Result<(OwnedFd, u32), GateError> {
+    let name = if direction == Direction::In { "ms_gate_in" } else { "ms_gate_out" };
+    let (addresses, slots) = (maps.addresses.as_raw_fd(), maps.slots.as_raw_fd());
+    let instructions = program::assemble(direction, addresses, slots);
+    let program = match bpf::load_classifier(&instructions, name, &mut []) {
+        Ok(program) => program,
+        Err(error) if error.raw_os_error() == Some(libc::EPERM) => {
+            return Err(kernel("load the gate's program")(error));
+        }
+        // Again, to hear why.
+        Err(error) => {
+            let mut log = vec![0; LOG_SIZE];
+            let _same = bpf::load_classifier(&instructions, name, &mut log);
+            let text = log.split(|&byte| byte == 0).next().unwrap_or(&[]);
+            let text = String::from_utf8_lossy(text);
+            let last = text.lines().rev().take(6).collect::<Vec<_>>();
+            let said = last.into_iter().rev().collect::<Vec<_>>().join("; ");
+            return Err(GateError::Program(format!("{error}: {said}")));
+        }
+    };
+    let (id, _) = bpf::program_information(program.as_fd()).map_err(kernel("look at it"))?;
+    Ok((program, id))
+}
+
+/// The gate as the guard has it: its maker and keeper.
+#[derive(Debug)]
+pub struct Gate {
+    maps: Maps,
+    attachments: Attachments,
+    programs: [i32; 2],
+    was_there: bool,
+}
+
+impl Gate {
+    /// Puts these addresses under the gate, closed, on all interfaces of the calling thread's network
+    /// namespace. What a former guard of the same node left is adopted and closed.
+    ///
+    /// # Errors
+    /// Where the kernel has no gate, or not for this process.
+    pub fn open(node: &str, addresses: &BTreeSet<IpAddr>) -> Result<Gate, GateError> {
+        // A kernel without time namespaces has no such file.
+        let offsets = std::fs::read_to_string("/proc/self/timens_offsets").unwrap_or_default();
+        if is_time_shifted(&offsets) {
+            return Err(GateError::TimeNamespace);
+        }
+        let mut attachments = Attachments::new(node).map_err(kernel("open a netlink socket"))?;
+        let former = match attachments.find_former()? {
+            // One whose maps cannot be used is replaced by ours, which are closed.
+            Some(id) => Maps::of_program(id).map_err(kernel("adopt the former gate"))?,
+            None => None,
+        };
+        let was_there = former.is_some();
+        let maps = match former {
+            Some(maps) => maps,
+            None => Maps::create().map_err(kernel("make the gate's maps"))?,
+        };
+        let mut known = maps.list().map_err(kernel("list the gate's addresses"))?;
+        let now = crate::clock::boottime();
+        for number in known.values() {
+            maps.set_revoked(*number, now);
+        }
+        maps.sync(&mut known, addresses).map_err(kernel("put addresses under the gate"))?;
+        let programs = [load(Direction::In, &maps)?, load(Direction::Out, &maps)?];
+        let numbers = [programs[0].0.as_raw_fd(), programs[1].0.as_raw_fd()];
+        attachments.use_programs(programs);
+        let mut gate = Gate { maps, attachments, programs: numbers, was_there };
+        // An address that stays behind is swept away by itself; one interface that refuses the gate is
+        // no reason to have none at all.
+        gate.keep()?;
+        Ok(gate)
+    }
+
+    /// Whether a former guard's gate was found and adopted.
+    #[must_use]
+    pub fn was_there(&self) -> bool {
+        self.was_there
+    }
+
+    /// The descriptors that the daemon needs, to be left open for it: addresses, slots, programs.
+    #[must_use]
+    pub fn numbers(&self) -> [i32; 4] {
+        let [ingress, egress] = self.programs;
+        [self.maps.addresses.as_raw_fd(), self.maps.slots.as_raw_fd(), ingress, egress]
+    }
+
+    /// Attaches the gate where it is missing, unless there is no address to be gated. Does not
+    /// allocate; waits for the kernel's lock on the network configuration.
+    ///
+    /// # Errors
+    /// When the kernel does not answer.
+    pub fn keep(&mut self) -> Result<Kept, GateError> {
+        if self.maps.is_empty().map_err(kernel("look at the gate's addresses"))? {
+            return Ok(Kept::default());
+        }
+        Ok(self.attachments.keep()?)
+    }
+
+    /// Closes an address, until a grant that is made after this moment. Neither allocates nor waits.
+    ///
+    /// # Errors
+    /// The kernel's.
+    pub fn revoke(&self, address: IpAddr) -> io::Result<()> {
+        if let Some(number) = self.maps.find(address)? {
+            self.maps.set_revoked(number, crate::clock::boottime());
+        }
+        Ok(())
+    }
+
+    /// Takes the gate away: none of its addresses is here any more.
+    ///
+    /// # Errors
+    /// When the kernel does not answer, or refuses.
+    pub fn remove(mut self) -> Result<(), GateError> {
+        Ok(self.attachments.remove()?)
+    }
+}
+
+/// The gate as the daemon has it.
+#[derive(Debug)]
+pub struct DaemonGate {
+    maps: Maps,
+    known: BTreeMap<IpAddr, u32>,
+}
+
+impl DaemonGate {
+    /// Takes over the descriptors that the guard left open ([`Gate::numbers`]), once per process; the
+    /// attachments are for whoever adds addresses.
+    ///
+    /// # Errors
+    /// When these are not the descriptors of a gate.
+    pub fn inherit(node: &str, numbers: [i32; 4]) -> Result<(DaemonGate, Attachments), GateError> {
+        let [addresses, slots, ingress, egress] = numbers;
+        let maps = Maps::inherit(addresses, slots).map_err(kernel("take the gate's maps"))?;
+        let program = |number| -> io::Result<(OwnedFd, u32)> {
+            let program = sys::inherited_descriptor(number)?;
+            let (id, _) = bpf::program_information(program.as_fd())?;
+            Ok((program, id))
+        };
+        let programs = [
+            program(ingress).map_err(kernel("take the gate's program"))?,
+            program(egress).map_err(kernel("take the gate's program"))?,
+        ];
+        let known = maps.list().map_err(kernel("list the gate's addresses"))?;
+        let mut attachments = Attachments::new(node).map_err(kernel("open a netlink socket"))?;
+        attachments.use_programs(programs);
+        Ok((DaemonGate { maps, known }, attachments))
+    }
+
+    /// Has exactly these addresses under the gate; new ones are closed.
+    ///
+    /// # Errors
+    /// When there are too many, or the kernel refuses.
+    pub fn sync(&mut self, wanted: &BTreeSet<IpAddr>) -> io::Result<()> {
+        self.maps.sync(&mut self.known, wanted)
+    }
+
+    /// The right to have the address is from `moment` on, if nobody revoked it since. Take the moment
+    /// *before* asking whether the guard has killed the service.
+    pub fn grant(&self, address: IpAddr, moment: Instant) {
+        if let Some(number) = self.known.get(&address) {
+            self.maps.set_grant(*number, moment);
+        }
+    }
+
+    /// The right to have the address ends at `deadline`. One store.
+    pub fn push(&self, address: IpAddr, deadline: Instant) {
+        if let Some(number) = self.known.get(&address) {
+            self.maps.set_deadline(*number, deadline);
+        }
+    }
+
+    /// Closes an address.
+    pub fn close(&self, address: IpAddr) {
+        self.push(address, Instant::ZERO);
+    }
+
+    /// All addresses under the gate, in order.
+    pub fn slots(&self) -> impl Iterator<Item = (IpAddr, SlotState)> + '_ {
+        self.known.iter().map(|(address, number)| (*address, self.maps.state(*number)))
+    }
+}

@@ -43,7 +43,7 @@ mod tests;
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::net::IpAddr;
-use std::os::fd::{AsFd, AsRawFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 
 use base::Instant;
 
@@ -96,7 +96,9 @@ impl SlotState {
 #[derive(Debug, thiserror::Error)]
 pub enum GateError {
     /// Programs would compare deadlines with another clock.
-    #[error("this time namespace has a CLOCK_BOOTTIME of its own, and packets are judged by another")]
+    #[error(
+        "this time namespace has a CLOCK_BOOTTIME of its own, and packets are judged by another"
+    )]
     TimeNamespace,
     /// The kernel refused a step.
     #[error("cannot {operation}")]
@@ -181,7 +183,6 @@ fn load(direction: Direction, maps: &Maps) -> Result<(OwnedFd, u32), GateError> 
 pub struct Gate {
     maps: Maps,
     attachments: Attachments,
-    programs: [i32; 2],
     was_there: bool,
 }
 
@@ -215,9 +216,8 @@ impl Gate {
         }
         maps.sync(&mut known, addresses).map_err(kernel("put addresses under the gate"))?;
         let programs = [load(Direction::In, &maps)?, load(Direction::Out, &maps)?];
-        let numbers = [programs[0].0.as_raw_fd(), programs[1].0.as_raw_fd()];
         attachments.use_programs(programs);
-        let mut gate = Gate { maps, attachments, programs: numbers, was_there };
+        let mut gate = Gate { maps, attachments, was_there };
         // An address that stays behind is swept away by itself; one interface that refuses the gate is
         // no reason to have none at all.
         gate.keep()?;
@@ -230,11 +230,11 @@ impl Gate {
         self.was_there
     }
 
-    /// The descriptors that the daemon needs, to be left open for it: addresses, slots, programs.
+    /// What the daemon needs, to be left open for it: addresses, slots, programs.
     #[must_use]
-    pub fn numbers(&self) -> [i32; 4] {
-        let [ingress, egress] = self.programs;
-        [self.maps.addresses.as_raw_fd(), self.maps.slots.as_raw_fd(), ingress, egress]
+    pub fn descriptors(&self) -> [BorrowedFd<'_>; 4] {
+        let [ingress, egress] = self.attachments.programs();
+        [self.maps.addresses.as_fd(), self.maps.slots.as_fd(), ingress, egress]
     }
 
     /// Attaches the gate where it is missing, unless there is no address to be gated. Does not
@@ -277,7 +277,7 @@ pub struct DaemonGate {
 }
 
 impl DaemonGate {
-    /// Takes over the descriptors that the guard left open ([`Gate::numbers`]), once per process; the
+    /// Takes over the descriptors that the guard left open ([`Gate::descriptors`]), once per process; the
     /// attachments are for whoever adds addresses.
     ///
     /// # Errors

@@ -15,7 +15,7 @@
 //! do so at the same time: what they ask for is the same.
 
 use std::io;
-use std::os::fd::{AsRawFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 
 use crate::netlink::{
     IFF_LOOPBACK, IFLA_IFNAME, Message, NLM_F_ACK, NLM_F_CREATE, NLM_F_EXCL, NLM_F_REPLACE,
@@ -121,6 +121,11 @@ impl Attachments {
     /// From now on these two, ingress and egress, each with its id.
     pub(super) fn use_programs(&mut self, programs: [(OwnedFd, u32); 2]) {
         self.programs = Some(programs);
+    }
+
+    pub(super) fn programs(&self) -> [BorrowedFd<'_>; 2] {
+        let [(ingress, _), (egress, _)] = self.programs.as_ref().expect("a gate has its programs");
+        [ingress.as_fd(), egress.as_fd()]
     }
 
     /// The id of a program that is attached under our name, from any life of ours.

@@ -29,7 +29,7 @@
 //!
 //! The verdict of what passes is "unspecified", so other programs' filters are asked as well.
 
-use super::assembler::{Assembler, Register, Width, When};
+use super::assembler::{Assembler, Register, When, Width};
 use super::{DEADLINE, DROPPED, GRANT, PASSED, REVOKED};
 
 // Functions of the kernel (linux/bpf.h).

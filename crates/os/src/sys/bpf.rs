@@ -170,10 +170,8 @@ pub(crate) fn map_by_id(id: u32) -> io::Result<OwnedFd> {
 /// Fills `struct bpf_prog_info` or `struct bpf_map_info`.
 fn information(fd: BorrowedFd<'_>, information: &mut [u64]) -> io::Result<()> {
     let size = u32::try_from(size_of_val(information)).expect("a small structure");
-    let attributes = Attributes::new()
-        .word(0, number(fd))
-        .word(4, size)
-        .address(8, information.as_mut_ptr());
+    let attributes =
+        Attributes::new().word(0, number(fd)).word(4, size).address(8, information.as_mut_ptr());
     // SAFETY: the words live through the call, and their size is stated. Callers have put into them
     // no address but that of a list that lives as long, with its room.
     unsafe { attributes.call(INFORMATION) }.map(drop)

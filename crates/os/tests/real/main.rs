@@ -4,6 +4,7 @@
 //! gone when the thread ends. Where the kernel forbids something that a test needs, the test says so
 //! and ends.
 
+mod gate;
 mod local;
 mod network;
 mod persist;

@@ -1,6 +1,8 @@
 //! Namespaces and virtual cables for tests.
 
 use std::io;
+use std::net::IpAddr;
+use std::os::fd::{AsFd, AsRawFd};
 use std::time::Duration;
 
 use base::Instant;
@@ -98,4 +100,133 @@ pub(crate) fn cable(left: &str, right: &str) -> (u32, u32) {
     set_up(ends.0, true);
     set_up(ends.1, true);
     ends
+}
+
+/// A network namespace beside the calling thread's.
+pub(crate) struct Beside(std::fs::File);
+
+impl Beside {
+    /// Makes one; none (and a line that says why) if the kernel forbids it.
+    pub(crate) fn make() -> Option<Beside> {
+        std::thread::spawn(|| {
+            isolate(UnshareFlags::NEWNET)
+                .then(|| Beside(std::fs::File::open("/proc/thread-self/ns/net").unwrap()))
+        })
+        .join()
+        .unwrap()
+    }
+
+    /// Does something there; sockets that are opened there stay there.
+    pub(crate) fn within<T: Send>(&self, act: impl FnOnce() -> T + Send) -> T {
+        std::thread::scope(|scope| {
+            let thread = scope.spawn(|| {
+                let kind = rustix::thread::LinkNameSpaceType::Network;
+                rustix::thread::move_into_link_name_space(self.0.as_fd(), Some(kind)).unwrap();
+                act()
+            });
+            thread.join().unwrap()
+        })
+    }
+
+    /// Makes a cable from the calling thread's namespace to this one, both ends up.
+    pub(crate) fn cable(&self, left: &str, right: &str) -> (u32, u32) {
+        let mut peer = link(0, 0, 0);
+        peer.extend(attribute(3, format!("{right}\0").as_bytes()));
+        peer.extend(attribute(28, &self.0.as_raw_fd().to_ne_bytes()));
+        let kind = attribute(1, b"veth");
+        let data = attribute(2, &attribute(1, &peer));
+        let mut body = link(0, 0, 0);
+        body.extend(attribute(3, format!("{left}\0").as_bytes()));
+        body.extend(attribute(18, &[kind, data].concat()));
+        request(16, 0x600, &body).unwrap();
+        let ends = (interface(left).index, self.within(|| interface(right).index));
+        set_up(ends.0, true);
+        self.within(|| set_up(ends.1, true));
+        ends
+    }
+}
+
+/// The interface called so.
+pub(crate) fn interface(name: &str) -> os::netlink::Interface {
+    let interfaces = os::netlink::Netlink::open().unwrap().interfaces().unwrap();
+    interfaces.into_iter().find(|one| one.name == name).expect("there is one")
+}
+
+/// Makes an interface of a kind that needs no more than its name.
+pub(crate) fn device(name: &str, kind: &str) -> u32 {
+    let mut body = link(0, 0, 0);
+    body.extend(attribute(3, format!("{name}\0").as_bytes()));
+    body.extend(attribute(18, &attribute(1, kind.as_bytes())));
+    request(16, 0x600, &body).unwrap();
+    let index = interface(name).index;
+    set_up(index, true);
+    index
+}
+
+/// Makes an interface a port of a bridge.
+pub(crate) fn enslave(port: u32, bridge: u32) {
+    let mut body = link(port, 0, 0);
+    body.extend(attribute(10, &bridge.to_ne_bytes()));
+    request(16, 0, &body).unwrap();
+}
+
+/// Writes down for ever which station has an address.
+pub(crate) fn neighbour(interface: u32, address: IpAddr, mac: [u8; 6]) {
+    const PERMANENT: u8 = 0x80;
+    let (family, bytes) = match address {
+        IpAddr::V4(address) => (2_u8, address.octets().to_vec()),
+        IpAddr::V6(address) => (10, address.octets().to_vec()),
+    };
+    let mut body = vec![family, 0, 0, 0];
+    body.extend(interface.to_ne_bytes());
+    body.extend([PERMANENT, 0, 0, 0]);
+    body.extend(attribute(1, &bytes));
+    body.extend(attribute(2, &mac));
+    request(28, 0x500, &body).unwrap();
+}
+
+/// Takes away all filters of an interface, as `tc qdisc del dev … clsact` does.
+pub(crate) fn remove_filters(interface: u32) {
+    let mut body = vec![0; 4];
+    body.extend(interface.to_ne_bytes());
+    body.extend(0xffff_0000_u32.to_ne_bytes());
+    body.extend(0xffff_fff1_u32.to_ne_bytes());
+    body.extend([0; 4]);
+    request(37, 0, &body).unwrap();
+}
+
+/// How many filters an interface has for what comes in and what goes out.
+pub(crate) fn filters(interface: u32) -> [usize; 2] {
+    [0xffff_fff2_u32, 0xffff_fff3].map(|parent| {
+        let socket = rustix::net::socket_with(
+            AddressFamily::NETLINK,
+            SocketType::RAW,
+            SocketFlags::CLOEXEC,
+            None,
+        )
+        .unwrap();
+        let mut message = 36_u32.to_ne_bytes().to_vec();
+        message.extend([46_u16.to_ne_bytes(), 0x301_u16.to_ne_bytes()].concat());
+        message.extend([0; 12]);
+        message.extend(interface.to_ne_bytes());
+        message.extend([0; 4]);
+        message.extend(parent.to_ne_bytes());
+        message.extend([0; 4]);
+        rustix::net::send(&socket, &message, SendFlags::empty()).unwrap();
+        let mut count = 0;
+        let mut answer = vec![0_u8; 65_536];
+        loop {
+            let (_, length) = rustix::net::recv(&socket, &mut *answer, RecvFlags::empty()).unwrap();
+            let mut rest = &answer[..length];
+            while rest.len() >= 16 {
+                let length = u32::from_ne_bytes(rest[..4].try_into().unwrap()) as usize;
+                match u16::from_ne_bytes(rest[4..6].try_into().unwrap()) {
+                    // The number of a list's head is zero.
+                    44 => count += usize::from(rest[24..28] != [0; 4]),
+                    _ => return count,
+                }
+                rest = rest.get(length.next_multiple_of(4)..).unwrap_or(&[]);
+            }
+        }
+    })
 }

@@ -3,6 +3,7 @@
 
 mod script;
 
+use mainstay::discover::wire::{self, Address, Attempt, Message};
 use script::{Spaces, run};
 
 /// Three machines on two wires; the second wire carries no addresses.
@@ -61,13 +62,33 @@ token=$(on n1 token | head -1)
 say "beside a daemon"
 on n2 discover --node-name n2 --time 5s --secret "$token" || true
 on n3 discover --node-name n3 --time 3s || true
+# The daemon and the command on one machine, and twice in a row on the other.
+ip -n n1 addr add 10.79.0.1/24 dev e1
+on n1 discover --node-name n1 --time 8s --secret "$token" >n1.found &
+(on n2 discover --node-name n2 --time 3s --secret "$token"; on n2 discover --node-name n2 --time 5s --secret "$token") >n2.found || true &
+sleep 3
+say "ports: $(ip netns exec n1 ss -Hlun | grep -c '10.77.0.1:7420' || true) of the loop, $(ip netns exec n1 ss -Hlun | grep -c '10.79.0.1:7420' || true) elsewhere, $(ip netns exec n1 ss -Hlun | grep -c '10.79.0.1:' || true) other"
+wait %% || true; sleep 4
+say "together"; cat n1.found n2.found
+# Once nobody discovers, open datagrams that no frame announced are nobody's business.
+sleep 6
+say "at rest: $(ip netns exec n1 ss -Hlun | grep -c '10.79.0.1:' || true) other"
+ip netns exec n2 bash -c 'for time in $(seq 10); do printf "OPEN_TRY" >/dev/udp/10.77.0.1/7420; sleep 0.2; done'
+say "a stranger's datagrams: $(ip netns exec n1 ss -Hlun | grep -c '10.79.0.1:' || true) other"
+say "faults: $(cat n1.found n2.found | grep -cE 'several machines|is on n[12]' || true)"
 code=0; on n2 join "$token" --node-name n2 --address net_ether_01=10.77.0.2/24 --address net_ether_02=fd77::2/64 || code=$?
 say "join: $code"
 "#;
 
 #[test]
 fn machines_find_each_other_and_what_is_in_the_way() {
-    let Some(said) = run(Spaces::NetAndMounts, SCRIPT) else { return };
+    let address = |text: &str| Address(text.parse().expect("an address"));
+    let (from, to) = (address("10.77.0.2"), address("10.77.0.1"));
+    let attempt = Attempt { machine: 1, from, to, size: 200 };
+    let open_try = wire::seal(&Message::Try(attempt), None, 0);
+    let open_try: String = open_try.iter().map(|byte| format!("\\x{byte:02x}")).collect();
+    let script = SCRIPT.replace("OPEN_TRY", &open_try);
+    let Some(said) = run(Spaces::NetAndMounts, &script) else { return };
     said.has(&[
         "nodes = { n1 = \"10.77.0.1/24\", n2 = \"10.77.0.2/24\", n3 = \"10.77.0.3/24\" }",
         "nodes = { n1 = \"fd77::1/64\", n2 = \"fd77::2/64\", n3 = \"fd77::3/64\" }",
@@ -85,9 +106,16 @@ fn machines_find_each_other_and_what_is_in_the_way() {
         "== init: 0",
         "mainstay join TOKEN --node-name n2 --address net_ether_01=10.77.0.2/24",
         "is usable: cluster demo, 1 node, 3 networks",
+        "== ports: 1 of the loop, 0 elsewhere, 2 other",
+        "== at rest: 0 other",
+        "== a stranger's datagrams: 0 other",
+        "== faults: 0",
         "== join: 0",
     ]);
     let beside = said.output.split("== beside a daemon").nth(1).expect("it was said");
     assert!(beside.contains("demo"), "the daemon says its cluster to who has a token: {beside}");
+    let together = said.output.split("== together").nth(1).expect("it was said");
+    let network = "nodes = { n1 = \"10.77.0.1/24\", n2 = \"10.77.0.2/24\" }";
+    assert_eq!(together.matches(network).count(), 3, "{together}");
     println!("{}", said.output);
 }

@@ -49,9 +49,10 @@ pub(super) fn survey(context: &Context, options: &DiscoverOptions) -> Result<Rep
         name,
         // A stranger is told names and interfaces, and no more.
         cluster: cluster.as_ref().filter(|_| secret.is_some()).map(|one| one.name.clone()),
-        port: options.port.or(cluster.map(|one| one.port)).unwrap_or(PORT_DEFAULT),
         looped_name: looped,
     };
+    let port = options.port.or(cluster.map(|one| one.port)).unwrap_or(PORT_DEFAULT);
+    let daemon = root.socket();
     let authenticated = secret.is_some();
     if !authenticated {
         context.output.note(
@@ -68,10 +69,12 @@ pub(super) fn survey(context: &Context, options: &DiscoverOptions) -> Result<Rep
         }
     };
     let survey =
-        run::survey(Options { own, secret, time }, progress).map_err(|error| Failure::Other {
-            message: format!("can not discover: {error}"),
-            help: Some("run it as root: raw frames need CAP_NET_RAW".into()),
-            exit: EXIT_DEGRADED,
+        run::survey(Options { own, secret, time, port, daemon }, progress).map_err(|error| {
+            Failure::Other {
+                message: format!("can not discover: {error}"),
+                help: Some("run it as root: raw frames need CAP_NET_RAW".into()),
+                exit: EXIT_DEGRADED,
+            }
         })?;
     Ok(report(&survey, authenticated))
 }

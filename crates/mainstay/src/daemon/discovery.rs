@@ -7,11 +7,18 @@
 //! strangers say never mixes with what nodes say. A party that has been silent is forgotten.
 //!
 //! Datagrams come to the sockets of the paths, so the loop hands them over, and sends the receipts:
-//! they take the way that heartbeats take. Both queues are short, and what does not fit is lost.
+//! they take the way that heartbeats take. Both queues are short, and what does not fit is lost. At
+//! addresses where the loop has no socket the thread opens one of its own, on a port that nobody
+//! needs: that of the cluster is the loop's alone, which may need it there at the next change of the
+//! configuration. Each address is announced with its port.
+//!
+//! Strangers cost little: only frames from a wire of this machine make a party or keep one, never
+//! datagrams from anywhere, and only a few of the machines of strangers are noted.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::net::SocketAddr;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use base::Instant;
@@ -25,7 +32,7 @@ use crate::config::files::Root;
 use crate::config::hosts::Hosts;
 use crate::config::network::ETHERTYPE_DEFAULT;
 use crate::discover::run::{ANNOUNCE_INTERVAL, send_announcements};
-use crate::discover::survey::{Own, Survey};
+use crate::discover::survey::{MACHINES_MAX, Own, STRANGERS_MAX, Seen, Survey};
 use crate::discover::wire::{self, Address, MAGIC, Message, Secret};
 use crate::join::server::Joins;
 
@@ -50,12 +57,15 @@ pub(super) struct Datagram {
     pub(super) bytes: Vec<u8>,
 }
 
+/// Where the loop has sockets now.
+pub(super) type Bound = Arc<Mutex<BTreeSet<SocketAddr>>>;
+
 /// What the thread knows from the start.
 pub(super) struct Config {
     pub(super) root: Root,
     pub(super) node: String,
     pub(super) cluster: String,
-    pub(super) port: u16,
+    pub(super) bound: Bound,
     pub(super) key: [u8; 32],
     pub(super) joins: Joins,
 }
@@ -78,6 +88,7 @@ struct Answerer {
     config: Config,
     segments: Segments,
     netlink: Netlink,
+    seen: Seen,
     parties: Vec<Party>,
     datagrams: Receiver<Datagram>,
     /// Sockets at own addresses that are in no network, while somebody discovers.
@@ -97,6 +108,7 @@ pub(super) fn start(config: Config, done: event::Sender<Done>) -> io::Result<Sen
         config,
         segments,
         netlink,
+        seen: Seen::default(),
         parties: Vec::new(),
         datagrams,
         others: BTreeMap::new(),
@@ -133,9 +145,9 @@ impl Answerer {
             }
             self.datagrams.silence();
             while let Some(datagram) = self.datagrams.take() {
-                self.datagram(now, &datagram);
+                self.datagram(&datagram);
             }
-            self.others(now)?;
+            self.others();
             self.parties.retain(|party| now.since(party.newest) < SILENCE_MAX);
             if self.parties.is_empty() {
                 self.others.clear();
@@ -144,10 +156,11 @@ impl Answerer {
                 continue;
             }
             if now >= look {
-                let seen = self.netlink.interfaces();
-                let seen = seen.map_err(|error| io::Error::other(error.to_string()))?;
-                self.parties.iter_mut().for_each(|party| party.survey.see(&seen));
+                self.look();
+                let seen = &self.seen.interfaces;
+                self.parties.iter_mut().for_each(|party| party.survey.see(seen));
                 self.open_others(&poll)?;
+                self.parties.iter_mut().for_each(|party| party.survey.forget(now));
                 look = now + LOOK_INTERVAL;
             }
             if now >= announce {
@@ -165,81 +178,96 @@ impl Answerer {
         std::thread::sleep(TURN_MIN);
     }
 
+    fn look(&mut self) {
+        if let Some(text) = self.seen.take(self.netlink.interfaces()) {
+            // The loop is busy: what it would say is lost, and discovery goes on.
+            let _lost = self.done.send(Done::Trouble(text));
+        }
+    }
+
     fn frame(&mut self, now: Instant, interface: u32, bytes: &[u8]) {
-        let Some((place, Message::Announce(said))) = self.open(now, bytes) else { return };
-        self.parties[place].survey.announced(interface, said);
+        let place = match self.place_of(bytes) {
+            Some(place) => place,
+            None => {
+                let Some(who) = self.who(bytes) else { return };
+                self.join(now, who)
+            }
+        };
+        let party = &mut self.parties[place];
+        let opened = wire::open(bytes, party.secret.as_ref());
+        let Some(Message::Announce(said)) = opened else { return };
+        party.newest = now;
+        party.survey.announced(now, interface, said);
     }
 
     /// What came to own addresses at which the loop has no socket, and its receipts.
-    fn others(&mut self, now: Instant) -> io::Result<()> {
+    fn others(&mut self) {
         let mut others = std::mem::take(&mut self.others);
-        for udp in others.values_mut() {
-            let mut came = Vec::new();
-            udp.drain(DATAGRAMS_MAX, |from, bytes| came.push((from, bytes.to_vec())))?;
-            for (from, bytes) in came {
-                if let Some(receipt) = self.receipt(now, &bytes) {
-                    // Lost like any datagram, and asked for again.
-                    let _counted = udp.send_whole(&receipt, from)?;
-                }
-            }
-            udp.hints(|_, _| {})?;
-        }
+        // A socket that breaks is closed; the next look at the addresses opens another one.
+        others.retain(|_, udp| self.drain(udp).is_ok());
         self.others = others;
-        Ok(())
+    }
+
+    fn drain(&mut self, udp: &mut Udp) -> io::Result<()> {
+        let mut came = Vec::new();
+        udp.drain(DATAGRAMS_MAX, |from, bytes| came.push((from, bytes.to_vec())))?;
+        for (from, bytes) in came {
+            if let Some(receipt) = self.receipt(&bytes) {
+                // Lost like any datagram, and asked for again.
+                let _counted = udp.send_whole(&receipt, from)?;
+            }
+        }
+        udp.hints(|_, _| {})
     }
 
     /// Opens sockets where the loop has none, so that all addresses that are announced answer.
     fn open_others(&mut self, poll: &Poll) -> io::Result<()> {
         let faces = self.parties.iter().flat_map(|party| party.survey.interfaces.values());
-        let addresses: Vec<_> = faces.flat_map(|(_, face)| &face.addresses).copied().collect();
-        for net in addresses {
-            let at = SocketAddr::new(net.address.0, self.config.port);
-            if self.others.contains_key(&net.address) {
+        let nets = faces.flat_map(|(_, face)| &face.addresses);
+        let addresses: BTreeSet<Address> = nets.map(|net| net.address).collect();
+        let bound = self.config.bound.lock().expect("nobody panics with it").clone();
+        let of_loop: BTreeMap<Address, u16> =
+            bound.iter().map(|at| (Address(at.ip()), at.port())).collect();
+        let is_needed = |address: &Address| !of_loop.contains_key(address);
+        self.others.retain(|address, _| is_needed(address) && addresses.contains(address));
+        for address in addresses.into_iter().filter(is_needed) {
+            if self.others.contains_key(&address) {
                 continue;
             }
-            // In use: by the loop, which hands over what comes there.
-            if let Ok(udp) = Udp::bind(at, None) {
+            // What cannot be opened now is tried again at the next look.
+            if let Ok(udp) = Udp::bind(SocketAddr::new(address.0, 0), None) {
                 poll.add(&udp, Token(3), Interest::Read)?;
-                self.others.insert(net.address, udp);
+                self.others.insert(address, udp);
             }
         }
+        let mut ports = of_loop;
+        ports.extend(self.others.iter().map(|(address, udp)| (*address, udp.local().port())));
+        self.parties.iter_mut().for_each(|party| party.survey.ports.clone_from(&ports));
         Ok(())
     }
 
-    fn datagram(&mut self, now: Instant, datagram: &Datagram) {
-        let Some(bytes) = self.receipt(now, &datagram.bytes) else { return };
+    fn datagram(&mut self, datagram: &Datagram) {
+        let Some(bytes) = self.receipt(&datagram.bytes) else { return };
         let (local, to) = (datagram.local, datagram.from);
         // The loop is busy: the receipt is lost like any datagram.
         let _lost = self.done.send(Done::Receipt { local, to, bytes });
     }
 
-    /// The receipt for a datagram.
-    fn receipt(&mut self, now: Instant, bytes: &[u8]) -> Option<Vec<u8>> {
-        let Some((place, Message::Try(attempt))) = self.open(now, bytes) else { return None };
+    /// The receipt for a datagram, which whoever sent it must have announced by a frame.
+    fn receipt(&mut self, bytes: &[u8]) -> Option<Vec<u8>> {
+        let place = self.place_of(bytes)?;
         let party = &mut self.parties[place];
+        let secret = party.secret.as_ref();
+        let Some(Message::Try(attempt)) = wire::open(bytes, secret) else { return None };
         let receipt = party.survey.tried(attempt, bytes.len());
         // As long as what came: it shows what passes in the other direction.
-        let secret = party.secret.as_ref();
-        Some(wire::seal(&Message::Arrived(receipt), secret, bytes.len()))
+        let message = Message::Arrived(receipt, party.survey.own.machine);
+        Some(wire::seal(&message, secret, bytes.len()))
     }
 
-    /// The message, and the place of the party that understands it.
-    fn open(&mut self, now: Instant, bytes: &[u8]) -> Option<(usize, Message)> {
-        let known = self
-            .parties
-            .iter()
-            .position(|party| wire::open(bytes, party.secret.as_ref()).is_some());
-        let place = match known {
-            Some(place) => place,
-            None => {
-                let who = self.who(bytes)?;
-                self.join(who)
-            }
-        };
-        let party = &mut self.parties[place];
-        party.newest = now;
-        let message = wire::open(bytes, party.secret.as_ref());
-        message.map(|message| (place, message))
+    /// The party that understands a message.
+    fn place_of(&self, bytes: &[u8]) -> Option<usize> {
+        self.parties.iter().position(|party| wire::open(bytes, party.secret.as_ref()).is_some())
     }
 
     /// Who of those that this daemon knows has sent a message.
@@ -260,7 +288,7 @@ impl Answerer {
         }
     }
 
-    fn join(&mut self, who: Who) -> usize {
+    fn join(&mut self, now: Instant, who: Who) -> usize {
         let config = &self.config;
         let mut machine = [0; 8];
         os::clock::random(&mut machine);
@@ -270,15 +298,14 @@ impl Answerer {
             machine: u64::from_be_bytes(machine),
             name: config.node.clone(),
             cluster: (who != Who::Anybody).then(|| config.cluster.clone()),
-            port: config.port,
             looped_name: looped.filter(std::net::IpAddr::is_loopback),
         };
-        let mut survey = Survey::new(own);
-        if let Ok(seen) = self.netlink.interfaces() {
-            survey.see(&seen);
-        }
+        let machines_max = if who == Who::Anybody { STRANGERS_MAX } else { MACHINES_MAX };
+        let mut survey = Survey::answering(own, machines_max);
+        self.look();
+        survey.see(&self.seen.interfaces);
         let secret = self.secret(who);
-        self.parties.push(Party { secret, survey, newest: os::clock::boottime() });
+        self.parties.push(Party { secret, survey, newest: now });
         self.parties.len() - 1
     }
 }

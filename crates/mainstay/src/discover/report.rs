@@ -5,7 +5,7 @@ use std::net::IpAddr;
 
 use serde::Serialize;
 
-use super::survey::{Face, SHORT, Stopped, Survey, is_same_subnet, is_usable};
+use super::survey::{Face, Machine, SHORT, Stopped, Survey, is_same_subnet, is_usable};
 use super::wire::{Address, Heard, Net};
 
 /// What `mainstay discover` found.
@@ -80,8 +80,24 @@ type Ends<'a> = BTreeMap<u64, (&'a str, Net)>;
 /// A machine in the picture, the own one included.
 struct Place<'a> {
     number: u64,
+    /// All its runs, the daemon among them. While one of them is proven, only such ones.
+    numbers: Vec<u64>,
+    is_proven: bool,
     name: &'a str,
     interfaces: Vec<(&'a str, &'a Face)>,
+}
+
+impl Place<'_> {
+    /// Whether another run is one of the same machine: it has the same name and, on each interface
+    /// that both have, the same addresses.
+    fn is_same(&self, other: &Place<'_>) -> bool {
+        let all = |face: &Face| face.addresses.iter().copied().collect::<BTreeSet<Net>>();
+        let mut alike = self.interfaces.iter().filter_map(|(name, face)| {
+            let (_, its) = other.interfaces.iter().find(|(its, _)| its == name)?;
+            Some(all(face) == all(its))
+        });
+        self.name == other.name && alike.next() == Some(true) && alike.all(|same| same)
+    }
 }
 
 /// What follows from the survey.
@@ -92,8 +108,11 @@ pub fn report(survey: &Survey, authenticated: bool) -> Report {
     picture.find(&mut findings);
     let findings: BTreeSet<Finding> = findings.into_iter().collect();
     let node = |place: &Place<'_>| {
-        let known = survey.machines.get(&place.number);
-        let cluster = known.map_or(&survey.own.cluster, |known| &known.cluster).clone();
+        let runs = place.numbers.iter().filter_map(|number| survey.machines.get(number));
+        let cluster = match place.number == survey.own.machine {
+            true => survey.own.cluster.clone(),
+            false => runs.filter_map(|machine| machine.cluster.clone()).next(),
+        };
         let interface = |(name, face): &(&str, &Face)| FoundInterface {
             name: (*name).to_owned(),
             mtu: face.mtu,
@@ -102,7 +121,7 @@ pub fn report(survey: &Survey, authenticated: bool) -> Report {
         FoundNode {
             name: place.name.to_owned(),
             cluster,
-            proven: known.is_none() || survey.is_proven(place.number),
+            proven: place.is_proven,
             interfaces: place.interfaces.iter().map(interface).collect(),
         }
     };
@@ -151,43 +170,86 @@ impl<'a> Picture<'a> {
     fn of(survey: &'a Survey) -> Picture<'a> {
         let faces = survey.interfaces.values().map(|(name, face)| (name.as_str(), face)).collect();
         let own = &survey.own;
-        let mut places: Vec<Place<'_>> = (survey.machines.iter())
-            .map(|(number, machine)| Place {
+        let own = Place {
+            number: own.machine,
+            numbers: vec![own.machine],
+            is_proven: true,
+            name: &own.name,
+            interfaces: faces,
+        };
+        let mut places = vec![own];
+        let mut runs: Vec<(&u64, &Machine)> = survey.machines.iter().collect();
+        // Where runs of one machine differ, the proven and newest of them is right.
+        runs.sort_by_key(|(number, run)| {
+            std::cmp::Reverse((survey.is_proven(**number), run.newest, **number))
+        });
+        for (number, run) in runs {
+            let run = Place {
                 number: *number,
-                name: &machine.name,
-                interfaces: machine.interfaces.iter().map(|(n, f)| (n.as_str(), f)).collect(),
-            })
-            .collect();
-        places.sort_by_key(|place| (place.name, place.number));
-        places.insert(0, Place { number: own.machine, name: &own.name, interfaces: faces });
+                numbers: vec![*number],
+                is_proven: survey.is_proven(*number),
+                name: &run.name,
+                interfaces: run.interfaces.iter().map(|(n, f)| (n.as_str(), f)).collect(),
+            };
+            let same = places.iter_mut().find(|place| {
+                place.is_same(&run) && !are_clones(survey, &place.numbers, run.number)
+            });
+            let Some(same) = same else {
+                places.push(run);
+                continue;
+            };
+            if same.is_proven && !run.is_proven {
+                continue;
+            }
+            same.numbers.push(*number);
+            let is_own = same.number == survey.own.machine;
+            for (name, face) in run.interfaces.into_iter().filter(|_| !is_own) {
+                if same.interfaces.iter().all(|(known, _)| *known != name) {
+                    same.interfaces.push((name, face));
+                }
+            }
+        }
+        places[1..].sort_by_key(|place| (place.name, place.number));
         Picture { survey, places }
+    }
+
+    /// All runs of the machine of that number.
+    fn runs(&self, number: u64) -> &[u64] {
+        let place = self.places.iter().find(|place| place.number == number);
+        place.map_or(&[], |place| &place.numbers)
     }
 
     /// Whether `by` hears what `of` says on its interface, and on which own one.
     fn hears(&self, by: (u64, &str), of: (u64, &str)) -> bool {
-        let heard = Heard { interface: by.1.to_owned(), machine: of.0, from: of.1.to_owned() };
-        match self.survey.machines.get(&by.0) {
-            Some(machine) => machine.hears.contains(&heard),
-            None => self.survey.heard.contains(&heard),
-        }
+        let survey = self.survey;
+        let one = |listener: u64, machine: u64| {
+            let heard = Heard { interface: by.1.to_owned(), machine, from: of.1.to_owned() };
+            survey.machines.get(&listener).map_or(&survey.heard, |one| &one.hears).contains(&heard)
+        };
+        self.runs(by.0).iter().any(|by| self.runs(of.0).iter().any(|of| one(*by, *of)))
     }
 
     /// The longest datagram that came from one machine's address to another's.
     fn arrived(&self, (from, source): (u64, Address), (to, target): (u64, Address)) -> Option<u32> {
-        let key = (from, source, target);
-        let at = match self.survey.machines.get(&to) {
-            Some(machine) => machine.arrivals.get(&key),
-            None => self.survey.arrivals.get(&key),
+        let survey = self.survey;
+        let one = |from: u64, to: u64| {
+            let at = survey.machines.get(&to).map_or(&survey.arrivals, |one| &one.arrivals);
+            let receipt = survey.receipts.get(&(to, source, target));
+            let receipt = receipt.filter(|_| from == survey.own.machine);
+            at.get(&(from, source, target)).max(receipt).copied()
         };
-        let receipt = self.survey.receipts.get(&(source, target));
-        let receipt = receipt.filter(|_| from == self.survey.own.machine);
-        at.max(receipt).copied()
+        let pairs = self
+            .runs(from)
+            .iter()
+            .flat_map(|from| self.runs(to).iter().map(move |to| (*from, *to)));
+        pairs.filter_map(|(from, to)| one(from, to)).max()
     }
 
     /// Names that several machines have: no configuration can tell them apart.
     fn doubles(&self) -> BTreeSet<&str> {
         let mut seen = BTreeSet::new();
-        self.places.iter().map(|place| place.name).filter(|name| !seen.insert(*name)).collect()
+        let names = self.places.iter().filter(|place| place.is_proven).map(|place| place.name);
+        names.filter(|name| !seen.insert(*name)).collect()
     }
 
     /// Proposals, and what kept others from being made.
@@ -204,8 +266,9 @@ impl<'a> Picture<'a> {
         // Ends by subnet: machine, interface, address.
         let mut subnets: BTreeMap<(IpAddr, u8), Ends<'_>> = BTreeMap::new();
         let mut covered: BTreeSet<(u64, &str)> = BTreeSet::new();
-        let named = self.places.iter().filter(|place| !doubles.contains(place.name));
-        let named: Vec<&Place<'_>> = named.collect();
+        // What was recorded earlier and is said again proves nothing, and stands in nobody's way.
+        let named = self.places.iter().filter(|place| place.is_proven);
+        let named: Vec<&Place<'_>> = named.filter(|place| !doubles.contains(place.name)).collect();
         for place in &named {
             for (interface, face) in &place.interfaces {
                 for net in face.addresses.iter().filter(|net| is_usable(net.address.0)) {
@@ -325,7 +388,12 @@ impl<'a> Picture<'a> {
         }
         let (own, others) = self.places.split_first().expect("the own one is there");
         for other in others {
-            self.find_between(own, other, &mut say);
+            // Beside a proven machine of its name: that one's earlier run, or the record of one.
+            let is_past = !other.is_proven
+                && self.places.iter().any(|place| place.is_proven && place.name == other.name);
+            if !is_past {
+                self.find_between(own, other, &mut say);
+            }
         }
         self.find_doubles(&mut say);
     }
@@ -376,10 +444,9 @@ impl<'a> Picture<'a> {
         say: &mut impl FnMut(String, &str),
     ) {
         let (own, name) = (self.survey.own.machine, other.name);
-        let port = self.survey.machines.get(&other.number).map_or(0, |machine| machine.port);
         let mut has_pair = false;
         for net in &face.addresses {
-            for their in &their_face.addresses {
+            for (their, port) in their_face.addresses.iter().zip(&their_face.ports) {
                 let (from, to) = (net.address, their.address);
                 if !is_same_subnet(from.0, to.0, net.prefix.min(their.prefix)) || from == to {
                     continue;
@@ -468,7 +535,7 @@ impl<'a> Picture<'a> {
     /// Addresses that are there twice.
     fn find_doubles(&self, say: &mut impl FnMut(String, &str)) {
         let mut owners: BTreeMap<Address, BTreeSet<(&str, &str, u64)>> = BTreeMap::new();
-        for place in &self.places {
+        for place in self.places.iter().filter(|place| place.is_proven) {
             for (interface, face) in &place.interfaces {
                 for net in &face.addresses {
                     let owner = (place.name, *interface, place.number);
@@ -487,6 +554,16 @@ impl<'a> Picture<'a> {
             }
         }
     }
+}
+
+/// Whether one of them hears the other on the interface of the same name: no machine hears itself
+/// there, so these are two that were made alike.
+fn are_clones(survey: &Survey, runs: &[u64], run: u64) -> bool {
+    let hears = |by: u64, of: u64| {
+        let heard = survey.machines.get(&by).map_or(&survey.heard, |machine| &machine.hears);
+        heard.iter().any(|heard| heard.machine == of && heard.interface == heard.from)
+    };
+    runs.iter().any(|other| hears(*other, run) || hears(run, *other))
 }
 
 /// The address with all bits behind the prefix zero.

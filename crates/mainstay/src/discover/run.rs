@@ -3,6 +3,8 @@
 use std::collections::BTreeMap;
 use std::io;
 use std::net::SocketAddr;
+use std::os::unix::net::UnixStream;
+use std::path::PathBuf;
 use std::time::Duration;
 
 use base::Instant;
@@ -32,6 +34,10 @@ pub struct Options {
     pub secret: Option<Secret>,
     /// For how long.
     pub time: Duration,
+    /// The port to answer on where it is free.
+    pub port: u16,
+    /// The socket of this machine's daemon. While it runs, the port is left to it.
+    pub daemon: PathBuf,
 }
 
 /// Discovers for the time given. `progress` hears what remains and how many machines were heard.
@@ -39,7 +45,7 @@ pub struct Options {
 /// # Errors
 /// When the kernel gives no raw frames or no picture of the interfaces.
 pub fn survey(options: Options, mut progress: impl FnMut(Duration, usize)) -> io::Result<Survey> {
-    let Options { own, secret, time } = options;
+    let Options { own, secret, time, port, daemon } = options;
     let other = |error: os::netlink::NetlinkError| io::Error::other(error.to_string());
     let mut netlink = Netlink::open()?;
     let segments = Segments::open(ETHERTYPE_DEFAULT, MAGIC)?;
@@ -60,7 +66,9 @@ pub fn survey(options: Options, mut progress: impl FnMut(Duration, usize)) -> io
         if now >= look {
             let interfaces = netlink.interfaces().map_err(other)?;
             survey.see(&interfaces);
-            sockets.open(&survey, &poll);
+            let runs = UnixStream::connect(&daemon).is_ok();
+            sockets.open(&mut survey, &poll, port, !runs);
+            survey.forget(now);
             progress(end.since(now), survey.machines.len());
             look = now + LOOK_INTERVAL;
         }
@@ -78,7 +86,7 @@ pub fn survey(options: Options, mut progress: impl FnMut(Duration, usize)) -> io
         poll.wait(&mut events, Some(next.since(os::clock::boottime())))?;
         segments.drain(TAKEN_MAX, |interface, _, bytes| {
             if let Some(Message::Announce(said)) = wire::open(bytes, secret) {
-                survey.announced(interface, said);
+                survey.announced(os::clock::boottime(), interface, said);
             }
         })?;
         sockets.drain(&mut survey, secret)?;
@@ -101,15 +109,18 @@ pub fn send_announcements(survey: &mut Survey, segments: &Segments, secret: Opti
 struct Sockets(BTreeMap<Address, Udp>);
 
 impl Sockets {
-    /// One for each own address; on another port where a daemon has the right one.
-    fn open(&mut self, survey: &Survey, poll: &Poll) {
+    /// One for each own address, on `port` while it is free; on any other beside a daemon, which
+    /// needs it for heartbeats and may come to need it at one more address any time.
+    fn open(&mut self, survey: &mut Survey, poll: &Poll, port: u16, is_free: bool) {
+        self.0.retain(|_, udp| is_free || udp.local().port() != port);
         let faces = survey.interfaces.values();
         for net in faces.flat_map(|(_, face)| &face.addresses) {
             if self.0.contains_key(&net.address) {
                 continue;
             }
             let at = |port| SocketAddr::new(net.address.0, port);
-            let bound = Udp::bind(at(survey.own.port), None).or_else(|_| Udp::bind(at(0), None));
+            let bound = if is_free { Udp::bind(at(port), None) } else { Udp::bind(at(0), None) };
+            let bound = bound.or_else(|_| Udp::bind(at(0), None));
             // An address that just went away is not there at the next look.
             if let Ok(udp) = bound
                 && poll.add(&udp, DATAGRAMS, Interest::Read).is_ok()
@@ -117,6 +128,8 @@ impl Sockets {
                 self.0.insert(net.address, udp);
             }
         }
+        let port = |(address, udp): (&Address, &Udp)| (*address, udp.local().port());
+        survey.ports = self.0.iter().map(port).collect();
     }
 
     fn attempt(
@@ -145,11 +158,14 @@ impl Sockets {
                 Some(Message::Try(attempt)) => {
                     receipts.push((survey.tried(attempt, bytes.len()), from, bytes.len()));
                 }
-                Some(Message::Arrived(attempt)) => survey.received(&attempt, bytes.len()),
+                Some(Message::Arrived(attempt, machine)) => {
+                    survey.received(&attempt, machine, bytes.len());
+                }
                 Some(Message::Announce(_)) | None => {}
             })?;
             for (receipt, to, size) in receipts {
-                let bytes = wire::seal(&Message::Arrived(receipt), secret, size);
+                let bytes =
+                    wire::seal(&Message::Arrived(receipt, survey.own.machine), secret, size);
                 // Lost like any datagram, and tried again.
                 let _sent = udp.send_whole(&bytes, to)?;
             }

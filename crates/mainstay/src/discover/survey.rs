@@ -2,6 +2,10 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
+use std::time::Duration;
+
+use base::Instant;
+use os::netlink::{Interface, NetlinkError};
 
 use super::wire::{
     ADDRESSES_MAX, ARRIVALS_MAX, Address, Announcement, Arrival, Attempt, HEARD_MAX, Heard, Net,
@@ -9,10 +13,16 @@ use super::wire::{
 
 /// Other machines that are remembered.
 pub const MACHINES_MAX: usize = 128;
+/// Those that nobody vouches for, in a daemon.
+pub const STRANGERS_MAX: usize = 16;
+/// The run of a machine that has been silent for so long is over.
+pub const SILENCE_MAX: Duration = Duration::from_secs(5);
 /// Interfaces of each.
 pub const INTERFACES_MAX: usize = 32;
 /// Entries of each list that grows with what others send.
 pub const ENTRIES_MAX: usize = 4_096;
+/// Entries of each list that is kept of what one other machine says that it has seen.
+pub const ENTRIES_OF_OTHER_MAX: usize = 1_024;
 /// Bytes of a short datagram.
 pub const SHORT: u32 = 200;
 
@@ -25,8 +35,6 @@ pub struct Own {
     pub name: String,
     /// The cluster that it is a node of.
     pub cluster: Option<String>,
-    /// UDP port on which it answers attempts.
-    pub port: u16,
     /// The address that it finds for its own name, if that is one of its loop.
     pub looped_name: Option<IpAddr>,
 }
@@ -38,6 +46,8 @@ pub struct Face {
     pub mtu: u32,
     /// Its addresses.
     pub addresses: Vec<Net>,
+    /// Where attempts are answered at each of them; another machine's only.
+    pub ports: Vec<u16>,
 }
 
 /// Another machine.
@@ -47,8 +57,8 @@ pub struct Machine {
     pub name: String,
     /// Its cluster.
     pub cluster: Option<String>,
-    /// Its port.
-    pub port: u16,
+    /// When it was heard last.
+    pub newest: Instant,
     /// As in [`Own`].
     pub looped_name: Option<IpAddr>,
     /// Its interfaces by name.
@@ -75,19 +85,49 @@ pub struct Survey {
     pub own: Own,
     /// Its interfaces by number, with their names.
     pub interfaces: BTreeMap<u32, (String, Face)>,
+    /// UDP ports on which this machine answers, by its addresses.
+    pub ports: BTreeMap<Address, u16>,
     /// The others by their numbers.
     pub machines: BTreeMap<u64, Machine>,
     /// What was heard here.
     pub heard: BTreeSet<Heard>,
     /// What arrived here.
     pub arrivals: BTreeMap<(u64, Address, Address), u32>,
-    /// What of ours arrived, by the receipts that came back.
-    pub receipts: BTreeMap<(Address, Address), u32>,
+    /// What of ours arrived, by the receipts that came back: at a machine, from an own address, to
+    /// one of its.
+    pub receipts: BTreeMap<(u64, Address, Address), u32>,
     /// Own announcements that came back: from which interface, on which.
     pub looped: BTreeSet<(String, String)>,
     /// What did not leave.
     pub stopped: BTreeMap<(Address, Address), Stopped>,
     round: usize,
+    /// Only answers: of others it keeps that they are there.
+    is_answering: bool,
+    machines_max: usize,
+}
+
+/// What the interfaces looked like last: one failed look is no reason to end.
+#[derive(Debug, Default)]
+pub struct Seen {
+    /// The last picture.
+    pub interfaces: Vec<Interface>,
+    is_blind: bool,
+}
+
+impl Seen {
+    /// Takes the result of a look. Gives what to say: of several failed ones in a row only the first.
+    pub fn take(&mut self, look: Result<Vec<Interface>, NetlinkError>) -> Option<String> {
+        match look {
+            Ok(interfaces) => {
+                *self = Seen { interfaces, is_blind: false };
+                None
+            }
+            Err(error) => {
+                let is_first = !std::mem::replace(&mut self.is_blind, true);
+                is_first.then(|| format!("discovery sees the interfaces as they were: {error}"))
+            }
+        }
+    }
 }
 
 /// Whether both addresses are in the subnet of that prefix.
@@ -119,7 +159,13 @@ impl Survey {
     /// Nothing heard yet.
     #[must_use]
     pub fn new(own: Own) -> Survey {
-        Survey { own, ..Survey::default() }
+        Survey { own, machines_max: MACHINES_MAX, ..Survey::default() }
+    }
+
+    /// One that answers and makes no report: what others hear and where they are is not kept.
+    #[must_use]
+    pub fn answering(own: Own, machines_max: usize) -> Survey {
+        Survey { own, machines_max, is_answering: true, ..Survey::default() }
     }
 
     /// The own interfaces as they are now; those of the loop and those that are down do not count.
@@ -134,7 +180,7 @@ impl Survey {
                     prefix: seen.prefix,
                 };
                 let addresses = nets.map(net).take(ADDRESSES_MAX).collect();
-                (one.index, (one.name.clone(), Face { mtu: one.mtu, addresses }))
+                (one.index, (one.name.clone(), Face { mtu: one.mtu, addresses, ports: Vec::new() }))
             })
             .collect();
     }
@@ -153,6 +199,7 @@ impl Survey {
         });
         let arrivals: Vec<Arrival> = part(arrivals, self.arrivals.len(), ARRIVALS_MAX, round);
         let own = &self.own;
+        let port = |net: &Net| self.ports.get(&net.address).copied().unwrap_or(0);
         let one = |(index, (name, face)): (&u32, &(String, Face))| {
             let announcement = Announcement {
                 machine: own.machine,
@@ -161,7 +208,7 @@ impl Survey {
                 interface: name.clone(),
                 mtu: face.mtu,
                 addresses: face.addresses.clone(),
-                port: own.port,
+                ports: face.addresses.iter().map(port).collect(),
                 looped_name: own.looped_name.map(Address),
                 heard: heard.clone(),
                 arrivals: arrivals.clone(),
@@ -179,12 +226,14 @@ impl Survey {
         for (_, face) in self.interfaces.values() {
             for net in &face.addresses {
                 for machine in self.machines.values() {
-                    let theirs = machine.interfaces.values().flat_map(|face| &face.addresses);
-                    let near = |other: &&Net| {
+                    let faces = machine.interfaces.values();
+                    let theirs = faces.flat_map(|face| face.addresses.iter().zip(&face.ports));
+                    let near = |(other, port): &(&Net, &u16)| {
                         is_same_subnet(net.address.0, other.address.0, net.prefix)
                             && net.address != other.address
+                            && **port != 0
                     };
-                    for other in theirs.filter(near) {
+                    for (other, port) in theirs.filter(near) {
                         let headers = if net.address.0.is_ipv4() { 28 } else { 48 };
                         for size in [
                             SHORT,
@@ -192,7 +241,7 @@ impl Survey {
                         ] {
                             let (from, to) = (net.address, other.address);
                             let attempt = Attempt { machine: own, from, to, size };
-                            attempts.push((attempt, machine.port));
+                            attempts.push((attempt, *port));
                         }
                     }
                 }
@@ -203,7 +252,7 @@ impl Survey {
     }
 
     /// An announcement came in on an interface.
-    pub fn announced(&mut self, index: u32, said: Announcement) {
+    pub fn announced(&mut self, now: Instant, index: u32, said: Announcement) {
         let Some((here, _)) = self.interfaces.get(&index) else { return };
         let here = here.clone();
         if said.machine == self.own.machine {
@@ -212,58 +261,94 @@ impl Survey {
             }
             return;
         }
-        let is_full = self.machines.len() >= MACHINES_MAX;
+        let is_full = self.machines.len() >= self.machines_max;
         if is_full && !self.machines.contains_key(&said.machine) {
             return;
         }
+        let (own, known) = (self.own.machine, |number: u64| self.machines.contains_key(&number));
+        let heard = said.heard.into_iter().take(HEARD_MAX);
+        let heard: Vec<Heard> =
+            heard.filter(|heard| heard.machine == own || known(heard.machine)).collect();
+        let arrivals = said.arrivals.into_iter().take(ARRIVALS_MAX);
+        let arrivals: Vec<Arrival> =
+            arrivals.filter(|one| one.machine == own || known(one.machine)).collect();
         let machine = self.machines.entry(said.machine).or_default();
+        machine.newest = now;
+        let interface = bounded(&said.interface);
+        if machine.interfaces.len() >= INTERFACES_MAX
+            && !machine.interfaces.contains_key(&interface)
+        {
+            return;
+        }
+        if self.heard.len() < ENTRIES_MAX {
+            let from = interface.clone();
+            self.heard.insert(Heard { interface: here, machine: said.machine, from });
+        }
+        if self.is_answering {
+            machine.interfaces.insert(interface, Face::default());
+            return;
+        }
         machine.name = bounded(&said.name);
         machine.cluster = said.cluster.as_deref().map(bounded);
-        machine.port = said.port;
         machine.looped_name = said.looped_name.map(|address| address.0);
-        let interface = bounded(&said.interface);
-        if machine.interfaces.len() < INTERFACES_MAX || machine.interfaces.contains_key(&interface)
-        {
-            let mut addresses = said.addresses;
-            addresses.truncate(ADDRESSES_MAX);
-            let face = Face { mtu: said.mtu, addresses };
-            machine.interfaces.insert(interface.clone(), face);
-        }
-        for heard in said.heard.into_iter().take(HEARD_MAX) {
-            if machine.hears.len() < ENTRIES_MAX {
+        let (mut addresses, mut ports) = (said.addresses, said.ports);
+        addresses.truncate(ADDRESSES_MAX);
+        ports.resize(addresses.len(), 0);
+        machine.interfaces.insert(interface, Face { mtu: said.mtu, addresses, ports });
+        for heard in heard {
+            if machine.hears.len() < ENTRIES_OF_OTHER_MAX {
                 machine.hears.insert(heard);
             }
         }
-        for arrival in said.arrivals.iter().take(ARRIVALS_MAX) {
+        for arrival in arrivals {
             let key = (arrival.machine, arrival.from, arrival.to);
-            note(&mut machine.arrivals, key, arrival.largest);
-        }
-        if self.heard.len() < ENTRIES_MAX {
-            self.heard.insert(Heard { interface: here, machine: said.machine, from: interface });
+            note(&mut machine.arrivals, ENTRIES_OF_OTHER_MAX, key, arrival.largest);
         }
     }
 
-    /// A datagram of `size` bytes came from one address to another. Gives the receipt for it.
+    /// Forgets runs that are over, and what was noted about them. One that makes a report remembers
+    /// the last run of each machine: it is there, whether its command still runs or not.
+    pub fn forget(&mut self, now: Instant) {
+        let mut last: BTreeMap<String, Instant> = BTreeMap::new();
+        for machine in self.machines.values().filter(|_| !self.is_answering) {
+            let newest = last.entry(machine.name.clone()).or_default();
+            *newest = machine.newest.max(*newest);
+        }
+        self.machines.retain(|_, machine| {
+            let is_last = last.get(&machine.name) == Some(&machine.newest);
+            is_last || now.since(machine.newest) < SILENCE_MAX
+        });
+        let left: BTreeSet<u64> = self.machines.keys().copied().chain([self.own.machine]).collect();
+        self.heard.retain(|heard| left.contains(&heard.machine));
+        self.arrivals.retain(|(from, _, _), _| left.contains(from));
+        self.receipts.retain(|(at, _, _), _| left.contains(at));
+        for machine in self.machines.values_mut() {
+            machine.hears.retain(|heard| left.contains(&heard.machine));
+            machine.arrivals.retain(|(from, _, _), _| left.contains(from));
+        }
+    }
+
+    /// A datagram of `size` bytes came from one address to another. Gives the receipt for it; it is
+    /// noted when the machine is known.
     pub fn tried(&mut self, mut attempt: Attempt, size: usize) -> Attempt {
         attempt.size = u32::try_from(size).unwrap_or(u32::MAX);
-        note(&mut self.arrivals, (attempt.machine, attempt.from, attempt.to), attempt.size);
+        if self.machines.contains_key(&attempt.machine) {
+            let key = (attempt.machine, attempt.from, attempt.to);
+            note(&mut self.arrivals, ENTRIES_MAX, key, attempt.size);
+        }
         attempt
     }
 
-    /// A receipt came back.
-    pub fn received(&mut self, attempt: &Attempt, size: usize) {
-        if attempt.machine != self.own.machine {
+    /// A receipt came back from a machine.
+    pub fn received(&mut self, attempt: &Attempt, machine: u64, size: usize) {
+        if attempt.machine != self.own.machine || !self.machines.contains_key(&machine) {
             return;
         }
-        note(&mut self.receipts, (attempt.from, attempt.to), attempt.size);
+        let key = (machine, attempt.from, attempt.to);
+        note(&mut self.receipts, ENTRIES_MAX, key, attempt.size);
         // It went the other way, so that works too.
-        let has = |face: &Face| face.addresses.iter().any(|net| net.address == attempt.to);
-        let mut machines = self.machines.iter();
-        let other = machines.find(|(_, machine)| machine.interfaces.values().any(has));
-        if let Some((machine, _)) = other {
-            let size = u32::try_from(size).unwrap_or(u32::MAX);
-            note(&mut self.arrivals, (*machine, attempt.to, attempt.from), size);
-        }
+        let size = u32::try_from(size).unwrap_or(u32::MAX);
+        note(&mut self.arrivals, ENTRIES_MAX, (machine, attempt.to, attempt.from), size);
     }
 
     /// A datagram did not leave.
@@ -279,11 +364,12 @@ impl Survey {
         let Some(known) = self.machines.get(&machine) else { return false };
         known.hears.iter().any(|heard| heard.machine == self.own.machine)
             || known.arrivals.keys().any(|(from, _, _)| *from == self.own.machine)
+            || self.receipts.keys().any(|(at, _, _)| *at == machine)
     }
 }
 
-fn note<K: Ord>(map: &mut BTreeMap<K, u32>, key: K, size: u32) {
-    if map.len() < ENTRIES_MAX || map.contains_key(&key) {
+fn note<K: Ord>(map: &mut BTreeMap<K, u32>, most: usize, key: K, size: u32) {
+    if map.len() < most || map.contains_key(&key) {
         let largest = map.entry(key).or_default();
         *largest = size.max(*largest);
     }

@@ -1,15 +1,18 @@
 use std::collections::BTreeMap;
 use std::net::IpAddr;
 
+use base::Instant;
+use os::netlink::NetlinkError;
+
 use super::report::{Report, report};
-use super::survey::{Own, Stopped, Survey};
-use super::wire::{self, Address, Announcement, Message, Net, Secret};
+use super::survey::{MACHINES_MAX, Own, SILENCE_MAX, STRANGERS_MAX, Seen, Stopped, Survey};
+use super::wire::{self, Address, Announcement, Arrival, Heard, Message, Net, Secret};
 
 /// A machine with interfaces: name, wire, MTU, addresses.
 type Card<'a> = (&'a str, &'a str, u32, &'a [&'a str]);
 
 fn machine(number: u64, name: &str, cards: &[Card<'_>]) -> Survey {
-    let own = Own { machine: number, name: name.to_owned(), port: 7420, ..Own::default() };
+    let own = Own { machine: number, name: name.to_owned(), ..Own::default() };
     let mut survey = Survey::new(own);
     let interface = |(index, (name, _, mtu, addresses)): (usize, &Card<'_>)| {
         let seen = |text: &&str| {
@@ -35,6 +38,8 @@ fn machine(number: u64, name: &str, cards: &[Card<'_>]) -> Survey {
         }
     };
     survey.see(&cards.iter().enumerate().map(interface).collect::<Vec<_>>());
+    let nets = survey.interfaces.values().flat_map(|(_, face)| &face.addresses);
+    survey.ports = nets.map(|net| (net.address, 7420)).collect();
     survey
 }
 
@@ -60,7 +65,7 @@ fn discover(
                     let itself = to == from && there == index;
                     let on_wire = wire_of(from, index) == wire_of(to, there);
                     if on_wire && !itself && hears(machines[to].0, machines[from].0) {
-                        all[to].announced(there, said.clone());
+                        all[to].announced(Instant::ZERO, there, said.clone());
                     }
                 }
             }
@@ -234,12 +239,131 @@ fn what_others_send_is_bounded() {
             interface: format!("eth{number}"),
             ..Announcement::default()
         };
-        survey.announced(1, said);
+        survey.announced(Instant::ZERO, 1, said);
     }
-    assert_eq!(survey.machines.len(), super::survey::MACHINES_MAX);
+    assert_eq!(survey.machines.len(), MACHINES_MAX);
     assert!(survey.machines.values().all(|machine| machine.name.len() <= 63));
     for (_, announcement) in survey.announcements() {
         let bytes = wire::seal(&Message::Announce(announcement), None, 0);
         assert!(bytes.len() <= 1_500, "{} bytes do not fit into a frame", bytes.len());
     }
+}
+
+/// A second run on the machine of `N2`, as beside its daemon; they do not hear each other.
+const N2_AGAIN: (u64, &str, &[Card<'static>]) = (22, "n2", N2.2);
+
+#[test]
+fn runs_of_one_machine_are_one_and_the_silent_are_forgotten() {
+    let all = discover(&[N1, N2, N2_AGAIN], |_, _, _| true, |by, of| by % 20 != of % 20);
+    let found = report(&all[0], true);
+    assert_eq!(found.findings, []);
+    assert_eq!((found.nodes.len(), found.networks.len()), (2, 3));
+    // A receipt counts for the machine that sent it, not for another one with its address.
+    let mut survey = all[0].clone();
+    survey.receipts.clear();
+    let (attempt, _) = survey.attempts()[0];
+    survey.received(&attempt, 22, 200);
+    assert_eq!(survey.receipts.keys().map(|(at, _, _)| *at).collect::<Vec<_>>(), [22]);
+    // Two machines that were made alike hear each other.
+    let all = discover(&[N1, N2, N2_AGAIN, N3], |_, _, _| true, |_, _| true);
+    let found = report(&all[0], true);
+    says(&found, "several machines are called n2");
+    says(&found, "10.0.0.2 is on n2 (eth0) and on n2 (eth0)");
+    let mut survey = all[0].clone();
+    let said = all[1].clone().announcements().remove(0);
+    survey.announced(Instant::ZERO + SILENCE_MAX, said.0, said.1);
+    survey.forget(Instant::ZERO + SILENCE_MAX);
+    // The last run of n3 tells of a machine that is still there.
+    assert_eq!(survey.machines.keys().copied().collect::<Vec<_>>(), [2, 3]);
+    let names_forgotten = |heard: &Heard| heard.machine == 22;
+    assert!(!survey.heard.iter().any(names_forgotten));
+    assert!(!survey.machines[&2].hears.iter().any(names_forgotten));
+}
+
+#[test]
+fn a_recorded_announcement_stands_in_nobodys_way() {
+    let mut all = discover(&[N1, N2], |_, _, _| true, |_, _| true);
+    let before = report(&all[0], true);
+    let mut recorded = machine(99, "n2", N3.2);
+    for (index, said) in recorded.announcements() {
+        all[0].announced(Instant::ZERO, index, said);
+    }
+    let after = report(&all[0], true);
+    assert!(after.nodes.iter().any(|node| !node.proven));
+    assert_eq!(after.networks, before.networks);
+    assert_eq!(after.findings, before.findings);
+}
+
+#[test]
+fn who_only_answers_keeps_little_of_strangers() {
+    let own = Own { machine: 1, name: "n1".into(), ..Own::default() };
+    let mut survey = Survey::answering(own, STRANGERS_MAX);
+    survey.interfaces = machine(1, "n1", N1.2).interfaces;
+    for number in 0..1_000 {
+        let heard = Heard { interface: "eth0".into(), machine: 1, from: "eth0".into() };
+        let address = Address("10.0.0.9".parse().expect("an address"));
+        let arrival = Arrival { machine: 1, from: address, to: address, largest: 9 };
+        let said = Announcement {
+            machine: 10 + number % 100,
+            interface: format!("eth{number}"),
+            addresses: vec![Net { address, prefix: 24 }],
+            heard: vec![heard],
+            arrivals: vec![arrival],
+            ..Announcement::default()
+        };
+        survey.announced(Instant::ZERO, 1, said);
+    }
+    assert_eq!(survey.machines.len(), STRANGERS_MAX);
+    let is_little = |one: &super::survey::Machine| {
+        one.hears.is_empty() && one.arrivals.is_empty() && one.interfaces.len() <= 32
+    };
+    assert!(survey.machines.values().all(is_little));
+    // One that makes a report keeps what concerns itself and those that it knows.
+    let mut survey = machine(1, "n1", N1.2);
+    for number in 0..1_000 {
+        let heard = Heard { interface: "eth0".into(), machine: number, from: "eth0".into() };
+        let said = Announcement { machine: 2, heard: vec![heard], ..Announcement::default() };
+        survey.announced(Instant::ZERO, 1, said);
+    }
+    let hears: Vec<u64> = survey.machines[&2].hears.iter().map(|heard| heard.machine).collect();
+    assert_eq!(hears, [1, 2]);
+}
+
+#[test]
+fn interfaces_have_names_that_linux_allows() {
+    let opens = |size: usize, place: usize| {
+        let name = |at: usize| "x".repeat(if at == place { size } else { 1 });
+        let said = Announcement {
+            interface: name(0),
+            heard: vec![Heard { interface: name(1), machine: 1, from: name(2) }],
+            ..Announcement::default()
+        };
+        wire::open(&wire::seal(&Message::Announce(said), None, 0), None).is_some()
+    };
+    for place in 0..3 {
+        assert_eq!((opens(15, place), opens(16, place)), (true, false));
+    }
+}
+
+#[test]
+fn a_failed_look_keeps_the_last_picture_and_is_said_once() {
+    let interface = os::netlink::Interface {
+        index: 1,
+        name: "eth0".into(),
+        up: true,
+        carrier: true,
+        loopback: false,
+        mac: None,
+        mtu: 1_500,
+        addresses: Vec::new(),
+    };
+    let mut seen = Seen::default();
+    let fails = || Err(NetlinkError::Answer("they change too fast".into()));
+    assert_eq!(seen.take(Ok(vec![interface.clone()])), None);
+    let text = seen.take(fails()).expect("it is said");
+    assert!(text.contains("as they were"), "{text}");
+    assert_eq!(seen.take(fails()), None);
+    assert_eq!(seen.interfaces, [interface]);
+    assert_eq!(seen.take(Ok(Vec::new())), None);
+    assert!(seen.interfaces.is_empty() && seen.take(fails()).is_some());
 }

@@ -32,6 +32,8 @@ const TAG_SIZE: usize = 16;
 pub const HEARD_MAX: usize = 12;
 /// See [`HEARD_MAX`].
 pub const ARRIVALS_MAX: usize = 10;
+/// Bytes of the longest name of an interface (IFNAMSIZ without the zero at the end).
+pub const INTERFACE_NAME_SIZE_MAX: usize = 15;
 /// Addresses of one interface that are announced.
 pub const ADDRESSES_MAX: usize = 8;
 
@@ -44,9 +46,9 @@ pub enum Message {
     /// In a datagram from one address to another, to learn whether it gets there.
     #[n(1)]
     Try(#[n(0)] Attempt),
-    /// Back to where a datagram came from: it has arrived.
+    /// Back to where a datagram came from: it has arrived, at the machine of this number.
     #[n(2)]
-    Arrived(#[n(0)] Attempt),
+    Arrived(#[n(0)] Attempt, #[n(1)] u64),
 }
 
 /// What one machine says on one of its interfaces.
@@ -70,9 +72,9 @@ pub struct Announcement {
     /// Its addresses with their prefixes.
     #[n(5)]
     pub addresses: Vec<Net>,
-    /// UDP port on which attempts are answered.
+    /// UDP ports on which attempts are answered, one for each address; 0 where there is none.
     #[n(6)]
-    pub port: u16,
+    pub ports: Vec<u16>,
     /// The address that the sender finds for its own name, if that is one of its loop.
     #[n(7)]
     pub looped_name: Option<Address>,
@@ -263,5 +265,12 @@ pub fn open(bytes: &[u8], secret: Option<&Secret>) -> Option<Message> {
     };
     let (length, body) = plain.split_first_chunk::<2>()?;
     let body = body.get(..usize::from(u16::from_be_bytes(*length)))?;
-    codec::decode(body).ok()
+    codec::decode(body).ok().filter(is_possible)
+}
+
+/// Whether its interfaces have names that Linux would allow: what is remembered is as short.
+fn is_possible(message: &Message) -> bool {
+    let Message::Announce(said) = message else { return true };
+    let heard = said.heard.iter().flat_map(|heard| [&heard.interface, &heard.from]);
+    heard.chain([&said.interface]).all(|name| name.len() <= INTERFACE_NAME_SIZE_MAX)
 }

@@ -181,7 +181,7 @@ impl Daemon {
             root: root.clone(),
             node: cluster.name_of(birth.local.node),
             cluster: cluster.name.clone(),
-            port: cluster.port,
+            bound: media.bound.clone(),
             key,
             joins: server.joins(),
         };

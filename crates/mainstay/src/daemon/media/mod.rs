@@ -21,7 +21,7 @@ use os::udp::{Hint, Sent, Udp};
 use transport::PathId;
 
 use super::Done;
-use super::discovery::Datagram;
+use super::discovery::{Bound, Datagram};
 use crate::config::{Cluster, Endpoint, Heartbeat, Kind, Network};
 use crate::probe::test::Stopped;
 use disk::Disk;
@@ -42,6 +42,8 @@ pub(super) struct Media {
     ports: BTreeMap<NetworkId, Port>,
     /// One for each own address, however many networks and paths begin there.
     sockets: BTreeMap<SocketAddr, Socket>,
+    /// Their addresses, for the thread that discovers.
+    pub(super) bound: Bound,
     last_socket: u64,
     /// The interfaces as they were seen last; none before the first picture.
     interfaces: Option<BTreeMap<String, u32>>,
@@ -118,6 +120,7 @@ impl Media {
             done,
             ports: BTreeMap::new(),
             sockets: BTreeMap::new(),
+            bound: Bound::default(),
             last_socket: 0,
             interfaces: None,
             carried_by: BTreeMap::new(),
@@ -151,6 +154,7 @@ impl Media {
         let is_used = |at: &SocketAddr| ports.values().any(|port| port.address() == Some(*at));
         // Closing one takes it out of the loop as well.
         self.sockets.retain(|address, _| is_used(address));
+        self.tell_bound();
     }
 
     /// Another picture of the interfaces: those that were made anew need other sockets.
@@ -274,6 +278,7 @@ impl Media {
                 };
                 if let Some(fresh) = fresh {
                     self.sockets.insert(address, fresh);
+                    self.tell_bound();
                 }
                 Carrier::Udp { address, scope, interface: index, everybody }
             }
@@ -299,6 +304,10 @@ impl Media {
             }
         };
         Ok(carrier)
+    }
+
+    fn tell_bound(&self) {
+        *self.bound.lock().expect("nobody panics with it") = self.sockets.keys().copied().collect();
     }
 
     /// Sends a frame. What the medium does not take now is lost and counted there.

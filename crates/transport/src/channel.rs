@@ -10,7 +10,12 @@
 //!   fragments of other paths say nothing, because paths differ in delay),
 //! - at once when its path stops being usable.
 //!
-//! Which path it takes then is decided in `peer.rs`: another one first.
+//! Which path it takes then is decided in `sending.rs`: another one first.
+//!
+//! What failed [`FAILED_MAX`] times travels alone, and over a network in pieces that every receiver
+//! can take: a machine may take less than its neighbours send, and no ICMP says so. When that helped
+//! [`HELPED_MIN`] times, and nothing long got through between, fragments are cut short for
+//! [`SHORT_TIME`]; then long ones are tried again.
 //!
 //! Bulk data backs off: the fragments in flight grow by one per round trip (in slow start: per
 //! acknowledgement) and are halved when one is lost, once per round trip (RFC 5681 §3.1). Urgent
@@ -25,13 +30,20 @@ use base::{Instant, NetworkId};
 use crate::config::{BURST_DATAGRAMS_MAX, Lane, PACE_INTERVAL, window};
 use crate::fragment::Incoming;
 use crate::stats::LaneStatus;
-use crate::wire::{Ack, FRAGMENT_SIZE_MAX, ITEMS_SIZE_MAX, Item, WINDOW_FRAGMENTS};
+use crate::wire::{
+    Ack, FRAGMENT_SIZE_MAX, ITEMS_SIZE_MAX, Item, PIECE_SIZE_MAX, Piece, WINDOW_FRAGMENTS,
+};
 
 /// Bounds of the time after which a fragment is sent again.
 pub(crate) const RETRANSMIT_MIN: Duration = Duration::from_millis(20);
 pub(crate) const RETRANSMIT_MAX: Duration = Duration::from_secs(1);
 /// Later fragments of the same path that must arrive before an earlier one counts as lost.
 const SKIPPED_MAX: u32 = 3;
+/// Failures after which a fragment counts as too long for the way.
+const FAILED_MAX: u32 = 2;
+/// Fragments that get through in pieces only before others are cut short, and for how long.
+const HELPED_MIN: u32 = 3;
+const SHORT_TIME: Duration = Duration::from_secs(30);
 /// Bulk fragments in flight at first, and the least after losses.
 const FLIGHTS_START: u64 = 32;
 const FLIGHTS_MIN: u64 = 4;
@@ -58,6 +70,10 @@ struct Flight {
     /// Wants to be sent (again).
     lost: bool,
     attempts: u32,
+    /// How often it did not arrive in time, or others overtook it.
+    failed: u32,
+    /// It left in pieces the last time.
+    in_pieces: bool,
     skipped: u32,
     way: Way,
     sent: Instant,
@@ -89,6 +105,10 @@ pub(crate) struct Outgoing {
     slow_start: u64,
     grown: u64,
     recover: u64,
+    /// Fragments that arrived in pieces since a long one arrived whole.
+    helped: u32,
+    /// Fragments are cut short until then.
+    short_until: Instant,
 }
 
 impl Outgoing {
@@ -111,7 +131,14 @@ impl Outgoing {
             slow_start: WINDOW_FRAGMENTS,
             grown: 0,
             recover: 0,
+            helped: 0,
+            short_until: Instant::ZERO,
         }
+    }
+
+    /// Whether all that was queued has arrived.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.messages.is_empty()
     }
 
     /// Whether there is room in the byte window.
@@ -151,16 +178,26 @@ impl Outgoing {
 
     /// Puts the sequence numbers of one datagram into `batch`: what wants to be sent again and
     /// last went one way, then what was never sent. Returns that way, if there was one.
-    pub(crate) fn select(&mut self, batch: &mut Vec<u64>) -> Option<Way> {
-        let mut room = ITEMS_SIZE_MAX;
+    pub(crate) fn select(&mut self, now: Instant, batch: &mut Vec<u64>) -> Option<Way> {
+        let is_short = now < self.short_until;
+        let longest = if is_short { PIECE_SIZE_MAX } else { FRAGMENT_SIZE_MAX };
+        let mut room = if is_short { Item::size(PIECE_SIZE_MAX) } else { ITEMS_SIZE_MAX };
         let mut way = None;
         if self.lost > 0 {
             for (index, flight) in self.flights.iter_mut().enumerate() {
                 let size = Item::size(flight.length);
-                if !flight.lost || size > room || way.is_some_and(|way| way != flight.way) {
+                let is_alone = flight.failed >= FAILED_MAX || flight.length > longest;
+                let fits = size <= room && !is_alone || batch.is_empty();
+                if !flight.lost || !fits || way.is_some_and(|way| way != flight.way) {
                     continue;
                 }
                 way = Some(flight.way);
+                if is_alone {
+                    flight.lost = false;
+                    self.lost -= 1;
+                    batch.push(self.base + index as u64);
+                    return way;
+                }
                 flight.lost = false;
                 self.lost -= 1;
                 room -= size;
@@ -173,7 +210,7 @@ impl Outgoing {
         while self.has_uncut() && self.may_cut() {
             let (number, offset) = self.cut;
             let message = &self.messages[(number - self.acknowledged) as usize];
-            let length = (message.len() - offset).min(FRAGMENT_SIZE_MAX);
+            let length = (message.len() - offset).min(longest);
             if Item::size(length) > room {
                 break;
             }
@@ -190,6 +227,8 @@ impl Outgoing {
                 arrived: false,
                 lost: false,
                 attempts: 0,
+                failed: 0,
+                in_pieces: false,
                 skipped: 0,
                 way: Way::All,
                 sent: Instant::ZERO,
@@ -204,17 +243,42 @@ impl Outgoing {
         let flight = &self.flights[(sequence - self.base) as usize];
         let message = &self.messages[(flight.message - self.acknowledged) as usize];
         let bytes = &message[flight.offset..flight.offset + flight.length];
-        Item { lane: self.lane, first: flight.first, last: flight.last, sequence, bytes }
+        let (first, last) = (flight.first, flight.last);
+        Item { lane: self.lane, first, last, sequence, piece: None, bytes }
     }
 
-    /// The selected fragments left; `round_trip` is the smoothed one of the way they took.
-    pub(crate) fn sent(&mut self, now: Instant, batch: &[u64], way: Way, round_trip: Duration) {
+    /// Into how many pieces these selected fragments are cut on a network; none where they go whole.
+    pub(crate) fn pieces(&self, now: Instant, batch: &[u64]) -> Option<usize> {
+        let &[sequence] = batch else { return None };
+        let flight = &self.flights[(sequence - self.base) as usize];
+        let is_cut = flight.failed >= FAILED_MAX || now < self.short_until;
+        (is_cut && flight.length > PIECE_SIZE_MAX).then(|| flight.length.div_ceil(PIECE_SIZE_MAX))
+    }
+
+    /// A piece of the fragment with that sequence number.
+    pub(crate) fn piece(&self, sequence: u64, place: usize) -> Item<'_> {
+        let item = self.item(sequence);
+        let piece = Piece { place, whole: item.bytes.len() };
+        Item { piece: Some(piece), bytes: &item.bytes[piece.range()], ..item }
+    }
+
+    /// The selected fragments left, whether in pieces; `round_trip` is the smoothed one of the way
+    /// they took.
+    pub(crate) fn sent(
+        &mut self,
+        now: Instant,
+        batch: &[u64],
+        in_pieces: bool,
+        way: Way,
+        round_trip: Duration,
+    ) {
         for sequence in batch {
             let flight = &mut self.flights[(sequence - self.base) as usize];
             self.retransmitted += u64::from(flight.attempts > 0);
             let timeout = (round_trip * 4).clamp(RETRANSMIT_MIN, RETRANSMIT_MAX);
             let timeout = (timeout * (1 << flight.attempts.min(6))).min(RETRANSMIT_MAX);
             flight.attempts += 1;
+            flight.in_pieces = in_pieces;
             flight.skipped = 0;
             flight.way = way;
             flight.sent = now;
@@ -233,6 +297,7 @@ impl Outgoing {
         for flight in self.flights.iter_mut().filter(|flight| !flight.arrived && !flight.lost) {
             if flight.due <= now {
                 flight.lost = true;
+                flight.failed += 1;
                 self.lost += 1;
                 expired = true;
             } else {
@@ -251,6 +316,7 @@ impl Outgoing {
         for flight in self.flights.iter_mut().filter(|flight| !flight.arrived && !flight.lost) {
             if is_lost(flight.way) {
                 flight.attempts = flight.attempts.min(1);
+                flight.failed = 0;
                 flight.lost = true;
                 self.lost += 1;
             }
@@ -262,6 +328,18 @@ impl Outgoing {
             self.slow_start = (self.allowed / 2).max(FLIGHTS_MIN);
             self.allowed = self.slow_start;
             self.recover = self.base + self.flights.len() as u64;
+        }
+    }
+
+    /// What an arrival says about the length that passes.
+    fn learn(&mut self, flight: &Flight) {
+        if flight.in_pieces {
+            self.helped += 1;
+            if self.helped >= HELPED_MIN {
+                self.short_until = flight.sent + SHORT_TIME;
+            }
+        } else if flight.length > PIECE_SIZE_MAX {
+            self.helped = 0;
         }
     }
 
@@ -292,7 +370,10 @@ impl Outgoing {
             let flight = self.flights.pop_front().expect("acknowledged flights were sent");
             self.base += 1;
             self.lost -= usize::from(flight.lost);
-            arrived += u64::from(!flight.arrived);
+            if !flight.arrived {
+                arrived += 1;
+                self.learn(&flight);
+            }
             if flight.last {
                 let message = self.messages.pop_front().expect("its flights were in flight");
                 self.queued -= message.len();
@@ -309,7 +390,9 @@ impl Outgoing {
                 self.lost -= usize::from(flight.lost);
                 flight.lost = false;
                 beyond += 1;
-                newest = Some((index as usize, *flight));
+                let flight = *flight;
+                newest = Some((index as usize, flight));
+                self.learn(&flight);
             }
         }
         if let Some((index, newest)) = newest {
@@ -323,6 +406,7 @@ impl Outgoing {
                     flight.skipped += beyond;
                     if flight.skipped >= SKIPPED_MAX {
                         flight.lost = true;
+                        flight.failed += 1;
                         self.lost += 1;
                         skipped = true;
                     }

@@ -2,14 +2,15 @@
 //!
 //! Sequence numbers count fragments, not bytes. What is next is appended to the message under
 //! construction; what is early waits, at most [`WINDOW_FRAGMENTS`] of it. First and last fragments
-//! are marked, so a message needs no length in front that would have to be believed.
+//! are marked, so a message needs no length in front that would have to be believed. A fragment
+//! that comes in pieces is put together first, and is nothing before the last piece is there.
 
 use std::collections::BTreeMap;
 
 use base::codec::Malformed;
 use base::limits::MESSAGE_SIZE_MAX;
 
-use crate::wire::{Ack, Item, WINDOW_FRAGMENTS};
+use crate::wire::{Ack, Item, PIECE_SIZE_MAX, Piece, WINDOW_FRAGMENTS};
 
 /// Whether a fragment was of use.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -28,11 +29,34 @@ struct Early {
     bytes: Vec<u8>,
 }
 
+/// What came of a piece.
+enum Gathered {
+    /// It was the last one: the fragment.
+    Whole(Vec<u8>),
+    Part(Taken),
+}
+
+/// A fragment of which pieces have come.
+#[derive(Debug)]
+struct Partial {
+    bytes: Vec<u8>,
+    /// One bit for each piece.
+    has: u8,
+}
+
+impl Partial {
+    /// Bits of all its pieces.
+    fn all(&self) -> u8 {
+        (1 << self.bytes.len().div_ceil(PIECE_SIZE_MAX)) - 1
+    }
+}
+
 /// What arrives in one lane from one life of a peer.
 #[derive(Debug, Default)]
 pub(crate) struct Incoming {
     next: u64,
     early: BTreeMap<u64, Early>,
+    partial: BTreeMap<u64, Partial>,
     /// The message under construction; none between two messages.
     message: Option<Vec<u8>>,
 }
@@ -53,6 +77,15 @@ impl Incoming {
         if item.sequence - self.next >= WINDOW_FRAGMENTS {
             return Ok(Taken::Beyond);
         }
+        if let Some(piece) = item.piece {
+            return match self.gather(item, piece)? {
+                Gathered::Whole(bytes) => {
+                    self.take(&Item { piece: None, bytes: &bytes, ..*item }, deliver)
+                }
+                Gathered::Part(taken) => Ok(taken),
+            };
+        }
+        self.partial.remove(&item.sequence);
         if item.sequence > self.next {
             let early = Early { first: item.first, last: item.last, bytes: item.bytes.to_vec() };
             self.early.insert(item.sequence, early);
@@ -63,6 +96,26 @@ impl Incoming {
             self.append(early.first, early.last, &early.bytes, &mut deliver)?;
         }
         Ok(Taken::New)
+    }
+
+    /// Puts a piece in its place.
+    fn gather(&mut self, item: &Item<'_>, piece: Piece) -> Result<Gathered, Malformed> {
+        let fresh = || Partial { bytes: vec![0; piece.whole], has: 0 };
+        let partial = self.partial.entry(item.sequence).or_insert_with(fresh);
+        if partial.bytes.len() != piece.whole {
+            return Err(Malformed);
+        }
+        let bit = 1 << piece.place;
+        if partial.has & bit != 0 {
+            return Ok(Gathered::Part(Taken::Again));
+        }
+        partial.has |= bit;
+        partial.bytes[piece.range()].copy_from_slice(item.bytes);
+        if partial.has != partial.all() {
+            return Ok(Gathered::Part(Taken::New));
+        }
+        let whole = self.partial.remove(&item.sequence).expect("it was just seen");
+        Ok(Gathered::Whole(whole.bytes))
     }
 
     fn append(

@@ -11,7 +11,7 @@
 use core::time::Duration;
 
 use base::limits::PATHS_PER_PEER_MAX;
-use base::{Instant, Timing};
+use base::{Instant, Medium, Timing};
 
 use crate::channel::Way;
 use crate::config::{Lane, PathId, Priority, Timer};
@@ -72,12 +72,13 @@ impl Peer {
         let mut batch = core::mem::take(&mut local.batch);
         while self.channel.lane(Lane::Urgent).wants() {
             batch.clear();
-            self.channel.lane(Lane::Urgent).select(&mut batch);
+            self.channel.lane(Lane::Urgent).select(at.now, &mut batch);
             assert!(!batch.is_empty(), "a lane that wants to send has something to send");
+            let mut in_pieces = false;
             for &index in usable.places() {
-                self.send_data(at, local, index, Lane::Urgent, &batch);
+                in_pieces |= self.send_data(at, local, index, Lane::Urgent, &batch);
             }
-            self.channel.lane(Lane::Urgent).sent(at.now, &batch, Way::All, round_trip);
+            self.channel.lane(Lane::Urgent).sent(at.now, &batch, in_pieces, Way::All, round_trip);
         }
         local.batch = batch;
     }
@@ -100,13 +101,13 @@ impl Peer {
         {
             local.bulk_left -= 1;
             batch.clear();
-            let before = self.channel.lane(Lane::Bulk).select(&mut batch);
+            let before = self.channel.lane(Lane::Bulk).select(at.now, &mut batch);
             assert!(!batch.is_empty(), "a lane that wants to send has something to send");
             let index = self.choose(usable, before);
-            self.send_data(at, local, index, Lane::Bulk, &batch);
+            let in_pieces = self.send_data(at, local, index, Lane::Bulk, &batch);
             let path = &self.paths[index];
             let (way, round_trip) = (Way::One(path.id.network), path.smoothed());
-            self.channel.lane(Lane::Bulk).sent(at.now, &batch, way, round_trip);
+            self.channel.lane(Lane::Bulk).sent(at.now, &batch, in_pieces, way, round_trip);
         }
         local.batch = batch;
     }
@@ -128,7 +129,7 @@ impl Peer {
         if let Some(network) = self.channel.ack {
             let came = |&&index: &&usize| self.paths[index].id.network == network;
             let index = usable.places().iter().find(came).unwrap_or(&usable.places[0]);
-            self.send_data(at, local, *index, Lane::Bulk, &[]);
+            self.send_frame(at, local, *index, Lane::Bulk, &[], None);
         }
     }
 
@@ -197,6 +198,8 @@ impl Peer {
         path.heartbeat_due = if beats { at.now + interval } else { Instant::FAR };
     }
 
+    /// Sends selected fragments over a path; whether they went in pieces. Other media than networks
+    /// take a frame of any length.
     fn send_data(
         &mut self,
         at: Moment,
@@ -204,12 +207,38 @@ impl Peer {
         index: usize,
         lane: Lane,
         batch: &[u64],
+    ) -> bool {
+        let pieces = self.channel.lane(lane).pieces(at.now, batch);
+        let pieces = pieces.filter(|_| self.paths[index].medium == Medium::Network);
+        match pieces {
+            Some(count) => (0..count).for_each(|place| {
+                self.send_frame(at, local, index, lane, batch, Some(place));
+            }),
+            None => self.send_frame(at, local, index, lane, batch, None),
+        }
+        pieces.is_some()
+    }
+
+    /// One frame with these fragments, or with one piece of the only one.
+    fn send_frame(
+        &mut self,
+        at: Moment,
+        local: &mut Local,
+        index: usize,
+        lane: Lane,
+        batch: &[u64],
+        piece: Option<usize>,
     ) {
         let proof = self.proof(at, local, index, self.current.as_ref());
         let mut frame = local.start(&mut self.paths[index], Kind::Data, &proof);
         encode_acks(&self.channel.acks(), &mut frame.bytes);
         for &sequence in batch {
-            self.channel.lane(lane).item(sequence).encode(&mut frame.bytes);
+            let lane = self.channel.lane(lane);
+            let item = match piece {
+                Some(place) => lane.piece(sequence, place),
+                None => lane.item(sequence),
+            };
+            item.encode(&mut frame.bytes);
         }
         local.transmit(frame);
         self.channel.ack = None;

@@ -15,7 +15,8 @@ use crate::session::{REPLAY_WINDOW, STRANGERS_MAX, Window};
 use crate::stats::{Count, Meter, WorstGap};
 use crate::wire::{
     Ack, Data, FRAGMENT_SIZE_MAX, HEADER_SIZE, Header, HeaderError, Heard, Heartbeat, Item, Kind,
-    PROOF_SIZE, Proof, WINDOW_FRAGMENTS, encode_acks, report_name,
+    PIECE_SIZE_MAX, PROOF_SIZE, Piece, Proof, SMALL_DATAGRAM_SIZE_MAX, WINDOW_FRAGMENTS,
+    encode_acks, report_name,
 };
 use crate::{Output, Transport};
 
@@ -138,8 +139,15 @@ fn decoded<'a>(heartbeat: &Heartbeat<'a>) -> Result<Heartbeat<'a>, Malformed> {
 fn a_data_body_has_these_bytes() {
     let acks = [Ack { next: 5, map: [0; 4] }, Ack { next: 0x0100, map: [0b101, 0, 0, 1 << 63] }];
     let items = [
-        Item { lane: Lane::Bulk, first: true, last: false, sequence: 9, bytes: b"abc" },
-        Item { lane: Lane::Urgent, first: false, last: true, sequence: 1, bytes: b"" },
+        Item {
+            lane: Lane::Bulk,
+            first: true,
+            last: false,
+            sequence: 9,
+            piece: None,
+            bytes: b"abc",
+        },
+        Item { lane: Lane::Urgent, first: false, last: true, sequence: 1, piece: None, bytes: b"" },
     ];
     let mut bytes = Vec::new();
     encode_acks(&acks, &mut bytes);
@@ -159,6 +167,54 @@ fn a_data_body_has_these_bytes() {
     assert_eq!(acks[0].beyond().count(), 0);
     bytes.push(0);
     assert!(Data::decode(Reader::new(&bytes)).is_err());
+}
+
+#[test]
+fn a_piece_of_a_fragment_has_these_bytes_and_no_other_cuts() {
+    let whole: Vec<u8> = (0..FRAGMENT_SIZE_MAX).map(|place| place as u8).collect();
+    let item = |place| {
+        let piece = Piece { place, whole: whole.len() };
+        let bytes = &whole[piece.range()];
+        Item { lane: Lane::Bulk, first: true, last: false, sequence: 9, piece: Some(piece), bytes }
+    };
+    let encode = |item: &Item<'_>| {
+        let mut bytes = Vec::new();
+        encode_acks(&[Ack::default(); 2], &mut bytes);
+        item.encode(&mut bytes);
+        bytes
+    };
+    let bytes = encode(&item(1));
+    assert_eq!(hex(&bytes[17..33]), "0b00000000000000090164016403f464");
+    assert_eq!(PIECE_SIZE_MAX, 0x164);
+    for place in 0..3 {
+        let bytes = encode(&item(place));
+        let size = HEADER_SIZE + PROOF_SIZE + bytes.len() + 64 + TAG_SIZE;
+        assert!(size <= SMALL_DATAGRAM_SIZE_MAX, "with both maps {size} bytes");
+        assert!(Data::decode(Reader::new(&bytes)).expect("it is whole").items().eq([item(place)]));
+    }
+    for (at, value) in [(28, 0), (28, 0x63), (28, 0xff), (30, 0), (31, 0xff), (27, 0x63)] {
+        let mut bytes = bytes.clone();
+        bytes[at] = value;
+        assert!(Data::decode(Reader::new(&bytes)).is_err(), "byte {at} is {value}");
+    }
+    // Pieces in any order, twice, and with the whole fragment among them.
+    let mut incoming = Incoming::default();
+    let nothing = |_| panic!("nothing is complete");
+    assert_eq!(incoming.take(&item(2), nothing), Ok(Taken::New));
+    assert_eq!(incoming.take(&item(2), nothing), Ok(Taken::Again));
+    assert_eq!(incoming.take(&item(0), nothing), Ok(Taken::New));
+    assert_eq!(incoming.ack(), Ack::default());
+    let other = Item { piece: Some(Piece { place: 0, whole: 700 }), ..item(0) };
+    assert_eq!(incoming.take(&other, nothing), Err(Malformed), "another length");
+    for sequence in 0..9 {
+        let item = Item { sequence, first: sequence == 0, piece: None, ..item(0) };
+        assert_eq!(incoming.take(&item, nothing), Ok(Taken::New));
+    }
+    let mut delivered = Vec::new();
+    let last = Item { first: false, last: true, ..item(1) };
+    assert_eq!(incoming.take(&last, |message| delivered.push(message)), Ok(Taken::New));
+    assert_eq!(delivered, [[&whole[..PIECE_SIZE_MAX].repeat(9)[..], &whole].concat()]);
+    assert_eq!(incoming.take(&last, nothing), Ok(Taken::Again));
 }
 
 #[test]
@@ -257,7 +313,7 @@ fn fragments_in_any_order_make_the_messages_in_order() {
         while delivered.len() < messages.len() {
             let sequence = prng.range(0..=fragments.len() as u64 - 1);
             let (first, last, bytes) = fragments[sequence as usize];
-            let item = Item { lane: Lane::Bulk, first, last, sequence, bytes };
+            let item = Item { lane: Lane::Bulk, first, last, sequence, piece: None, bytes };
             let before = incoming.ack();
             let has = sequence < before.next || before.beyond().any(|has| has == sequence);
             let taken = incoming.take(&item, |message| delivered.push(message));
@@ -270,8 +326,14 @@ fn fragments_in_any_order_make_the_messages_in_order() {
 
 #[test]
 fn what_a_lane_holds_is_bounded() {
-    let item =
-        |sequence, first, last, bytes| Item { lane: Lane::Urgent, first, last, sequence, bytes };
+    let item = |sequence, first, last, bytes| Item {
+        lane: Lane::Urgent,
+        first,
+        last,
+        sequence,
+        piece: None,
+        bytes,
+    };
     let mut incoming = Incoming::default();
     let nothing = |_| panic!("nothing is complete");
     let beyond = item(WINDOW_FRAGMENTS, true, true, b"");

@@ -17,9 +17,9 @@
 //!  0       1          9        17
 //!  | flags | urgent   | bulk   | maps | items …
 //!
-//!  item of a data frame
-//!  0       1          9        11
-//!  | flags | sequence | length | …
+//!  item of a data frame                 the same of a piece of a fragment
+//!  0       1          9        11       0       1          9        11       13      15
+//!  | flags | sequence | length | …      | flags | sequence | length | offset | whole | …
 //! ```
 //!
 //! - `min`, `max`: protocol versions that the sender speaks. The lower `max` is spoken.
@@ -38,13 +38,17 @@
 //! - `watch`: 1 when the sender watches the addressee on this path, 0 when it only answers.
 //! - `urgent`, `bulk`: the next sequence number wanted in that lane. A map of 256 bits for those
 //!   beyond it follows for each lane whose flag is set (1 urgent, 2 bulk).
-//! - item flags: 1 bulk lane, 2 first of its message, 4 last of its message.
+//! - item flags: 1 bulk lane, 2 first of its message, 4 last of its message, 8 only a piece of the
+//!   fragment, which is `whole` bytes long. A fragment that does not get through travels in pieces,
+//!   each in a datagram of at most [`SMALL_DATAGRAM_SIZE_MAX`] bytes; it is acknowledged when all of
+//!   them are there.
 //!
 //! Kind 4 is a heartbeat to everybody on a network; its body is in `shared.rs`.
 //!
 //! A goodbye has a proof with only the incarnation set, and no body: it is sealed long before it
 //! is sent.
 
+use core::ops::Range;
 use core::time::Duration;
 
 use base::codec::{Malformed, Reader};
@@ -67,6 +71,7 @@ pub(crate) const LEFT_OUT: u16 = u16::MAX;
 /// The age of evidence that is not told.
 const NO_AGE: u32 = u32::MAX;
 const ITEM_HEADER_SIZE: usize = 11;
+const PIECE_HEADER_SIZE: usize = ITEM_HEADER_SIZE + 4;
 const ACKS_SIZE_MAX: usize = 1 + 2 * 8 + 2 * 32;
 
 /// Bytes for items in a data frame, whatever else it carries.
@@ -74,6 +79,16 @@ pub(crate) const ITEMS_SIZE_MAX: usize =
     DATAGRAM_SIZE_MAX - HEADER_SIZE - PROOF_SIZE - TAG_SIZE - ACKS_SIZE_MAX;
 /// Bytes of a message in one item.
 pub(crate) const FRAGMENT_SIZE_MAX: usize = ITEMS_SIZE_MAX - ITEM_HEADER_SIZE;
+/// Bytes of a datagram that every receiver of IPv4 must be able to take in one packet (RFC 1122
+/// section 3.3.2: 576, with headers of 20 and 8).
+pub(crate) const SMALL_DATAGRAM_SIZE_MAX: usize = 548;
+/// Bytes of a fragment in one such datagram.
+pub(crate) const PIECE_SIZE_MAX: usize = SMALL_DATAGRAM_SIZE_MAX
+    - HEADER_SIZE
+    - PROOF_SIZE
+    - TAG_SIZE
+    - ACKS_SIZE_MAX
+    - PIECE_HEADER_SIZE;
 /// Sequence numbers that a map of acknowledgements speaks of, and so the most that may be sent
 /// beyond the first one that is not acknowledged.
 pub(crate) const WINDOW_FRAGMENTS: u64 = 256;
@@ -438,7 +453,26 @@ pub(crate) struct Item<'a> {
     pub(crate) first: bool,
     pub(crate) last: bool,
     pub(crate) sequence: u64,
+    /// Set when `bytes` are a piece of the fragment only.
+    pub(crate) piece: Option<Piece>,
     pub(crate) bytes: &'a [u8],
+}
+
+/// Which part of a fragment a piece is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Piece {
+    /// How many pieces stand before it.
+    pub(crate) place: usize,
+    /// Bytes of the fragment.
+    pub(crate) whole: usize,
+}
+
+impl Piece {
+    /// Its bytes in the fragment.
+    pub(crate) fn range(self) -> Range<usize> {
+        let start = self.place * PIECE_SIZE_MAX;
+        start..self.whole.min(start + PIECE_SIZE_MAX)
+    }
 }
 
 impl<'a> Item<'a> {
@@ -449,10 +483,16 @@ impl<'a> Item<'a> {
 
     pub(crate) fn encode(&self, out: &mut Vec<u8>) {
         let bulk = u8::from(self.lane == Lane::Bulk);
-        out.push(bulk | u8::from(self.first) << 1 | u8::from(self.last) << 2);
+        let piece = u8::from(self.piece.is_some());
+        out.push(bulk | u8::from(self.first) << 1 | u8::from(self.last) << 2 | piece << 3);
         out.extend_from_slice(&self.sequence.to_be_bytes());
         let length = u16::try_from(self.bytes.len()).expect("FRAGMENT_SIZE_MAX fits");
         out.extend_from_slice(&length.to_be_bytes());
+        if let Some(piece) = self.piece {
+            let both = [piece.range().start, piece.whole];
+            let both = both.map(|size| u16::try_from(size).expect("FRAGMENT_SIZE_MAX fits"));
+            both.iter().for_each(|size| out.extend_from_slice(&size.to_be_bytes()));
+        }
         out.extend_from_slice(self.bytes);
     }
 
@@ -460,13 +500,29 @@ impl<'a> Item<'a> {
         let flags = reader.u8()?;
         let sequence = reader.u64()?;
         let length = usize::from(reader.u16()?);
-        if flags > 7 || length > FRAGMENT_SIZE_MAX {
+        if flags > 15 || length > FRAGMENT_SIZE_MAX {
             return Err(Malformed);
         }
+        let piece = match flags & 8 != 0 {
+            true => Some(decode_piece(reader, length)?),
+            false => None,
+        };
         let lane = if flags & 1 == 0 { Lane::Urgent } else { Lane::Bulk };
         let bytes = reader.take(length)?;
-        Ok(Item { lane, first: flags & 2 != 0, last: flags & 4 != 0, sequence, bytes })
+        let (first, last) = (flags & 2 != 0, flags & 4 != 0);
+        Ok(Item { lane, first, last, sequence, piece, bytes })
     }
+}
+
+/// Fragments are cut into pieces in one way only, so that they fit together whatever is lost.
+fn decode_piece(reader: &mut Reader<'_>, length: usize) -> Result<Piece, Malformed> {
+    let (offset, whole) = (usize::from(reader.u16()?), usize::from(reader.u16()?));
+    let piece = Piece { place: offset / PIECE_SIZE_MAX, whole };
+    let is_piece = PIECE_SIZE_MAX < whole && whole <= FRAGMENT_SIZE_MAX && offset < whole;
+    if !is_piece || piece.range() != (offset..offset + length) {
+        return Err(Malformed);
+    }
+    Ok(piece)
 }
 
 /// The body of a data frame, checked as a whole.

@@ -276,7 +276,8 @@ fn data_of_another_channel_or_life_is_not_delivered() {
         let mut body = Vec::new();
         encode_acks(&[Ack::default(); 2], &mut body);
         let lane = Lane::Bulk;
-        Item { lane, first: true, last: true, sequence: 0, bytes: b"hello" }.encode(&mut body);
+        Item { lane, first: true, last: true, sequence: 0, piece: None, bytes: b"hello" }
+            .encode(&mut body);
         body
     };
     let changes: [fn(&mut Proof); 4] = [
@@ -330,7 +331,8 @@ fn fragments_that_make_no_message_and_acknowledgements_of_nothing_are_malformed(
     let mut body = Vec::new();
     encode_acks(&[Ack::default(); 2], &mut body);
     let lane = Lane::Urgent;
-    Item { lane, first: false, last: true, sequence: 0, bytes: b"tail" }.encode(&mut body);
+    Item { lane, first: false, last: true, sequence: 0, piece: None, bytes: b"tail" }
+        .encode(&mut body);
     scene.receive(PEER, Kind::Data, &proof, &body);
     let lost = Output::Lost { peer: member(3), why: LostReason::Reset };
     assert_eq!((scene.outcome(), scene.count(Count::Malformed)), (vec![lost], 3));

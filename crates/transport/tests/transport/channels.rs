@@ -326,3 +326,64 @@ fn what_left_on_a_path_that_went_down_leaves_again_at_once() {
     let status = mesh.status(0).peers[0].lanes[Lane::Bulk as usize];
     assert_eq!((status.queued, status.in_flight), (0, 0));
 }
+
+/// What every receiver of IPv4 takes, without the headers of IPv4 and UDP.
+const SMALL: usize = 548;
+
+#[test]
+fn what_is_too_long_for_a_receiver_arrives_in_pieces() {
+    let mut mesh = Mesh::new(Preset::Fast, 2, 1, 8);
+    mesh.run_ms(500);
+    mesh.takes.insert(1, SMALL);
+    let long: Vec<u8> = (0..200_000_u32).map(|place| place as u8).collect();
+    let pressing = long[..3_000].to_vec();
+    mesh.send(0, 1, Lane::Bulk, long.clone());
+    mesh.send(0, 1, Lane::Urgent, pressing.clone());
+    mesh.send(1, 0, Lane::Bulk, long.clone());
+    mesh.run_ms(3_000);
+    assert!(messages(&mut mesh, 0) == [(Lane::Bulk, long.clone())], "this way all passes");
+    let mut arrived = messages(&mut mesh, 1);
+    arrived.sort_by_key(|(lane, _)| *lane as usize);
+    assert!(arrived == [(Lane::Urgent, pressing), (Lane::Bulk, long.clone())]);
+    let is_quiet = |(_, _, output): &(_, _, Output)| !matches!(output, Output::Lost { .. });
+    assert!(mesh.log.iter().all(is_quiet), "nobody is lost");
+    // From then on nothing long is tried.
+    let lengths = |mesh: &mut Mesh| {
+        mesh.keeps = true;
+        mesh.sent.clear();
+        mesh.send(0, 1, Lane::Bulk, long.clone());
+        mesh.run_ms(1_000);
+        assert!(messages(mesh, 1) == [(Lane::Bulk, long.clone())]);
+        let of_bulk =
+            |(_, from, _, bytes): &(_, u8, _, Vec<u8>)| (*from == 0).then_some(bytes.len());
+        let lengths: Vec<usize> = mesh.sent.iter().filter_map(of_bulk).collect();
+        (lengths.len(), *lengths.iter().max().expect("some were sent"))
+    };
+    let (count, longest) = lengths(&mut mesh);
+    assert!(longest <= SMALL, "{longest} bytes");
+    assert!(count < 200_000 / 356 + 300, "{count} frames, each piece once");
+    // Until it is time to see whether that still holds.
+    mesh.takes.clear();
+    mesh.run_ms(31_000);
+    let (_, longest) = lengths(&mut mesh);
+    assert!(longest > 1_000, "{longest} bytes");
+}
+
+#[test]
+fn loss_alone_makes_no_datagram_short_for_long() {
+    let mut mesh = Mesh::new(Preset::Fast, 2, 1, 9);
+    mesh.run_ms(500);
+    mesh.weather.loss_permille = 100;
+    for _ in 0..20 {
+        mesh.send(0, 1, Lane::Bulk, vec![7; 100_000]);
+        mesh.run_ms(500);
+    }
+    mesh.weather.loss_permille = 0;
+    mesh.run_ms(2_000);
+    assert_eq!(messages(&mut mesh, 1).len(), 20);
+    mesh.keeps = true;
+    mesh.send(0, 1, Lane::Bulk, vec![7; 100_000]);
+    mesh.run_ms(1_000);
+    let longest = mesh.sent.iter().map(|(_, _, _, bytes)| bytes.len()).max();
+    assert!(longest > Some(1_000), "{longest:?} bytes");
+}

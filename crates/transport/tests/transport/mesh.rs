@@ -39,6 +39,8 @@ pub(crate) struct Mesh {
     pub(crate) weather: Weather,
     /// One-way cuts: from, to, network.
     pub(crate) cuts: BTreeSet<(u8, u8, u8)>,
+    /// Nodes that take only datagrams of so many bytes.
+    pub(crate) takes: BTreeMap<u8, usize>,
     /// Stopped nodes; what arrives waits in their sockets.
     pub(crate) paused: BTreeSet<u8>,
     /// Datagrams that were sent, by (from, to, network); kept only while `keeps` is set.
@@ -102,6 +104,7 @@ impl Mesh {
             log: Vec::new(),
             weather: Weather::fair(),
             cuts: BTreeSet::new(),
+            takes: BTreeMap::new(),
             paused: BTreeSet::new(),
             sent: Vec::new(),
             keeps: false,
@@ -226,6 +229,7 @@ impl Mesh {
             self.sent.push((self.now, from, path, bytes.clone()));
         }
         let lost = self.cuts.contains(&(from, path.peer.0, path.network.0 as u8))
+            || self.takes.get(&path.peer.0).is_some_and(|most| bytes.len() > *most)
             || self.prng.chance(self.weather.loss_permille, 1000);
         if lost {
             self.node_mut(from).recycle(bytes);

@@ -186,3 +186,66 @@ fn what_one_node_refuses_leaves_no_half_on_another() {
         "== now n3: 1",
     ]);
 }
+
+/// Six nodes on a network that is monitored as a ring: n4 and n6 watch each other's neighbours only,
+/// and the centre.
+const RING: &str = r#"
+namespaces
+wire w0; wire w1
+for number in 1 2 3 4 5 6; do
+  node n$number; plug n$number w0 e0; plug n$number w1 e1; root n$number
+  ip -n n$number addr add 10.77.0.$number/24 dev e0
+  ip -n n$number addr add 10.78.0.$number/24 dev e1
+  printf '[cluster]\nname = "demo"\nid = 10\ndetection = "normal"\n' >n$number/etc/mainstay/cluster.toml
+  for other in 1 2 3 4 5 6; do
+    printf '[[node]]\nname = "n%s"\nid = %s\n' $other $other
+  done >>n$number/etc/mainstay/cluster.toml
+  cat >>n$number/etc/mainstay/cluster.toml <<END
+[[network]]
+name = "net0"
+monitor = "ring"
+[network.nodes]
+END
+  for other in 1 2 3 4 5 6; do
+    printf 'n%s = "10.77.0.%s/24"\n' $other $other
+  done >>n$number/etc/mainstay/cluster.toml
+done
+for number in 1 2 3 4 5 6; do run n$number ip netns exec n$number; done
+on() { node=$1; shift; "$M" --root $PWD/$node "$@" 2>&1; }
+for number in 1 2 3 4 5 6; do wait_for is_member n$number; done
+rests() { on $1 path list | grep "$2 " | grep -q resting; }
+alive() { on $1 path list | grep "$2" | grep -q alive; }
+pair=""
+for one in 3 4 5 6; do for other in 3 4 5 6; do
+  if test -z "$pair" -a $one != $other; then
+    settled() { test "$(on n$one path list | grep -c resting)" -ge 1; }
+    wait_for settled
+    if rests n$one n$other; then pair="$one $other"; fi
+  fi
+done; done
+set -- $pair
+say "two that rest: $#"
+code=0; on n$1 path create n$2 10.78.0.$1 10.78.0.$2 --pair || code=$?
+say "pair: $code"
+wait_for alive n$1 10.78.0.$1/10.78.0.$2
+wait_for alive n$2 10.78.0.$2/10.78.0.$1
+code=0; on n$1 path delete n$2 10.78.0.$1 10.78.0.$2 --pair || code=$?
+say "delete: $code"
+wait_for rests n$1 n$2
+code=0; on n$1 path test n$2 --count 601 || code=$?
+say "too many probes: $code"
+"#;
+
+#[test]
+fn both_halves_are_made_where_paths_rest() {
+    let Some(said) = run(Spaces::NetAndMounts, RING) else { return };
+    said.has(&[
+        "== two that rest: 2",
+        "this node has its half of the path",
+        "== pair: 0",
+        "== delete: 0",
+        "601 probes are not possible over net0: a path of kind udp takes 1 to 600",
+        "== too many probes: 1",
+    ]);
+    assert!(!said.output.contains("cannot be reached"), "{}", said.output);
+}

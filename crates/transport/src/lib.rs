@@ -132,7 +132,7 @@ impl Transport {
             Input::Send { to, lane, message } => {
                 assert!(message.len() <= MESSAGE_SIZE_MAX, "message sizes are checked above");
                 if let Some(place) = self.find(to) {
-                    self.peers[place].send(&mut self.local, lane, message);
+                    self.peers[place].send(at, &mut self.local, lane, message);
                     self.peers[place].plan(at, &self.local.timing);
                 } else {
                     // Removed from the configuration while a layer above still knows it.
@@ -195,6 +195,14 @@ impl Transport {
     pub fn connected(&self, peer: NodeId) -> Option<Member> {
         let peer = &self.peers[self.find(peer)?];
         peer.member().filter(|_| peer.connected)
+    }
+
+    /// The life of a peer that is connected, or to which a path rests: a message wakes it.
+    #[must_use]
+    pub fn within_reach(&self, peer: NodeId) -> Option<Member> {
+        let peer = &self.peers[self.find(peer)?];
+        let rests = || peer.paths.iter().any(path::Path::is_resting);
+        peer.member().filter(|_| peer.connected || rests())
     }
 
     /// When the newest authentic frame of the peer's present life came, connected or not.
@@ -353,7 +361,7 @@ impl Transport {
                 let (network, ring) = (peer.paths[index].id.network, peer.paths[index].ring);
                 let covers = |step| watch.covers(&self.peers, network, peer, step);
                 let watched = ring.is_none_or(covers);
-                self.peers[place].paths[index].watch(at, &self.local.timing, watched);
+                self.peers[place].paths[index].chosen = watched;
             }
             self.peers[place].plan(at, &self.local.timing);
         }

@@ -106,6 +106,8 @@ pub(crate) struct Path {
     /// Newest evidence, and the newest own stamp that was echoed.
     evidence: Option<Patient>,
     echoed: Option<Patient>,
+    /// Whether the layer above wants the peer watched here.
+    pub(crate) chosen: bool,
     /// Whether this node watches the peer here, and since when.
     pub(crate) watched: bool,
     watched_since: Patient,
@@ -149,6 +151,7 @@ impl Path {
             changed: at.patient,
             evidence: None,
             echoed: None,
+            chosen: true,
             watched: true,
             watched_since: at.patient,
             asked: None,

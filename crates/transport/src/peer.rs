@@ -39,6 +39,7 @@ use crate::config::{
 use crate::fragment::Taken;
 use crate::local::Local;
 use crate::path::{Moment, Path};
+use crate::ring::WAKE_TIME;
 use crate::session::{Session, SessionKeys};
 use crate::shared::{Echo, SharedHeartbeat};
 use crate::stats::{Count, PathStatus, PeerStatus};
@@ -68,6 +69,9 @@ pub(crate) struct Peer {
     pub(crate) report_name: u32,
     pub(crate) knows: u32,
     pub(crate) channel: Channel,
+    /// What waits in the channel has woken paths; it may until then.
+    pub(crate) woken: bool,
+    pub(crate) wanted_until: Instant,
     /// Where the next bulk datagram goes, counted round the usable paths.
     pub(crate) turn: usize,
     pub(crate) due: (Instant, Timer),
@@ -122,6 +126,8 @@ impl Peer {
             report_name: 0,
             knows: 0,
             channel: Channel::new(local.next_channel(), 0),
+            woken: false,
+            wanted_until: Instant::ZERO,
             turn: 0,
             due: (at.now, Timer::Heartbeat),
         };
@@ -619,7 +625,8 @@ impl Peer {
     }
 
     /// Queues a message for the life that counts.
-    pub(crate) fn send(&mut self, local: &mut Local, lane: Lane, message: Vec<u8>) {
+    pub(crate) fn send(&mut self, at: Moment, local: &mut Local, lane: Lane, message: Vec<u8>) {
+        self.wanted_until = at.now + WAKE_TIME;
         if self.member().is_none() {
             local.counters.add(Count::Unsendable);
         } else if !self.channel.lane(lane).push(message) {

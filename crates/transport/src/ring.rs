@@ -16,12 +16,19 @@
 //! Both ends of a path decide on their own. Whoever watches says so in its heartbeats and is
 //! answered; a path that neither end watches **rests**: it is neither alive nor dead, carries
 //! nothing, and costs nothing. It is woken by one heartbeat and alive again after one round trip.
-//! While there is no view, or its centre cannot be reached, everybody watches everybody: a ring
+//! A message for a peer that is not connected wakes the paths to it, for as long as it waits and
+//! [`WAKE_TIME`] at most: nobody else carries it. While there is no view, or its centre cannot be reached, everybody watches everybody: a ring
 //! saves frames in a cluster that is well, and decides nothing in one that is not.
 
-use base::{NetworkId, NodeSet};
+use core::time::Duration;
 
+use base::{NetworkId, NodeSet, Timing};
+
+use crate::path::Moment;
 use crate::peer::Peer;
+
+/// How long a message keeps paths awake that would rest.
+pub(crate) const WAKE_TIME: Duration = Duration::from_secs(10);
 
 /// Whom a node watches on networks that are monitored as rings.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -52,5 +59,16 @@ impl Watch {
                 centre.contains(peer.node) || members.contains(peer.node) && is_next
             }
         }
+    }
+}
+
+impl Peer {
+    /// Watches what the layer above wants watched, and what messages wait for.
+    pub(crate) fn wake(&mut self, at: Moment, timing: &Timing) {
+        let waits = self.channel.outgoing.iter().any(|lane| !lane.is_empty());
+        let is_due = waits && at.now < self.wanted_until;
+        self.woken = is_due && (self.woken || !self.connected);
+        let woken = self.woken;
+        self.paths.iter_mut().for_each(|path| path.watch(at, timing, path.chosen || woken));
     }
 }

@@ -255,6 +255,7 @@ impl Peer {
 
     /// When this peer wants a turn next, and what for.
     pub(crate) fn plan(&mut self, at: Moment, timing: &Timing) {
+        self.wake(at, timing);
         let mut due = (Instant::FAR, Timer::Turn);
         let mut consider = |when, timer| due = due.min((when, timer));
         for path in &self.paths {

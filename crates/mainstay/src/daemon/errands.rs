@@ -193,7 +193,8 @@ impl Daemon {
                 pair: false,
                 ..request.clone()
             };
-            if self.node.transport().connected(peer).is_some() {
+            // A path that rests is woken by what is sent.
+            if self.node.transport().within_reach(peer).is_some() {
                 requests.push((peer, mirrored));
                 continue;
             }

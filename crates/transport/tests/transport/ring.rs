@@ -1,7 +1,7 @@
 //! Rings: who watches whom, what that costs, and how a path rests and wakes.
 
 use base::{NodeId, NodeSet, Preset};
-use transport::{Input, LostReason, Output, PathState, Watch};
+use transport::{Input, Lane, LostReason, Output, PathState, Watch};
 
 use crate::mesh::Mesh;
 
@@ -140,4 +140,41 @@ fn a_restarted_node_finds_everybody() {
     mesh.start(6);
     mesh.run_ms(400);
     assert_eq!(row(&mesh, 6).len(), 11, "it watches everybody and is answered");
+}
+
+#[test]
+fn a_message_wakes_paths_that_rest_until_it_has_arrived() {
+    let mut mesh = formed();
+    assert_eq!(mesh.node(3).connected(NodeId(9)), None);
+    assert!(mesh.node(3).within_reach(NodeId(9)).is_some());
+    mesh.send(3, 9, Lane::Bulk, b"a word".to_vec());
+    mesh.run_ms(150);
+    let is_word =
+        |output: &Output| matches!(output, Output::Message { message, .. } if message == b"a word");
+    assert!(mesh.take_log(9).iter().any(is_word));
+    mesh.send(9, 3, Lane::Bulk, b"a word".to_vec());
+    mesh.run_ms(50);
+    assert!(mesh.take_log(3).iter().any(is_word), "and the answer");
+    mesh.run_ms(1_000);
+    assert_eq!(state(&mesh, 3, 9), PathState::Resting);
+    assert_eq!(state(&mesh, 9, 3), PathState::Resting);
+    mesh.keeps = true;
+    mesh.run_ms(1_000);
+    let is_between = |(_, from, path, _): &(_, u8, transport::PathId, _)| {
+        [(3, 9), (9, 3)].contains(&(*from, path.peer.0))
+    };
+    assert!(!mesh.sent.iter().any(is_between), "nothing goes between them any more");
+}
+
+#[test]
+fn a_message_to_a_dead_node_keeps_paths_awake_for_a_while_only() {
+    let mut mesh = formed();
+    mesh.kill(9);
+    mesh.run_ms(1_000);
+    mesh.send(3, 9, Lane::Bulk, b"a word".to_vec());
+    mesh.run_ms(1_000);
+    assert_eq!(state(&mesh, 3, 9), PathState::Dead);
+    assert_eq!(mesh.node(3).within_reach(NodeId(9)), None);
+    mesh.run_ms(10_000);
+    assert_eq!(state(&mesh, 3, 9), PathState::Resting);
 }

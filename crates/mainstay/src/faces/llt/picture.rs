@@ -123,9 +123,10 @@ impl Picture {
             None => ("DOWN", String::new()),
             Some(path) => {
                 let state = match path.state {
-                    PathState::Alive => "UP",
+                    // One that rests carries what is sent to that node.
+                    PathState::Alive | PathState::Resting => "UP",
                     PathState::Trouble => "TROUBLE",
-                    PathState::Dead | PathState::Resting | PathState::Unknown => "DOWN",
+                    PathState::Dead | PathState::Unknown => "DOWN",
                 };
                 let address = match path.kind.as_str() {
                     "ethernet" => path.remote.to_ascii_uppercase(),

@@ -10,7 +10,7 @@ use transport::PathId;
 use super::drive::Daemon;
 use crate::config::Kind;
 use crate::probe::respond::Responder;
-use crate::probe::test::{Hint, PathTest, Plan, Send, Stopped};
+use crate::probe::test::{Hint, PathTest, Plan, SENDING_MAX, Send, Stopped};
 use crate::probe::wire::{Flags, Key, Probe};
 use crate::probe::words::{Facts, findings};
 use crate::serve::{Answer, Reply};
@@ -63,11 +63,12 @@ impl Daemon {
             let error = v1::Error::new(ErrorCode::Busy, message);
             return answer.send(Err(error.help("try again in some seconds")));
         }
-        match self.paths_to_test(request) {
+        let count = request.count.unwrap_or(COUNT_DEFAULT);
+        let paths = self.paths_to_test(request);
+        match paths.and_then(|paths| self.check_count(&paths, count).map(|()| paths)) {
             Err(error) => answer.send(Err(error)),
             Ok(paths) => {
                 let now = os::clock::boottime();
-                let count = request.count.unwrap_or(COUNT_DEFAULT);
                 let begin = |path: PathId| {
                     let kind = self.cluster.network(path.network).map(|network| network.kind);
                     let kind = kind.unwrap_or_default();
@@ -81,6 +82,26 @@ impl Daemon {
                 self.go_on_testing();
             }
         }
+    }
+
+    /// Refuses more probes than one of the paths can be given in time.
+    fn check_count(&self, paths: &[PathId], count: u16) -> Result<(), v1::Error> {
+        let most = |path: &PathId| {
+            let network = self.cluster.network(path.network)?;
+            Some((Plan::count_max(network.kind.medium()), network))
+        };
+        let limits = paths.iter().filter_map(most);
+        let Some((most, network)) = limits.min_by_key(|(most, _)| *most) else { return Ok(()) };
+        if (1..=most).contains(&count) {
+            return Ok(());
+        }
+        let (name, kind, time) = (&network.name, network.kind.name(), SENDING_MAX.as_secs());
+        let message = format!(
+            "{count} probes are not possible over {name}: a path of kind {kind} takes 1 to {most} in \
+             the {time} s that a test may take"
+        );
+        let help = format!("ask for {most} at most, or test paths over faster networks by name");
+        Err(v1::Error::new(ErrorCode::Refused, message).help(help))
     }
 
     fn paths_to_test(&self, request: &v1::PathTestRequest) -> Result<Vec<PathId>, v1::Error> {
@@ -288,8 +309,7 @@ impl Daemon {
             }
         };
         report.there = direction(Some(seen.sent), seen.arrived_there, seen.largest_there);
-        let back = seen.arrived_there;
-        report.back = direction(back, Some(seen.arrived_here), seen.largest_here);
+        report.back = direction(seen.answered_there, Some(seen.arrived_here), seen.largest_here);
         report.works = seen.arrived_here > 0;
         report.rtt_min_avg_max_us = report.works.then(|| {
             let [least, sum, most] = seen.trips;

@@ -1,7 +1,9 @@
 //! The other side of a test: answers asks and keeps their tally.
 //!
 //! Who asks has the cluster's key, or plays back what such a one sent. Either way little can be had
-//! here: so many answers in a second, so many runs remembered.
+//! here: so many answers in a second, so many runs remembered. An ask that comes when there were too
+//! many is counted and not answered, and the tally, which has an allowance of its own, says so: a busy
+//! node is not taken for a bad path.
 
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -16,6 +18,8 @@ pub const RUNS_MAX: usize = 32;
 pub const COUNTED_MAX: usize = 2_000;
 /// Answers in one second, to all.
 pub const ANSWERS_PER_SECOND: u32 = 500;
+/// Tallies told in one second, to all.
+pub const TALLIES_PER_SECOND: u32 = 100;
 
 /// Tallies of the runs of others.
 #[derive(Debug, Default)]
@@ -23,6 +27,7 @@ pub struct Responder {
     runs: Vec<Run>,
     second: Instant,
     answers: u32,
+    tallies: u32,
     /// Asks that were not answered because there were too many.
     pub dropped: u64,
 }
@@ -35,6 +40,8 @@ struct Run {
     got: BTreeSet<u32>,
     answered: u32,
     largest: u16,
+    /// Asks of it came that were not answered.
+    is_surplus: bool,
 }
 
 /// An answer to be sealed.
@@ -58,14 +65,19 @@ impl Responder {
         size: usize,
     ) -> Option<Answer> {
         if now.since(self.second) >= Duration::from_secs(1) {
-            (self.second, self.answers) = (now, 0);
+            (self.second, self.answers, self.tallies) = (now, 0, 0);
         }
-        if self.answers == ANSWERS_PER_SECOND {
-            self.dropped += 1;
+        let is_tally = body.flags.has(Flags::TALLY);
+        let (spent, most) = match is_tally {
+            true => (&mut self.tallies, TALLIES_PER_SECOND),
+            false => (&mut self.answers, ANSWERS_PER_SECOND),
+        };
+        let is_surplus = *spent == most;
+        *spent += u32::from(!is_surplus);
+        self.dropped += u64::from(is_surplus);
+        if is_surplus && is_tally {
             return None;
         }
-        self.answers += 1;
-        let is_tally = body.flags.has(Flags::TALLY);
         let found = self.runs.iter().position(|run| (run.source, run.run) == (source, body.run));
         let place = match found {
             Some(place) => place,
@@ -83,11 +95,17 @@ impl Responder {
         }
         let counts = body.flags.has(Flags::COUNTS) && run.got.len() < COUNTED_MAX;
         if counts && run.got.insert(body.sequence) {
-            run.answered += 1;
+            run.answered += u32::from(!is_surplus);
+        }
+        run.is_surplus |= is_surplus;
+        if is_surplus {
+            return None;
         }
         let got = u32::try_from(run.got.len()).expect("few are counted");
         let (answered, largest) = (run.answered, run.largest);
-        let body = Body { got, answered, largest, ..*body };
+        let busy = if run.is_surplus { Flags::BUSY } else { Flags::default() };
+        let flags = body.flags.with(busy);
+        let body = Body { got, answered, largest, flags, ..*body };
         let whole = body.flags.has(Flags::WHOLE);
         Some(Answer { body, size: usize::from(body.want).max(SIZE_MIN), whole })
     }
@@ -99,7 +117,8 @@ impl Responder {
             self.runs.swap_remove(oldest);
         }
         let got = BTreeSet::new();
-        self.runs.push(Run { source, run, newest: now, got, answered: 0, largest: 0 });
+        let (answered, largest, is_surplus) = (0, 0, false);
+        self.runs.push(Run { source, run, newest: now, got, answered, largest, is_surplus });
         self.runs.len() - 1
     }
 }

@@ -27,9 +27,8 @@ const ARP_PATIENCE: Duration = Duration::from_millis(2_500);
 const UDP_SIZE_MAX: u16 = os::udp::DATAGRAM_MAX as u16;
 /// Bytes of a frame that the raw Ethernet socket takes.
 const ETHERNET_SIZE_MAX: u16 = 2_048;
-/// Counted probes of one run, and how long they may take.
-pub const COUNT_MAX: u16 = 1_000;
-const SENDING_MAX: Duration = Duration::from_secs(30);
+/// How long counted probes may take.
+pub const SENDING_MAX: Duration = Duration::from_secs(30);
 
 /// How a path is tested.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -49,18 +48,37 @@ pub struct Plan {
 }
 
 impl Plan {
-    /// The plan for a path over this medium; `is_ip` when it runs over UDP.
+    /// The most probes that may be asked for over a path of this medium: more take too long.
+    #[must_use]
+    pub fn count_max(medium: Medium) -> u16 {
+        let most = SENDING_MAX.as_millis() / Plan::interval(medium).as_millis();
+        u16::try_from(most).unwrap_or(u16::MAX)
+    }
+
+    /// Between two probes.
+    fn interval(medium: Medium) -> Duration {
+        Duration::from_millis(match medium {
+            Medium::Network => 50,
+            Medium::Serial => 300,
+            Medium::Disk => 500,
+        })
+    }
+
+    /// The plan for a path over this medium, of 1 to [`Plan::count_max`] probes; `is_ip` when it runs
+    /// over UDP.
     #[must_use]
     pub fn new(medium: Medium, is_ip: bool, count: u16) -> Plan {
-        let (interval, linger) = match medium {
-            Medium::Network => (50_u128, 1_000),
-            Medium::Serial => (300, 2_000),
-            Medium::Disk => (500, 3_000),
+        let most = Plan::count_max(medium);
+        assert!((1..=most).contains(&count), "who asks for too many was told so");
+        let linger = match medium {
+            Medium::Network => 1_000,
+            Medium::Serial => 2_000,
+            Medium::Disk => 3_000,
         };
         let is_network = medium == Medium::Network;
         Plan {
-            count: count.clamp(1, COUNT_MAX.min((SENDING_MAX.as_millis() / interval) as u16)),
-            interval: Duration::from_millis(interval as u64),
+            count,
+            interval: Plan::interval(medium),
             linger: Duration::from_millis(linger),
             patience: if is_ip { ARP_PATIENCE } else { Duration::ZERO },
             full: if is_network { base::limits::DATAGRAM_SIZE_MAX } else { SIZE_MIN },
@@ -111,8 +129,12 @@ pub struct Seen {
     pub sent: u32,
     /// How many of them came there; none when that could not be learned.
     pub arrived_there: Option<u32>,
+    /// How many of those were answered; fewer when the other node had too many to answer.
+    pub answered_there: Option<u32>,
     /// Answers that came back.
     pub arrived_here: u32,
+    /// The other node had too many asks to answer all, so what is missing says nothing of the path.
+    pub is_busy: bool,
     /// Of the short and of the full asks: sent, and answered.
     pub short: [u32; 2],
     /// The same for the full ones.
@@ -334,7 +356,7 @@ impl PathTest {
     pub fn answer(&mut self, now: Instant, body: &Body, size: usize) {
         if body.flags.has(Flags::TALLY) {
             if matches!(self.phase, Phase::Tallying(_)) {
-                self.learn(body.got);
+                self.learn(body);
                 self.phase = Phase::Done;
             }
             return;
@@ -343,7 +365,7 @@ impl PathTest {
             if !self.answered.insert(body.sequence) {
                 return;
             }
-            self.learn(body.got);
+            self.learn(body);
             self.seen.arrived_here += 1;
             let is_full = body.sequence % 2 == 1 && self.plan.full > SIZE_MIN;
             let kind = if is_full { &mut self.seen.full } else { &mut self.seen.short };
@@ -376,8 +398,11 @@ impl PathTest {
         self.due = now;
     }
 
-    fn learn(&mut self, got: u32) {
-        self.seen.arrived_there = self.seen.arrived_there.max(Some(got));
+    fn learn(&mut self, body: &Body) {
+        let seen = &mut self.seen;
+        seen.arrived_there = seen.arrived_there.max(Some(body.got));
+        seen.answered_there = seen.answered_there.max(Some(body.answered));
+        seen.is_busy |= body.flags.has(Flags::BUSY);
     }
 
     /// An ask did not leave this node.

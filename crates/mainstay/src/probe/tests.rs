@@ -3,7 +3,7 @@ use std::time::Duration;
 use base::{Instant, Medium, NetworkId, NodeId};
 use transport::PathId;
 
-use super::respond::{ANSWERS_PER_SECOND, Responder};
+use super::respond::{ANSWERS_PER_SECOND, Responder, TALLIES_PER_SECOND};
 use super::test::{Hint, PathTest, Plan, Seen, Stopped};
 use super::wire::{Body, Flags, Key, Probe, SIZE_MIN, is_probe};
 use super::words::{Facts, findings};
@@ -205,4 +205,56 @@ fn a_responder_answers_so_many_in_a_second() {
     let later = now + Duration::from_secs(1);
     let answer = responder.ask(later, NodeId(1), &body(0), 100).expect("another second");
     assert_eq!(answer.body.got, ANSWERS_PER_SECOND, "what came twice counts once");
+    // A tally is told even then, and counts what was not answered.
+    let others = |sequence| Body { run: 7, sequence, flags: Flags::COUNTS, ..Body::default() };
+    for sequence in 0..ANSWERS_PER_SECOND + 5 {
+        responder.ask(later, NodeId(1), &others(sequence), 100);
+    }
+    let tally = Body { run: 7, flags: Flags::TALLY, ..Body::default() };
+    let told = responder.ask(later, NodeId(1), &tally, 100).expect("it has its own allowance");
+    let (got, answered) = (ANSWERS_PER_SECOND + 5, ANSWERS_PER_SECOND - 1);
+    assert_eq!((told.body.got, told.body.answered), (got, answered));
+    assert!(told.body.flags.has(Flags::BUSY) && told.body.flags.has(Flags::TALLY));
+    for _ in 1..TALLIES_PER_SECOND {
+        assert!(responder.ask(later, NodeId(1), &tally, 100).is_some());
+    }
+    assert_eq!(responder.ask(later, NodeId(1), &tally, 100), None);
+}
+
+#[test]
+fn a_busy_node_is_named_and_not_taken_for_a_bad_path() {
+    let path = PathId { peer: NodeId(2), network: NetworkId(0) };
+    let mut now = Instant::from_nanos(1_000_000_000);
+    let mut test = PathTest::new(path, 1, Plan::new(Medium::Network, true, 20), now);
+    let mut responder = Responder::default();
+    let mut number = 0;
+    while test.result().is_none() {
+        // Somebody else asks all that may be asked.
+        for _ in 0..ANSWERS_PER_SECOND {
+            number += 1;
+            let body = Body { run: 9, sequence: number, ..Body::default() };
+            responder.ask(now, NodeId(3), &body, 100);
+        }
+        test.tick(now);
+        for send in test.take() {
+            if let Some(answer) = responder.ask(now, NodeId(1), &send.body, send.size) {
+                test.answer(now, &answer.body, answer.size);
+            }
+        }
+        now = now.max(test.deadline().unwrap_or(now));
+    }
+    let seen = test.result().expect("it is over");
+    assert_eq!((seen.sent, seen.arrived_there), (20, Some(20)));
+    assert!(seen.answered_there < Some(20), "{seen:?}");
+    let found = findings(seen, &facts());
+    assert_eq!(found.len(), 1, "{found:?}");
+    assert!(found[0].contains("n2 had too many probes to answer all (it answers 500 a second)"));
+}
+
+#[test]
+fn so_many_probes_are_possible_on_each_medium() {
+    let most = [Medium::Network, Medium::Serial, Medium::Disk].map(Plan::count_max);
+    assert_eq!(most, [600, 100, 60]);
+    let plan = Plan::new(Medium::Network, true, 600);
+    assert_eq!(plan.count, 600, "as many as were asked for");
 }

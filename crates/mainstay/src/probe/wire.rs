@@ -15,7 +15,8 @@
 //! - `stamp`: the asker's clock in nanoseconds, returned as it came. `want`: bytes that the answer
 //!   shall have; 0 for the least.
 //! - flags: 1 the answer must not be cut into fragments; 2 only the tally of run `run` is wanted;
-//!   4 (in an answer) what was wanted is too large for the answerer's interface; 8 counts.
+//!   4 (in an answer) what was wanted is too large for the answerer's interface; 8 counts; 16 (in an
+//!   answer) asks of this run came that were too many to be answered.
 //! - `got`, `answered`: asks of this run that came and counted, and how many of them were answered.
 //!   `largest`: the longest ask of this run that came.
 //!
@@ -51,6 +52,8 @@ impl Flags {
     pub const TOO_LARGE: Flags = Flags(4);
     /// The ask counts in the tally.
     pub const COUNTS: Flags = Flags(8);
+    /// Asks of the run came that were too many to be answered.
+    pub const BUSY: Flags = Flags(16);
 
     /// Whether all of `flags` are set.
     #[must_use]

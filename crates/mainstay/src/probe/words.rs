@@ -55,6 +55,14 @@ pub fn findings(seen: &Seen, facts: &Facts) -> Vec<String> {
         }];
     }
     let mut found = Vec::new();
+    if seen.is_busy {
+        let most = super::respond::ANSWERS_PER_SECOND;
+        found.push(format!(
+            "{peer} had too many probes to answer all (it answers {most} a second): this test says \
+             little of the path; test fewer paths at a time"
+        ));
+        return found;
+    }
     if seen.arrived_here == 0 {
         found.push(silence(seen, facts));
         return found;
@@ -78,7 +86,8 @@ pub fn findings(seen: &Seen, facts: &Facts) -> Vec<String> {
     } else if seen.full[0] > 0 && seen.full[1] == 0 && seen.short[1] > 0 {
         found.push(format!(
             "datagrams of {FULL} bytes do not pass and short ones do: something on the way has a \
-             small MTU and drops fragments; heartbeats are short and go on, messages do not"
+             small MTU and drops fragments; heartbeats are short and go on, messages go in pieces \
+             and more slowly"
         ));
     }
     found.extend(sizes(seen, facts));

@@ -116,7 +116,17 @@ pub(super) fn check_heartbeat(
             .help("remove `heartbeat`: what is for all does not pass a router");
         return;
     }
-    let ends = || network.endpoints.values();
+    if network.heartbeat == Heartbeat::Broadcast
+        && let Some(host) = network.endpoints.values().find_map(|end| end.host.as_ref())
+    {
+        let host = &host.name;
+        found
+            .error(span, format!("the name {host} on network {name} says nothing of a subnet"))
+            .help("write addresses with their prefixes, or heartbeat = \"multicast\"");
+        return;
+    }
+    // What stands behind a name is known when the hosts file is read.
+    let ends = || network.endpoints.values().filter(|end| end.host.is_none());
     if network.heartbeat == Heartbeat::Broadcast && ends().any(|end| end.address.is_ipv6()) {
         found
             .error(span, format!("network {name} has IPv6 addresses, and IPv6 has no broadcast"))

@@ -324,6 +324,9 @@ pub(crate) fn classify(error: &io::Error) -> Sent {
     }
 }
 
+/// Whether it is what ICMP said about a datagram that left before, or a frame that did not come: all
+/// that the kernel makes of "destination unreachable" (net/ipv4/icmp.c, `icmp_err_convert`;
+/// net/ipv6/icmp.c, `icmpv6_err_convert`). Anybody can forge those.
 fn is_of_an_earlier_datagram(error: &io::Error) -> bool {
     matches!(
         error.raw_os_error(),
@@ -332,6 +335,8 @@ fn is_of_an_earlier_datagram(error: &io::Error) -> bool {
                 | libc::EHOSTUNREACH
                 | libc::ENETUNREACH
                 | libc::EHOSTDOWN
+                | libc::ENONET
+                | libc::EOPNOTSUPP
                 | libc::EPROTO
                 | libc::EMSGSIZE
                 | libc::ENOPROTOOPT
@@ -341,3 +346,6 @@ fn is_of_an_earlier_datagram(error: &io::Error) -> bool {
         )
     )
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,8 +1,11 @@
-//! The configuration's fuzz target over mutations of the examples in `tests/config`.
+//! The program's fuzz targets over mutations: of the examples in `tests/config`, and of valid messages.
 
 #[expect(unreachable_pub, reason = "the same file is a module of the fuzz crate")]
 #[path = "../../../fuzz/src/config.rs"]
 mod config;
+#[expect(unreachable_pub, reason = "the same file is a module of the fuzz crate")]
+#[path = "../../../fuzz/src/program.rs"]
+mod program;
 
 use std::path::Path;
 
@@ -10,6 +13,8 @@ use base::Prng;
 
 /// Mutations of each example.
 const MUTATIONS: u64 = 200;
+/// Mutations of each message.
+const OF_MESSAGES: u64 = 2_000;
 
 #[test]
 fn no_text_makes_the_reader_panic() {
@@ -59,5 +64,32 @@ fn mutate(prng: &mut Prng, text: &mut Vec<u8>, examples: &[Vec<u8>]) {
             text.extend_from_slice(&other[from..]);
         }
         _ => text[at] = prng.next_u64() as u8,
+    }
+}
+
+#[test]
+fn no_message_upsets_discovery_or_tests_of_paths() {
+    type Target = (fn(&[u8]), fn() -> Vec<Vec<u8>>);
+    let targets: [Target; 2] =
+        [(program::discover, program::discover_golden), (program::probe, program::probe_golden)];
+    for (target, golden) in targets {
+        for (number, whole) in golden().iter().enumerate() {
+            target(whole);
+            let mut prng = Prng::new(number as u64).child("messages");
+            for _ in 0..OF_MESSAGES {
+                let mut bytes = whole.clone();
+                for _ in 0..prng.range(1..=3) {
+                    let at = prng.range(0..=bytes.len() as u64 - 1) as usize;
+                    match prng.range(0..=3) {
+                        0 => bytes.truncate(at.max(1)),
+                        1 => bytes.extend_from_within(at..),
+                        2 => bytes[at] ^= 1 << prng.range(0..=7),
+                        _ => bytes[at] = prng.next_u64() as u8,
+                    }
+                }
+                target(&bytes);
+            }
+        }
+        target(&[]);
     }
 }

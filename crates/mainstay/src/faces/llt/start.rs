@@ -164,7 +164,9 @@ fn paths(
     interfaces: &[os::netlink::Interface],
 ) -> Done<Vec<OwnPath>> {
     let mut paths = Vec::new();
-    for (place, link) in tab.links.iter().enumerate() {
+    // A link that this node does not use keeps its place: the file is the same on all nodes.
+    let used = tab.links.iter().enumerate().filter(|(_, link)| link.nodes[usize::from(local)]);
+    for (place, link) in used {
         let rank = u8::try_from(place + 1).expect("there are few links");
         let wrong = |text: String| wrong(file, &[Mistake { line: link.line, text }]);
         match &link.over {
@@ -178,7 +180,8 @@ fn paths(
                 paths.push(OwnPath { peer: EVERYBODY.to_owned(), over, rank, low: link.low });
             }
             tab::Over::Udp { port, local: here } => {
-                for (id, name) in nodes.iter().filter(|(id, _)| *id != local) {
+                let is_end = |id: u8| id != local && link.nodes[usize::from(id)];
+                for (id, name) in nodes.iter().filter(|(id, _)| is_end(*id)) {
                     let is_it = |(node, tag, _): &&(u8, String, _)| node == id && *tag == link.tag;
                     let Some((.., there)) = tab.addresses.iter().find(is_it) else {
                         let tag = &link.tag;
@@ -194,6 +197,10 @@ fn paths(
                 }
             }
         }
+    }
+    if paths.is_empty() {
+        let text = format!("no link leads from node {local} to another one");
+        return Err(wrong(file, &[Mistake { line: 0, text }]));
     }
     Ok(paths)
 }

@@ -91,8 +91,17 @@ pub(super) struct Link {
     pub(super) low: bool,
     /// What it runs over.
     pub(super) over: Over,
+    /// Which nodes use it.
+    pub(super) nodes: [bool; IDS],
     /// Where it stands, from 1.
     pub(super) line: usize,
+}
+
+impl Link {
+    /// Whether some node uses both.
+    fn meets(&self, nodes: &[bool; IDS]) -> bool {
+        self.nodes.iter().zip(nodes).any(|(one, other)| *one && *other)
+    }
 }
 
 /// What a link runs over.
@@ -212,7 +221,15 @@ impl Reader {
         let [tag, device, range, kind, rest @ ..] = words else {
             return Err(format!("write: {form} TAG DEVICE - ether - -"));
         };
-        if self.links.iter().any(|link| link.tag == *tag) {
+        let nodes = match *range {
+            "-" => [true; IDS],
+            range => {
+                let mut nodes = [false; IDS];
+                mark(&mut nodes, &[range], true)?;
+                nodes
+            }
+        };
+        if self.links.iter().any(|link| link.tag == *tag && link.meets(&nodes)) {
             return Err(format!("two links are called `{tag}`"));
         }
         if self.links.len() == usize::from(LINKS_MAX) {
@@ -220,11 +237,6 @@ impl Reader {
         }
         if let Some(why) = crate::config::own::link_error(tag, "a", ETHERTYPE) {
             return Err(why);
-        }
-        if *range != "-" {
-            return Err(format!(
-                "nodes `{range}`: links to some nodes only are not there; write -"
-            ));
         }
         let over = match *kind {
             "ether" => {
@@ -251,14 +263,14 @@ impl Reader {
                 let port = u16::try_from(port).expect("it is in range");
                 let takes =
                     |link: &Link| matches!(link.over, Over::Udp { port: p, .. } if p == port);
-                if self.links.iter().any(takes) {
+                if self.links.iter().any(|link| takes(link) && link.meets(&nodes)) {
                     return Err(format!("two links have port `{port}`"));
                 }
                 Over::Udp { port, local }
             }
             other => return Err(format!("there is no kind of link `{other}`: ether, udp, udp6")),
         };
-        self.links.push(Link { tag: (*tag).to_owned(), low, over, line });
+        self.links.push(Link { tag: (*tag).to_owned(), low, over, nodes, line });
         Ok(())
     }
 
@@ -314,16 +326,7 @@ impl Reader {
             return Err("write ids: 0-7".into());
         }
         let mut exists = self.exists.unwrap_or([!here; IDS]);
-        for word in words.iter().flat_map(|word| word.split(',')) {
-            let (low, high) = word.split_once('-').unwrap_or((word, word));
-            let id =
-                |text| number(text, 0..=IDS as u32 - 1).map_err(|why| format!("`{word}`: {why}"));
-            let (low, high) = (id(low)?, id(high)?);
-            if low > high {
-                return Err(format!("`{word}` ends before it begins"));
-            }
-            exists[low as usize..=high as usize].fill(here);
-        }
+        mark(&mut exists, words, here)?;
         self.exists = Some(exists);
         Ok(())
     }
@@ -409,6 +412,20 @@ fn once<T>(directive: &str, place: &mut Option<(usize, T)>, line: usize, value: 
             Ok(())
         }
     }
+}
+
+/// Marks the ids of `0-7 12`.
+fn mark(ids: &mut [bool; IDS], words: &[&str], mark: bool) -> Said<()> {
+    for word in words.iter().flat_map(|word| word.split(',')) {
+        let (low, high) = word.split_once('-').unwrap_or((word, word));
+        let id = |text| number(text, 0..=IDS as u32 - 1).map_err(|why| format!("`{word}`: {why}"));
+        let (low, high) = (id(low)?, id(high)?);
+        if low > high {
+            return Err(format!("`{word}` ends before it begins"));
+        }
+        ids[low as usize..=high as usize].fill(mark);
+    }
+    Ok(())
 }
 
 fn who(word: &str) -> Said<Who> {

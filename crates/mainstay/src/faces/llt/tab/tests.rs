@@ -21,7 +21,8 @@ fn the_guides_files() {
     let tags: Vec<&str> = by_id.links.iter().map(|link| link.tag.as_str()).collect();
     assert_eq!(tags, ["qfe0", "hme0"]);
     let over = Over::Ether { device: "/dev/qfe:0".into(), ethertype: 0xcafe };
-    assert_eq!(by_id.links[0], Link { tag: "qfe0".into(), low: false, over, line: 3 });
+    let nodes = [true; IDS];
+    assert_eq!(by_id.links[0], Link { tag: "qfe0".into(), low: false, over, nodes, line: 3 });
     assert!(by_id.notes.is_empty());
     let nodes = hosts::parse("0 athena\n1 zeus\n2 otehllo\n").expect("it is good");
     let named = |id, name: &str| (id, name.to_owned());
@@ -82,7 +83,10 @@ fn what_is_wrong_is_named_with_its_line() {
         ("set-node zeus", "line 5: set-node is there in line 1 already"),
         ("set-cluster 11", "line 5: set-cluster is there in line 2 already"),
         ("link qfe0 eth3 - ether - -", "line 5: two links are called `qfe0`"),
-        ("link a eth3 0-3 ether - -", "line 5: nodes `0-3`"),
+        ("link a eth3 0-32 ether - -", "line 5: `0-32`: `32` is no number"),
+        ("link a eth3 3-0 ether - -", "line 5: `3-0` ends before it begins"),
+        ("link a eth3 all ether - -", "line 5: `all`: `all` is no number"),
+        ("link qfe0 eth3 3-7 ether - -", "line 5: two links are called `qfe0`"),
         ("link a eth3 - token - -", "line 5: there is no kind of link `token`"),
         ("link a eth3 - ether 0x0800 -", "line 5: `0x0800` is no usable SAP"),
         ("link a eth3 - ether - 576", "line 5: `576` is no number from 1200"),
@@ -179,4 +183,16 @@ fn cluster_0_is_llts_default_and_has_a_number_here() {
         assert_eq!((tab.cluster, cluster_shown(tab.cluster)), (65_536, 0));
     }
     assert_eq!((cluster_number(10), cluster_shown(10)), (10, 10));
+}
+
+#[test]
+fn a_link_may_be_for_some_nodes_only() {
+    let tab = parse(
+        "set-node 1\nset-cluster 10\nlink lan eth0 0-1,3 ether - -\n\
+         link lan ens3 2 ether - -\nlink far udp 0-1 udp 50000 - 10.0.0.1 -\n\
+         set-addr 0 far 10.0.0.2\n",
+    )
+    .expect("one tag may stand for another interface on other nodes");
+    let ids = |link: &Link| (0..IDS).filter(|id| link.nodes[*id]).collect::<Vec<_>>();
+    assert_eq!(tab.links.iter().map(ids).collect::<Vec<_>>(), [vec![0, 1, 3], vec![2], vec![0, 1]]);
 }

@@ -162,6 +162,15 @@ pub const CANARIES: &[Canary] = &[
         seeds: 5_000,
     },
     Canary {
+        name: "covered-unmet",
+        file: "crates/transport/src/shared.rs",
+        original: "        let is_covered = self.connected\n            && self.row().contains(local.node)\n            && path.is_covered(at, &local.timing)\n",
+        mutated: "        let is_covered = path.is_covered(at, &local.timing)\n",
+        rule: "who hears what is for all is told alone until both ends are connected",
+        shows: Shows::Stuck,
+        seeds: 2_000,
+    },
+    Canary {
         name: "lost-hub-unheard",
         file: "crates/group/src/change.rs",
         original: "let counts = |node: NodeId| node == member.node || Some(node) == hub;",

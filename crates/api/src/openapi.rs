@@ -72,6 +72,7 @@ pub const ENDPOINTS: &[Endpoint] = &[
     get("/v1/membership", "Membership", "The agreed membership."),
     get("/v1/services", "Services", "All services."),
     get("/v1/nodes", "Nodes", "All nodes."),
+    get("/v1/gate", "Gate", "What the kernel lets pass for each service address on this node."),
     get("/v1/bound", "Bound", "How long a failure can keep each service away, and why."),
     Endpoint {
         query: &[("service", "Only notes about this service.")],
@@ -130,6 +131,7 @@ pub const ENDPOINTS: &[Endpoint] = &[
     v1::Error,
     v1::Event,
     v1::Events,
+    v1::Gate,
     v1::LeaveRequest,
     v1::Membership,
     v1::Nodes,

@@ -8,6 +8,10 @@
 //! guard ends the service**: kills its control group, removes its addresses, and watches until nothing
 //! is left. It decides nothing else and asks nobody.
 //!
+//! For service addresses the kernel does the same by itself, also when the guard is stopped or dead:
+//! the guard puts the [lease gate](os::gate) on all interfaces before it starts a daemon, puts it back
+//! where somebody takes it away, and removes it when it ends in order.
+//!
 //! - *The daemon dies*: its services run on. It is started again, at once the first time and with
 //!   growing pauses when it keeps dying; it finds the entries and adopts what runs. Only if it cannot
 //!   be back in time does a deadline end a service.
@@ -41,8 +45,10 @@
 mod entries;
 mod log;
 
+use std::collections::BTreeSet;
 use std::ffi::OsString;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
+use std::os::fd::AsRawFd;
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
@@ -50,8 +56,9 @@ use std::time::Duration;
 use anyhow::Context;
 use base::Instant;
 use os::event::{Events, Interest, Poll, Timer, Token};
+use os::gate::Gate;
 use os::lock::Lock;
-use os::netlink::Netlink;
+use os::netlink::{Netlink, Watch};
 use os::process::{Containment, Exit, Relaunch};
 use os::shared::{DaemonSide, GUARD_TICK, GuardSide, Promises};
 use os::signal::{Signal, Signals};
@@ -79,12 +86,17 @@ const LEFTOVERS_BUDGET: Duration = Duration::from_secs(10);
 const FINISH_BUDGET: Duration = Duration::from_secs(10);
 /// How often stale services of a former guard are looked at.
 const LEFTOVERS_TICK: Duration = Duration::from_millis(5);
+/// How often the gate is looked at when interfaces keep changing.
+const GATE_INTERVAL: Duration = Duration::from_millis(20);
+/// How soon again after it could not be put somewhere.
+const GATE_RETRY: Duration = Duration::from_secs(1);
 /// Exit code of a daemon whose configuration or command line is wrong (EX_USAGE).
 const USAGE: u8 = 64;
 
 const SIGNALS: Token = Token(0);
 const TIMER: Token = Token(1);
 const BELL: Token = Token(2);
+const FILTERS: Token = Token(3);
 
 /// What the guard is told.
 #[derive(Clone, Debug)]
@@ -99,7 +111,7 @@ pub struct Options {
     pub lock: PathBuf,
     /// All service addresses of the configuration: none of them may be here when a daemon is
     /// started for the first time.
-    pub addresses: Vec<IpAddr>,
+    pub addresses: BTreeSet<IpAddr>,
     /// How long a killed service may take to be gone before that is an alarm, until the daemon says.
     pub release_budget: Duration,
     /// How long an orderly leave may take, until the daemon says.
@@ -129,6 +141,9 @@ pub fn run(options: &Options) -> anyhow::Result<ExitCode> {
         Lock::take(&options.lock, &format!("mainstay guard, process {}", std::process::id()))
             .context("another mainstay runs on this node")?;
 
+    // Before anything else takes time: what a former guard left is closed.
+    let (gate, gated) = open_gate(options);
+
     let mut containment = Containment::open(&options.tree);
     let own = options.lock.with_file_name("cgroup");
     let mut is_mounted = false;
@@ -150,16 +165,30 @@ pub fn run(options: &Options) -> anyhow::Result<ExitCode> {
     shared.set_leftovers(leftovers as u64);
     let mut arguments = options.arguments.clone();
     arguments.extend(["--shared-fd".into(), shared.number().to_string().into()]);
-    let inherit = vec![shared.number(), shared.bell().number(), lock.number()];
+    let mut inherit = vec![shared.number(), shared.bell().number(), lock.number()];
+    let filters = match &gate {
+        Some(gate) => {
+            let numbers = gate.descriptors().map(|descriptor| descriptor.as_raw_fd());
+            shared.set_gate(numbers);
+            inherit.extend(numbers);
+            Some(Watch::of_filters().context("cannot listen for changes of interfaces")?)
+        }
+        None => None,
+    };
     let relaunch = Relaunch::new(&options.program, arguments, inherit)
         .context("cannot prepare the start of the daemon")?;
-    let entries = Entries::new(&containment, &options.tree)?;
+    // Interfaces may have come before somebody listened.
+    let gate_due = gate.as_ref().map(|_| Instant::ZERO);
+    let entries = Entries::new(&containment, &options.tree, gate)?;
 
     let poll = Poll::new()?;
     let timer = Timer::new()?;
     poll.add(&signals, SIGNALS, Interest::Read)?;
     poll.add(&timer, TIMER, Interest::Read)?;
     poll.add(shared.bell(), BELL, Interest::Read)?;
+    if let Some(filters) = &filters {
+        poll.add(filters, FILTERS, Interest::Read)?;
+    }
 
     let locked = os::realtime::lock_memory();
     let real_time = os::realtime::round_robin(PRIORITY);
@@ -177,6 +206,7 @@ pub fn run(options: &Options) -> anyhow::Result<ExitCode> {
         },
         real_time: real_time.map_err(|refused| refused.errno),
         locked: locked.map_err(|refused| refused.errno),
+        gated,
     });
 
     let mut guard = Guard {
@@ -191,6 +221,8 @@ pub fn run(options: &Options) -> anyhow::Result<ExitCode> {
         leave: None,
         finish: None,
         said_goodbye: true,
+        gate_due,
+        gate_refused: None,
         release_budget: options.release_budget,
         leave_budget: options.leave_budget,
     };
@@ -204,6 +236,12 @@ pub fn run(options: &Options) -> anyhow::Result<ExitCode> {
         poll.wait(&mut events, None)?;
         timer.take();
         guard.shared.bell().take();
+        if let Some(filters) = &filters
+            && filters.take().context("listen for changes of interfaces")?
+        {
+            let now = os::clock::boottime();
+            guard.gate_due.get_or_insert(now + GATE_INTERVAL);
+        }
         while let Some(signal) = signals.take() {
             guard.signal(signal, os::clock::boottime());
         }
@@ -211,8 +249,13 @@ pub fn run(options: &Options) -> anyhow::Result<ExitCode> {
             guard.reaped(reaped, os::clock::boottime());
         }
     };
+    let gate = guard.entries.gate().take();
     drop(guard);
     if code != 2 {
+        // No address is here any more: there is nothing to be closed.
+        if let Some(Err(error)) = gate.map(Gate::remove) {
+            say!("cannot take the lease gate away (error {})", error.errno());
+        }
         // Everything is over, and what is left are empty directories: no reason for another code.
         if let Err(error) = containment.dissolve() {
             say!("cannot remove the control groups (error {})", error.raw_os_error().unwrap_or(0));
@@ -224,9 +267,27 @@ pub fn run(options: &Options) -> anyhow::Result<ExitCode> {
     Ok(ExitCode::from(code))
 }
 
+/// Puts the service addresses under the kernel's gate, closed. Where that cannot be it is said now, and
+/// with the promises.
+fn open_gate(options: &Options) -> (Option<Gate>, Result<(), i32>) {
+    match Gate::open(&options.tree, &options.addresses) {
+        Ok(gate) => {
+            if gate.was_there() {
+                say!("found the lease gate of a former guard: closed it");
+            }
+            (Some(gate), Ok(()))
+        }
+        Err(error) => {
+            let errno = error.errno();
+            say!("no lease gate: {:#}; promises are weaker", anyhow::Error::from(error));
+            (None, Err(errno))
+        }
+    }
+}
+
 /// Removes the service addresses that a former guard and its daemon left when both were killed.
 /// One that stays is said so, runs out by itself, and is removed by the daemon as soon as it looks.
-fn remove_leftovers(addresses: &[IpAddr]) {
+fn remove_leftovers(addresses: &BTreeSet<IpAddr>) {
     let look = || -> anyhow::Result<_> {
         let mut netlink = Netlink::open()?;
         let interfaces = netlink.interfaces()?;
@@ -308,6 +369,10 @@ struct Guard {
     finish: Option<Finish>,
     /// For the daemon that died last.
     said_goodbye: bool,
+    /// When to look whether the gate is everywhere.
+    gate_due: Option<Instant>,
+    /// What the kernel refused about it the last time: interface and error number.
+    gate_refused: Option<(u32, i32)>,
     release_budget: Duration,
     leave_budget: Duration,
 }
@@ -320,6 +385,7 @@ impl Guard {
         let all = self.finish.is_some();
         self.entries.enforce(&self.shared, now, all, release);
         self.shared.tick(now);
+        self.keep_gate(now);
         if self.refused && !all && self.entries.is_none_held(&self.shared) {
             self.finish(now, USAGE);
         }
@@ -343,10 +409,42 @@ impl Guard {
         self.finished(now)
     }
 
+    /// Puts the gate where it is missing, after somebody changed something.
+    fn keep_gate(&mut self, now: Instant) {
+        if self.gate_due.is_none_or(|due| now < due) {
+            return;
+        }
+        self.gate_due = None;
+        let Some(gate) = self.entries.gate() else { return };
+        let refused = match gate.keep() {
+            Ok(kept) => {
+                if kept.attached > 0 {
+                    say!(
+                        "put the lease gate on interfaces: {} filters were missing",
+                        kept.attached
+                    );
+                }
+                kept.refused
+            }
+            Err(error) => Some((0, error.errno())),
+        };
+        if refused.is_some() {
+            // Whoever had the kernel's lock, or the place of our filter, may be gone then.
+            self.gate_due = Some(now + GATE_RETRY);
+        }
+        if refused != self.gate_refused {
+            self.gate_refused = refused;
+            if let Some((interface, errno)) = refused {
+                say!("interface {interface} is without the lease gate (error {errno})");
+            }
+        }
+    }
+
     /// When to look again, at the latest.
     fn wake(&self, now: Instant) -> Instant {
         let mut wake = now + GUARD_TICK;
         wake = wake.min(self.entries.next_deadline());
+        wake = wake.min(self.gate_due.unwrap_or(Instant::FAR));
         if self.entries.is_something_dying() || self.finish.is_some() {
             wake = wake.min(now + self.entries.dying_tick());
         }

@@ -59,7 +59,7 @@ fn run_guard(directory: &Path) -> ExitCode {
         arguments: vec!["test-daemon".into(), "daemon".into(), directory.into()],
         tree: tree(directory),
         lock: directory.join("lock"),
-        addresses: vec![ADDRESS],
+        addresses: std::collections::BTreeSet::from([ADDRESS]),
         release_budget: Duration::from_secs(5),
         leave_budget: Duration::from_millis(500),
     };

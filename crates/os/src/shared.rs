@@ -136,6 +136,9 @@ pub struct Promises {
     pub real_time: Result<(), i32>,
     /// The guard's memory is locked; else the error number.
     pub locked: Result<(), i32>,
+    /// The kernel closes service addresses at their deadline ([`gate`](crate::gate)); else the number
+    /// of the reason.
+    pub gated: Result<(), i32>,
 }
 
 /// The guard, as the daemon sees it.
@@ -204,6 +207,13 @@ impl Promises {
             sentences.push(format!(
                 "the guard's memory is not locked ({}): on a machine short of memory it acts late",
                 cause(errno)
+            ));
+        }
+        if let Err(errno) = self.gated {
+            sentences.push(format!(
+                "no lease gate ({}): a service address goes on answering until the guard removes it, \
+                 or until its lifetime in the kernel ends if the guard is stopped, too",
+                crate::gate::reason(errno)
             ));
         }
         sentences

@@ -2,6 +2,7 @@
 
 mod command;
 mod configuration;
+mod gate;
 mod journal;
 mod status;
 
@@ -14,6 +15,7 @@ pub use configuration::{
     Bound, ConfigShow, ConfigureRequest, Diagnostic, DiagnosticReport, ServiceBound, Severity,
     TimingTable,
 };
+pub use gate::{Gate, GateAddress, GateAttachment, GateInterface, GateKind};
 pub use journal::{Event, EventLevel, Events, Note, Notes, Rejected};
 pub use status::{
     Cluster, Counter, Direction, Health, LocalNode, Membership, MembershipMember, Node, NodeState,

@@ -6,7 +6,7 @@ use std::fmt;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-use super::{SCHEMA, schema};
+use super::{GateKind, SCHEMA, schema};
 
 /// The state of things in one word; also the exit code of `mainstay status`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, ToSchema)]
@@ -121,6 +121,9 @@ pub struct LocalNode {
     /// Version of the program.
     #[serde(default)]
     pub version: String,
+    /// What closes its service addresses when no process of it can.
+    #[serde(default)]
+    pub gate: GateKind,
 }
 
 /// The agreed membership as the answering node has it.

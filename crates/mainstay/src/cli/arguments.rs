@@ -78,6 +78,8 @@ pub(super) enum Command {
         #[command(subcommand)]
         command: DiskCommand,
     },
+    /// Show what the kernel lets pass for each service address on this node
+    Gate,
     /// Show how long a failure can keep each service away, and why
     Bound,
     /// Show why things are as they are

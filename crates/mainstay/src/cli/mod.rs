@@ -220,6 +220,7 @@ fn dispatch(context: &Context, command: Command) -> Result<ExitCode, Failure> {
         Command::Config { command } => act::config(context, command),
         Command::Path { command } => act::path(context, command),
         Command::Disk { command } => disk::disk(context, &command),
+        Command::Gate => look::gate(context),
         Command::Bound => look::bound(context),
         Command::Why(options) => look::why(context, &options),
         Command::Events(options) => look::events(context, &options),

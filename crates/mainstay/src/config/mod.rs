@@ -79,6 +79,11 @@ impl Cluster {
         self.networks.iter().find(|network| network.id == id)
     }
 
+    /// All service addresses.
+    pub fn service_addresses(&self) -> impl Iterator<Item = IpAddr> + '_ {
+        self.services.iter().flat_map(addresses_of)
+    }
+
     /// The name of that node; `#3` for one that is not configured.
     #[must_use]
     pub fn name_of(&self, id: NodeId) -> String {
@@ -87,6 +92,14 @@ impl Cluster {
             None => id.to_string(),
         }
     }
+}
+
+/// The addresses of one service.
+pub fn addresses_of(service: &engine::Service) -> impl Iterator<Item = IpAddr> + '_ {
+    service.resources.iter().filter_map(|resource| match &resource.kind {
+        engine::ResourceKind::Address { address, .. } => Some(*address),
+        engine::ResourceKind::Process { .. } => None,
+    })
 }
 
 /// Who decides when exactly half of the last view is left.

@@ -7,7 +7,8 @@ use std::time::Duration;
 
 use base::Instant;
 use os::event;
-use os::netlink::Netlink;
+use os::gate::Attachments;
+use os::netlink::{Netlink, NetlinkError};
 
 use super::Done;
 use crate::config::files::Root;
@@ -41,6 +42,10 @@ pub(super) enum Request {
     Keep { interface: u32, address: IpAddr, prefix: u8, lifetime: Duration },
     /// Take an alias away; the kernel's picture answers.
     Drop { interface: u32, address: IpAddr, prefix: u8 },
+    /// Put the gate on all interfaces: there are addresses to be gated.
+    Gate,
+    /// Say where the gate is; answered by its question.
+    Survey { question: u64 },
     /// Remove one; answered by its operation.
     Remove { operation: u64, interface: u32, address: IpAddr, prefix: u8 },
 }
@@ -52,6 +57,7 @@ pub(super) enum Request {
 pub(super) fn start(
     root: Root,
     hosts: Hosts,
+    gate: Option<Attachments>,
     done: event::Sender<Done>,
 ) -> std::io::Result<SyncSender<Request>> {
     let netlink = Netlink::open()?;
@@ -59,13 +65,15 @@ pub(super) fn start(
     std::thread::Builder::new().name("addresses".into()).spawn(move || {
         let read_at = os::clock::boottime();
         let carriers = Vec::new();
-        Addresses { netlink, done, carriers, root, hosts, read_at }.run(&requests);
+        Addresses { netlink, gate, done, carriers, root, hosts, read_at }.run(&requests);
     })?;
     Ok(sender)
 }
 
 struct Addresses {
     netlink: Netlink,
+    /// None where the kernel has no gate.
+    gate: Option<Attachments>,
     done: event::Sender<Done>,
     /// Names of the interfaces and whether each had a carrier.
     carriers: Vec<(String, bool)>,
@@ -96,13 +104,16 @@ impl Addresses {
         match request {
             Request::Look => self.look(),
             Request::Add { operation, interface, address, prefix, lifetime, until } => {
-                let result = if os::clock::boottime() < until {
+                // An interface that came a moment ago may be without the gate.
+                let gated = self.gate.as_mut().map_or(Ok(()), |gate| gate.keep_on(interface));
+                let result = gated.map_err(|error| whole(&error)).and_then(|()| {
+                    if os::clock::boottime() >= until {
+                        return Err("the lease is over".to_owned());
+                    }
                     let added =
                         self.netlink.refresh_address(interface, address, prefix, Some(lifetime));
                     added.map_err(|error| error.to_string())
-                } else {
-                    Err("the lease is over".to_owned())
-                };
+                });
                 self.answer(operation, result);
             }
             Request::Refresh { interface, address, prefix, lifetime, until } => {
@@ -126,6 +137,16 @@ impl Addresses {
                 if let Err(error) = dropped {
                     self.tell(Done::Trouble(format!("heartbeat alias {address}: {error}")));
                 }
+            }
+            Request::Gate => {
+                if let Some(Err(error)) = self.gate.as_mut().map(Attachments::keep) {
+                    self.tell(Done::Trouble(format!("the lease gate: {}", whole(&error))));
+                }
+            }
+            Request::Survey { question } => {
+                let survey = self.gate.as_mut().map_or(Ok(Vec::new()), Attachments::survey);
+                let result = survey.map_err(|error| whole(&error));
+                self.tell(Done::Attached { question, result });
             }
             Request::Remove { operation, interface, address, prefix } => {
                 let result = self.netlink.remove_address(interface, address, prefix);
@@ -177,5 +198,13 @@ impl Addresses {
     fn tell(&self, done: Done) {
         // The loop has gone when the process is ending.
         let _ending = self.done.send_waiting(done);
+    }
+}
+
+/// With what the kernel said.
+fn whole(error: &NetlinkError) -> String {
+    match error.errno() {
+        Some(errno) => format!("{error}: {}", std::io::Error::from_raw_os_error(errno)),
+        None => error.to_string(),
     }
 }

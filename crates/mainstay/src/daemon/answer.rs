@@ -22,6 +22,7 @@ impl Daemon {
             Request::Bound => {
                 return answer.send(Ok(Reply::Bound(crate::bound::bound(&self.cluster))));
             }
+            Request::Gate => return self.show_gate(answer),
             Request::Why { service } => {
                 let notes = self.node.why(service.as_deref());
                 let notes = self.journal.notes(service, &notes, self.node.cluster());

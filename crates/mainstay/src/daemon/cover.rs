@@ -1,6 +1,9 @@
 //! What the guard knows: for each service with anything of it on this node, what that is and
 //! until when it may work.
 //!
+//! Addresses are closed by the kernel's [gate](os::gate) until they are here and their service was not
+//! killed; then the gate's deadline is pushed together with the guard's, to the same moment.
+//!
 //! **Rule:** an address or a process is entered here before it comes into being, and is taken out
 //! only after it is gone.
 
@@ -9,11 +12,13 @@ use std::net::IpAddr;
 use std::path::PathBuf;
 
 use base::Instant;
+use os::gate::DaemonGate;
 use os::shared::{DaemonSide, Description, HeldAddress, HeldProcess, Permit, SharedError, Slot};
 
-/// The daemon's side of the shared memory, by service.
+/// The daemon's side of the shared memory and of the kernel's gate, by service.
 pub(super) struct Cover {
     shared: DaemonSide,
+    gate: Option<DaemonGate>,
     services: BTreeMap<String, Covered>,
 }
 
@@ -22,11 +27,13 @@ struct Covered {
     description: Description,
     /// Process resources that are being started: the description is not complete yet.
     starting: BTreeSet<String>,
+    /// Addresses that the gate lets through within the lease.
+    open: BTreeSet<IpAddr>,
 }
 
 impl Cover {
     /// Takes over what a former life of the daemon has entered.
-    pub(super) fn new(shared: DaemonSide) -> Cover {
+    pub(super) fn new(shared: DaemonSide, gate: Option<DaemonGate>) -> Cover {
         let entries = shared.entries().into_iter();
         let services = entries
             .map(|entry| {
@@ -35,11 +42,51 @@ impl Cover {
                     slot: entry.slot,
                     description: entry.description,
                     starting: BTreeSet::new(),
+                    open: BTreeSet::new(),
                 };
                 (name, covered)
             })
             .collect();
-        Cover { shared, services }
+        Cover { shared, gate, services }
+    }
+
+    pub(super) fn gate(&mut self) -> Option<&mut DaemonGate> {
+        self.gate.as_mut()
+    }
+
+    /// All addresses that may be here.
+    pub(super) fn addresses(&self) -> impl Iterator<Item = IpAddr> + '_ {
+        let held = self.services.values().flat_map(|covered| &covered.description.addresses);
+        held.map(|held| held.address)
+    }
+
+    /// Lets an address through that is here now, as long as its service may work. To be called before it
+    /// is announced.
+    pub(super) fn open(&mut self, address: IpAddr) {
+        let has = |covered: &&mut Covered| {
+            covered.description.addresses.iter().any(|held| held.address == address)
+        };
+        let Some(covered) = self.services.values_mut().find(has) else { return };
+        // The moment first, then the question: see `os::gate`.
+        let moment = os::clock::boottime();
+        if self.shared.killed(covered.slot).is_some() {
+            return;
+        }
+        covered.open.insert(address);
+        if let Some(gate) = &self.gate {
+            gate.grant(address, moment);
+            gate.push(address, self.shared.deadline(covered.slot));
+        }
+    }
+
+    /// Lets an address through no more. To be called before it is removed.
+    pub(super) fn close(&mut self, address: IpAddr) {
+        for covered in self.services.values_mut() {
+            covered.open.remove(&address);
+        }
+        if let Some(gate) = &self.gate {
+            gate.close(address);
+        }
     }
 
     pub(super) fn shared(&mut self) -> &mut DaemonSide {
@@ -52,10 +99,15 @@ impl Cover {
 
     /// Extends the deadline of a service that this node holds.
     pub(super) fn push(&mut self, service: &str, until: Instant) {
-        if let Some(covered) = self.services.get(service) {
-            // A service that the guard has killed stays killed; its end is reported by its
-            // processes and addresses.
-            let _is_alive = self.shared.push(covered.slot, until);
+        let Some(covered) = self.services.get(service) else { return };
+        // A service that the guard has killed stays killed; its end is reported by its processes and
+        // addresses.
+        if self.shared.push(covered.slot, until)
+            && let Some(gate) = &self.gate
+        {
+            for address in &covered.open {
+                gate.push(*address, until);
+            }
         }
     }
 
@@ -127,6 +179,7 @@ impl Cover {
 
     /// An address is gone.
     pub(super) fn removed(&mut self, address: IpAddr) {
+        self.close(address);
         let has = |covered: &Covered| {
             covered.description.addresses.iter().any(|held| held.address == address)
         };
@@ -178,7 +231,8 @@ impl Cover {
             let description =
                 Description { service: service.to_owned(), group, ..Description::default() };
             let slot = self.shared.register(&description, until).map_err(|e| said(&e))?;
-            let covered = Covered { slot, description, starting: BTreeSet::new() };
+            let (starting, open) = (BTreeSet::new(), BTreeSet::new());
+            let covered = Covered { slot, description, starting, open };
             self.services.insert(service.to_owned(), covered);
         }
         Ok(self.services.get_mut(service).expect("it was just entered"))

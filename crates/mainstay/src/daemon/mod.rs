@@ -22,6 +22,7 @@ mod discovery;
 mod disk;
 mod drive;
 mod errands;
+mod gate;
 mod goodbyes;
 mod journal;
 mod media;
@@ -35,6 +36,7 @@ use std::process::ExitCode;
 use anyhow::{Context, Result, bail};
 use base::{Incarnation, Member, NodeId};
 use engine::{Found, ResourceKind};
+use os::gate::{Attached, DaemonGate};
 use os::persist::Store;
 use os::process::{Containment, Process};
 use os::shared::DaemonSide;
@@ -79,6 +81,8 @@ enum Done {
     Hosts(config::hosts::Hosts),
     /// A receipt for a datagram of somebody who discovers: from this own address, to that one.
     Receipt { local: std::net::SocketAddr, to: std::net::SocketAddr, bytes: Vec<u8> },
+    /// The gate on the interfaces, or why that cannot be seen.
+    Attached { question: u64, result: Result<Vec<Attached>, String> },
     /// Something went wrong that concerns no single act.
     Trouble(String),
 }
@@ -124,7 +128,15 @@ pub fn run(options: &Options) -> Result<ExitCode> {
     let tree = os::cgroup::tree_name(&cluster.name, &cluster.name_of(local), &options.root)?;
     let containment = Containment::open(&tree);
     let certified = shared.guard().restarts > 0;
-    let mut cover = Cover::new(shared);
+    let (gate, attachments) = match shared.gate() {
+        Some(numbers) => {
+            let (gate, attachments) =
+                DaemonGate::inherit(&tree, numbers).context("take over the lease gate")?;
+            (Some(gate), Some(attachments))
+        }
+        None => (None, None),
+    };
+    let mut cover = Cover::new(shared, gate);
     let left = look_for_leftovers(&cluster, &containment, &mut cover)?;
 
     let mut entropy = [0; 16];
@@ -149,6 +161,7 @@ pub fn run(options: &Options) -> Result<ExitCode> {
         hosts,
         own,
         cover,
+        attachments,
         containment,
         processes,
         remains,
@@ -267,6 +280,7 @@ fn look_for_leftovers(
             );
             match known {
                 Some(resource) if is_there => {
+                    cover.open(held.address);
                     left.found.push(Found { service: name.clone(), resource });
                 }
                 // What the configuration does not know any more is swept away by the network

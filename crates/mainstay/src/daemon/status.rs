@@ -39,6 +39,7 @@ impl Daemon {
                 incarnation: status.local.incarnation.0,
                 uptime_ms: millis(self.uptime()),
                 version: env!("CARGO_PKG_VERSION").to_owned(),
+                gate: self.gate_kind(),
             },
             view: self.view(&status, is_primary),
             nodes,

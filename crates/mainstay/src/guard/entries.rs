@@ -6,6 +6,10 @@
 //! address is removed, because removing may have to wait for the kernel's lock on the network
 //! configuration.
 //!
+//! Where there is a [gate](os::gate) the kernel refuses packets of the addresses from the deadline on,
+//! before and without the guard; what the guard adds is that a killed service's addresses stay closed
+//! whatever deadline comes later.
+//!
 //! What was killed stays under watch until the daemon takes it out of the memory: a daemon that was
 //! stopped in the middle of a start, or before it extended an address, does the other half when it goes
 //! on. It is ended again.
@@ -16,6 +20,7 @@ use std::time::Duration;
 use anyhow::Context;
 use base::Instant;
 use os::cgroup::Handle;
+use os::gate::Gate;
 use os::netlink::Removal;
 use os::process::{Containment, Search, search};
 use os::shared::{ENTRIES_MAX, GuardSide, Held, Subject};
@@ -60,10 +65,16 @@ pub(super) struct Entries {
     dying: usize,
     killed: bool,
     can_hurry: bool,
+    /// The kernel's part, where it has one.
+    gate: Option<Gate>,
 }
 
 impl Entries {
-    pub(super) fn new(containment: &Containment, tree: &str) -> anyhow::Result<Entries> {
+    pub(super) fn new(
+        containment: &Containment,
+        tree: &str,
+        gate: Option<Gate>,
+    ) -> anyhow::Result<Entries> {
         let all = match containment {
             Containment::Groups(tree) => {
                 Some(tree.all().handle().context("cannot open the control group of all services")?)
@@ -81,7 +92,13 @@ impl Entries {
             dying: 0,
             killed: false,
             can_hurry: os::realtime::is_real_time(),
+            gate,
         })
+    }
+
+    /// The kernel's part, where it has one.
+    pub(super) fn gate(&mut self) -> &mut Option<Gate> {
+        &mut self.gate
     }
 
     /// Ends what may run no longer (with `all`: everything), and looks how far what was ended is.
@@ -213,6 +230,7 @@ impl Entries {
             alarmed: false,
         });
         if shared.read(slot, &mut self.subject) {
+            self.revoke();
             let service = self.subject.service();
             if now >= held.deadline {
                 say!("{service}: its deadline is over, killed {} us after it", late.as_micros());
@@ -266,6 +284,8 @@ impl Entries {
             dying.killed = now;
             self.open_handle(shared, slot);
         }
+        // Again, because the first look may not have come through, or another address was entered.
+        self.revoke();
         let (was_there, errno) = match dying.addresses_removed && !again {
             true => (false, 0),
             false => self.remove_addresses(),
@@ -305,6 +325,20 @@ impl Entries {
             }
         }
         self.watched[slot].dying = Some(dying);
+    }
+
+    /// Closes the gate for the addresses of the subject. It was killed before: see [`os::gate`].
+    fn revoke(&self) {
+        let Some(gate) = &self.gate else { return };
+        for held in self.subject.addresses() {
+            if let Err(error) = gate.revoke(held.address) {
+                say!(
+                    "{}: stays open until its deadline (error {})",
+                    held.address,
+                    error.raw_os_error().unwrap_or(0)
+                );
+            }
+        }
     }
 
     /// Removes the addresses of the subject: whether one was there, and the error of one that stays.

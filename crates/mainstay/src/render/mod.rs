@@ -6,6 +6,7 @@
 mod bound;
 mod discover;
 mod disk;
+mod gate;
 mod journal;
 mod membership;
 mod paths;
@@ -20,6 +21,7 @@ pub use disk::{
     DiskArea, DiskCheck, DiskDevice, DiskFinding, DiskLatency, DiskMark, DiskPair, DiskShow,
     DiskSlot, disk_check, disk_show, size,
 };
+pub use gate::gate;
 pub use journal::{event, events, notes};
 pub use membership::{membership, node, nodes};
 pub use paths::{Paths, missing_half, path_tests, paths, paths_in_full};

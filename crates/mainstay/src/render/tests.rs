@@ -66,6 +66,7 @@ fn large() -> Status {
             incarnation: 1_700_000_000_001,
             uptime_ms: 3_600_000,
             version: "0.1.0".into(),
+            gate: GateKind::Kernel,
         },
         view: View {
             generation: 7,

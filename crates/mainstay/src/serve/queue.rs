@@ -26,6 +26,8 @@ pub enum Request {
     Status,
     /// → [`Reply::Bound`].
     Bound,
+    /// → [`Reply::Gate`].
+    Gate,
     /// → [`Reply::Notes`]: the journal, or what of it is about one service.
     Why {
         /// The service.
@@ -101,6 +103,7 @@ impl Request {
         match self {
             Request::Status
             | Request::Bound
+            | Request::Gate
             | Request::Why { .. }
             | Request::History { .. }
             | Request::Config => false,
@@ -123,6 +126,8 @@ pub enum Reply {
     Status(Box<v1::Status>),
     /// To [`Request::Bound`].
     Bound(v1::Bound),
+    /// To [`Request::Gate`].
+    Gate(v1::Gate),
     /// To [`Request::Why`].
     Notes(v1::Notes),
     /// To [`Request::History`].

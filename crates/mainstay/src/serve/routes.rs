@@ -82,6 +82,7 @@ pub(super) fn router(handle: Handle, joins: Joins) -> Router {
         .route("/v1/services", get(services))
         .route("/v1/nodes", get(nodes))
         .route("/v1/bound", get(bound))
+        .route("/v1/gate", get(gate))
         .route("/v1/why", get(why))
         .route("/v1/history", get(history))
         .route("/v1/events", get(events))
@@ -216,6 +217,11 @@ async fn services(State(core): State<Core>, Extension(peer): Extension<Peer>) ->
 
 async fn nodes(State(core): State<Core>, Extension(peer): Extension<Peer>) -> Answer {
     Ok(json(&core.status(&peer).await?.nodes()))
+}
+
+async fn gate(State(core): State<Core>, Extension(peer): Extension<Peer>) -> Answer {
+    let reply = core.handle.request(Request::Gate, peer.caller).await?;
+    Ok(json(&expect_reply!(reply, Gate)))
 }
 
 async fn bound(State(core): State<Core>, Extension(peer): Extension<Peer>) -> Answer {

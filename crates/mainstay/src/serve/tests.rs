@@ -55,6 +55,7 @@ impl FakeCore {
                 Reply::Status(Box::new(status(&cluster, self.primary.load(Ordering::Relaxed))))
             }
             Request::Bound => Reply::Bound(v1::Bound::default()),
+            Request::Gate => Reply::Gate(v1::Gate::default()),
             Request::Why { service } => {
                 Reply::Notes(v1::Notes { schema: 1, service, notes: Vec::new() })
             }

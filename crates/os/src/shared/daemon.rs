@@ -262,8 +262,26 @@ impl DaemonSide {
                 contained: granted(layout::CONTAINED),
                 real_time: granted(layout::REAL_TIME),
                 locked: granted(layout::LOCKED),
+                gated: granted(layout::GATED),
             },
         }
+    }
+
+    /// The numbers of the gate's inherited descriptors, where there is a gate.
+    #[must_use]
+    pub fn gate(&self) -> Option<[i32; 4]> {
+        let words = self.mapping.words();
+        let numbers = [0, 1, 2, 3].map(|at| get(words, layout::GATE + at));
+        let is_there = numbers.iter().all(|word| word & layout::PRESENT != 0);
+        is_there.then(|| numbers.map(|word| ((word & u64::from(u32::MAX)) as u32).cast_signed()))
+    }
+
+    /// Until when an entry may run.
+    #[must_use]
+    pub fn deadline(&self, slot: Slot) -> Instant {
+        self.assert_used(slot);
+        let hot = hot(self.mapping.words(), slot.index());
+        Instant::from_nanos(hot[layout::DEADLINE].load(Ordering::Acquire))
     }
 
     fn withdraw_goodbyes(&mut self) {

@@ -145,6 +145,14 @@ impl GuardSide {
         put(self.mapping.words(), layout::LOCK, word);
     }
 
+    /// Tells the daemon the numbers of the gate's inherited descriptors.
+    pub fn set_gate(&self, numbers: [i32; 4]) {
+        for (at, number) in numbers.into_iter().enumerate() {
+            let word = u64::from(number.cast_unsigned()) | layout::PRESENT;
+            put(self.mapping.words(), layout::GATE + at, word);
+        }
+    }
+
     /// Tells the daemon what the guard can promise.
     pub fn set_promises(&self, promises: Promises) {
         let word = |granted: Result<(), i32>| match granted {
@@ -156,6 +164,7 @@ impl GuardSide {
         put(words, layout::CONTAINED, word(promises.contained));
         put(words, layout::REAL_TIME, word(promises.real_time));
         put(words, layout::LOCKED, word(promises.locked));
+        put(words, layout::GATED, word(promises.gated));
     }
 
     /// Tells the daemon how many control groups of a former guard were killed.

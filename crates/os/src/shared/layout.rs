@@ -7,7 +7,7 @@ use super::{ADDRESSES_MAX, ENTRIES_MAX, GOODBYES_MAX, GROUP_PATH_MAX, PROCESSES_
 
 /// "mainstay", and the number of this layout.
 pub(super) const MAGIC: u64 = u64::from_be_bytes(*b"mainstay");
-pub(super) const VERSION: u64 = 1;
+pub(super) const VERSION: u64 = 2;
 
 // The head: words of the guard, then words of the daemon.
 pub(super) const HEAD_MAGIC: usize = 0;
@@ -26,6 +26,9 @@ pub(super) const LEFTOVERS: usize = 9;
 pub(super) const CONTAINED: usize = 10;
 pub(super) const REAL_TIME: usize = 11;
 pub(super) const LOCKED: usize = 12;
+pub(super) const GATED: usize = 13;
+/// Four numbers of descriptors, each with [`PRESENT`] set, or 0.
+pub(super) const GATE: usize = 14;
 pub(super) const DAEMON_PID: usize = 32;
 pub(super) const DAEMON_INCARNATION: usize = 33;
 /// One more than the highest slot that was ever used.

@@ -238,8 +238,12 @@ fn goodbyes_are_handed_over_whole() {
 fn the_guards_words_reach_the_daemon() {
     let (guard, mut daemon) = pair();
     assert_eq!(daemon.guard().last_exit, None);
-    let refused = Promises { contained: Err(libc::EROFS), real_time: Ok(()), locked: Err(0) };
+    let refused =
+        Promises { contained: Err(libc::EROFS), real_time: Ok(()), locked: Err(0), gated: Ok(()) };
     guard.set_promises(refused);
+    assert_eq!(daemon.gate(), None);
+    guard.set_gate([3, 4, 5, 0]);
+    assert_eq!(daemon.gate(), Some([3, 4, 5, 0]));
     guard.set_restarts(3, 9);
     guard.set_leftovers(2);
     guard.tick(LATER);

@@ -99,7 +99,12 @@ impl Daemon {
         match request {
             addresses::Request::Look => self.look_again = true,
             // Asked again with the next picture, or when they are due.
-            addresses::Request::Refresh { .. }
+            addresses::Request::Survey { question } => {
+                self.attached(question, Err(said.to_owned()));
+            }
+            // The guard does the same when it hears of a change.
+            addresses::Request::Gate
+            | addresses::Request::Refresh { .. }
             | addresses::Request::Keep { .. }
             | addresses::Request::Drop { .. } => {}
             addresses::Request::Add { operation, .. }
@@ -176,6 +181,8 @@ impl Daemon {
                 });
             }
             Out::Remove { operation, interface, address, prefix } => {
+                // Closed before it is gone.
+                self.cover.close(address);
                 self.removing.insert(operation, address);
                 self.request(addresses::Request::Remove { operation, interface, address, prefix });
             }
@@ -290,6 +297,7 @@ impl Daemon {
         self.cluster = cluster;
         self.resolve();
         self.adopt_own();
+        self.mind_gate();
         let core = convert::cluster(&self.cluster, self.node.local().node);
         self.open_networks();
         self.follow_ups.push_back(Input::Configured(Box::new(core)));

@@ -60,6 +60,7 @@ pub(super) struct Start {
     pub(super) hosts: Hosts,
     pub(super) own: Vec<OwnPath>,
     pub(super) cover: Cover,
+    pub(super) attachments: Option<os::gate::Attachments>,
     pub(super) containment: Containment,
     pub(super) processes: Vec<super::Living>,
     pub(super) remains: Vec<(String, String)>,
@@ -135,6 +136,8 @@ pub(super) struct Daemon {
     /// The hosts file as it was read last.
     pub(super) hosts: Hosts,
     pub(super) aliases: Aliases,
+    /// Questions where the gate is, on their way, by number.
+    pub(super) surveys: BTreeMap<u64, Answer>,
 }
 
 struct Watched {
@@ -153,6 +156,7 @@ impl Daemon {
             hosts,
             own,
             cover,
+            attachments,
             containment,
             processes,
             remains,
@@ -166,7 +170,7 @@ impl Daemon {
         std::fs::create_dir_all(&logs)
             .with_context(|| format!("create {} for the services' output", logs.display()))?;
         let agents = Agents::new(containment.clone(), logs, done.clone());
-        let addresses = addresses::start(root.clone(), hosts.clone(), done.clone())
+        let addresses = addresses::start(root.clone(), hosts.clone(), attachments, done.clone())
             .context("start looking at interfaces")?;
         let media = Media::new(birth.local.node, birth.local.incarnation, done.clone());
         let (disk, disk_running) = disk::start(store, done.clone())?;
@@ -249,6 +253,7 @@ impl Daemon {
             discovery: None,
             hosts,
             aliases: Aliases::default(),
+            surveys: BTreeMap::new(),
             errands: Errands::default(),
             goodbyes: Goodbyes::default(),
         };
@@ -258,6 +263,14 @@ impl Daemon {
                 daemon.journal.say(&format!("this daemon takes no part in discovery: {error}"));
             }
         }
+        if let Err(errno) = daemon.cover.guard().promises.gated {
+            let reason = os::gate::reason(errno);
+            daemon.journal.say(&format!(
+                "no lease gate ({reason}): that a service address is silent after its lease rests on \
+                 the guard, and behind it on the lifetime of addresses in the kernel"
+            ));
+        }
+        daemon.mind_gate();
         daemon.open_networks();
         for (service, resource, process) in processes {
             daemon.watch_process(service, resource, process);
@@ -485,15 +498,18 @@ impl Daemon {
                 self.hand_over_goodbyes();
                 self.reconcile(&interfaces);
                 self.interfaces.clone_from(&interfaces);
+                self.mind_gate();
                 self.mind_aliases();
                 let interfaces = interfaces.into_iter().map(convert::interface).collect();
                 self.feed(Input::Network(network::Input::Interfaces(interfaces)));
                 self.settle();
             }
             Done::Address { operation, result } => {
-                let added = self.adding.remove(&operation);
-                if let (Some(address), Err(_)) = (added, &result) {
-                    self.cover.removed(address);
+                // Closed until it is here, open before it is announced.
+                match (self.adding.remove(&operation), &result) {
+                    (Some(address), Ok(())) => self.cover.open(address),
+                    (Some(address), Err(_)) => self.cover.removed(address),
+                    (None, _) => {}
                 }
                 if let (Some(address), Ok(())) = (self.removing.remove(&operation), &result) {
                     self.cover.removed(address);
@@ -530,6 +546,7 @@ impl Daemon {
             }
             Done::Hosts(hosts) => self.hosts_changed(hosts),
             Done::Receipt { local, to, bytes } => self.media.receipt(local, to, &bytes),
+            Done::Attached { question, result } => self.attached(question, result),
             Done::Trouble(text) => self.say_once(text),
         }
     }

@@ -71,6 +71,9 @@ pub struct StatusNode {
     pub state: String,
     /// Which start of the daemon this is.
     pub incarnation: u64,
+    /// What closes its service addresses when nothing of it can: `kernel` or `none`.
+    #[serde(default)]
+    pub gate: String,
 }
 
 /// An agreed membership.
@@ -150,6 +153,19 @@ pub fn configuration(root: &Path) -> Result<(u64, String)> {
     let found: Configuration =
         serde_json::from_slice(&body).context("the configuration is not of schema 1")?;
     Ok((found.version, found.text))
+}
+
+/// F as a node prints it: when a lost node's services may start elsewhere.
+///
+/// # Errors
+/// As [`status`].
+pub fn fence_wait(root: &Path) -> Result<Duration> {
+    let body = exchange(root, "GET", "/v1/bound", "", LOOK)?;
+    let bound: Value = serde_json::from_slice(&body).context("the bounds are not of schema 1")?;
+    let millis = bound["timing"]["fence_wait_ms"].as_u64();
+    millis
+        .map(Duration::from_millis)
+        .context("the bounds do not say when a node's services are free")
 }
 
 /// `POST` with a JSON body.

@@ -2,8 +2,8 @@
 //! answers. It knows nothing of the cluster.
 //!
 //! Four ways to ask: UDP (the service process answers with its name), TCP (connects and reads the
-//! name), ARP (whose hardware address answers for the address) and ICMP echo (the kernel answers;
-//! the frame's hardware address tells whose).
+//! name), ARP or neighbour discovery (whose hardware address answers for the address) and ICMP echo
+//! (the kernel answers; the frame's hardware address tells whose).
 
 use std::net::IpAddr;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -24,6 +24,7 @@ use crate::trace::Trace;
 mod frames;
 mod tcp;
 mod udp;
+mod version6;
 
 pub(crate) use frames::{announce, checksum};
 pub(crate) use udp::{Question, Reply};
@@ -35,9 +36,9 @@ pub enum Mode {
     Udp(u16),
     /// Connections to this port.
     Tcp(u16),
-    /// ARP requests on the network whose subnet has the address; IPv4 only.
+    /// ARP requests, or neighbour solicitations, on the network whose subnet has the address.
     Arp,
-    /// ICMP echo requests; IPv4 only.
+    /// Echo requests of ICMP or ICMPv6.
     Echo,
 }
 
@@ -111,7 +112,8 @@ impl Client {
                     Box::new(frames::Arp::open(v4, self.host)?) as Box<dyn Asker>
                 }
                 (Mode::Echo, IpAddr::V4(v4)) => Box::new(frames::Echo::open(v4)?) as Box<dyn Asker>,
-                _ => anyhow::bail!("ARP and echo probes are for IPv4 addresses"),
+                (Mode::Arp, IpAddr::V6(v6)) => Box::new(version6::Solicit::open(v6, self.host)?),
+                (Mode::Echo, IpAddr::V6(v6)) => Box::new(version6::Echo::open(v6)?),
             })
         })?;
         let shared =

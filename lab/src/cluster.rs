@@ -19,6 +19,10 @@ pub const SERVICE: &str = "web";
 /// Its address, in network 0.
 pub const SERVICE_ADDRESS: std::net::Ipv4Addr = std::net::Ipv4Addr::new(10, 77, 0, 100);
 
+/// Its second address, in labs with IPv6.
+pub const SERVICE_ADDRESS_V6: std::net::Ipv6Addr =
+    std::net::Ipv6Addr::new(0xfd77, 0, 0, 0, 0, 0, 0, 0x100);
+
 /// A resource of a service.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub enum Resource {
@@ -94,6 +98,10 @@ impl Cluster {
         let words = [program, "lab", "responder", "--port", &responder::PORT.to_string()];
         let address =
             Resource::Address { name: "ip".to_owned(), address: format!("{SERVICE_ADDRESS}/24") };
+        let second = lab.spec().ipv6.then(|| Resource::Address {
+            name: "ip6".to_owned(),
+            address: format!("{SERVICE_ADDRESS_V6}/64"),
+        });
         let server = Resource::Process {
             name: "server".to_owned(),
             command: words.map(str::to_owned).to_vec(),
@@ -101,7 +109,7 @@ impl Cluster {
         let service = Service {
             name: SERVICE.to_owned(),
             nodes: lab.node_names(),
-            resources: vec![address, server],
+            resources: [address].into_iter().chain(second).chain([server]).collect(),
         };
         Ok(Self { services: vec![service], ..Self::new(detection) })
     }

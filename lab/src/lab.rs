@@ -134,6 +134,10 @@ impl Lab {
     }
 
     /// A third machine outside, in the networks of [`Spec::stranger_networks`]: attacks come from it.
+    pub(crate) fn observer_mut(&mut self) -> &mut Client {
+        &mut self.observer
+    }
+
     pub(crate) fn stranger(&self) -> &Client {
         &self.stranger
     }

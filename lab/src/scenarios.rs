@@ -11,6 +11,7 @@ use rustix::process::Signal;
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 
+mod frozen;
 mod interfaces;
 mod media;
 mod sizes;
@@ -80,6 +81,9 @@ pub enum Scenario {
     StopDaemon,
     /// SIGSTOP of daemon and guard for 10 s.
     StopDaemonAndGuard,
+    /// SIGSTOP of everything on the active node at once; then it is cut off from the others, but not
+    /// from those outside.
+    FrozenOwner,
     /// kill -9 of the daemon.
     KillDaemon,
     /// No power for the active node.
@@ -114,12 +118,13 @@ pub enum Scenario {
 
 impl Scenario {
     /// All, in the order of the acceptance criteria.
-    pub const ALL: [Self; 19] = [
+    pub const ALL: [Self; 20] = [
         Self::CutOneNetwork,
         Self::CutAllNetworks,
         Self::Partition,
         Self::StopDaemon,
         Self::StopDaemonAndGuard,
+        Self::FrozenOwner,
         Self::KillDaemon,
         Self::PowerOff,
         Self::Move,
@@ -144,6 +149,7 @@ impl Scenario {
             Self::Partition => "partition",
             Self::StopDaemon => "stop-daemon",
             Self::StopDaemonAndGuard => "stop-daemon-and-guard",
+            Self::FrozenOwner => "frozen-owner",
             Self::KillDaemon => "kill-daemon",
             Self::PowerOff => "power-off",
             Self::Move => "move",
@@ -193,6 +199,7 @@ impl Scenario {
             Self::NamedWrongs => {
                 Spec { ethernet: vec![1], stranger_networks: vec![0], ..Spec::new(3, 2)? }
             }
+            Self::FrozenOwner => Spec { ipv6: true, ..Spec::new(3, 2)? },
             Self::Flood | Self::FloodedTakeover => {
                 Spec { stranger_networks: vec![1], ..Spec::new(3, 2)? }
             }
@@ -208,7 +215,8 @@ impl Scenario {
             Self::DiskFrozen | Self::Storm | Self::Flood | Self::NamedWrongs => false,
             Self::Interfaces | Self::Sizes => false,
             Self::CutAllNetworks | Self::Partition | Self::Move | Self::PowerOff => true,
-            Self::StopDaemon | Self::StopDaemonAndGuard | Self::FloodedTakeover => true,
+            Self::StopDaemon | Self::StopDaemonAndGuard | Self::FrozenOwner => true,
+            Self::FloodedTakeover => true,
         }
     }
 
@@ -219,12 +227,14 @@ impl Scenario {
     pub fn run(self, scene: &mut Scene) -> Result<Figure> {
         scene.wait_until_quiet()?;
         let active = scene.active()?;
+        let is_gated = scene.status(&active).is_some_and(|status| status.node.gate == "kernel");
         let outcome = match self {
             Self::CutOneNetwork => cut_one_network(scene, &active).map(Played::from),
             Self::CutAllNetworks => cut_all_networks(scene, &active).map(Played::from),
             Self::Partition => partition(scene, &active).map(Played::from),
             Self::StopDaemon => stop(scene, &active, Which::Daemon).map(Played::from),
             Self::StopDaemonAndGuard => stop(scene, &active, Which::Both).map(Played::from),
+            Self::FrozenOwner => frozen::frozen_owner(scene, &active),
             Self::KillDaemon => kill_daemon(scene, &active).map(Played::from),
             Self::PowerOff => power_off(scene, &active).map(Played::from),
             Self::Move => wished_move(scene, &active).map(Played::from),
@@ -239,7 +249,8 @@ impl Scenario {
             Self::Interfaces => interfaces::come_and_go(scene, &active),
             Self::Sizes => sizes::sizes(scene, &active),
         };
-        let played = outcome.with_context(|| format!("{} of {active}", self.name()))?;
+        let mut played = outcome.with_context(|| format!("{} of {active}", self.name()))?;
+        played.is_gated = is_gated;
         Ok(Figure::judge(self, active, &played, scene.limits))
     }
 }
@@ -259,6 +270,8 @@ struct Played {
     /// Times (since boot) during which the client could not reach the active node: what is lost
     /// then is the scenario's doing.
     excused: Vec<(Duration, Duration)>,
+    /// The kernel closes the address of the active node by itself.
+    is_gated: bool,
     /// What was wrong beside what the client saw.
     complaints: Vec<String>,
     /// Further figures, for people.
@@ -267,7 +280,8 @@ struct Played {
 
 impl From<Seen> for Played {
     fn from(seen: Seen) -> Self {
-        Self { seen, excused: Vec::new(), complaints: Vec::new(), notes: Vec::new() }
+        let is_gated = false;
+        Self { seen, excused: Vec::new(), is_gated, complaints: Vec::new(), notes: Vec::new() }
     }
 }
 
@@ -334,8 +348,10 @@ impl Figure {
             demand(lost.is_empty(), format!("{} probes had no answer{first}", lost.len()));
             demand(pids == 1, format!("{pids} processes answered instead of one"));
         }
-        // Nothing of ours runs on a node whose guard is stopped: there the overlap is a figure.
-        if scenario != Scenario::StopDaemonAndGuard {
+        // Nothing of ours runs on a node whose guard is stopped: if its kernel does not close the address
+        // either, the overlap is a figure.
+        let is_stopped = matches!(scenario, Scenario::StopDaemonAndGuard | Scenario::FrozenOwner);
+        if played.is_gated || !is_stopped {
             let late = verdict.late_answers;
             demand(late == 0, format!("{late} answers of a second owner"));
             let changes = verdict.changes.len();

@@ -20,7 +20,7 @@ const ETHERTYPE_ARP: u16 = 0x0806;
 const EVERYBODY: [u8; 6] = [0xff; 6];
 
 /// A socket for one protocol on the client's interface, with receive stamps.
-fn open(network: &str, protocol: u16) -> Result<(OwnedFd, u32)> {
+pub(super) fn open(network: &str, protocol: u16) -> Result<(OwnedFd, u32)> {
     let (index, _) = RouteSocket::open()?.interface(network)?;
     let socket = sys::bind_to_interface(index, protocol).context("opening a frame socket")?;
     sys::set_number(&socket, libc::SOL_SOCKET, libc::SO_TIMESTAMPNS, 1)
@@ -34,7 +34,7 @@ fn network_of(address: Ipv4Addr) -> u8 {
 }
 
 /// All frames that are there, as (bytes, hardware address, time of receipt).
-fn receive_all(
+pub(super) fn receive_all(
     socket: &OwnedFd,
     now: Duration,
     mut each: impl FnMut(&[u8], [u8; 6], Duration),

@@ -33,6 +33,10 @@ fn a_second_owner_that_only_arp_sees_is_not_good() {
     let stopped =
         Figure::judge(Scenario::StopDaemonAndGuard, "n1".to_owned(), &seen, Limits::of("fast"));
     assert!(stopped.is_good(), "{stopped:?}");
+    let gated = Played { is_gated: true, ..seen };
+    let figure =
+        Figure::judge(Scenario::StopDaemonAndGuard, "n1".to_owned(), &gated, Limits::of("fast"));
+    assert_eq!(figure.failures.len(), 1, "{figure:?}");
 }
 
 #[test]

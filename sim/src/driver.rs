@@ -35,6 +35,10 @@ impl World {
         if !is_due {
             return;
         }
+        if let Some(until) = machine.frozen_until {
+            // Its guard starts it when it goes on.
+            return self.queue.push(until, Event::DaemonStart(number, boot, daemons));
+        }
         let now = machine.local(self.now);
         let stored = machine.disk.memory.incarnation.0 + 1;
         let incarnation = Incarnation(stored.max(machine.wall_clock(self.now)));
@@ -376,16 +380,17 @@ impl World {
         if until == Instant::ZERO {
             return;
         }
-        let guard = &mut self.machines[number].guard;
         let mut pushed = false;
-        if !guard.covers.is_empty() {
+        if !self.machines[number].guard.covers.is_empty() {
             for service in held {
+                let guard = &mut self.machines[number].guard;
                 if let Some(cover) = guard.covers.get_mut(service)
                     && !cover.is_killed
                     && cover.deadline < until
                 {
                     cover.deadline = until;
                     pushed = true;
+                    self.push_gate(number, service, until);
                 }
             }
         }

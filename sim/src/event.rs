@@ -50,6 +50,8 @@ pub enum Event {
     PowerOn(usize, u32),
     /// A guard starts the daemon; of which power-on, which daemon.
     DaemonStart(usize, u32, u32),
+    /// A machine that was stopped as a whole goes on; of which power-on.
+    Thaw(usize, u32),
     /// A stopped daemon goes on; which daemon.
     Resume(usize, u32),
     /// A fault begins.

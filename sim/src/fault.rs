@@ -47,6 +47,9 @@ pub enum Kind {
     DaemonKill,
     /// Daemons are stopped for a while.
     Pause,
+    /// Everything on a machine is stopped for a while, its guard and its services included; its kernel
+    /// goes on.
+    Freeze,
     /// Loops run late.
     Slow,
     /// Disks are slow.
@@ -87,7 +90,7 @@ pub enum Kind {
 
 impl Kind {
     /// All kinds.
-    pub const ALL: [Kind; 36] = [
+    pub const ALL: [Kind; 37] = [
         Kind::Drift,
         Kind::Loss,
         Kind::Duplication,
@@ -106,6 +109,7 @@ impl Kind {
         Kind::Stale,
         Kind::DaemonKill,
         Kind::Pause,
+        Kind::Freeze,
         Kind::Slow,
         Kind::SlowDisk,
         Kind::Crash,
@@ -148,6 +152,7 @@ impl Kind {
             Kind::Stale => "stale",
             Kind::DaemonKill => "daemon-kill",
             Kind::Pause => "pause",
+            Kind::Freeze => "freeze",
             Kind::Slow => "slow",
             Kind::SlowDisk => "slow-disk",
             Kind::Crash => "crash",
@@ -197,6 +202,7 @@ impl Kind {
                 | Kind::Wipe
                 | Kind::DaemonKill
                 | Kind::Pause
+                | Kind::Freeze
                 | Kind::SlowDisk
                 | Kind::Decision
         )
@@ -207,7 +213,7 @@ impl Kind {
         match self {
             Kind::Cut | Kind::OneWay | Kind::Split | Kind::Carrier | Kind::Deaf => 5,
             Kind::NetworkDown | Kind::Decision => 3,
-            Kind::PowerOff | Kind::Pause | Kind::DaemonKill => 4,
+            Kind::PowerOff | Kind::Pause | Kind::Freeze | Kind::DaemonKill => 4,
             Kind::Blackout | Kind::Leave => 1,
             Kind::AllDown | Kind::DiskTrouble | Kind::Unplug => 2,
             Kind::Slow | Kind::SlowDisk => 3,

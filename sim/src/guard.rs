@@ -1,9 +1,10 @@
 //! The guard of a machine, and the processes of its services.
 //!
 //! The guard believes only deadlines: when one is over, it kills what is left of the service and
-//! removes its addresses within the time R that the fence wait allows it. It is never stopped
-//! together with the daemon here: for that combination only the kernel's lifetime of addresses
-//! holds, and I1 is not promised.
+//! removes its addresses within the time R that the fence wait allows it. On machines whose kernel has
+//! a gate it is stopped together with daemon and processes now and then: then nobody acts, and the
+//! addresses are silent all the same. On others that is left out: there only the kernel's lifetime of
+//! addresses would hold, and I1 is not promised.
 
 use engine::{Act, Found, Outcome, Resource, ResourceChange, ResourceKind, Verb};
 use node::Input;
@@ -211,6 +212,10 @@ impl World {
             return;
         }
         machine.guard.looks_at = None;
+        if machine.frozen_until.is_some() {
+            // It looks when it goes on.
+            return;
+        }
         let local = machine.clock.local(self.now);
         let over = machine.guard.covers.iter().filter(|(_, c)| !c.is_killed && c.deadline <= local);
         let over: Vec<String> = over.map(|(service, _)| service.clone()).collect();
@@ -230,6 +235,10 @@ impl World {
         if let Some(cover) = machine.guard.covers.get_mut(&service) {
             cover.is_killed = true;
         }
+        let revoked = machine.clock.local(self.now);
+        for own in machine.addresses.iter().filter(|own| own.service == service) {
+            machine.gate.entry(own.address).or_default().revoked = revoked;
+        }
         self.trace(|| format!("{} guard ends {service}", name(number)));
         let most = nanos(self.setup.timing.release) * 9 / 10;
         let after = match self.prng.range(0..=2) {
@@ -240,10 +249,40 @@ impl World {
         self.queue.push(self.now + after, Event::Killed(number, boot, service));
     }
 
+    /// Everything goes on. The guard is the first to run: what has no lease any more is dead before it
+    /// did anything.
+    pub(crate) fn thaw(&mut self, number: usize, boot: u32) {
+        let machine = &mut self.machines[number];
+        if machine.boots != boot || machine.frozen_until.take().is_none() {
+            return;
+        }
+        self.trace(|| format!("{} goes on", name(number)));
+        let machine = &mut self.machines[number];
+        let local = machine.clock.local(self.now);
+        let over = machine.guard.covers.iter_mut().filter(|(_, cover)| cover.deadline <= local);
+        let over: Vec<String> = over
+            .map(|(service, cover)| {
+                cover.is_killed = true;
+                service.clone()
+            })
+            .collect();
+        for service in over {
+            self.guard_killed(number, boot, &service);
+        }
+        self.guard_soon(number);
+        if let Some(id) = self.machines[number].daemon.as_ref().map(|daemon| daemon.number) {
+            self.resume(number, id);
+        }
+    }
+
     /// The guard's kill is done.
     pub(crate) fn guard_killed(&mut self, number: usize, boot: u32, service: &str) {
         let machine = &mut self.machines[number];
         if machine.boots != boot || !machine.is_on {
+            return;
+        }
+        if let Some(until) = machine.frozen_until {
+            self.queue.push(until, Event::Killed(number, boot, service.to_owned()));
             return;
         }
         let keys = machine.processes.keys().filter(|(name, _)| name == service);
@@ -302,6 +341,7 @@ impl World {
     pub(crate) fn say_goodbye(&mut self, number: usize) {
         let machine = &mut self.machines[number];
         let is_due = machine.is_on
+            && machine.frozen_until.is_none()
             && machine.guard.owes_goodbye
             && machine.daemon.is_none()
             && machine.processes.is_empty()

@@ -3,7 +3,7 @@
 
 use core::net::{IpAddr, Ipv4Addr};
 
-use base::NetworkId;
+use base::{Instant, NetworkId};
 use network::{AddressSeen, Input as NetworkInput, Interface, Output as NetworkOutput};
 use node::Input;
 
@@ -143,6 +143,7 @@ impl World {
                 let local = machine.clock.local(self.now);
                 let covers = &machine.guard.covers;
                 let own = machine.addresses.iter_mut().find(|own| own.address == address);
+                // What is stopped refreshes nothing.
                 if let Some(own) = own
                     && covers.get(&own.service).is_some_and(|cover| local < cover.deadline)
                 {
@@ -190,10 +191,39 @@ impl World {
             expires,
         });
         self.queue.push(expires, Event::Lifetimes(number, machine.boots));
+        self.open(number, address, &service);
         self.note_part(number, &service, "address", true);
         self.picture_soon(number);
         self.check_owner(number, &service);
         Ok(())
+    }
+
+    /// Opens the gate for an address that is here now, until the guard's deadline.
+    fn open(&mut self, number: usize, address: IpAddr, service: &str) {
+        let machine = &mut self.machines[number];
+        let grant = machine.clock.local(self.now);
+        let Some(cover) = machine.guard.covers.get(service).filter(|cover| !cover.is_killed) else {
+            return;
+        };
+        let slot = machine.gate.entry(address).or_default();
+        slot.grant = grant;
+        slot.deadline = cover.deadline;
+    }
+
+    /// Has the gate of what this machine holds end when the guard's deadline does.
+    pub(crate) fn push_gate(&mut self, number: usize, service: &str, until: Instant) {
+        let machine = &mut self.machines[number];
+        let own = machine.addresses.iter().filter(|own| own.service == service);
+        let mut reopens = false;
+        for own in own {
+            if let Some(slot) = machine.gate.get_mut(&own.address) {
+                reopens |= !slot.is_open(machine.clock.local(self.now));
+                slot.deadline = until;
+            }
+        }
+        if reopens {
+            self.check_owner(number, service);
+        }
     }
 
     /// Puts a service under the guard, or extends its deadline, before anything of it comes into
@@ -224,6 +254,7 @@ impl World {
         let addresses = &mut self.machines[number].addresses;
         let Some(place) = addresses.iter().position(|own| own.address == address) else { return };
         let gone = addresses.remove(place);
+        self.machines[number].gate.remove(&address);
         self.note_part(number, &gone.service, "address", false);
         self.picture_soon(number);
     }
@@ -250,6 +281,14 @@ impl World {
     /// A frame goes to all machines on the network; the one that has the address that is asked
     /// for answers.
     fn broadcast(&mut self, from: usize, network: NetworkId, bytes: &[u8]) {
+        // A closed address is not spoken for either; a probe speaks for nobody.
+        if let Some((sender, ..)) = arp(bytes)
+            && !sender.is_unspecified()
+            && sender != own_address(network, self.machines[from].node())
+            && !self.machines[from].answers(sender.into(), self.now)
+        {
+            return;
+        }
         let machines: Vec<usize> = self.wires.machines_on(usize::from(network.0)).collect();
         for to in machines.into_iter().filter(|to| *to != from) {
             self.frame(from, to, network, bytes.to_vec());
@@ -273,7 +312,8 @@ impl World {
             let mut addresses = machine.addresses.iter();
             let has =
                 addresses.any(|own| own.address == IpAddr::V4(target) && own.network == network);
-            if has && sender != target && bytes[..6] == BROADCAST {
+            let is_open = machine.answers(target.into(), self.now);
+            if has && is_open && sender != target && bytes[..6] == BROADCAST {
                 let to = usize::from(mac[5]) - 1;
                 let reply = arp_reply(mac_of(network, number), target, mac, sender);
                 self.frame(number, to, network, reply);

@@ -134,6 +134,25 @@ pub struct Guard {
     pub has_restarted: bool,
 }
 
+/// What a kernel's gate knows of an address, on the machine's clock: `os::gate`.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Slot {
+    /// The daemon's: until when the lease lasts.
+    pub deadline: Instant,
+    /// The daemon's: when it was sure that the service is held here.
+    pub grant: Instant,
+    /// The guard's: when it ended the service.
+    pub revoked: Instant,
+}
+
+impl Slot {
+    /// Whether packets pass.
+    #[must_use]
+    pub fn is_open(&self, now: Instant) -> bool {
+        now < self.deadline && self.grant > self.revoked
+    }
+}
+
 /// A service address in a kernel.
 #[derive(Clone, Debug)]
 pub struct Address {
@@ -213,6 +232,8 @@ pub enum Strike {
     Kill(u64),
     /// The daemon is stopped for this time.
     Pause(u64),
+    /// Everything on the machine is stopped for this time: daemon, guard, processes.
+    Freeze(u64),
 }
 
 /// One machine.
@@ -235,6 +256,12 @@ pub struct Machine {
     pub guard: Guard,
     /// Service addresses on its interfaces.
     pub addresses: Vec<Address>,
+    /// The kernel has a gate.
+    pub has_gate: bool,
+    /// The gate of each service address; none: closed.
+    pub gate: BTreeMap<IpAddr, Slot>,
+    /// Daemon, guard and processes are stopped until then, in real time.
+    pub frozen_until: Option<u64>,
     /// A picture of the interfaces is on its way to the daemon.
     pub picture_due: bool,
     /// Processes by service and resource.
@@ -262,11 +289,22 @@ impl Machine {
         self.clock.local(real)
     }
 
-    /// Whether anything of the service works here: a process accepts work or an address answers.
+    /// Whether the kernel lets anybody hear of an address that it has.
     #[must_use]
-    pub fn owns(&self, service: &str) -> bool {
-        self.processes.iter().any(|((name, _), process)| name == service && process.accepts)
-            || self.addresses.iter().any(|address| address.service == service)
+    pub fn answers(&self, address: IpAddr, real: u64) -> bool {
+        let slot = self.gate.get(&address);
+        !self.has_gate || slot.is_some_and(|slot| slot.is_open(self.local(real)))
+    }
+
+    /// Whether anything of the service works here: a process accepts work or an address answers. What
+    /// is stopped accepts nothing.
+    #[must_use]
+    pub fn owns(&self, service: &str, real: u64) -> bool {
+        let mut processes = self.processes.iter();
+        let accepts = processes.any(|((name, _), process)| name == service && process.accepts);
+        let mut addresses = self.addresses.iter().filter(|own| own.service == service);
+        accepts && self.frozen_until.is_none()
+            || addresses.any(|own| self.answers(own.address, real))
     }
 
     /// Whether anything of the service is left here, working or not.

@@ -54,6 +54,16 @@ impl World {
         match strike {
             Strike::PowerOff(back) => self.power_off(number, back),
             Strike::Kill(back) => self.kill_daemon(number, back),
+            Strike::Freeze(lasts) => {
+                let machine = &mut self.machines[number];
+                if machine.has_gate && machine.daemon.is_some() && machine.frozen_until.is_none() {
+                    machine.frozen_until = Some(self.now + lasts);
+                    let boot = machine.boots;
+                    self.queue.push(self.now + lasts, Event::Thaw(number, boot));
+                    self.trace(|| format!("{} stands still", name(number)));
+                }
+                self.strike(number, Strike::Pause(lasts));
+            }
             Strike::Pause(lasts) => {
                 if let Some(daemon) = &mut self.machines[number].daemon {
                     let exchanged = self.wires.exchanges_over_living(number, &daemon.node);
@@ -92,6 +102,8 @@ impl World {
         let machine = &mut self.machines[number];
         machine.picture_due = false;
         machine.strike = None;
+        machine.gate.clear();
+        machine.frozen_until = None;
         machine.guard = Guard::default();
         self.interrupt_writes(number);
         self.check.life_ended(number);
@@ -148,6 +160,9 @@ impl World {
 
     /// A stopped daemon goes on.
     pub(crate) fn resume(&mut self, number: usize, daemon_number: u32) {
+        if self.machines[number].frozen_until.is_some() {
+            return;
+        }
         let Some(daemon) = &mut self.machines[number].daemon else { return };
         if daemon.number == daemon_number && daemon.is_paused {
             daemon.is_paused = false;
@@ -235,6 +250,10 @@ impl World {
             Kind::Pause => {
                 let machine = self.struck(place, &mut prng);
                 self.strike_or_arm(place, machine, Strike::Pause(lasts), &mut prng);
+            }
+            Kind::Freeze => {
+                let machine = self.struck(place, &mut prng);
+                self.strike_or_arm(place, machine, Strike::Freeze(lasts), &mut prng);
             }
             Kind::Slow => {
                 let machine = self.struck(place, &mut prng);
@@ -481,6 +500,9 @@ impl World {
                 self.queue.push(self.now + after, Event::PowerOn(number, boot));
                 continue;
             }
+            let boot = machine.boots;
+            self.thaw(number, boot);
+            let machine = &mut self.machines[number];
             let stuck: Vec<_> = machine.processes.keys().cloned().collect();
             for key in stuck {
                 let machine = &mut self.machines[number];

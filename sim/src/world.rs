@@ -273,6 +273,7 @@ impl World {
             Event::PowerOn(machine, boot) => self.power_on(machine, boot),
             Event::DaemonStart(machine, boot, number) => self.start_daemon(machine, boot, number),
             Event::Resume(machine, number) => self.resume(machine, number),
+            Event::Thaw(machine, boot) => self.thaw(machine, boot),
             Event::Fault(number) => self.fault(number),
             Event::Repair(number) => self.repair(number),
             Event::Sample => self.sample(),
@@ -420,6 +421,10 @@ fn machine(setup: &Setup, draw: &mut Prng, number: usize) -> Machine {
         },
         guard: Guard::default(),
         addresses: Vec::new(),
+        // Where there is none, only the guard ends addresses.
+        has_gate: draw.chance(3, 4),
+        gate: Default::default(),
+        frozen_until: None,
         picture_due: false,
         processes: Default::default(),
         transitions: Default::default(),

@@ -180,6 +180,15 @@ pub const CANARIES: &[Canary] = &[
         seeds: 10_000,
     },
     Canary {
+        name: "gate-by-the-clock",
+        file: "sim/src/driver.rs",
+        original: "self.push_gate(number, service, until);",
+        mutated: "self.push_gate(number, service, self.machines[number].local(self.now) + self.setup.timing.lease);",
+        rule: "the gate's deadline is that of the evidence, whenever it is pushed",
+        shows: Shows::Unsafe,
+        seeds: 2_000,
+    },
+    Canary {
         name: "lease-without-guard",
         file: "crates/node/src/machine/mod.rs",
         original: "(self.group.lease_until(self.now), self.engine.held())",

@@ -35,6 +35,11 @@ fn a_stopped_daemon_answers_nothing_when_its_service_is_elsewhere() {
 }
 
 #[test]
+fn an_owner_that_stands_still_altogether_answers_nothing() {
+    play("frozen-owner", 2);
+}
+
+#[test]
 fn a_cluster_with_nothing_but_a_disk_stays_together_and_takes_commands() {
     play("disk-only", 1);
 }

@@ -200,8 +200,9 @@ impl Gate {
         }
         let mut attachments = Attachments::new(node).map_err(kernel("open a netlink socket"))?;
         let former = match attachments.find_former()? {
-            // One whose maps cannot be used is replaced by ours, which are closed.
-            Some(id) => Maps::of_program(id).map_err(kernel("adopt the former gate"))?,
+            // One whose maps cannot be had (of another version; `CAP_SYS_ADMIN` is missing) is replaced
+            // by ours, which are closed.
+            Some(id) => Maps::of_program(id).unwrap_or(None),
             None => None,
         };
         let was_there = former.is_some();

@@ -42,10 +42,12 @@ pub fn whoever_is_proven_fenced_runs_nothing(
     absent: &Machine,
     newest: Option<(u32, u64)>,
     (lineage, generation): (u32, u64),
+    now: u64,
 ) -> Result<(), String> {
     let is_back = newest.is_some_and(|(of, since)| of == lineage && since >= generation);
-    let works =
-        absent.processes.values().any(|process| process.accepts) || !absent.addresses.is_empty();
+    let mut services = absent.processes.keys().map(|(service, _)| service);
+    let works = services.any(|service| absent.owns(service, now))
+        || absent.addresses.iter().any(|own| absent.answers(own.address, now));
     if is_back || !works {
         return Ok(());
     }

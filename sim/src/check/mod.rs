@@ -247,8 +247,8 @@ fn deliver(
 impl World {
     /// Something of a service has begun to work on a machine.
     pub(crate) fn check_owner(&mut self, number: usize, service: &str) {
-        let World { machines, check, totals, .. } = self;
-        let verdict = owner::at_most_one_machine_owns_a_service(machines, service);
+        let World { machines, check, totals, now, .. } = self;
+        let verdict = owner::at_most_one_machine_owns_a_service(machines, service, *now);
         if check.owners.moved(service, number) {
             totals.failovers += 1;
         }
@@ -275,7 +275,8 @@ impl World {
             self.require(Severity::Safety, "a fence never precedes the end of the lease", verdict);
         } else {
             let newest = self.check.seen[absent].newest;
-            let verdict = lease::whoever_is_proven_fenced_runs_nothing(machine, newest, scope);
+            let verdict =
+                lease::whoever_is_proven_fenced_runs_nothing(machine, newest, scope, self.now);
             self.require(Severity::Safety, "whoever is proven fenced runs nothing", verdict);
         }
     }

@@ -29,8 +29,9 @@ impl Owners {
 pub fn at_most_one_machine_owns_a_service(
     machines: &[Machine],
     service: &str,
+    now: u64,
 ) -> Result<(), String> {
-    let mut owners = machines.iter().filter(|machine| machine.owns(service));
+    let mut owners = machines.iter().filter(|machine| machine.owns(service, now));
     let (Some(one), Some(other)) = (owners.next(), owners.next()) else { return Ok(()) };
     Err(format!("{service} works on {} and on {}", one.node(), other.node()))
 }
@@ -41,6 +42,9 @@ pub fn what_works_has_a_deadline_ahead(
     release: u64,
     now: u64,
 ) -> Result<(), String> {
+    if machine.frozen_until.is_some() {
+        return what_is_gated_is_silent_after_its_deadline(machine, now);
+    }
     let processes = machine.processes.iter().filter(|(_, process)| process.accepts);
     let services = processes.map(|((service, _), _)| service);
     let services = services.chain(machine.addresses.iter().map(|own| &own.service));
@@ -52,6 +56,20 @@ pub fn what_works_has_a_deadline_ahead(
         if machine.local(now) > over {
             let over = Stamp(machine.real(over));
             return Err(format!("{service} works on {} although it ended {over}", machine.node()));
+        }
+    }
+    Ok(())
+}
+
+/// (I1) The kernel's gate closes at the guard's deadline or before, though nobody acts.
+fn what_is_gated_is_silent_after_its_deadline(machine: &Machine, now: u64) -> Result<(), String> {
+    for own in machine.addresses.iter().filter(|own| machine.answers(own.address, now)) {
+        let cover = machine.guard.covers.get(&own.service);
+        if cover.is_none_or(|cover| machine.local(now) >= cover.deadline) {
+            let (address, node) = (own.address, machine.node());
+            return Err(format!(
+                "{address} answers on {node}, which stands still, after its lease"
+            ));
         }
     }
     Ok(())

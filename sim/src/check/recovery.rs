@@ -19,7 +19,7 @@ impl World {
     /// Ends the run when all is well and stays so; the bound decides when that is too late.
     pub(crate) fn await_recovery(&mut self, healed_at: u64) {
         let joins = self.check.joins_max();
-        let verdict = all_is_well(&self.machines, &self.wires);
+        let verdict = all_is_well(&self.machines, &self.wires, self.now);
         match verdict {
             Ok(()) => {
                 let since = *self.well_since.get_or_insert(self.now);
@@ -81,7 +81,7 @@ pub fn bound(setup: &Setup, joins: u32) -> u64 {
 ///
 /// # Errors
 /// What is not well.
-pub fn all_is_well(machines: &[Machine], wires: &Wires) -> Result<(), String> {
+pub fn all_is_well(machines: &[Machine], wires: &Wires, now: u64) -> Result<(), String> {
     let mut reference = None;
     for machine in machines {
         let node = machine.node();
@@ -126,12 +126,12 @@ pub fn all_is_well(machines: &[Machine], wires: &Wires) -> Result<(), String> {
     for service in &engine.intent().services {
         let state = &engine.observation().services[&service.name];
         let owners: Vec<NodeId> =
-            machines.iter().filter(|m| m.owns(&service.name)).map(Machine::node).collect();
+            machines.iter().filter(|m| m.owns(&service.name, now)).map(Machine::node).collect();
         let can_run = service.nodes.iter().any(|node| is_legal(service, *node, wires));
         let name = &service.name;
         match &state.phase {
             Phase::Running { holder, .. } if owners == [holder.node] => {
-                all_of_it_works(service, &machines[machine_of(holder.node)])?;
+                all_of_it_works(service, &machines[machine_of(holder.node)], now)?;
             }
             Phase::Idle if owners.is_empty() && !can_run => {}
             phase => {
@@ -157,11 +157,12 @@ fn is_legal(service: &Service, node: NodeId, wires: &Wires) -> bool {
 }
 
 /// What is said to run runs, all of it.
-fn all_of_it_works(service: &Service, machine: &Machine) -> Result<(), String> {
+fn all_of_it_works(service: &Service, machine: &Machine, now: u64) -> Result<(), String> {
     for resource in &service.resources {
         let works = match &resource.kind {
             ResourceKind::Address { address, .. } => {
-                machine.addresses.iter().any(|own| own.address == *address)
+                let mut own = machine.addresses.iter();
+                own.any(|own| own.address == *address) && machine.answers(*address, now)
             }
             ResourceKind::Process { .. } => {
                 let key = (service.name.clone(), resource.name.clone());

@@ -38,7 +38,7 @@ const TCA_BPF_FLAGS: u16 = 8;
 const TCA_BPF_ID: u16 = 11;
 const DIRECT_ACTION: u32 = 1;
 const IFLA_LINKINFO: u16 = 18;
-const IFLA_INFO_SLAVE_KIND: u16 = 4;
+const IFLA_INFO_PORT_KIND: u16 = 4;
 const ALL_PROTOCOLS: u16 = 0x0003;
 
 /// Where filters of the two directions hang: in, out.
@@ -388,7 +388,7 @@ fn read_link(kind: u16, body: &[u8]) -> Option<(Link, &[u8])> {
     each_attribute(body.get(16..)?, |attribute, value| match attribute {
         IFLA_IFNAME => name = text(value),
         IFLA_LINKINFO => each_attribute(value, |attribute, value| {
-            if attribute == IFLA_INFO_SLAVE_KIND {
+            if attribute == IFLA_INFO_PORT_KIND {
                 link.is_port = matches!(text(value), b"bridge" | b"openvswitch");
             }
         }),

@@ -16,7 +16,7 @@ use rustix::net::{AddressFamily, RecvFlags, SendFlags, SocketFlags, SocketType, 
 use rustix::thread::UnshareFlags;
 
 use crate::scene::{
-    Beside, device, enslave, filters, interface, isolate, neighbour, remove_filters, set_up,
+    Beside, device, filters, interface, isolate, join_bridge, neighbour, remove_filters, set_up,
     wait_for,
 };
 
@@ -515,7 +515,7 @@ fn ports_of_a_bridge_are_the_bridges() {
     let Some(mut gate) = open() else { return };
     assert_eq!(filters(field.left), [1, 1]);
     let bridge = device("bridge0", "bridge");
-    enslave(field.left, bridge);
+    join_bridge(field.left, bridge);
     assert_eq!(gate.keep().unwrap().attached, 2, "the bridge");
     assert_eq!((filters(field.left), filters(bridge)), ([0, 0], [1, 1]));
     let (_, mut attachments) = daemon(&gate);

@@ -164,7 +164,7 @@ pub(crate) fn device(name: &str, kind: &str) -> u32 {
 }
 
 /// Makes an interface a port of a bridge.
-pub(crate) fn enslave(port: u32, bridge: u32) {
+pub(crate) fn join_bridge(port: u32, bridge: u32) {
     let mut body = link(port, 0, 0);
     body.extend(attribute(10, &bridge.to_ne_bytes()));
     request(16, 0, &body).unwrap();

@@ -73,7 +73,9 @@ say "together"; cat n1.found n2.found
 # Once nobody discovers, open datagrams that no frame announced are nobody's business.
 sleep 6
 say "at rest: $(ip netns exec n1 ss -Hlun | grep -c '10.79.0.1:' || true) other"
-ip netns exec n2 bash -c 'for time in $(seq 10); do printf "OPEN_TRY" >/dev/udp/10.77.0.1/7420; sleep 0.2; done'
+# By way of a file: bash writes what it prints line by line, and 10 is in the addresses.
+bash -c 'printf "OPEN_TRY" >open-try'
+ip netns exec n2 bash -c 'for time in $(seq 10); do cat open-try >/dev/udp/10.77.0.1/7420; sleep 0.2; done'
 say "a stranger's datagrams: $(ip netns exec n1 ss -Hlun | grep -c '10.79.0.1:' || true) other"
 say "faults: $(cat n1.found n2.found | grep -cE 'several machines|is on n[12]' || true)"
 code=0; on n2 join "$token" --node-name n2 --address net_ether_01=10.77.0.2/24 --address net_ether_02=fd77::2/64 || code=$?

@@ -20,7 +20,7 @@ pub use time::Instant;
 pub use timing::{
     CLOCK_GRANULARITY, CLOCK_RATE_ERROR_PERMILLE, Medium, Preset, Timing, TimingError,
 };
-pub use view::View;
+pub use view::{Tie, View};
 
 #[cfg(test)]
 mod tests;

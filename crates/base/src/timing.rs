@@ -186,6 +186,13 @@ impl Timing {
         }
     }
 
+    /// How long one half of a view leaves the tie-breaker to the other, which carries more. Both
+    /// notice their separation within a heartbeat of each other.
+    #[must_use]
+    pub fn tie_courtesy(&self) -> Duration {
+        self.tie_budget * 3 / 4
+    }
+
     /// The longest that a driver may sleep between two turns. Also bounds what one turn adds to
     /// the patient clock.
     #[must_use]

@@ -19,6 +19,34 @@ pub struct View {
     /// The member that orders messages and coordinated the change to this view.
     #[n(3)]
     pub hub: NodeId,
+    /// Who decides about the successor at exactly half of the members.
+    #[n(4)]
+    pub tie: Tie,
+}
+
+/// Who decides at exactly half of a view.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Encode, Decode)]
+pub enum Tie {
+    /// Nobody: safe, not available. A person can still confirm that the others are down.
+    #[default]
+    #[n(0)]
+    None,
+    /// A person, asked for in words.
+    #[n(1)]
+    Manual,
+    /// The half with this node goes on.
+    #[n(2)]
+    Prefer(#[n(0)] NodeId),
+    /// More than half of some acceptors outside the members.
+    #[n(3)]
+    Arbiters {
+        /// How many there are, numbered from 0: 1 or 3.
+        #[n(0)]
+        count: u8,
+        /// Which they are: a hash over their configuration.
+        #[n(1)]
+        name: u64,
+    },
 }
 
 impl View {

@@ -7,7 +7,7 @@
 use base::{Member, NodeId};
 
 use crate::change::TELL_INTERVAL;
-use crate::tie::TieBreaker;
+use crate::tie;
 use crate::wire::{Message, Scope, Standing};
 use crate::{Group, Membership, Peer, Phase, Rejected, Timer};
 
@@ -135,7 +135,7 @@ impl Group {
             let remembers = |(lineage, ..): (u32, u64, u64)| lineage == view.lineage;
             self.peers.get(&node).is_some_and(|peer| !peer.digest.record.is_some_and(remembers))
         };
-        !self.is_quorum(view, reach)
+        !self.may_have_quorum(view, reach)
             && self.returned(membership, reach).is_none()
             && view.nodes().difference(reach).into_iter().any(has_forgotten)
             && absent.all(is_without_view)
@@ -154,7 +154,7 @@ impl Group {
             format!(
                 "exactly half of generation {}, and {}",
                 view.generation,
-                self.config.tie.waits_for()
+                tie::waits_for(view.tie)
             )
         } else {
             format!(

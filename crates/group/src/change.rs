@@ -24,8 +24,10 @@ use base::{Incarnation, Instant, Member, NodeId, NodeSet, View};
 
 use crate::lease::Evidence;
 use crate::order::Log;
+use crate::asking::{Asked, is_most_arbiters};
+use crate::tie::{self, Vote};
 use crate::wire::{self, Absence, Ballot, Message, Promise, Scope, Standing, Value, Wait};
-use crate::{Group, Membership, Output, Persisting, Phase, Timer, ViewChange, Write, tie};
+use crate::{Group, Membership, Output, Persisting, Phase, Timer, ViewChange, Write};
 
 /// Between the attempts of two candidates of neighbouring rank.
 const RANK_DELAY: Duration = Duration::from_millis(30);
@@ -38,16 +40,27 @@ pub(crate) const TELL_INTERVAL: Duration = Duration::from_millis(500);
 /// An attempt of this node to decide the successor.
 #[derive(Debug)]
 pub(crate) struct Attempt {
-    ballot: Ballot,
-    since: Instant,
+    pub(crate) ballot: Ballot,
+    pub(crate) since: Instant,
     promises: BTreeMap<NodeId, Promise>,
     /// Once the value is chosen: it, who has accepted it, and who must have.
-    proposal: Option<Proposal>,
+    pub(crate) proposal: Option<Proposal>,
+    /// Once the arbiters are asked, which happens only at exactly half.
+    pub(crate) asked: Option<Asked>,
+}
+
+/// What a coordinator may do with the promises that it has.
+enum Choice {
+    /// Propose this, to be accepted by a quorum or by all of these.
+    Value(Value, Option<NodeSet>),
+    /// The same as soon as the arbiters have promised as well.
+    Arbiters,
+    Nothing,
 }
 
 #[derive(Debug)]
-struct Proposal {
-    value: Value,
+pub(crate) struct Proposal {
+    pub(crate) value: Value,
     accepted: NodeSet,
     /// A return is decided by all living members, not by a quorum.
     unanimous: Option<NodeSet>,
@@ -110,7 +123,9 @@ impl Group {
                 // Another member takes over and lets this one go.
                 return membership.sealed_at.map(|_| timing.collect * 4);
             }
-            if lost || leaving || stalled || !self.ready_joiners(view).is_empty() {
+            // Another tie-breaker counts from the next view on.
+            let tie_changes = view.tie != self.config.tie;
+            if lost || leaving || stalled || tie_changes || !self.ready_joiners(view).is_empty() {
                 return Some(Duration::ZERO);
             }
             if membership.sealed_at.is_some() {
@@ -202,7 +217,7 @@ impl Group {
     fn can_decide(&self) -> bool {
         let Phase::Member(membership) = &self.phase else { return false };
         let able = self.able(membership);
-        self.is_quorum(&membership.view, able) || self.returned(membership, able).is_some()
+        self.may_have_quorum(&membership.view, able) || self.returned(membership, able).is_some()
     }
 
     /// The stalled members in reach that the others can go on without. One without which nobody
@@ -222,8 +237,22 @@ impl Group {
         reach.difference(self.expelled(membership, reach))
     }
 
+    pub(crate) fn vote(&self, view: &View, present: NodeSet) -> Vote {
+        tie::vote(view, present, self.down)
+    }
+
+    /// Whether `present` decide by themselves.
     pub(crate) fn is_quorum(&self, view: &View, present: NodeSet) -> bool {
-        tie::is_quorum(&self.config.tie, view, present, self.down)
+        self.vote(view, present) == Vote::Granted
+    }
+
+    /// Whether `present` decide by themselves, or with arbiters that this node knows how to ask.
+    pub(crate) fn may_have_quorum(&self, view: &View, present: NodeSet) -> bool {
+        match self.vote(view, present) {
+            Vote::Granted => true,
+            Vote::WithArbiters => view.tie == self.config.tie,
+            Vote::Denied => false,
+        }
     }
 
     fn prepare(&mut self) {
@@ -242,6 +271,7 @@ impl Group {
             since: now,
             promises: BTreeMap::from([(local.node, promise)]),
             proposal: None,
+            asked: None,
         });
         self.send_to_reachable(&Message::Prepare(scope, ballot, reach));
         self.continue_attempt();
@@ -376,31 +406,48 @@ impl Group {
                 if !able.is_subset(answered) && now < over {
                     return self.wake_at(over, Timer::Change);
                 }
-                let chosen = self.choose(membership, attempt, answered);
-                match chosen {
-                    Some((value, unanimous)) => self.propose(value, unanimous),
-                    None => self.give_up(),
+                match self.choose(membership, attempt, answered) {
+                    Choice::Value(value, unanimous) => self.propose(value, unanimous),
+                    Choice::Arbiters => self.ask_for_promises(answered),
+                    Choice::Nothing => self.give_up(),
                 }
             }
             Some(proposal) => {
-                let decided = match proposal.unanimous {
-                    Some(all) => all.is_subset(proposal.accepted),
-                    None => self.is_quorum(&membership.view, proposal.accepted),
+                let view = &membership.view;
+                let vote = match proposal.unanimous {
+                    Some(all) if all.is_subset(proposal.accepted) => Vote::Granted,
+                    Some(_) => Vote::Denied,
+                    None => self.vote(view, proposal.accepted),
+                };
+                let arbiters = || attempt.asked.as_ref().map_or(0, |asked| asked.accepted.len());
+                let decided = match vote {
+                    Vote::Granted => true,
+                    Vote::WithArbiters => is_most_arbiters(view, arbiters()),
+                    Vote::Denied => false,
                 };
                 if decided {
                     let value = proposal.value.clone();
                     self.announce_decision(&value);
-                    self.install(value);
-                } else if now >= over + collect {
+                    return self.install(value);
+                }
+                let patience = self.config.timing.tie_budget * 2;
+                let until = match &attempt.asked {
+                    Some(asked) if asked.accepting => asked.since + patience,
+                    _ => over + collect,
+                };
+                if vote == Vote::WithArbiters && self.ask_for_acceptance() {
+                    return;
+                }
+                if now >= until {
                     self.give_up();
                 } else {
-                    self.wake_at(over + collect, Timer::Change);
+                    self.wake_at(until, Timer::Change);
                 }
             }
         }
     }
 
-    fn give_up(&mut self) {
+    pub(crate) fn give_up(&mut self) {
         let backoff = self.prng.duration(BACKOFF_MIN..=BACKOFF_MAX);
         let now = self.now;
         let Phase::Member(membership) = &mut self.phase else { return };
@@ -409,26 +456,35 @@ impl Group {
         self.wake_at(now + backoff, Timer::Change);
     }
 
-    /// The value that these promises allow, if they are enough.
-    fn choose(
-        &self,
-        membership: &Membership,
-        attempt: &Attempt,
-        answered: NodeSet,
-    ) -> Option<(Value, Option<NodeSet>)> {
-        if self.is_quorum(&membership.view, answered) {
-            let accepted =
-                attempt.promises.values().filter_map(|promise| promise.accepted.as_ref());
-            let newest = accepted.max_by_key(|(ballot, _)| *ballot);
-            let value = match newest {
-                // It may have been decided: finish it.
-                Some((_, value)) => value.clone(),
-                None => self.compose(membership, attempt, answered, None)?,
+    /// What these promises allow.
+    fn choose(&self, membership: &Membership, attempt: &Attempt, answered: NodeSet) -> Choice {
+        let of_arbiters = attempt.asked.iter().flat_map(|asked| asked.promised.values().flatten());
+        let vote = self.vote(&membership.view, answered);
+        if vote != Vote::Granted
+            && let Some(returned) = self.returned(membership, answered)
+        {
+            return match self.compose(membership, attempt, answered, Some(returned)) {
+                Some(value) => Choice::Value(value, Some(answered)),
+                None => Choice::Nothing,
             };
-            return Some((value, None));
         }
-        let returned = self.returned(membership, answered)?;
-        Some((self.compose(membership, attempt, answered, Some(returned))?, Some(answered)))
+        let promised = attempt.asked.as_ref().map_or(0, |asked| asked.promised.len());
+        match vote {
+            Vote::Granted => {}
+            Vote::WithArbiters if is_most_arbiters(&membership.view, promised) => {}
+            Vote::WithArbiters if self.may_have_quorum(&membership.view, answered) => {
+                return Choice::Arbiters;
+            }
+            Vote::WithArbiters | Vote::Denied => return Choice::Nothing,
+        }
+        let of_members = attempt.promises.values().filter_map(|promise| promise.accepted.as_ref());
+        let newest = of_members.chain(of_arbiters).max_by_key(|(ballot, _)| *ballot);
+        let value = match newest {
+            // It may have been decided: finish it.
+            Some((_, value)) => Some(value.clone()),
+            None => self.compose(membership, attempt, answered, None),
+        };
+        value.map_or(Choice::Nothing, |value| Choice::Value(value, None))
     }
 
     /// If all members of the view that are not in `living` are back in newer lives that have
@@ -477,7 +533,8 @@ impl Group {
         let senior = stay.first()?.node;
         let trim = attempt.promises.values().map(|promise| promise.have).min()?;
         let hub = if self.leaving { senior } else { self.local().node };
-        let view = View { lineage: old.lineage, generation, members, hub };
+        let tie = self.config.tie;
+        let view = View { lineage: old.lineage, generation, members, hub, tie };
         let waits = self.compose_waits(membership, attempt, &view, &left);
         let trim_hash = membership.log.hash(trim);
         Some(Value { view, joiners, left, trim, trim_hash, waits })

@@ -310,7 +310,7 @@ impl Group {
     ) -> View {
         let members = founders.collect();
         let lineage = lineage.unwrap_or_else(|| self.prng.range(1..=u64::from(u32::MAX)) as u32);
-        View { lineage, generation, members, hub: self.local().node }
+        View { lineage, generation, members, hub: self.local().node, tie: self.config.tie }
     }
 
     fn form(&mut self, view: View) {

@@ -38,8 +38,11 @@
 //! their view or by none that goes on; nothing is ordered, acknowledged or granted while sealed;
 //! a view is durable before anybody is told that its member has it.
 
+mod arbiter;
+mod asking;
 mod behind;
 mod change;
+mod exchange;
 mod form;
 mod join;
 mod lease;
@@ -52,10 +55,12 @@ mod wire;
 use core::time::Duration;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
-use base::{Incarnation, Instant, Member, NodeId, NodeSet, Prng, Timing, View, codec};
+use base::{Incarnation, Instant, Member, NodeId, NodeSet, Prng, Tie, Timing, View, codec};
 
+pub use arbiter::{Accepted, Acceptor, Answer, LINEAGES_MAX, Reply, Request, VALUE_SIZE_MAX};
+pub use exchange::{Durable, Input, Output, Rejected, Timer, ViewChange};
 pub use status::{Progress, Queues, Status, WaitStatus};
-pub use tie::{Tie, TieBreaker, Vote};
+pub use tie::{Vote, vote};
 pub use watch::Watch;
 pub use wire::{
     Absence, Ballot, Content, Digest, Entry, Message, Order, Promise, Proof, Scope, Snapshot,
@@ -95,157 +100,6 @@ pub struct Config {
     pub certified: bool,
 }
 
-/// What happened.
-#[derive(Clone, Debug)]
-pub enum Input {
-    /// The end of one turn of the driver's loop.
-    Turn,
-    /// A peer can be reached in both directions.
-    Connected(Member),
-    /// It cannot be reached any more.
-    Lost(Member),
-    /// A peer's digest has changed.
-    Digest(Member, Digest),
-    /// A heartbeat of a peer: the newest stamp of ours that it echoes, and whom it reaches.
-    Heard {
-        /// The sender.
-        from: Member,
-        /// Our own stamp, on our clock.
-        echo: Option<Instant>,
-        /// How old the sender's own evidence was when it sent this echo.
-        evidence_age: Option<Duration>,
-        /// The peers that the sender reaches in both directions.
-        row: NodeSet,
-    },
-    /// A message of a peer's group.
-    Message {
-        /// The sender.
-        from: Member,
-        /// The bytes of one [`Message`].
-        bytes: Vec<u8>,
-    },
-    /// What [`Output::Persist`] asked for is on the disk.
-    Persisted(u64),
-    /// The state that [`Output::TakeSnapshot`] asked for.
-    Snapshot(Vec<u8>),
-    /// A guard says that this life is over and runs nothing.
-    Goodbye(Member),
-}
-
-/// What the driver must do, in this order.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Output {
-    /// Send over the reliable channel to this connected peer.
-    Send {
-        /// The peer.
-        to: NodeId,
-        /// Large and not urgent.
-        bulk: bool,
-        /// The bytes.
-        message: Vec<u8>,
-    },
-    /// Make durable, then feed [`Input::Persisted`].
-    Persist {
-        /// Names this request.
-        token: u64,
-        /// What.
-        what: Durable,
-    },
-    /// A new view, at this place in the order.
-    View(ViewChange),
-    /// An entry, at this place in the order.
-    Deliver {
-        /// How many entries of this history came before, plus one.
-        position: u64,
-        /// Who submitted it.
-        origin: Member,
-        /// The origin's own number for it.
-        number: u64,
-        /// What was submitted.
-        payload: Vec<u8>,
-    },
-    /// An absent node can act no more; at this place in the order.
-    Fenced {
-        /// Which absence this ends.
-        absence: Absence,
-        /// How it is known.
-        proof: Proof,
-    },
-    /// Take the state as it is after all outputs before this one, and feed [`Input::Snapshot`]
-    /// once all outputs are drained.
-    TakeSnapshot,
-    /// Take this state instead of the own one; it already contains the view change.
-    Restore {
-        /// The view that this node is in now.
-        change: ViewChange,
-        /// The bytes of [`Input::Snapshot`] on the hub.
-        state: Vec<u8>,
-    },
-    /// This node has no part in the primary view any more: stop everything.
-    Excluded {
-        /// Why, as a sentence for people.
-        reason: String,
-    },
-    /// The view that let this node go is recorded here: the daemon may end.
-    Left,
-}
-
-/// What is to be made durable.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Durable {
-    /// The newest view of this node, or none when a formation was called off.
-    Record(Option<View>),
-    /// The payload of an entry that was submitted as durable.
-    Entry(Vec<u8>),
-}
-
-/// A new view and how it differs from the one before.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct ViewChange {
-    /// The view.
-    pub view: View,
-    /// Members that were not members of the one before.
-    pub joined: Vec<Member>,
-    /// Members that have left in order, with nothing running.
-    pub left: Vec<Member>,
-    /// Members that were lost, and, at a formation, configured nodes that are not there.
-    pub lost: Vec<Absence>,
-    /// There is no state from before.
-    pub formed: bool,
-}
-
-/// Why a wish was refused. Nothing has changed when one is returned.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Rejected {
-    /// Too many own submissions are on their way; try again when some are delivered.
-    Busy,
-    /// This node is not in a primary view; the text says what it waits for.
-    NoView(String),
-    /// A seeded cluster is in reach: this node will join it.
-    SeededPeer(NodeId),
-    /// That node was heard so long ago and is not down.
-    Alive(NodeId, Duration),
-    /// The first node is heard by the second one and is not down.
-    HeardBy(NodeId, NodeId),
-    /// This node has a view already.
-    Seeded,
-    /// No such node in the configuration.
-    UnknownNode(NodeId),
-}
-
-/// Why the driver should wake up.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Timer {
-    /// A view change should be started or continued.
-    Change,
-    /// A joiner has been held down long enough.
-    Join,
-    /// A fence wait is over.
-    Fence,
-    /// A formation should be started or called off.
-    Form,
-}
-
 /// The state machine. Feed one input, drain all outputs.
 #[derive(Debug)]
 pub struct Group {
@@ -275,6 +129,10 @@ pub struct Group {
     /// When each node joined, newest last, for the hold-down.
     joins: BTreeMap<NodeId, Vec<Instant>>,
     leaving: bool,
+    /// What each node carries, for who asks the arbiters first.
+    loads: BTreeMap<NodeId, u32>,
+    /// This node cannot serve anybody as far as it knows.
+    is_isolated: bool,
     /// When peers that lag behind were told so last.
     told_at: BTreeMap<NodeId, Instant>,
     /// Joiners that wait for the state of the layer above, with our part of it.
@@ -380,6 +238,8 @@ impl Group {
             down: NodeSet::EMPTY,
             joins: BTreeMap::new(),
             leaving: false,
+            loads: BTreeMap::new(),
+            is_isolated: false,
             told_at: BTreeMap::new(),
             snapshot: None,
             persisting: None,
@@ -420,6 +280,7 @@ impl Group {
             }
             Input::Persisted(token) => self.persisted(token),
             Input::Snapshot(state) => self.send_snapshot(state),
+            Input::Arbiter(arbiter, reply) => self.on_arbiter(arbiter, reply),
             Input::Goodbye(member) => {
                 if self.config.nodes.contains(member.node) {
                     self.goodbyes.retain(|known| known.node != member.node);
@@ -502,6 +363,14 @@ impl Group {
         }
         self.down.insert(node);
         Ok(())
+    }
+
+    /// Says what the nodes carry, and whether this one has lost all connection to those that it
+    /// works for. Of two halves the one that carries more asks the arbiters first; only that
+    /// depends on it.
+    pub fn weigh(&mut self, loads: BTreeMap<NodeId, u32>, is_isolated: bool) {
+        self.loads = loads;
+        self.is_isolated = is_isolated;
     }
 
     /// Until when this member may own services: the newest evidence plus the lease.

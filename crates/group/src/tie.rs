@@ -3,75 +3,57 @@
 //! A view's successor needs more than half of the view's members. At exactly half the silent
 //! half may be dead or may be cut off and just as well; no observation tells them apart. A
 //! tie-breaker is one more acceptor that counts only then, so that two halves can never both go
-//! on. Those built in here hold no memory of their own: `none` never votes, `prefer` sits in one
-//! of the members, `manual` is a person's word.
+//! on. `prefer` sits in one of the members, `manual` is a person's word, and **arbiters** are
+//! acceptors with a memory of their own outside the members (`arbiter`): one, or three of which two
+//! must agree.
+//!
+//! Which tie-breaker a view has is part of the view. If each member took it from its own
+//! configuration, a change of it that is delivered here and not yet there would give both halves a
+//! vote.
 
-use base::{NodeId, NodeSet, View};
+use base::{NodeSet, Tie, View};
 
-/// What a tie-breaker says when it is asked.
+/// What some members of a view may do.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Vote {
-    /// This half goes on.
+    /// Decide on the successor.
     Granted,
-    /// This half must not go on, or not yet.
+    /// Not decide, or not yet.
     Denied,
+    /// Decide together with more than half of the arbiters.
+    WithArbiters,
 }
 
-/// One more acceptor that counts only at exactly half.
-pub trait TieBreaker: core::fmt::Debug {
-    /// Whether `half` of the members of `view` may go on without the others. `down` are the nodes
-    /// that a person has declared dead. Must never grant both halves of one view.
-    fn vote(&self, view: &View, half: NodeSet, down: NodeSet) -> Vote;
-
-    /// What a half that was denied waits for, for people.
-    fn waits_for(&self) -> &'static str;
-}
-
-/// The tie-breakers of the configuration.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Tie {
-    /// Nobody: safe, not available. A person can still confirm that the others are down.
-    #[default]
-    None,
-    /// A person, asked for in words.
-    Manual,
-    /// The half with this node goes on.
-    Prefer(NodeId),
-}
-
-impl TieBreaker for Tie {
-    fn vote(&self, view: &View, half: NodeSet, down: NodeSet) -> Vote {
-        let granted = match *self {
-            // The half with that node may have gone on alone and recorded it. So no word about
-            // its death helps the other half: it has to be seeded anew.
-            Tie::Prefer(node) => half.contains(node),
-            // Every quorum of the past shares a member with exactly half, and the dead vote no
-            // more.
-            Tie::None | Tie::Manual => view.nodes().difference(half).is_subset(down),
-        };
-        if granted { Vote::Granted } else { Vote::Denied }
-    }
-
-    fn waits_for(&self) -> &'static str {
-        match self {
-            Tie::None => "no tie-breaker is configured",
-            Tie::Manual => "a person must decide",
-            Tie::Prefer(_) => "the preferred node is on the other side",
-        }
-    }
-}
-
-/// Whether `present` of the members of `view` may decide its successor.
-pub(crate) fn is_quorum(
-    tie: &dyn TieBreaker,
-    view: &View,
-    present: NodeSet,
-    down: NodeSet,
-) -> bool {
+/// What `present` of the members of `view` may do. `down` are the nodes that a person has declared
+/// dead. Two disjoint sets are never both granted, and both with arbiters only where these can
+/// choose between them.
+#[must_use]
+pub fn vote(view: &View, present: NodeSet, down: NodeSet) -> Vote {
     let present = present.intersection(view.nodes());
     match (2 * present.len()).cmp(&view.members.len()) {
-        core::cmp::Ordering::Greater => true,
-        core::cmp::Ordering::Equal => tie.vote(view, present, down) == Vote::Granted,
-        core::cmp::Ordering::Less => false,
+        core::cmp::Ordering::Greater => return Vote::Granted,
+        core::cmp::Ordering::Less => return Vote::Denied,
+        core::cmp::Ordering::Equal => {}
+    }
+    let granted = match view.tie {
+        // The half with that node may have gone on alone and recorded it. So no word about
+        // its death helps the other half: it has to be seeded anew.
+        Tie::Prefer(node) => present.contains(node),
+        // Every quorum of the past shares a member with exactly half, and the dead vote no
+        // more.
+        Tie::None | Tie::Manual => view.nodes().difference(present).is_subset(down),
+        // The arbiters may have let the other half go on before it died.
+        Tie::Arbiters { .. } => return Vote::WithArbiters,
+    };
+    if granted { Vote::Granted } else { Vote::Denied }
+}
+
+/// What a half that was denied waits for, for people.
+pub(crate) fn waits_for(tie: Tie) -> &'static str {
+    match tie {
+        Tie::None => "no tie-breaker is configured",
+        Tie::Manual => "a person must decide",
+        Tie::Prefer(_) => "the preferred node is on the other side",
+        Tie::Arbiters { .. } => "the tie-breaker has not decided for this half",
     }
 }

@@ -2,9 +2,8 @@
 
 use core::net::IpAddr;
 
-use base::{Incarnation, Medium, Member, NetworkId, NodeId, NodeSet, Timing, View};
+use base::{Incarnation, Medium, Member, NetworkId, NodeId, NodeSet, Tie, Timing, View};
 use engine::{Found, Intent, ResourceKind};
-use group::Tie;
 use transport::{Heartbeats, PathConfig, PeerConfig, Priority};
 
 /// The shared configuration, in the neutral form that the core works with.

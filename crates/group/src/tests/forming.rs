@@ -1,9 +1,9 @@
 //! First views, cold starts, joins, leaves.
 
-use base::NodeId;
+use base::{NodeId, Tie};
 
 use super::world::World;
-use crate::{Rejected, Standing, Tie};
+use crate::{Rejected, Standing};
 
 #[test]
 fn all_configured_nodes_form_the_first_view() {

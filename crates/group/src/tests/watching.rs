@@ -1,9 +1,9 @@
 //! Whom members watch where not everybody can watch everybody.
 
-use base::{NodeId, NodeSet};
+use base::{NodeId, NodeSet, Tie};
 
 use super::world::World;
-use crate::{Tie, Watch};
+use crate::Watch;
 
 fn formed() -> World {
     let mut world = World::new(6, Tie::None);

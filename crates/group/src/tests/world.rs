@@ -3,9 +3,9 @@
 use core::time::Duration;
 use std::collections::{BTreeMap, BTreeSet};
 
-use base::{Incarnation, Instant, Member, NodeId, NodeSet, Preset, Prng, View};
+use base::{Incarnation, Instant, Member, NodeId, NodeSet, Preset, Prng, Tie, View};
 
-use crate::{Config, Durable, Group, Input, Output, Proof, Tie};
+use crate::{Acceptor, Answer, Config, Durable, Group, Input, Output, Proof, Request};
 
 const TICK: Duration = Duration::from_millis(10);
 const HEARTBEAT_TICKS: u64 = 5;
@@ -15,6 +15,11 @@ pub(super) struct World {
     ticks: u64,
     pub(super) nodes: BTreeMap<u8, Node>,
     cuts: BTreeSet<(u8, u8)>,
+    /// The acceptors outside; those that are down answer nobody.
+    pub(super) arbiters: Vec<Acceptor>,
+    pub(super) arbiters_down: BTreeSet<usize>,
+    /// Which answers of arbiters are lost, whatever they have done.
+    pub(super) is_lost: fn(&Answer) -> bool,
     count: u8,
     tie: Tie,
     seed: usize,
@@ -44,6 +49,9 @@ impl World {
             ticks: 0,
             nodes: BTreeMap::new(),
             cuts: BTreeSet::new(),
+            arbiters: vec![Acceptor::default(); 3],
+            arbiters_down: BTreeSet::new(),
+            is_lost: |_| false,
             count,
             tie,
             seed,
@@ -195,6 +203,7 @@ impl World {
         let Some(node) = self.nodes.get_mut(&id) else { return };
         let local = node.group.local();
         let (mut messages, mut follow_ups) = (Vec::new(), Vec::new());
+        let mut asked: Vec<Request> = Vec::new();
         while let Some(output) = node.group.poll_output() {
             match output {
                 Output::Send { to, message, .. } => messages.push((to.0, message)),
@@ -220,12 +229,16 @@ impl World {
                     node.delivered = decode(&state);
                     node.views.push(change.view);
                 }
+                Output::Ask(request) => asked.push(request),
                 Output::Excluded { reason } => node.excluded = Some(reason),
                 Output::Left => node.left = true,
             }
         }
         for input in follow_ups {
             self.feed(id, input);
+        }
+        for request in asked {
+            self.ask(id, &request);
         }
         for (to, bytes) in messages {
             if !self.cuts.contains(&(id, to)) && self.nodes.contains_key(&to) {
@@ -235,6 +248,19 @@ impl World {
                 }
                 self.node(to).group.note_contact(local, now);
                 self.feed(to, Input::Message { from: local, bytes });
+            }
+        }
+    }
+
+    fn ask(&mut self, id: u8, request: &Request) {
+        let Tie::Arbiters { count, .. } = self.tie else { panic!("there are no arbiters") };
+        for arbiter in 0..count {
+            if self.arbiters_down.contains(&usize::from(arbiter)) {
+                continue;
+            }
+            let reply = self.arbiters[usize::from(arbiter)].handle(request);
+            if !(self.is_lost)(&reply.answer) {
+                self.feed(id, Input::Arbiter(arbiter, reply));
             }
         }
     }

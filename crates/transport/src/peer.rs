@@ -523,9 +523,12 @@ impl Peer {
         }
         if let Some(echo) = echo {
             path.cover(at, echo);
-            // A frame of that very moment may still have named the report before.
-            if entry.is_some_and(|entry| entry.knows) && echo > local.report_since {
-                self.knows = local.report_name;
+            // A frame of that very moment may still have named the report before. A report that
+            // comes back after another one has to be said again, though the peer once knew it.
+            if let Some(entry) = entry.filter(|_| echo > local.report_since)
+                && heartbeat.stamp >= self.told
+            {
+                self.knows = if entry.knows { local.report_name } else { 0 };
             }
         }
         let SharedHeartbeat { row, name, report, evidence_age, stamp, .. } = *heartbeat;

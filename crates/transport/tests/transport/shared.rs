@@ -139,6 +139,19 @@ fn a_report_goes_to_all_once_and_is_then_left_out() {
 }
 
 #[test]
+fn a_report_that_comes_back_is_said_again() {
+    for pause in [10, 30, 50, 70, 90] {
+        let mut mesh = wire(2, 5);
+        for report in [[1; 600], [2; 600], [1; 600]] {
+            mesh.node_mut(0).set_report(&report);
+            mesh.run_ms(if report == [2; 600] { pause } else { 1_000 });
+        }
+        let known = mesh.node(1).report(NodeId(0));
+        assert_eq!(known, Some(&[1; 600][..]), "changed for {pause} ms");
+    }
+}
+
+#[test]
 fn a_long_table_goes_on_in_a_second_frame() {
     let mut mesh = Mesh::with(Preset::Normal, (70, 1), &[], &[0], 6);
     // The others know node 0 only, for the sake of time.

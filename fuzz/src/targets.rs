@@ -532,13 +532,14 @@ fn intent() -> engine::Intent {
         restart: engine::RestartLimit { count: 3, window: Duration::from_secs(60) },
         start_timeout: Duration::from_secs(60),
         stop_timeout: Duration::from_secs(60),
+        priority: engine::PRIORITY_DEFAULT,
     };
     engine::Intent { nodes: specs.to_vec(), services: vec![service], version: 1, checksum: 5 }
 }
 
 fn view() -> View {
     let members = vec![member(1), member(2), member(3)];
-    View { lineage: 7, generation: 3, members, hub: NodeId(1) }
+    View { lineage: 7, generation: 3, members, hub: NodeId(1), tie: base::Tie::None }
 }
 
 fn member(node: u8) -> Member {

@@ -34,6 +34,10 @@ pub enum Event {
     Late(u64, Vec<u8>),
     /// Bytes reach the end of a serial line.
     Bytes(usize, NetworkId, Vec<u8>),
+    /// An arbiter gets a request of a machine's daemon; which daemon.
+    Asked(u8, usize, u32, group::Request),
+    /// Its answer reaches the machine.
+    Replied(u8, usize, u32, group::Reply),
     /// A write is on the disk; of which power-on of the machine.
     Disk(usize, u32),
     /// A process starts, ends or dies; by its token.

@@ -86,11 +86,15 @@ pub enum Kind {
     Shared,
     /// Some nodes do not hear from some others what is for all, though the rest arrives.
     Deaf,
+    /// Not a fault: arbiters outside the cluster decide at exactly half.
+    Arbiters,
+    /// An arbiter answers nobody, or one node cannot reach it.
+    ArbiterDown,
 }
 
 impl Kind {
     /// All kinds.
-    pub const ALL: [Kind; 37] = [
+    pub const ALL: [Kind; 39] = [
         Kind::Drift,
         Kind::Loss,
         Kind::Duplication,
@@ -128,6 +132,8 @@ impl Kind {
         Kind::Unplug,
         Kind::Shared,
         Kind::Deaf,
+        Kind::Arbiters,
+        Kind::ArbiterDown,
     ];
 
     /// The name on the command line.
@@ -171,6 +177,8 @@ impl Kind {
             Kind::Unplug => "unplug",
             Kind::Shared => "shared",
             Kind::Deaf => "deaf",
+            Kind::Arbiters => "arbiters",
+            Kind::ArbiterDown => "arbiter-down",
         }
     }
 
@@ -212,7 +220,7 @@ impl Kind {
     const fn most(self) -> u64 {
         match self {
             Kind::Cut | Kind::OneWay | Kind::Split | Kind::Carrier | Kind::Deaf => 5,
-            Kind::NetworkDown | Kind::Decision => 3,
+            Kind::NetworkDown | Kind::Decision | Kind::ArbiterDown => 3,
             Kind::PowerOff | Kind::Pause | Kind::Freeze | Kind::DaemonKill => 4,
             Kind::Blackout | Kind::Leave => 1,
             Kind::AllDown | Kind::DiskTrouble | Kind::Unplug => 2,
@@ -239,7 +247,7 @@ impl Mix {
         let scale = prng.range(20..=160);
         for kind in Kind::ALL {
             let share = match (is_storm, kind.is_stormy()) {
-                _ if kind == Kind::Media || kind == Kind::Shared => 25,
+                _ if matches!(kind, Kind::Media | Kind::Shared | Kind::Arbiters) => 25,
                 (true, true) => 70,
                 (true, false) => 8,
                 (false, _) => (kind.share() * scale / 100).min(95),

@@ -205,6 +205,12 @@ impl World {
                 }
                 self.queue.push(self.now + lasts, Event::Repair(place));
             }
+            Kind::ArbiterDown => {
+                let nodes = self.setup.nodes;
+                let mut prng = self.setup.faults[place].prng.clone();
+                self.arbiters.fail(place, nodes, &mut prng);
+                self.queue.push(self.now + lasts, Event::Repair(place));
+            }
             Kind::Deaf => {
                 for (network, from, to) in self.edges(place) {
                     self.wires.deafen(network, from, to, true);
@@ -282,6 +288,7 @@ impl World {
             | Kind::Delay
             | Kind::Media
             | Kind::Shared
+            | Kind::Arbiters
             | Kind::DiskDamage
             | Kind::LineNoise
             | Kind::Wipe
@@ -319,6 +326,7 @@ impl World {
                 let machine = self.struck(place, &mut prng);
                 self.media.fault(kind, machine, &mut prng, false);
             }
+            Kind::ArbiterDown => self.arbiters.repair(place),
             Kind::Deaf => {
                 for (network, from, to) in self.edges(place) {
                     self.wires.deafen(network, from, to, false);
@@ -488,6 +496,7 @@ impl World {
         self.at_decision.clear();
         self.wires.heal();
         self.media.heal();
+        self.arbiters.heal();
         for number in 0..self.machines.len() {
             let machine = &mut self.machines[number];
             machine.lateness = LATENESS;

@@ -4,9 +4,8 @@ use core::net::{IpAddr, Ipv4Addr};
 use core::ops::RangeInclusive;
 use core::time::Duration;
 
-use base::{Medium, NetworkId, NodeId, NodeSet, Preset, Prng, Timing};
+use base::{Medium, NetworkId, NodeId, NodeSet, Preset, Prng, Tie, Timing};
 use engine::{Failback, Intent, Mode, NodeSpec, Resource, ResourceKind, RestartLimit, Service};
-use group::Tie;
 use node::{Cluster, LocalEnd, NetworkSpec};
 use transport::{Heartbeats, Priority};
 
@@ -75,8 +74,8 @@ pub struct Setup {
     pub media: Vec<MediumSetup>,
     /// The times in force.
     pub timing: Timing,
-    /// Who decides at exactly half.
-    pub tie: Tie,
+    /// Who decides at exactly half: under configurations of odd and of even versions.
+    pub ties: [Tie; 2],
     /// How many nodes in contact form the first view.
     pub seed_count: usize,
     /// Nodes and services at the start.
@@ -133,11 +132,15 @@ impl Setup {
             true => draw_media(&mut prng.child("media"), nodes),
             false => Vec::new(),
         };
-        let tie = match draw.range(0..=3) {
-            0 => Tie::Manual,
-            1 => Tie::Prefer(node_id(draw.range(0..=nodes as u64 - 1) as usize)),
-            _ => Tie::None,
-        };
+        let mut ties = [draw_tie(&mut draw, nodes); 2];
+        let mut second = prng.child("ties");
+        if mix.has(Kind::Arbiters) {
+            let count = [1, 1, 3][second.range(0..=2) as usize];
+            ties = [Tie::Arbiters { count, name: 1 }; 2];
+        }
+        if second.chance(1, 4) {
+            ties[1] = draw_tie(&mut second, nodes);
+        }
         // Fewer nodes than all may form the first view only while no state directory is ever
         // lost (a node without memory does not know that it was in a view), and only more than
         // half, else two halves could form one each.
@@ -169,7 +172,7 @@ impl Setup {
             networks,
             media,
             timing,
-            tie,
+            ties,
             seed_count,
             intent,
             spare,
@@ -184,6 +187,8 @@ impl Setup {
     #[must_use]
     pub fn cluster(&self, intent: Intent, local: NodeId) -> Cluster {
         let text = text_of(&intent);
+        let [odd, even] = self.ties;
+        let tie = if intent.version % 2 == 1 { odd } else { even };
         let networks = (0..).zip(&self.networks).map(|(number, network)| NetworkSpec {
             id: NetworkId(number),
             name: format!("net{number}"),
@@ -210,7 +215,7 @@ impl Setup {
             id: CLUSTER,
             timing: self.timing,
             seed: self.seed_count,
-            tie: self.tie,
+            tie,
             networks: networks.chain(media).collect(),
             intent,
             text,
@@ -281,6 +286,14 @@ fn draw_nodes(draw: &mut Prng, range: &RangeInclusive<u64>) -> usize {
         left -= weight;
     }
     unreachable!("the weights add up")
+}
+
+fn draw_tie(draw: &mut Prng, nodes: usize) -> Tie {
+    match draw.range(0..=3) {
+        0 => Tie::Manual,
+        1 => Tie::Prefer(node_id(draw.range(0..=nodes as u64 - 1) as usize)),
+        _ => Tie::None,
+    }
 }
 
 fn draw_networks(
@@ -378,5 +391,6 @@ fn draw_service(draw: &mut Prng, number: u64, nodes: usize, networks: &[NetworkS
         },
         start_timeout: Duration::from_millis(draw.range(500..=6_000)),
         stop_timeout: Duration::from_millis(draw.range(100..=1_500)),
+        priority: draw.range(0..=3) as u16 * 100,
     }
 }

@@ -4,6 +4,7 @@ use core::fmt;
 
 use base::{Instant, NetworkId, Prng};
 
+use crate::arbiters::Arbiters;
 use crate::check::Checker;
 use crate::clock::{Clock, RATE_ERROR_MAX};
 use crate::event::{Datagram, Event, Queue};
@@ -140,6 +141,7 @@ pub struct World {
     pub(crate) machines: Vec<Machine>,
     pub(crate) wires: Wires,
     pub(crate) media: Media,
+    pub(crate) arbiters: Arbiters,
     pub(crate) check: Checker,
     /// For what happens inside machines.
     pub(crate) prng: Prng,
@@ -209,6 +211,7 @@ impl World {
             machines,
             wires,
             media,
+            arbiters: Arbiters::new(&setup),
             check: Checker::new(&setup),
             prng: draw.child("world"),
             healed_at: None,
@@ -264,6 +267,12 @@ impl World {
             }
             Event::Late(place, block) => self.media.land(place, block),
             Event::Bytes(to, network, bytes) => self.bytes_arrive(to, network, bytes),
+            Event::Asked(arbiter, machine, daemon, request) => {
+                self.arbiter_asked(arbiter, machine, daemon, &request);
+            }
+            Event::Replied(arbiter, machine, daemon, reply) => {
+                self.arbiter_replied(arbiter, machine, daemon, reply);
+            }
             Event::Disk(machine, boot) => self.written(machine, boot),
             Event::Process(machine, token) => self.transition(machine, token),
             Event::Guard(machine) => self.guard_looks(machine),
@@ -373,10 +382,10 @@ impl World {
     }
 
     fn describe(&self) {
-        let Setup { nodes, networks, media, timing, tie, seed_count, mix, intent, .. } =
+        let Setup { nodes, networks, media, timing, ties, seed_count, mix, intent, .. } =
             &self.setup;
         println!(
-            "{nodes} nodes, {} networks, {media:?}, path timeout {:?}, tie {tie:?}, {seed_count} to seed",
+            "{nodes} nodes, {} networks, {media:?}, path timeout {:?}, ties {ties:?}, {seed_count} to seed",
             networks.len(),
             timing.path_timeout,
         );

@@ -8,9 +8,8 @@ use core::net::{IpAddr, Ipv4Addr};
 use core::ops::Range;
 use core::time::Duration;
 
-use base::{Medium, NodeSet, Preset, Prng};
+use base::{Medium, NodeSet, Preset, Prng, Tie};
 use engine::{Failback, Intent, Mode, NodeSpec, Resource, ResourceKind, RestartLimit, Service};
-use group::Tie;
 use sim::fault::{Fault, Kind, Mix};
 use sim::setup::{MediumSetup, NetworkSetup, Setup, name, nanos, node_id};
 use sim::world::{Outcome, World};
@@ -56,6 +55,7 @@ fn setup(seed: u64, nodes: usize, faults: &[(Kind, u64, u64, usize)]) -> Setup {
         restart: RestartLimit { count: 3, window: Duration::from_secs(60) },
         start_timeout: Duration::from_secs(5),
         stop_timeout: Duration::from_secs(1),
+        priority: engine::PRIORITY_DEFAULT,
     };
     let specs = (0..nodes).map(|number| NodeSpec { id: node_id(number), name: name(number) });
     let faults: Vec<Fault> = (faults.iter().zip(0_u64..))
@@ -74,7 +74,7 @@ fn setup(seed: u64, nodes: usize, faults: &[(Kind, u64, u64, usize)]) -> Setup {
         networks: vec![network.clone(), network],
         media: Vec::new(),
         timing,
-        tie: Tie::None,
+        ties: [Tie::None; 2],
         seed_count: nodes,
         intent: Intent { nodes: specs.collect(), services: vec![service], version: 1, checksum: 1 },
         spare: Vec::new(),

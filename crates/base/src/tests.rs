@@ -57,7 +57,13 @@ fn node_sets_iterate_in_order_and_survive_the_wire() {
 #[test]
 fn trailing_bytes_are_refused() {
     let member = Member { node: NodeId(1), incarnation: Incarnation(9) };
-    let view = View { lineage: 1, generation: 2, members: vec![member], hub: NodeId(1) };
+    let view = View {
+        lineage: 1,
+        generation: 2,
+        members: vec![member],
+        hub: NodeId(1),
+        tie: base::Tie::None,
+    };
     let mut bytes = codec::encode(&view);
     assert_eq!(codec::decode::<View>(&bytes), Ok(view));
     bytes.push(0);

@@ -185,6 +185,20 @@ impl Engine {
         services.map(|(name, _)| name.as_str())
     }
 
+    /// What each node carries: the sum of the priorities of the services that it holds, as far as
+    /// the delivered state says.
+    #[must_use]
+    pub fn loads(&self) -> BTreeMap<NodeId, u32> {
+        let mut loads = BTreeMap::new();
+        for (name, state) in &self.replica.observation.services {
+            let service = self.replica.intent.service(name);
+            if let (Some(holder), Some(service)) = (state.phase.holder(), service) {
+                *loads.entry(holder.node).or_insert(0) += u32::from(service.priority);
+            }
+        }
+        loads
+    }
+
     /// Whether no life of this node holds or runs anything, as far as the delivered state says. A
     /// drained node can leave without a fence wait once this is so.
     #[must_use]

@@ -71,7 +71,16 @@ pub struct Service {
     /// For the orderly stop of one resource, before it is killed.
     #[n(7)]
     pub stop_timeout: Duration,
+    /// What it weighs: of two halves of a cluster, the one that runs more goes on. At most
+    /// [`PRIORITY_MAX`].
+    #[n(8)]
+    pub priority: u16,
 }
+
+/// The weight of a service of which nothing is said.
+pub const PRIORITY_DEFAULT: u16 = 100;
+/// The greatest weight.
+pub const PRIORITY_MAX: u16 = 1000;
 
 /// A part of a service that one agent runs.
 #[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]

@@ -47,8 +47,8 @@ pub use input::{
     Act, ActionId, Found, Input, Outcome, Output, Proof, ResourceChange, Timer, Verb, ViewChange,
 };
 pub use intent::{
-    Failback, Intent, Mode, NodeSpec, RESTARTS_MAX, Resource, ResourceKind, RestartLimit, Service,
-    nearest,
+    Failback, Intent, Mode, NodeSpec, PRIORITY_DEFAULT, PRIORITY_MAX, RESTARTS_MAX, Resource,
+    ResourceKind, RestartLimit, Service, nearest,
 };
 pub use journal::{
     JOURNAL_SIZE_MAX, Journal, NOTES_PER_SERVICE_MAX, Note, REASON_SIZE_MAX, REJECTED_PER_NOTE_MAX,

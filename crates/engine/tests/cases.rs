@@ -158,7 +158,7 @@ impl Case {
     fn members(&mut self, names: &[&str]) {
         let members: Vec<Member> = names.iter().map(|name| self.member(name)).collect();
         let hub = members[0].node;
-        let view = View { lineage: 1, generation: 5, members, hub };
+        let view = View { lineage: 1, generation: 5, members, hub, tie: base::Tie::None };
         self.replica.observation.view = Some(view);
     }
 
@@ -189,6 +189,7 @@ impl Case {
             restart: RestartLimit { count: 2, window: Duration::from_secs(60) },
             start_timeout: Duration::from_secs(30),
             stop_timeout: Duration::from_secs(10),
+            priority: engine::PRIORITY_DEFAULT,
         };
         let mut words = words.iter();
         while let Some(word) = words.next() {
@@ -444,7 +445,8 @@ impl Case {
             }
         }
         let members: Vec<Member> = names.iter().map(|name| self.member(name)).collect();
-        let view = View { lineage: 1, generation, hub: members[0].node, members };
+        let view =
+            View { lineage: 1, generation, hub: members[0].node, members, tie: base::Tie::None };
         let joined = view.members.iter().copied().filter(|m| formed || !before.has(*m)).collect();
         let gone: Vec<Member> =
             before.members.iter().copied().filter(|m| !formed && !view.has(*m)).collect();

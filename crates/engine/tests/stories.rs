@@ -37,6 +37,7 @@ fn service(name: &str, nodes: &[NodeId]) -> Service {
         restart: RestartLimit { count: 2, window: Duration::from_secs(60) },
         start_timeout: Duration::from_secs(30),
         stop_timeout: Duration::from_secs(10),
+        priority: engine::PRIORITY_DEFAULT,
     }
 }
 
@@ -48,7 +49,13 @@ fn intent() -> Intent {
 }
 
 fn view(generation: u64, members: &[Member]) -> View {
-    View { lineage: 1, generation, members: members.to_vec(), hub: members[0].node }
+    View {
+        lineage: 1,
+        generation,
+        members: members.to_vec(),
+        hub: members[0].node,
+        tie: base::Tie::None,
+    }
 }
 
 fn formed(members: &[Member]) -> Input {

@@ -22,9 +22,9 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use base::{Incarnation, Instant, Member, NodeId, NodeSet, View};
 
+use crate::asking::{Asked, is_most_arbiters};
 use crate::lease::Evidence;
 use crate::order::Log;
-use crate::asking::{Asked, is_most_arbiters};
 use crate::tie::{self, Vote};
 use crate::wire::{self, Absence, Ballot, Message, Promise, Scope, Standing, Value, Wait};
 use crate::{Group, Membership, Output, Persisting, Phase, Timer, ViewChange, Write};

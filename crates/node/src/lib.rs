@@ -97,6 +97,8 @@ pub enum Input {
         /// Whatever the drivers agreed on.
         bytes: Vec<u8>,
     },
+    /// What the arbiter of that number answers to an [`Output::Ask`].
+    Arbiter(u8, group::Reply),
     /// The configuration that [`Output::Configured`] announced, as read from its text.
     Configured(Box<Cluster>),
 }
@@ -140,6 +142,9 @@ pub enum Output {
         /// What.
         what: Durable,
     },
+    /// Put this to every arbiter of the tie-breaker, and feed each answer as [`Input::Arbiter`].
+    /// A newer request replaces an older one.
+    Ask(group::Request),
     /// Something to do about addresses.
     Network(network::Output),
     /// Something to do about a process.

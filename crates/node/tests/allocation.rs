@@ -32,7 +32,7 @@ fn birth(node: NodeId) -> Birth {
             id: 10,
             timing: Preset::Fast.timing(),
             seed: usize::from(NODES),
-            tie: group::Tie::None,
+            tie: base::Tie::None,
             networks: vec![network(0), network(1)],
             intent,
             text: "text".into(),

@@ -79,6 +79,7 @@ pub(crate) fn service(name: &str, nodes: &[u8]) -> Service {
         restart: RestartLimit { count: 2, window: Duration::from_secs(60) },
         start_timeout: Duration::from_secs(10),
         stop_timeout: Duration::from_secs(3),
+        priority: engine::PRIORITY_DEFAULT,
     }
 }
 
@@ -124,7 +125,13 @@ impl World {
         }
         let joined: Vec<Member> =
             nodes.iter().filter(|node| node.member).map(Node::identity).collect();
-        let view = View { lineage: 1, generation: 1, hub: joined[0].node, members: joined.clone() };
+        let view = View {
+            lineage: 1,
+            generation: 1,
+            hub: joined[0].node,
+            members: joined.clone(),
+            tie: base::Tie::None,
+        };
         let absent = nodes.iter().filter(|node| !node.member);
         let lost: Vec<Absence> = absent
             .map(|node| Absence {
@@ -356,7 +363,7 @@ impl World {
             .chain(joined.clone())
             .collect();
         let hub = members[self.prng.range(0..=staying.len() as u64 - 1) as usize].node;
-        self.view = View { lineage: 1, generation, members, hub };
+        self.view = View { lineage: 1, generation, members, hub, tie: base::Tie::None };
         self.pending.extend(&lost);
         let change = ViewChange { view: self.view.clone(), joined, left, lost, formed: false };
         // A snapshot from before the view is followed by the view, one from after it is not.

@@ -2,6 +2,7 @@
 
 mod convert;
 mod life;
+mod weight;
 mod words;
 
 use core::net::IpAddr;
@@ -190,6 +191,9 @@ impl Node {
                 let send = transport::Input::Send { to, lane: Lane::Bulk, message };
                 self.work.push_back(Work::Transport(send));
             }
+            Input::Arbiter(arbiter, reply) => {
+                self.work.push_back(Work::Group(group::Input::Arbiter(arbiter, reply)));
+            }
             Input::Configured(cluster) => self.configured(*cluster),
         }
         self.run();
@@ -355,8 +359,12 @@ impl Node {
         if group == self.report.group && !self.engine_changed {
             return;
         }
-        let engine =
-            if self.engine_changed { self.engine.digest() } else { self.report.engine.clone() };
+        let engine = if self.engine_changed {
+            self.weigh();
+            self.engine.digest()
+        } else {
+            self.report.engine.clone()
+        };
         self.engine_changed = false;
         let report = Report { group, engine };
         if report != self.report {
@@ -510,6 +518,7 @@ impl Node {
                 };
                 self.persist(what, Token::Group(token));
             }
+            Out::Ask(request) => self.outputs.push_back(Output::Ask(request)),
             Out::View(change) => {
                 self.view_event(&change.view);
                 self.work
@@ -720,6 +729,7 @@ impl Node {
                 self.work.push_back(Work::Transport(link));
             }
         }
+        self.weigh();
     }
 
     fn heal(&mut self, id: NetworkId) {

@@ -98,6 +98,7 @@ pub(super) fn service(name: &str, last: u8, nodes: u8) -> Service {
         restart: RestartLimit { count: 3, window: Duration::from_secs(60) },
         start_timeout: Duration::from_secs(60),
         stop_timeout: Duration::from_secs(60),
+        priority: engine::PRIORITY_DEFAULT,
     }
 }
 
@@ -164,7 +165,7 @@ impl Field {
             id: 7,
             timing: Field::timing(),
             seed: usize::from(self.count),
-            tie: group::Tie::None,
+            tie: base::Tie::None,
             networks: networks.collect(),
             intent: self.texts[text].clone(),
             text: text.to_owned(),
@@ -395,6 +396,7 @@ impl Field {
                         seat.inbox.push_back(Input::Configured(cluster));
                     }
                 }
+                Output::Ask(_) => panic!("these clusters have no arbiters"),
                 Output::Told { from, bytes } => seat.heard.push((from, bytes)),
                 Output::Goodbyes(frames) => seat.goodbyes = frames,
                 Output::Left => seat.left += 1,

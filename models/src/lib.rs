@@ -10,6 +10,7 @@
 //! | --- | --- | --- |
 //! | [`lineage`] | Is there one history? Views by Paxos, one order, trim, joins, restarts, return and cold start. | Lamport 1998 (Paxos); Birman and Joseph 1987 (virtual synchrony) |
 //! | [`fence`] | Two nodes: when may the survivor start what the other one ran? Clocks, pauses, watchdog. | Gray and Cheriton 1989 (leases) |
+//! | [`disk`] | Can blocks on a shared disk be an acceptor? Late and torn writes, one disk or three. | Gafni and Lamport 2003 (Disk Paxos) |
 //! | [`lease`] | The same for any number of nodes and views, with a guard, restarts and adoption. | as above |
 //!
 //! # How they are checked
@@ -31,6 +32,7 @@
 //! that, [`lease`] builds on it.
 
 pub mod arguments;
+pub mod disk;
 pub mod explore;
 pub mod fence;
 pub mod lease;

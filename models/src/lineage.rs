@@ -1,7 +1,7 @@
 //! One history: views, total order and memory loss.
 //!
 //! **What is modelled.** Each view decides its single successor by one instance of Paxos. The
-//! acceptors are the members of the view and, if configured, a tie-breaker that tips an even
+//! acceptors are the members of the view and, if configured, tie-breakers that tip an even
 //! split. Inside a view the hub orders entries, all members acknowledge, the hub commits, members
 //! deliver. A node that promised a ballot is sealed: it neither orders nor acknowledges. The value
 //! that is decided names the members of the next view (those who promised), its hub (whoever
@@ -21,7 +21,7 @@
 //! start nobody carries on the former lineage.
 //!
 //! **What is not**: cold start and return are one atomic step here (they are unanimous ballots in
-//! the group); weights; several tie-breakers; how a disk emulates an acceptor.
+//! the group); weights; how a disk is an acceptor ([`crate::disk`]).
 
 mod election;
 mod observer;
@@ -43,7 +43,7 @@ pub type Generation = u8;
 pub type Ballot = u8;
 
 /// The names of all mutants, for command lines.
-pub const MUTANTS: [(&str, Mutant); 14] = [
+pub const MUTANTS: [(&str, Mutant); 15] = [
     ("ignore-accepted-value", Mutant::IgnoreAcceptedValue),
     ("longest-log-without-transfer", Mutant::LongestLogWithoutTransfer),
     ("acknowledge-while-sealed", Mutant::AcknowledgeWhileSealed),
@@ -51,6 +51,7 @@ pub const MUTANTS: [(&str, Mutant); 14] = [
     ("half-is-enough", Mutant::HalfIsEnough),
     ("keep-known-commits-only", Mutant::KeepKnownCommitsOnly),
     ("tie-breaker-forgets", Mutant::TieBreakerForgets),
+    ("one-tie-breaker-is-enough", Mutant::OneTieBreakerIsEnough),
     ("restarted-node-votes", Mutant::RestartedNodeVotes),
     ("record-and-incarnation-lost", Mutant::RecordAndIncarnationLost),
     ("snapshot-before-record", Mutant::SnapshotBeforeRecord),
@@ -75,8 +76,10 @@ pub enum Mutant {
     HalfIsEnough,
     /// The trim is what the coordinator knows to be committed.
     KeepKnownCommitsOnly,
-    /// The tie-breaker forgets what it accepted.
+    /// A tie-breaker forgets what it accepted.
     TieBreakerForgets,
+    /// One tie-breaker of three is enough.
+    OneTieBreakerIsEnough,
     /// A restarted node votes on as a member of its old view, with an empty memory.
     RestartedNodeVotes,
     /// The record of the newest view is not durable, and a joiner's incarnation is not compared.
@@ -98,8 +101,8 @@ pub enum Mutant {
 pub struct Lineage {
     /// Number of nodes, all members of the first view.
     pub nodes: u8,
-    /// Is there a tie-breaker?
-    pub tie_breaker: bool,
+    /// How many tie-breakers there are; more than half of them must agree.
+    pub tie_breakers: u8,
     /// The newest view that an election may form.
     pub last_generation: Generation,
     /// Ballots that a node may start per view.
@@ -203,8 +206,8 @@ struct Traffic {
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct State {
     nodes: Vec<Node>,
-    /// The tie-breaker's memory, per view.
-    tie_breaker: Vec<Acceptor>,
+    /// The memory of each tie-breaker, per view.
+    tie_breakers: Vec<Vec<Acceptor>>,
     /// Per view.
     traffic: Vec<Traffic>,
     restarts: u8,
@@ -219,8 +222,8 @@ pub struct State {
 pub enum Action {
     /// A node starts its next ballot.
     Propose(NodeId),
-    /// An acceptor answers the coordinator of a ballot. The tie-breaker has the index after the
-    /// last node.
+    /// An acceptor answers the coordinator of a ballot. The tie-breakers have the indices after
+    /// the last node.
     Promise(NodeId, Generation, Ballot),
     /// A coordinator proposes a value on these promises, with these joiners.
     Offer {
@@ -275,7 +278,7 @@ impl Model for Lineage {
     type Action = Action;
 
     fn init_states(&self) -> Vec<State> {
-        assert!(self.nodes <= 6, "an acceptor set holds the nodes and the tie-breaker");
+        assert!(self.nodes + self.tie_breakers <= 8, "an acceptor set has eight places");
         let node = Node {
             incarnation: 0,
             seeded: true,
@@ -292,7 +295,10 @@ impl Model for Lineage {
         let quiet = Traffic { acknowledged: vec![0; self.nodes as usize], ..Traffic::default() };
         vec![State {
             nodes: vec![node; self.nodes as usize],
-            tie_breaker: vec![Acceptor::default(); self.generations()],
+            tie_breakers: vec![
+                vec![Acceptor::default(); self.tie_breakers.into()];
+                self.generations()
+            ],
             traffic: vec![quiet; self.generations()],
             restarts: 0,
             refounded: 0,
@@ -312,9 +318,7 @@ impl Model for Lineage {
                 actions.push(Action::Restart(node));
             }
         }
-        if self.tie_breaker {
-            self.tie_breaker_actions(state, actions);
-        }
+        self.tie_breaker_actions(state, actions);
         if state.refounded == 0 {
             self.cold_start_actions(state, actions);
             self.return_actions(state, actions);

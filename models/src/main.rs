@@ -1,6 +1,7 @@
 //! Long runs of the models: `models MODEL key=value …`; see [`USAGE`].
 
 use models::arguments::Arguments;
+use models::disk::{self, Disk};
 use models::explore::explore;
 use models::fence::{self, Fence};
 use models::lease::{self, Carry, HeardFrom, Lease};
@@ -12,7 +13,7 @@ use std::hash::Hash;
 use std::process::ExitCode;
 
 const USAGE: &str = "\
-usage: models lineage|fence|lease [key=value ...]
+usage: models lineage|disk|fence|lease [key=value ...]
 
 for every model
   mutant=NAME     break one rule; mutant=? lists the names
@@ -22,7 +23,8 @@ for every model
   seed=N          seed of the walks (default 1)
   trace=yes       print the steps of a counterexample
 
-lineage   nodes=2 tie-breaker=yes views=2 rounds=1 entries=1 restarts=0 joins=no
+lineage   nodes=2 tie-breakers=0|1|3 (default 1) views=2 rounds=1 entries=1 restarts=0 joins=no
+disk      coordinators=2 disks=1|3 (default 1) rounds=2
 fence     horizon=7 watchdog=2 freshness=1 wait=3 drift=0
 lease     form=smallest|everything nodes=3 lease=1 wait=LEASE drift=0 founders=NODES views=3
           tie-breaker=no entries=2 restarts=0 joins=no moves=no pauses=no refounding=no
@@ -54,13 +56,22 @@ fn run(model: &str, mut arguments: Arguments) -> Result<bool, String> {
         "lineage" => {
             let model = Lineage {
                 nodes: arguments.small("nodes", 2, 6)?,
-                tie_breaker: arguments.flag("tie-breaker", true)?,
+                tie_breakers: odd(&mut arguments, "tie-breakers")?,
                 last_generation: arguments.small("views", 2, 20)?,
                 rounds: arguments.small("rounds", 1, 10)?,
                 entries: arguments.small("entries", 1, 10)?,
                 restarts: arguments.small("restarts", 0, 100)?,
                 joins: arguments.flag("joins", false)?,
                 mutant: arguments.choice("mutant", &lineage::MUTANTS)?,
+            };
+            check(&model, arguments)
+        }
+        "disk" => {
+            let model = Disk {
+                coordinators: arguments.small("coordinators", 2, 4)?,
+                disks: odd(&mut arguments, "disks")?,
+                rounds: arguments.small("rounds", 2, 10)?,
+                mutant: arguments.choice("mutant", &disk::MUTANTS)?,
             };
             check(&model, arguments)
         }
@@ -79,6 +90,12 @@ fn run(model: &str, mut arguments: Arguments) -> Result<bool, String> {
         "" => Err("which model?".to_string()),
         other => Err(format!("there is no model `{other}`")),
     }
+}
+
+/// How many of something of which more than half must agree.
+fn odd(arguments: &mut Arguments, key: &str) -> Result<u8, String> {
+    let choices = [("0", 0), ("1", 1), ("3", 3)];
+    Ok(arguments.choice(key, &choices)?.unwrap_or(1))
 }
 
 /// All of the lease model, for walks, or its smallest form, for exploration; each part may be

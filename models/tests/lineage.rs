@@ -8,7 +8,7 @@ use models::walk::{Limits, walk};
 fn pair() -> Lineage {
     Lineage {
         nodes: 2,
-        tie_breaker: true,
+        tie_breakers: 1,
         last_generation: 2,
         rounds: 1,
         entries: 1,
@@ -19,10 +19,10 @@ fn pair() -> Lineage {
 }
 
 /// Everything, for walks.
-fn everything(nodes: u8, tie_breaker: bool) -> Lineage {
+fn everything(nodes: u8, tie_breakers: u8) -> Lineage {
     Lineage {
         nodes,
-        tie_breaker,
+        tie_breakers,
         last_generation: 4,
         rounds: 2,
         entries: 2,
@@ -47,7 +47,7 @@ fn all_states_of_two_nodes_are_safe() {
 
 #[test]
 fn all_states_of_three_nodes_that_lose_one_are_safe() {
-    let model = Lineage { nodes: 3, tie_breaker: false, entries: 0, ..pair() };
+    let model = Lineage { nodes: 3, tie_breakers: 0, entries: 0, ..pair() };
     let exploration = explore(&model, 5_000_000);
     assert!(exploration.counterexample.is_none(), "{exploration:?}");
     assert!(exploration.complete, "{model:?} has more states than the test allows");
@@ -55,8 +55,8 @@ fn all_states_of_three_nodes_that_lose_one_are_safe() {
 
 #[test]
 fn long_walks_are_safe_and_see_everything() {
-    for (nodes, tie_breaker) in [(2, true), (3, false), (3, true), (4, true)] {
-        let model = everything(nodes, tie_breaker);
+    for (nodes, tie_breakers) in [(2, 1), (2, 3), (3, 0), (3, 1), (4, 1), (4, 3)] {
+        let model = everything(nodes, tie_breakers);
         let tally = walk(&model, Limits { seed: 1, steps: 150_000, length: 200 });
         assert!(tally.counterexample.is_none(), "{model:?}: {tally:?}");
         for (milestone, walks) in tally.milestones {
@@ -71,8 +71,9 @@ const STEPS_MAX: u64 = 1_000_000;
 fn assert_caught(name: &str, mutant: Mutant) {
     // The rarest one needs few nodes: what it confuses is a joiner that is slow to enter.
     let model = match mutant {
-        Mutant::JoinerTakenForRestarted => Lineage { entries: 1, ..everything(2, true) },
-        _ => everything(3, true),
+        Mutant::OneTieBreakerIsEnough => everything(2, 3),
+        Mutant::JoinerTakenForRestarted => Lineage { entries: 1, ..everything(2, 1) },
+        _ => everything(3, 1),
     };
     let model = Lineage { mutant: Some(mutant), ..model };
     let tally = walk(&model, Limits { seed: 1, steps: STEPS_MAX, length: 200 });

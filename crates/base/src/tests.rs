@@ -62,7 +62,7 @@ fn trailing_bytes_are_refused() {
         generation: 2,
         members: vec![member],
         hub: NodeId(1),
-        tie: base::Tie::None,
+        tie: crate::Tie::None,
     };
     let mut bytes = codec::encode(&view);
     assert_eq!(codec::decode::<View>(&bytes), Ok(view));

@@ -30,7 +30,7 @@ use crate::wire::{Ballot, Scope};
 pub const LINEAGES_MAX: usize = 4;
 /// The longest value that an arbiter must be able to take: a view of `NODES_MAX` members and as
 /// many absences, in CBOR.
-pub const VALUE_SIZE_MAX: usize = 15 << 10;
+pub const VALUE_SIZE_MAX: usize = 8 << 10;
 
 /// What a coordinator asks every arbiter.
 #[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]

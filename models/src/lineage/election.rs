@@ -1,7 +1,7 @@
 //! The election of the next view: Paxos among the members of this one.
 //!
 //! Two quorums of one view always share an acceptor: more than half of the members, or exactly half
-//! and the tie-breaker. Nodes keep their promises in memory only, which is enough because a
+//! and more than half of the tie-breakers. Nodes keep their promises in memory only, which is enough because a
 //! restarted node is no acceptor any more. Whoever promised is sealed until it enters a later view.
 
 use super::{Action, Ballot, Entry, Generation, Lineage, Mutant, State, Value};
@@ -44,9 +44,11 @@ impl Lineage {
     /// Do these acceptors decide for a view with `members`?
     fn is_quorum(&self, acceptors: NodeSet, members: NodeSet) -> bool {
         let votes = 2 * acceptors.intersection(members).len();
-        let tie_breaker = self.tie_breaker && acceptors.contains(self.nodes);
-        votes > members.len()
-            || (votes == members.len() && (tie_breaker || self.is(Mutant::HalfIsEnough)))
+        let outside = acceptors.difference(self.all()).len();
+        let tie_broken = 2 * outside > self.tie_breakers
+            || (outside > 0 && self.is(Mutant::OneTieBreakerIsEnough))
+            || self.is(Mutant::HalfIsEnough);
+        votes > members.len() || (votes == members.len() && tie_broken)
     }
 
     /// The values that were decided in a view with `members`: at most one, if all is well.
@@ -104,9 +106,10 @@ impl Lineage {
     pub(super) fn tie_breaker_actions(&self, state: &State, actions: &mut Vec<Action>) {
         for (generation, traffic) in state.traffic.iter().enumerate() {
             for (ballot, traffic) in &traffic.ballots {
-                let acceptor = &state.tie_breaker[generation];
-                let generation = generation as Generation;
-                self.answers(acceptor, self.nodes, generation, *ballot, traffic, actions);
+                for (id, acceptor) in (self.nodes..).zip(&state.tie_breakers[generation]) {
+                    let generation = generation as Generation;
+                    self.answers(acceptor, id, generation, *ballot, traffic, actions);
+                }
             }
         }
     }
@@ -171,8 +174,9 @@ impl Lineage {
         generation: Generation,
         ballot: Ballot,
     ) {
-        let promise = if id == self.nodes {
-            let acceptor = &mut state.tie_breaker[generation as usize];
+        let promise = if id >= self.nodes {
+            let place = usize::from(id - self.nodes);
+            let acceptor = &mut state.tie_breakers[generation as usize][place];
             acceptor.promised = ballot;
             Promise { accepted: acceptor.accepted.clone(), log: Vec::new() }
         } else {
@@ -240,8 +244,9 @@ impl Lineage {
             state.traffic[generation as usize].ballots.get_mut(&ballot).expect("it has a value");
         let value = traffic.value.clone().expect("only an offered value is accepted");
         traffic.accepted = traffic.accepted.with(id);
-        if id == self.nodes {
-            state.tie_breaker[generation as usize] = if self.is(Mutant::TieBreakerForgets) {
+        if id >= self.nodes {
+            let place = usize::from(id - self.nodes);
+            state.tie_breakers[generation as usize][place] = if self.is(Mutant::TieBreakerForgets) {
                 Acceptor::default()
             } else {
                 Acceptor { promised: ballot, accepted: Some((ballot, value)) }

@@ -5,7 +5,10 @@ use std::time::Duration;
 
 use base::NodeId;
 use base::limits::{RESOURCES_PER_SERVICE_MAX, SERVICES_MAX};
-use engine::{Failback, Mode, RESTARTS_MAX, Resource, ResourceKind, RestartLimit, Service};
+use engine::{
+    Failback, Mode, PRIORITY_DEFAULT, PRIORITY_MAX, RESTARTS_MAX, Resource, ResourceKind,
+    RestartLimit, Service,
+};
 use os::shared::ADDRESSES_MAX;
 
 use super::diagnostic::Diagnostics;
@@ -71,6 +74,7 @@ fn service<'a>(
     let timeouts = TIMEOUT_MIN..=TIMEOUT_MAX;
     let start_timeout = section.duration("start_timeout", timeouts.clone(), found);
     let stop_timeout = section.duration("stop_timeout", timeouts, found);
+    let priority = section.number("priority", 0..=u64::from(PRIORITY_MAX), found);
     let span = section.span.clone();
     let resources = resources(&mut section, &name, claimed, found);
     if resources.is_empty() {
@@ -88,6 +92,7 @@ fn service<'a>(
         restart,
         start_timeout: start_timeout.map_or(START_TIMEOUT_DEFAULT, |placed| placed.value),
         stop_timeout: stop_timeout.map_or(STOP_TIMEOUT_DEFAULT, |placed| placed.value),
+        priority: priority.map_or(PRIORITY_DEFAULT, |placed| placed.value as u16),
     }
 }
 

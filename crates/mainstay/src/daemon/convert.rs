@@ -14,9 +14,9 @@ pub(super) fn cluster(cluster: &Cluster, local: NodeId) -> node::Cluster {
         timing: cluster.timing,
         seed: cluster.seed,
         tie: match cluster.tie {
-            Tie::None => group::Tie::None,
-            Tie::Manual => group::Tie::Manual,
-            Tie::Prefer(node) => group::Tie::Prefer(node),
+            Tie::None => base::Tie::None,
+            Tie::Manual => base::Tie::Manual,
+            Tie::Prefer(node) => base::Tie::Prefer(node),
         },
         networks: networks
             .map(|network| node::NetworkSpec {

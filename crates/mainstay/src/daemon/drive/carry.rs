@@ -26,6 +26,7 @@ impl Daemon {
                     self.node.recycle(bytes);
                 }
                 Output::Persist { token, what } => self.persist(token, what),
+                Output::Ask(_) => unreachable!("no configuration has arbiters"),
                 Output::Network(output) => self.network(output),
                 Output::Process(act) => self.process(act),
                 Output::Answer { request, result } => self.answered(request, result),

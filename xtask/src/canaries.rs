@@ -83,8 +83,8 @@ pub const CANARIES: &[Canary] = &[
     Canary {
         name: "accepted-ignored",
         file: "crates/group/src/change.rs",
-        original: "let newest = accepted.max_by_key(|(ballot, _)| *ballot);",
-        mutated: "let newest = accepted.max_by_key(|(ballot, _)| *ballot).filter(|_| false);",
+        original: "let newest = of_members.chain(of_arbiters).max_by_key(|(ballot, _)| *ballot);",
+        mutated: "let newest = of_members.chain(of_arbiters).max_by_key(|(ballot, _)| *ballot).filter(|_| false);",
         rule: "a value that may have been decided is proposed again",
         shows: Shows::Unsafe,
         seeds: 2_000,

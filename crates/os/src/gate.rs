@@ -317,6 +317,15 @@ impl DaemonGate {
         }
     }
 
+    /// Whether the right to have the address was revoked after it was granted.
+    #[must_use]
+    pub fn is_revoked(&self, address: IpAddr) -> bool {
+        self.known.get(&address).is_some_and(|number| {
+            let slot = self.maps.state(*number);
+            slot.revoked >= slot.grant
+        })
+    }
+
     /// The right to have the address ends at `deadline`. One store.
     pub fn push(&self, address: IpAddr, deadline: Instant) {
         if let Some(number) = self.known.get(&address) {

@@ -118,6 +118,9 @@ pub(super) fn flooded_takeover(scene: &mut Scene, active: &str) -> Result<Played
         scene.lab.node_names().into_iter().filter(|name| name != active).collect();
     let storm = Storm::start(&scene.lab, vec![noise(scene, &others)?])?;
     clock::pause(BLOWING / 4);
+    // The client gets little of a small machine's time, too: the outage counts from an answer.
+    let answered = scene.wait_for_answer(PATIENCE);
+    scene.explain(answered)?;
     let start = clock::now();
     scene.lab.power_off(active)?;
     let taken = scene.wait_for_another(active, PATIENCE);

@@ -106,6 +106,14 @@ impl Cover {
             && let Some(gate) = &self.gate
         {
             for address in &covered.open {
+                // The guard was looking at the former use of this entry when it was released: what it
+                // revoked is not the right of this one.
+                if gate.is_revoked(*address) {
+                    let moment = os::clock::boottime();
+                    if self.shared.killed(covered.slot).is_none() {
+                        gate.grant(*address, moment);
+                    }
+                }
                 gate.push(*address, until);
             }
         }

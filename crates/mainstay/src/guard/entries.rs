@@ -285,7 +285,9 @@ impl Entries {
             self.open_handle(shared, slot);
         }
         // Again, because the first look may not have come through, or another address was entered.
-        self.revoke();
+        if shared.held(slot).is_some_and(|held| held.generation == self.watched[slot].generation) {
+            self.revoke();
+        }
         let (was_there, errno) = match dying.addresses_removed && !again {
             true => (false, 0),
             false => self.remove_addresses(),

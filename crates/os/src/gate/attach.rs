@@ -7,7 +7,9 @@
 //! Mechanism: a `clsact` queueing discipline with one filter of kind `bpf` in either direction, in
 //! direct-action mode (tc-bpf(8)). It stays when its maker dies. **Rule: one filter per direction.**
 //! Ours is known by its name, which carries the node's: it is replaced in place, which lets nothing
-//! through. The first free place is taken, because filters before ours could decide in its stead.
+//! through. The first free place is taken, because filters before ours could decide in its stead. Where
+//! somebody else's `ingress` discipline has the place, only what comes in can be gated: that is half the
+//! gate, and enough that nobody is answered.
 //!
 //! A person, or another program, can take filters away (`tc qdisc del`), so whoever keeps the gate
 //! listens ([`Watch::of_filters`](crate::netlink::Watch::of_filters)) and calls
@@ -18,8 +20,8 @@ use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 
 use crate::netlink::{
-    IFF_LOOPBACK, IFLA_IFNAME, Message, NLM_F_ACK, NLM_F_CREATE, NLM_F_EXCL, NLM_F_REPLACE,
-    NLM_F_REQUEST, Netlink, NetlinkError, RTM_GETLINK, RTM_NEWLINK, each_attribute, u32_at,
+    IFF_LOOPBACK, IFLA_IFNAME, Message, NLM_F_ACK, NLM_F_CREATE, NLM_F_REPLACE, NLM_F_REQUEST,
+    Netlink, NetlinkError, RTM_GETLINK, RTM_NEWLINK, each_attribute, u32_at,
 };
 
 // linux/rtnetlink.h, linux/pkt_sched.h, linux/pkt_cls.h
@@ -184,8 +186,9 @@ impl Attachments {
         let ids = [programs[0].1, programs[1].1];
         for (direction, parent) in DIRECTIONS.into_iter().enumerate() {
             let seen = self.look(link.index, parent)?;
+            let is_there = |id| id == ids[direction] && !link.is_port;
             let errno = match seen.ours {
-                Some((_, _, id)) if id == ids[direction] && !link.is_port => continue,
+                Some((_, _, id)) if is_there(id) => continue,
                 Some((place, number, _)) if link.is_port => {
                     self.detach(link.index, parent, place, number)?
                 }
@@ -306,12 +309,14 @@ impl Attachments {
     ) -> Result<i32, NetlinkError> {
         let programs = self.programs.as_ref().expect("callers have looked");
         let program = programs[direction].0.as_raw_fd();
-        let mut message =
-            request(RTM_NEWQDISC, NLM_F_CREATE | NLM_F_EXCL, interface, CLSACT, CLSACT_HANDLE, 0);
+        let mut message = request(RTM_NEWQDISC, NLM_F_CREATE, interface, CLSACT, CLSACT_HANDLE, 0);
         message.attribute(TCA_KIND, b"clsact\0");
         message.finish();
         match self.netlink.ask(&mut message)? {
-            0 | libc::EEXIST => {}
+            0 => {}
+            // Somebody has a discipline of kind `ingress` there, which has one list for both parents:
+            // what we put into "out" would judge what comes in.
+            libc::EINVAL if direction == 0 => {}
             errno => return Ok(errno),
         }
         let free = (1..PLACES_MAX).find(|place| seen.taken & 1 << place == 0);

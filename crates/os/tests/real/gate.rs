@@ -16,8 +16,8 @@ use rustix::net::{AddressFamily, RecvFlags, SendFlags, SocketFlags, SocketType, 
 use rustix::thread::UnshareFlags;
 
 use crate::scene::{
-    Beside, device, filters, interface, isolate, join_bridge, neighbour, remove_filters, set_up,
-    wait_for,
+    Beside, device, filters, ingress_discipline, interface, isolate, join_bridge, neighbour,
+    remove_filters, set_up, wait_for,
 };
 
 const NODE: &str = "test n1";
@@ -441,6 +441,27 @@ fn what_somebody_takes_away_is_put_back() {
     attachments.keep_on(LOOPBACK).unwrap();
     attachments.keep_on(999).unwrap();
     assert_eq!(gate.keep().unwrap().attached, 0);
+}
+
+#[test]
+fn half_a_gate_is_enough_that_nobody_is_answered() {
+    let Some(field) = Field::make() else { return };
+    ingress_discipline(field.left);
+    let Some(mut gate) = open() else { return };
+    let refused = gate.keep().unwrap().refused.expect("there is no place for the other half");
+    assert_eq!(refused.0, field.left);
+    // The old kind of discipline has one list for both.
+    assert_eq!(filters(field.left), [1, 1]);
+    field.expect(false, "closed by half the gate");
+    let (daemon, mut attachments) = daemon(&gate);
+    attachments.keep_on(field.left).expect("what comes in is gated");
+    for address in service() {
+        daemon.grant(address, now());
+        daemon.push(address, now() + LONG);
+    }
+    field.expect(true, "open");
+    gate.remove().unwrap();
+    assert_eq!(filters(field.left), [0, 0]);
 }
 
 #[test]

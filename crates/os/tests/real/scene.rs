@@ -195,6 +195,17 @@ pub(crate) fn remove_filters(interface: u32) {
     request(37, 0, &body).unwrap();
 }
 
+/// Gives an interface the older kind of discipline for what comes in.
+pub(crate) fn ingress_discipline(interface: u32) {
+    let mut body = vec![0; 4];
+    body.extend(interface.to_ne_bytes());
+    body.extend(0xffff_0000_u32.to_ne_bytes());
+    body.extend(0xffff_fff1_u32.to_ne_bytes());
+    body.extend([0; 4]);
+    body.extend(attribute(1, b"ingress\0"));
+    request(36, 0x600, &body).unwrap();
+}
+
 /// How many filters an interface has for what comes in and what goes out.
 pub(crate) fn filters(interface: u32) -> [usize; 2] {
     [0xffff_fff2_u32, 0xffff_fff3].map(|parent| {

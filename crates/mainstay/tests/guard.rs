@@ -9,6 +9,7 @@
 use std::fs;
 use std::io::Write;
 use std::net::{IpAddr, Ipv4Addr, UdpSocket};
+use std::os::fd::AsRawFd;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitCode, Stdio};
 use std::time::Duration;
@@ -59,7 +60,8 @@ fn run_guard(directory: &Path) -> ExitCode {
         arguments: vec!["test-daemon".into(), "daemon".into(), directory.into()],
         tree: tree(directory),
         lock: directory.join("lock"),
-        addresses: std::collections::BTreeSet::from([ADDRESS]),
+        // Without any the guard leaves the interfaces of this machine alone.
+        addresses: has(directory, "address").then_some(ADDRESS).into_iter().collect(),
         release_budget: Duration::from_secs(5),
         leave_budget: Duration::from_millis(500),
     };
@@ -252,6 +254,8 @@ enum Place {
     Here,
     /// A network namespace.
     Network,
+    /// The same, with programs that change it; and the kernel lets this user judge packets.
+    Gate,
     /// A user and a network namespace, as a user without any right outside.
     Powerless,
 }
@@ -285,7 +289,7 @@ impl Scene {
         let own = std::env::current_exe().unwrap();
         let mut words: Vec<&str> = match place {
             Place::Here => vec![],
-            Place::Network => vec!["unshare", "--net", "--"],
+            Place::Network | Place::Gate => vec!["unshare", "--net", "--"],
             Place::Powerless => vec![
                 "setpriv",
                 "--reuid",
@@ -606,6 +610,42 @@ fn next_guard_removes_addresses() {
     assert!(scene.pids().is_empty());
 }
 
+/// Runs a program in the network namespace of the guard; what it wrote.
+fn in_network_of(scene: &Scene, words: &[&str]) -> String {
+    let network = format!("--net=/proc/{}/ns/net", scene.guard.id());
+    let output = Command::new("nsenter").arg(network).arg("--").args(words).output().unwrap();
+    assert!(output.status.success(), "{words:?}: {}", String::from_utf8_lossy(&output.stderr));
+    String::from_utf8_lossy(&output.stdout).into_owned()
+}
+
+/// The gate comes to a new interface, comes back when somebody takes it away, and goes with the guard.
+fn gate_is_kept_by_the_guard() {
+    let mut scene = Scene::new(Place::Network, &[("address", "")]);
+    scene.line("start", 1);
+    let namespace = fs::File::open(format!("/proc/{}/ns/net", scene.guard.id())).unwrap();
+    let path = format!("/proc/{}/fd/{}", std::process::id(), namespace.as_raw_fd());
+    let gated = |scene: &Scene, way: &str| {
+        in_network_of(scene, &["tc", "filter", "show", "dev", "other0", way])
+            .matches("handle")
+            .count()
+    };
+    in_network_of(&scene, &["ip", "link", "add", "other0", "type", "bridge"]);
+    for what in ["a new interface", "somebody took it away"] {
+        wait_for(what, || (gated(&scene, "ingress") == 1).then_some(()));
+        wait_for(what, || (gated(&scene, "egress") == 1).then_some(()));
+        in_network_of(&scene, &["tc", "qdisc", "del", "dev", "other0", "clsact"]);
+    }
+    wait_for("the gate", || (gated(&scene, "egress") == 1).then_some(()));
+    signal("TERM", scene.guard.id());
+    assert_eq!(scene.wait_guard(), 0, "{}", scene.log());
+    let shown = Command::new("nsenter")
+        .arg(format!("--net={path}"))
+        .args(["--", "tc", "qdisc", "show", "dev", "other0"])
+        .output()
+        .unwrap();
+    assert!(!String::from_utf8_lossy(&shown.stdout).contains("clsact"), "{shown:?}");
+}
+
 /// Without control groups and the real-time class the daemon can read that, and people can.
 fn powerless_says_so() {
     let scene = Scene::new(Place::Powerless, &[("idle", "")]);
@@ -613,6 +653,7 @@ fn powerless_says_so() {
     assert_eq!(start.text("contained"), "0");
     assert!(start.number("weak") >= 2, "no control groups and no real-time class");
     assert!(scene.log().contains("no control groups here"), "{}", scene.log());
+    assert!(scene.log().contains("no lease gate"), "{}", scene.log());
 }
 
 /// What the kernel must allow for a test, tried for real.
@@ -620,6 +661,14 @@ fn refusal(place: Place) -> Option<String> {
     let words: &[&str] = match place {
         Place::Here => return None,
         Place::Network => &["unshare", "--net", "--", "true"],
+        Place::Gate => &[
+            "unshare",
+            "--net",
+            "--",
+            "sh",
+            "-c",
+            "ip link add b0 type bridge && tc qdisc add dev b0 clsact && nsenter --version",
+        ],
         Place::Powerless => &[
             "setpriv",
             "--reuid",
@@ -646,7 +695,7 @@ fn refusal(place: Place) -> Option<String> {
 
 fn run_tests(filter: Option<&String>) -> ExitCode {
     type Test = (&'static str, Place, fn(Place));
-    let tests: [Test; 15] = [
+    let tests: [Test; 16] = [
         ("killed_daemon_comes_back", Place::Network, killed_daemon_comes_back),
         ("killed_daemon_comes_back_powerless", Place::Powerless, killed_daemon_comes_back),
         ("stopped_daemon_loses_its_services", Place::Network, stopped_daemon_loses_its_services),
@@ -676,6 +725,7 @@ fn run_tests(filter: Option<&String>) -> ExitCode {
         ),
         ("next_guard_removes_addresses", Place::Network, |_| next_guard_removes_addresses()),
         ("powerless_says_so", Place::Powerless, |_| powerless_says_so()),
+        ("gate_is_kept_by_the_guard", Place::Gate, |_| gate_is_kept_by_the_guard()),
     ];
     for (name, place, test) in tests {
         if filter.is_some_and(|filter| !name.contains(filter.as_str())) {

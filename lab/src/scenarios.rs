@@ -177,6 +177,12 @@ impl Scenario {
         if self == Self::KillDaemon { 20 } else { 1 }
     }
 
+    /// How often it is played in one lab: a node that gets lost again and again is let in later and
+    /// later, which is right, and not what is measured.
+    pub fn in_one_lab(self) -> u32 {
+        if self == Self::FrozenOwner { 8 } else { u32::MAX }
+    }
+
     /// The lab that it is played in.
     ///
     /// # Errors

@@ -137,10 +137,15 @@ fn scenario(
     };
     check_detection(detection)?;
     lab::enter()?;
-    let (mut scene, _) = Scene::form(Lab::new(scenario.spec()?)?, detection)?;
-    scene.seconds = seconds;
-    let times = times.unwrap_or_else(|| scenario.repetitions());
-    let figures = scenarios::repeat(scenario, &mut scene, times)?;
+    let mut left = times.unwrap_or_else(|| scenario.repetitions());
+    let mut figures = Vec::new();
+    while left > 0 {
+        let part = left.min(scenario.in_one_lab());
+        let (mut scene, _) = Scene::form(Lab::new(scenario.spec()?)?, detection)?;
+        scene.seconds = seconds;
+        figures.extend(scenarios::repeat(scenario, &mut scene, part)?);
+        left -= part;
+    }
     if context.output.is_json() {
         context.output.json(&scenarios::report(scenario, &figures))?;
     } else {

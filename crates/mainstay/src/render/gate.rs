@@ -5,6 +5,9 @@ use api::v1::{Gate, GateAttachment, GateKind};
 use super::style::{Colour, Style};
 use super::table::{Cell, Table};
 
+#[cfg(test)]
+mod tests;
+
 /// Where the gate is, and what passes.
 #[must_use]
 pub fn gate(gate: &Gate, style: Style) -> String {

@@ -157,6 +157,32 @@ pub(crate) fn load_classifier(
     unsafe { attributes.call(PROGRAM_LOAD) }.map(owned)
 }
 
+/// Has a program judge a frame so many times; its verdict, and how long one took on average.
+#[cfg(test)]
+pub(crate) fn judge(
+    program: BorrowedFd<'_>,
+    frame: &[u8],
+    times: u32,
+) -> io::Result<(i32, std::time::Duration)> {
+    const TEST_RUN: i32 = 10;
+    let mut attributes = Attributes::new()
+        .word(0, number(program))
+        .word(8, u32::try_from(frame.len()).expect("a frame"))
+        .address(16, frame)
+        .word(32, times);
+    let pointer = attributes.0.as_mut_ptr();
+    // SAFETY: the frame lives through the call with its length stated, and no output is asked for. The
+    // kernel writes verdict and duration into the attributes, which are ours.
+    let result =
+        unsafe { libc::syscall(libc::SYS_bpf, TEST_RUN, pointer, size_of::<Attributes>()) };
+    if result < 0 {
+        return Err(io::Error::last_os_error());
+    }
+    let word =
+        |at: usize| u32::from_ne_bytes(attributes.0[at..at + 4].try_into().expect("four bytes"));
+    Ok((word(4).cast_signed(), std::time::Duration::from_nanos(word(36).into())))
+}
+
 pub(crate) fn program_by_id(id: u32) -> io::Result<OwnedFd> {
     // SAFETY: no address in it.
     unsafe { Attributes::new().word(0, id).call(PROGRAM_BY_ID) }.map(owned)

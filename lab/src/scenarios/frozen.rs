@@ -76,12 +76,13 @@ pub(super) fn frozen_owner(scene: &mut Scene, active: &str) -> Result<Played> {
 
     let mut complaints = Vec::new();
     let mut last = Duration::ZERO;
-    let mut probes = 0;
+    let (mut probes, mut late_in_all) = (0, 0);
     for one in &mut watched {
         let trace = one.probe.trace()?;
         probes += trace.sent.len();
         let (latest, late) = of(&trace, active, free);
         last = last.max(latest.unwrap_or_default());
+        late_in_all += late;
         if late > 0 && is_gated {
             complaints.push(format!("{}: {late} answers of the old owner after F", one.name));
         }
@@ -96,7 +97,7 @@ pub(super) fn frozen_owner(scene: &mut Scene, active: &str) -> Result<Played> {
     played.complaints = complaints;
     played.notes.push(format!(
         "F {:.0} ms; {probes} probes beside it; the last answer of {active} {:.0} ms after it was \
-         stopped, none in the {:.1} s after F and none after it went on",
+         stopped, {late_in_all} after F (it went on {:.1} s after F)",
         milliseconds(bound),
         milliseconds(last.saturating_sub(stopped)),
         (resumed.saturating_sub(free)).as_secs_f64(),

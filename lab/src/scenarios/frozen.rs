@@ -71,7 +71,9 @@ pub(super) fn frozen_owner(scene: &mut Scene, active: &str) -> Result<Played> {
     scene.wait_for_all()?;
     clock::pause(WATCH);
     scene.wait_until_quiet()?;
-    let new = scene.active()?;
+    // A small machine may have no time for an answer just now.
+    let answered = scene.wait_for_answer(PATIENCE);
+    let new = scene.explain(answered)?;
     let seen = scene.seen_since(start)?;
 
     let mut complaints = Vec::new();

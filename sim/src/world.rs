@@ -431,7 +431,7 @@ fn machine(setup: &Setup, draw: &mut Prng, number: usize) -> Machine {
         guard: Guard::default(),
         addresses: Vec::new(),
         // Where there is none, only the guard ends addresses.
-        has_gate: draw.chance(3, 4),
+        has_gate: draw.child("gate").chance(3, 4),
         gate: Default::default(),
         frozen_until: None,
         picture_due: false,

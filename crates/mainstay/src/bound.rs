@@ -83,12 +83,23 @@ fn of_service(cluster: &Cluster, service: &Service) -> v1::ServiceBound {
         why.push("its mode is manual: it starts elsewhere only when told".into());
     }
     if cluster.nodes.len() == 2 && cluster.tie != Tie::None {
-        why.push(match cluster.tie {
+        why.push(match &cluster.tie {
             Tie::Prefer(node) => {
-                let node = cluster.name_of(node);
+                let node = cluster.name_of(*node);
                 format!("two nodes: only {node} goes on alone, the other one never does")
             }
-            _ => "two nodes: a person decides, so there is no bound".into(),
+            Tie::Arbiters(arbiters) => {
+                let names: Vec<String> = arbiters.iter().map(ToString::to_string).collect();
+                let needed = if arbiters.len() > 1 { "two of " } else { "" };
+                format!(
+                    "two nodes: {needed}{} must answer within the tie budget {}; the half that \
+                     carries less asks {} later",
+                    names.join(", "),
+                    format(timing.tie_budget),
+                    format(timing.tie_courtesy())
+                )
+            }
+            Tie::None | Tie::Manual => "two nodes: a person decides, so there is no bound".into(),
         });
     } else if cluster.nodes.len() == 2 {
         why.push("two nodes without a tie-breaker: the other one stops too, no bound".into());

@@ -23,6 +23,7 @@ mod read;
 mod section;
 pub mod service;
 mod suggest;
+pub mod tie;
 
 use std::collections::BTreeMap;
 use std::net::{IpAddr, SocketAddr};
@@ -30,7 +31,9 @@ use std::net::{IpAddr, SocketAddr};
 use base::{Medium, NetworkId, NodeId, NodeSet, Preset, Timing};
 
 pub use diagnostic::{Diagnostics, Finding};
+pub(crate) use read::name_error;
 pub use section::{TEXT_SIZE_MAX, parse};
+pub use tie::Tie;
 
 /// The port that nodes talk on unless the configuration says otherwise.
 pub const PORT_DEFAULT: u16 = 7420;
@@ -100,18 +103,6 @@ pub fn addresses_of(service: &engine::Service) -> impl Iterator<Item = IpAddr> +
         engine::ResourceKind::Address { address, .. } => Some(*address),
         engine::ResourceKind::Process { .. } => None,
     })
-}
-
-/// Who decides when exactly half of the last view is left.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Tie {
-    /// Nobody: neither half goes on. Safe, and nothing moves.
-    #[default]
-    None,
-    /// A person, with `mainstay seed --force`.
-    Manual,
-    /// This node's half goes on.
-    Prefer(NodeId),
 }
 
 /// A configured node.

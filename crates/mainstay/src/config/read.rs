@@ -286,7 +286,7 @@ pub(super) fn name(written: &Placed<&str>, what: &str, found: &mut Diagnostics) 
 }
 
 /// Why `name` can not be the name of anything.
-pub(super) fn name_error(name: &str) -> Option<String> {
+pub(crate) fn name_error(name: &str) -> Option<String> {
     let allowed = |character: char| character.is_ascii_alphanumeric() || "-_.".contains(character);
     match name.chars().next() {
         None => Some("it is empty".into()),

@@ -1,16 +1,16 @@
-//! The whole file: `[cluster]`, `[detection]`, `[tiebreaker]`, `[[node]]`, and what must fit
-//! together.
+//! The whole file: `[cluster]`, `[detection]`, `[[node]]`, and what must fit together.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
 
 use base::limits::NODES_MAX;
-use base::{NodeId, NodeSet, Preset, Timing};
+use base::{NodeId, Preset, Timing};
 use toml::de::{DeTable, DeValue};
 
 use super::diagnostic::Diagnostics;
 use super::read::{self, Placed, Section, Span, Value};
-use super::{Cluster, Node, PORT_DEFAULT, Tie, duration, network, service, suggest};
+use super::tie::{self, Tie};
+use super::{Cluster, Node, PORT_DEFAULT, duration, network, service, suggest};
 
 /// Bytes of a configuration: it is broadcast in one message, with the engine's form beside it.
 pub const TEXT_SIZE_MAX: usize = 256 << 10;
@@ -156,7 +156,7 @@ fn root<'a>(tree: &'a DeTable<'a>, span: Span, found: &mut Diagnostics) -> Clust
     if !found.has_errors() {
         network::check_paths(&cluster.networks, head.clone(), &by_name, found);
         network::check_slow(&cluster.networks, &cluster.timing, head.clone(), found);
-        check_tie(&cluster, head, found);
+        tie::check(&cluster, head, found);
     }
     cluster
 }
@@ -266,9 +266,9 @@ fn section_cluster<'a>(
                 .error(outer.span(), "the tie-breaker is given twice")
                 .related(inner.span(), "first here");
         }
-        (Some(value), None) => cluster.tie = tie(value, nodes, found).unwrap_or_default(),
+        (Some(value), None) => cluster.tie = tie::word(value, nodes, found).unwrap_or_default(),
         (None, Some(value)) => {
-            cluster.tie = tiebreaker_table(value, nodes, found).unwrap_or_default()
+            cluster.tie = tie::tables(value, nodes, found).unwrap_or_default();
         }
         (None, None) => {}
     }
@@ -330,68 +330,4 @@ fn timing(value: &Value<'_>, found: &mut Diagnostics) -> (Preset, Timing) {
     }
     section.finish(found);
     (preset, timing)
-}
-
-const TIE_SUPPORTED: &str = "none, manual, prefer";
-
-/// `tie = "none"`, `"manual"`, `"prefer:n1"`.
-fn tie(value: &Value<'_>, nodes: &Names<'_, NodeId>, found: &mut Diagnostics) -> Option<Tie> {
-    let written = read::text(value, "tie", found)?;
-    match (written.value, written.value.split_once(':')) {
-        ("none", _) => Some(Tie::None),
-        ("manual", _) => Some(Tie::Manual),
-        (_, Some(("prefer", node))) => {
-            let node = Placed { value: node, span: written.span.clone() };
-            nodes.find(&node, "node", found).map(Tie::Prefer)
-        }
-        ("prefer", None) => {
-            found.error(written.span, "`prefer` needs a node").help("write tie = \"prefer:n1\"");
-            None
-        }
-        _ => {
-            network::unsupported(&written, "tie-breaker", TIE_SUPPORTED, found);
-            None
-        }
-    }
-}
-
-/// `[tiebreaker]` with `kind` and, for `prefer`, `node`.
-fn tiebreaker_table(
-    value: &Value<'_>,
-    nodes: &Names<'_, NodeId>,
-    found: &mut Diagnostics,
-) -> Option<Tie> {
-    let mut section = read::table(value, "[tiebreaker]", found)?;
-    section.require("kind", "\"prefer\"", found);
-    let kind = section.text("kind", found)?;
-    let tie = match kind.value {
-        "none" => Some(Tie::None),
-        "manual" => Some(Tie::Manual),
-        "prefer" => {
-            section.require("node", "\"n1\"", found);
-            let node = section.text("node", found);
-            node.and_then(|node| nodes.find(&node, "node", found)).map(Tie::Prefer)
-        }
-        _ => {
-            network::unsupported(&kind, "tie-breaker", TIE_SUPPORTED, found);
-            return None;
-        }
-    };
-    section.finish(found);
-    tie
-}
-
-/// Two nodes are each other's half: without a tie-breaker the loss of one stops both.
-fn check_tie(cluster: &Cluster, head: Span, found: &mut Diagnostics) {
-    let ids: NodeSet = cluster.nodes.iter().map(|node| node.id).collect();
-    if ids.len() == 2 && cluster.tie == Tie::None {
-        let first = &cluster.nodes[0].name;
-        found
-            .warning(head, "two nodes and no tie-breaker: when one is lost, the other stops too")
-            .help(format!(
-                "tie = \"prefer:{first}\": {first} goes on alone, the other node never does"
-            ))
-            .help("tie = \"manual\": a person decides with `mainstay node confirm-down`")
-            .help("a third node, even one that runs no service: the best answer");
-    }
 }

@@ -75,7 +75,10 @@ fn a_good_file_becomes_what_it_says() {
     let [n1, n2] = [NodeId(1), NodeId(2)];
     assert_eq!((cluster.name.as_str(), cluster.id, cluster.version), ("demo", 10, 1));
     assert_eq!((cluster.preset, cluster.timing), (Preset::Fast, Preset::Fast.timing()));
-    assert_eq!((cluster.port, cluster.seed, cluster.tie), (PORT_DEFAULT, 2, Tie::Prefer(n1)));
+    assert_eq!(
+        (cluster.port, cluster.seed, cluster.tie.clone()),
+        (PORT_DEFAULT, 2, Tie::Prefer(n1))
+    );
     assert_eq!(cluster.node("n2"), Some(n2));
     assert_eq!(cluster.name_of(NodeId(9)), "#9");
     let [network] = &cluster.networks[..] else { panic!("{:?}", cluster.networks) };

@@ -3,7 +3,7 @@
 use base::NodeId;
 use engine::{Intent, NodeSpec};
 
-use crate::config::{Cluster, Heartbeat, Kind, Network, Priority, Tie};
+use crate::config::{Cluster, Heartbeat, Kind, Network, Priority, Tie, tie as arbiters};
 
 /// The core's form of a configuration, as seen from `local`.
 pub(super) fn cluster(cluster: &Cluster, local: NodeId) -> node::Cluster {
@@ -13,11 +13,7 @@ pub(super) fn cluster(cluster: &Cluster, local: NodeId) -> node::Cluster {
         id: cluster.id,
         timing: cluster.timing,
         seed: cluster.seed,
-        tie: match cluster.tie {
-            Tie::None => base::Tie::None,
-            Tie::Manual => base::Tie::Manual,
-            Tie::Prefer(node) => base::Tie::Prefer(node),
-        },
+        tie: tie(&cluster.tie),
         networks: networks
             .map(|network| node::NetworkSpec {
                 id: network.id,
@@ -40,6 +36,18 @@ pub(super) fn cluster(cluster: &Cluster, local: NodeId) -> node::Cluster {
             checksum: cluster.checksum,
         },
         text: cluster.text.clone(),
+    }
+}
+
+/// Who decides at exactly half.
+pub(super) fn tie(tie: &Tie) -> base::Tie {
+    match tie {
+        Tie::None => base::Tie::None,
+        Tie::Manual => base::Tie::Manual,
+        Tie::Prefer(node) => base::Tie::Prefer(*node),
+        Tie::Arbiters(list) => {
+            base::Tie::Arbiters { count: list.len() as u8, name: arbiters::name(list) }
+        }
     }
 }
 

@@ -2,6 +2,7 @@
 //!
 //! A library, so that tests and the lab reach its parts; `main.rs` only calls it.
 
+pub mod arbiter;
 pub mod bound;
 pub mod cli;
 pub mod config;

@@ -422,6 +422,10 @@ pub struct Health {
     /// Null when the guard watches this daemon, else what is wrong with it.
     #[serde(default)]
     pub guard: Option<String>,
+    /// Null when the tie-breaker could decide now, or none outside the cluster is configured; else
+    /// what is wrong with it.
+    #[serde(default)]
+    pub tie_breaker: Option<String>,
     /// Longest time between two turns of the loop in the last minute, milliseconds.
     #[serde(default)]
     pub lag_ms: u64,

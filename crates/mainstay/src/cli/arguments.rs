@@ -78,6 +78,11 @@ pub(super) enum Command {
         #[command(subcommand)]
         command: DiskCommand,
     },
+    /// Break ties of clusters from a third machine
+    Witness {
+        #[command(subcommand)]
+        command: WitnessCommand,
+    },
     /// Show what the kernel lets pass for each service address on this node
     Gate,
     /// Show how long a failure can keep each service away, and why
@@ -407,6 +412,42 @@ pub(super) enum DiskCommand {
     },
 }
 
+#[derive(Debug, Subcommand)]
+pub(super) enum WitnessCommand {
+    /// Answer the clusters that were added, until ended
+    Serve {
+        /// Address and TCP port, as 0.0.0.0:7402
+        #[arg(long, value_name = "ADDRESS:PORT", default_value = "[::]:7402")]
+        listen: std::net::SocketAddr,
+        #[command(flatten)]
+        place: WitnessPlace,
+    },
+    /// On a member: print the cluster's key at its witness
+    Key,
+    /// On the witness: add a cluster; its key is read from standard input
+    Add {
+        /// What to call it here
+        name: String,
+        /// The cluster's number
+        #[arg(long, value_name = "NUMBER", value_parser = clap::value_parser!(u32).range(1..))]
+        id: u32,
+        #[command(flatten)]
+        place: WitnessPlace,
+    },
+    /// On the witness: list the clusters, and who asked last
+    Show {
+        #[command(flatten)]
+        place: WitnessPlace,
+    },
+}
+
+#[derive(Debug, Args)]
+pub(super) struct WitnessPlace {
+    /// The witness's directory [default: var/lib/mainstay-witness below the root]
+    #[arg(long, value_name = "DIR")]
+    pub(super) dir: Option<PathBuf>,
+}
+
 #[derive(Debug, Args)]
 pub(super) struct WhyOptions {
     /// Only about this service
@@ -473,6 +514,22 @@ pub(super) enum LabCommand {
         /// How long, where a scenario can go on for longer
         #[arg(long)]
         seconds: Option<u32>,
+        /// How fast failures are noticed: ultra, fast, normal, classic
+        #[arg(long, value_name = "PRESET", default_value = "fast")]
+        detection: String,
+    },
+    /// Cut two nodes apart again and again: who goes on, with each kind of tie-breaker
+    Ties {
+        /// Who breaks the ties
+        #[arg(long, value_parser = ["disk", "witness", "etcd", "manual", "none"],
+              default_value = "witness")]
+        tie: String,
+        /// How often
+        #[arg(long, value_name = "NUMBER", default_value_t = 200)]
+        repetitions: u32,
+        /// Kill the tie-breaker at a random moment of each change
+        #[arg(long)]
+        kill: bool,
         /// How fast failures are noticed: ultra, fast, normal, classic
         #[arg(long, value_name = "PRESET", default_value = "fast")]
         detection: String,

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use lab::scale::Order;
 use lab::scenarios::{self, Scenario};
+use lab::ties::{self, Tie};
 use lab::{Cluster, Lab, Scene, Spec};
 
 use super::arguments::LabCommand;
@@ -30,6 +31,17 @@ pub(super) fn lab(context: &Context, command: LabCommand) -> Done {
         }
         LabCommand::Scenario { name, times, seconds, detection } => {
             scenario(context, name.as_deref(), (times, seconds), &detection)
+        }
+        LabCommand::Ties { tie, repetitions, kill, detection } => {
+            check_detection(&detection)?;
+            let tie = Tie::named(&tie).expect("the words are those of the lab");
+            if kill && !matches!(tie, Tie::Witness | Tie::Etcd) {
+                return Err(Failure::usage(
+                    format!("a tie-breaker of kind {} cannot be killed", tie.name()),
+                    "--kill goes with a witness or an etcd",
+                ));
+            }
+            ties(context, &ties::Order { tie, times: repetitions, detection, kill })
         }
         LabCommand::Scale { nodes, monitor, seconds, detection, alone } => {
             let presets = detection.iter().map(|name| interval(name)).collect::<Result<_, _>>()?;
@@ -89,6 +101,31 @@ fn scale(context: &Context, order: &Order) -> Done {
         { rows }.any(|row| row.failure.is_none())
     };
     Ok(if order.sizes.iter().all(holds) { 0 } else { EXIT_DEGRADED })
+}
+
+fn ties(context: &Context, order: &ties::Order) -> Done {
+    lab::enter()?;
+    let lab = Lab::new(ties::spec(order.tie)?)?;
+    let outcome = if context.output.is_json() {
+        let outcome = ties::play(lab, order, &mut std::io::sink())?;
+        context.output.json(&outcome)?;
+        outcome
+    } else {
+        let outcome = ties::play(lab, order, &mut std::io::stdout().lock())?;
+        let ties::Outcome { cuts, one, loaded, nobody, .. } = outcome;
+        context.output.print(&format!(
+            "{}: {cuts} cuts, {one} with exactly one survivor, {loaded} of them with the service, \
+             {nobody} with nobody before help came; survivor after {:.0} ms, at most {:.0} ms\n",
+            order.tie.name(),
+            outcome.median_milliseconds,
+            outcome.worst_milliseconds
+        ))?;
+        for failure in &outcome.failures {
+            context.output.print(&format!("  not good enough: {failure}\n"))?;
+        }
+        outcome
+    };
+    Ok(if outcome.failures.is_empty() { 0 } else { EXIT_DEGRADED })
 }
 
 fn check_detection(detection: &str) -> Result<(), Failure> {

@@ -21,6 +21,7 @@ mod look;
 mod output;
 mod run;
 mod setup;
+mod witness;
 
 use std::ffi::OsString;
 use std::path::PathBuf;
@@ -220,6 +221,7 @@ fn dispatch(context: &Context, command: Command) -> Result<ExitCode, Failure> {
         Command::Config { command } => act::config(context, command),
         Command::Path { command } => act::path(context, command),
         Command::Disk { command } => disk::disk(context, &command),
+        Command::Witness { command } => witness::witness(context, &command),
         Command::Gate => look::gate(context),
         Command::Bound => look::bound(context),
         Command::Why(options) => look::why(context, &options),

@@ -16,6 +16,7 @@ mod addresses;
 mod agents;
 mod aliases;
 mod answer;
+mod arbiters;
 mod convert;
 mod cover;
 mod discovery;
@@ -83,6 +84,8 @@ enum Done {
     Receipt { local: std::net::SocketAddr, to: std::net::SocketAddr, bytes: Vec<u8> },
     /// The gate on the interfaces, or why that cannot be seen.
     Attached { question: u64, result: Result<Vec<Attached>, String> },
+    /// What a thread that asks an arbiter has to tell.
+    Arbiter(crate::arbiter::News),
     /// Something went wrong that concerns no single act.
     Trouble(String),
 }

@@ -50,6 +50,7 @@ impl Daemon {
                 persistence: self.disk_trouble(),
                 realtime: self.realtime.clone(),
                 guard: self.guard_trouble(),
+                tie_breaker: self.tie_breaker_trouble(),
                 lag_ms: millis(self.node.lag()),
             },
             counters: (status.transport.counters.iter())
@@ -303,6 +304,13 @@ impl Daemon {
         if self.cluster.nodes.len() == 2 && self.cluster.tie == crate::config::Tie::None {
             let text = "two nodes without a tie-breaker: when one is lost the other stops as well";
             warn("no-tie-breaker", text.into(), Some("configure [tiebreaker], or confirm by hand"));
+        }
+        if let Some(text) = self.tie_breaker_trouble() {
+            warn(
+                "tie-breaker",
+                text,
+                Some("look at it now: it is needed when half of the nodes are lost"),
+            );
         }
         if status.engine.malformed > 0 {
             let text = format!("{} delivered entries could not be read", status.engine.malformed);

@@ -1,4 +1,4 @@
-//! Base64 (RFC 4648): keys are read in its standard form, tokens written in the one for addresses.
+//! Base64 (RFC 4648): read in both forms, written in the one for addresses (tokens) or the standard one.
 
 const STANDARD: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
 const ADDRESS: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_";
@@ -6,6 +6,20 @@ const ADDRESS: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxy
 /// Writes bytes with letters, digits, `-` and `_`, without padding (section 5).
 #[must_use]
 pub fn encode(bytes: &[u8]) -> String {
+    digits(bytes, ADDRESS)
+}
+
+/// Writes bytes in the standard form, with padding (section 4).
+#[must_use]
+pub fn encode_standard(bytes: &[u8]) -> String {
+    let mut text = digits(bytes, STANDARD);
+    while !text.len().is_multiple_of(4) {
+        text.push('=');
+    }
+    text
+}
+
+fn digits(bytes: &[u8], alphabet: &[u8; 64]) -> String {
     let mut text = String::with_capacity(bytes.len().div_ceil(3) * 4);
     for chunk in bytes.chunks(3) {
         let mut group = 0_u32;
@@ -14,7 +28,7 @@ pub fn encode(bytes: &[u8]) -> String {
         }
         for index in 0..=chunk.len() {
             let digit = group >> (18 - 6 * index) & 63;
-            text.push(char::from(ADDRESS[digit as usize]));
+            text.push(char::from(alphabet[digit as usize]));
         }
     }
     text

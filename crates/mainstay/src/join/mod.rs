@@ -36,5 +36,7 @@ pub mod server;
 pub mod token;
 pub mod wire;
 
+pub(crate) use seal::expand;
+
 #[cfg(test)]
 mod tests;

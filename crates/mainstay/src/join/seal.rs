@@ -244,7 +244,7 @@ fn ephemeral() -> Result<(EphemeralPrivateKey, [u8; PUBLIC_SIZE]), SealError> {
 }
 
 /// HKDF-SHA256, both steps (RFC 5869, sections 2.2 and 2.3).
-fn expand(salt: &[u8], material: &[u8], info: &[&[u8]], out: &mut [u8]) {
+pub(crate) fn expand(salt: &[u8], material: &[u8], info: &[&[u8]], out: &mut [u8]) {
     struct Length(usize);
     impl KeyType for Length {
         fn len(&self) -> usize {

@@ -26,7 +26,7 @@ impl Daemon {
                     self.node.recycle(bytes);
                 }
                 Output::Persist { token, what } => self.persist(token, what),
-                Output::Ask(_) => unreachable!("no configuration has arbiters"),
+                Output::Ask(request) => self.ask_arbiters(request),
                 Output::Network(output) => self.network(output),
                 Output::Process(act) => self.process(act),
                 Output::Answer { request, result } => self.answered(request, result),
@@ -301,6 +301,7 @@ impl Daemon {
         self.mind_gate();
         let core = convert::cluster(&self.cluster, self.node.local().node);
         self.open_networks();
+        self.mind_arbiters();
         self.follow_ups.push_back(Input::Configured(Box::new(core)));
         self.mind_aliases();
     }

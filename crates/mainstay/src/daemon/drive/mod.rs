@@ -18,6 +18,7 @@ use os::process::{Containment, Exit, Process};
 
 use super::agents::Agents;
 use super::aliases::Aliases;
+use super::arbiters::Arbiters;
 use super::cover::Cover;
 use super::disk::{self, Write};
 use super::errands::Errands;
@@ -138,6 +139,7 @@ pub(super) struct Daemon {
     pub(super) aliases: Aliases,
     /// Questions where the gate is, on their way, by number.
     pub(super) surveys: BTreeMap<u64, Answer>,
+    pub(super) arbiters: Arbiters,
 }
 
 struct Watched {
@@ -173,6 +175,7 @@ impl Daemon {
         let addresses = addresses::start(root.clone(), hosts.clone(), attachments, done.clone())
             .context("start looking at interfaces")?;
         let media = Media::new(birth.local.node, birth.local.incarnation, done.clone());
+        let asked = done.clone();
         let (disk, disk_running) = disk::start(store, done.clone())?;
         let calls = Bell::new()?;
         let bell = calls.clone();
@@ -254,6 +257,7 @@ impl Daemon {
             hosts,
             aliases: Aliases::default(),
             surveys: BTreeMap::new(),
+            arbiters: Arbiters::new(key, asked),
             errands: Errands::default(),
             goodbyes: Goodbyes::default(),
         };
@@ -271,6 +275,7 @@ impl Daemon {
             ));
         }
         daemon.mind_gate();
+        daemon.mind_arbiters();
         daemon.open_networks();
         for (service, resource, process) in processes {
             daemon.watch_process(service, resource, process);
@@ -547,6 +552,7 @@ impl Daemon {
             Done::Hosts(hosts) => self.hosts_changed(hosts),
             Done::Receipt { local, to, bytes } => self.media.receipt(local, to, &bytes),
             Done::Attached { question, result } => self.attached(question, result),
+            Done::Arbiter(news) => self.arbiter_says(news),
             Done::Trouble(text) => self.say_once(text),
         }
     }
@@ -638,6 +644,7 @@ impl Daemon {
         let generation = self.node.view().map_or(0, |view| view.generation);
         if generation != self.view_since.0 {
             self.view_since = (generation, os::clock::boottime());
+            self.mind_arbiters();
         }
     }
 

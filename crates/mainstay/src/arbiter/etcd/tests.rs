@@ -1,0 +1,159 @@
+//! Against a real etcd. Where there is none the tests say so and prove nothing.
+
+use std::net::TcpListener;
+use std::process::{Child, Command, Stdio};
+
+use base::NodeId;
+use group::{Answer, Ballot, Scope};
+use tempfile::TempDir;
+
+use super::*;
+
+/// A server of one member on loopback, until it is dropped.
+struct Server {
+    child: Child,
+    endpoint: String,
+    data: TempDir,
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        let _gone = self.child.kill();
+        let _gone = self.child.wait();
+    }
+}
+
+fn free_port() -> u16 {
+    let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
+    listener.local_addr().expect("an address").port()
+}
+
+impl Server {
+    fn start() -> Option<Server> {
+        let data = tempfile::tempdir().expect("a directory");
+        let (client, peer) = (free_port(), free_port());
+        let endpoint = format!("http://127.0.0.1:{client}");
+        let child = Server::spawn(data.path(), &endpoint, peer)?;
+        Some(Server { child, endpoint, data })
+    }
+
+    fn spawn(data: &Path, endpoint: &str, peer: u16) -> Option<Child> {
+        let peer = format!("http://127.0.0.1:{peer}");
+        let started = Command::new("etcd")
+            .arg("--data-dir")
+            .arg(data.join("etcd"))
+            .args(["--listen-client-urls", endpoint, "--advertise-client-urls", endpoint])
+            .args(["--listen-peer-urls", &peer, "--initial-advertise-peer-urls", &peer])
+            .args(["--initial-cluster", &format!("default={peer}")])
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .spawn();
+        match started {
+            Ok(child) => Some(child),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                eprintln!("SKIPPED: there is no etcd here (Debian: etcd-server)");
+                None
+            }
+            Err(error) => panic!("etcd does not start: {error}"),
+        }
+    }
+
+    fn arbiter(&self, node: u8, login: Option<(String, std::path::PathBuf)>) -> Etcd {
+        let asker = Asker {
+            cluster: 10,
+            local: NodeId(node),
+            name: format!("n{node}"),
+            key: [7; 32],
+            budget: Duration::from_secs(5),
+        };
+        // The first one is a port where nobody listens.
+        let endpoints = vec![format!("http://127.0.0.1:{}", free_port()), self.endpoint.clone()];
+        Etcd::new(tie::Etcd { endpoints, login }, &asker).expect("a runtime")
+    }
+
+    fn wait(&self, arbiter: &mut Etcd) {
+        let start = os::clock::boottime();
+        while let Err(error) = arbiter.probe() {
+            let waited = os::clock::boottime().since(start);
+            assert!(waited < Duration::from_secs(60), "no etcd after {waited:?}: {error}");
+            std::thread::park_timeout(Duration::from_millis(100));
+        }
+    }
+}
+
+fn ask(round: u32, node: u8, value: Option<u8>) -> Request {
+    let scope = Scope { lineage: 1, generation: 4 };
+    let value = value.map(|value| vec![value; 8_000]);
+    Request { scope, ballot: Ballot { round, node }, value }
+}
+
+fn answer(etcd: &mut Etcd, request: &Request) -> Answer {
+    etcd.ask(request).expect("etcd answers").answer
+}
+
+#[test]
+fn a_register_is_compared_and_swapped() {
+    let Some(server) = Server::start() else { return };
+    let (mut one, mut two) = (server.arbiter(1, None), server.arbiter(2, None));
+    server.wait(&mut one);
+    assert_eq!(answer(&mut one, &ask(1, 1, None)), Answer::Promised(None));
+    assert_eq!(answer(&mut one, &ask(1, 1, Some(1))), Answer::Accepted);
+    match answer(&mut two, &ask(2, 2, None)) {
+        Answer::Promised(Some(accepted)) => assert_eq!(accepted.value, [1; 8_000]),
+        other => panic!("{other:?}"),
+    }
+    assert_eq!(
+        answer(&mut one, &ask(1, 1, Some(1))),
+        Answer::Refused(Ballot { round: 2, node: 2 })
+    );
+    // A register that was read before somebody else wrote is not written.
+    let stale = one.read().expect("read");
+    assert_eq!(answer(&mut two, &ask(3, 2, None)), answer(&mut two, &ask(3, 2, None)));
+    assert!(!one.swap(&stale).expect("etcd answers"), "it was changed meanwhile");
+    // Two that ask at the same moment, again and again: both get answers.
+    let threads: Vec<_> = [(one, 1), (two, 2)]
+        .into_iter()
+        .map(|(mut etcd, node)| {
+            std::thread::spawn(move || {
+                for round in 10..40 {
+                    answer(&mut etcd, &ask(round, node, None));
+                }
+                etcd
+            })
+        })
+        .collect();
+    let mut all: Vec<Etcd> =
+        threads.into_iter().map(|thread| thread.join().expect("no error")).collect();
+    // A key that is gone is a memory that is gone.
+    let one = &mut all[0];
+    let key = one.key.clone();
+    one.call("/v3/kv/deleterange", &json!({ "key": key })).expect("deleted");
+    let error = one.ask(&ask(50, 1, None)).expect_err("it has forgotten");
+    assert!(error.to_string().contains("has forgotten"), "{error}");
+}
+
+#[test]
+fn users_and_passwords_are_used() {
+    let Some(server) = Server::start() else { return };
+    let mut open = server.arbiter(1, None);
+    server.wait(&mut open);
+    let file = server.data.path().join("password");
+    std::fs::write(&file, "secret\n").expect("a file");
+    for (path, body) in [
+        ("/v3/auth/role/add", json!({ "name": "root" })),
+        ("/v3/auth/user/add", json!({ "name": "root", "password": "secret" })),
+        ("/v3/auth/user/grant", json!({ "user": "root", "role": "root" })),
+        ("/v3/auth/enable", json!({})),
+    ] {
+        open.call(path, &body).expect(path);
+    }
+    open.ask(&ask(1, 1, None)).expect_err("no user");
+    let mut named = server.arbiter(1, Some(("root".into(), file.clone())));
+    assert_eq!(answer(&mut named, &ask(1, 1, None)), Answer::Promised(None));
+    named.token = Some("a token that counts no more".into());
+    assert_eq!(answer(&mut named, &ask(2, 1, None)), Answer::Promised(None));
+    std::fs::write(&file, "wrong\n").expect("a file");
+    let error = server.arbiter(1, Some(("root".into(), file))).probe().expect_err("wrong");
+    assert!(error.to_string().contains("refuses"), "{error}");
+}

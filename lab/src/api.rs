@@ -168,6 +168,21 @@ pub fn fence_wait(root: &Path) -> Result<Duration> {
         .context("the bounds do not say when a node's services are free")
 }
 
+/// How long a change of view with a tie-breaker may take, as a node prints it.
+///
+/// # Errors
+/// As [`status`].
+pub fn tie_change(root: &Path) -> Result<Duration> {
+    let body = exchange(root, "GET", "/v1/bound", "", LOOK)?;
+    let bound: Value = serde_json::from_slice(&body).context("the bounds are not of schema 1")?;
+    let millis = |name: &str| bound["timing"][name].as_u64();
+    let parts = [millis("path_timeout_ms"), millis("collect_ms"), millis("tie_budget_ms")];
+    let [Some(noticed), Some(promises), Some(budget)] = parts else {
+        bail!("the bounds do not say how long a change takes")
+    };
+    Ok(Duration::from_millis(noticed + promises + 2 * budget))
+}
+
 /// `POST` with a JSON body.
 ///
 /// # Errors

@@ -62,6 +62,10 @@ pub struct Cluster {
     pub id: u32,
     /// `ultra`, `fast`, `normal` or `classic`.
     pub detection: String,
+    /// Times that replace those of the preset: `, hold = "1ms"`.
+    pub times: String,
+    /// Uses the lab's shared disk as a network, if it has one.
+    pub disk: bool,
     /// Names networks over IPv6 too (the lab must have been built with it).
     pub ipv6: bool,
     /// Further lines of `[cluster]`, as they stand in the file.
@@ -81,6 +85,8 @@ impl Cluster {
             name: "demo".to_owned(),
             id: 10,
             detection: detection.to_owned(),
+            times: String::new(),
+            disk: true,
             ipv6: false,
             head: String::new(),
             network: String::new(),
@@ -114,13 +120,21 @@ impl Cluster {
         Ok(Self { services: vec![service], ..Self::new(detection) })
     }
 
+    fn detection_text(&self) -> String {
+        let preset = quoted(&self.detection);
+        match self.times.as_str() {
+            "" => preset,
+            times => format!("{{ preset = {preset}{times} }}"),
+        }
+    }
+
     /// The text of `cluster.toml`.
     pub fn text(&self, spec: &spec::Spec) -> String {
         let mut text = format!(
             "[cluster]\nname = {}\nid = {}\ndetection = {}\n{}",
             quoted(&self.name),
             self.id,
-            quoted(&self.detection),
+            self.detection_text(),
             self.head
         );
         let mut add = |part: String| text.push_str(&part);
@@ -144,7 +158,7 @@ impl Cluster {
                 }));
             }
         }
-        if spec.disk {
+        if spec.disk && self.disk {
             let end = |id| quoted(&spec::disk_path(&spec::node_name(id)).to_string_lossy());
             add(network_table("disk", Some("disk"), 1..=spec.nodes, end));
         }

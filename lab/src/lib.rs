@@ -52,6 +52,7 @@ pub mod scenarios;
 pub mod scene;
 pub mod spec;
 pub mod story;
+pub mod ties;
 pub mod trace;
 pub mod wait;
 

@@ -77,6 +77,12 @@ impl Scene {
         let cluster = Cluster::demo(&lab, detection)?;
         lab.write_cluster(&cluster)?;
         lab.prepare_disk()?;
+        Self::start(lab, detection)
+    }
+
+    /// Starts all daemons of a lab whose files are written, and waits for one view of all and for the
+    /// service.
+    pub(crate) fn start(lab: Lab, detection: &str) -> Result<(Self, Formation)> {
         let mode = Mode::Udp(responder::PORT);
         let probe = lab.client().probe(SERVICE_ADDRESS.into(), mode, INTERVAL)?;
         let watch = lab.observer().probe(SERVICE_ADDRESS.into(), Mode::Arp, WATCH_INTERVAL)?;

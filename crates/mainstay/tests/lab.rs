@@ -93,3 +93,50 @@ fn paths_come_back_with_their_interfaces_and_addresses() {
 fn machines_need_not_agree_on_what_a_network_takes() {
     play("sizes", 1);
 }
+
+/// Two nodes, few cuts: the long runs are made by hand.
+fn ties(tie: &str, words: &[&str]) {
+    let _one = ONE_AT_A_TIME.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+    let output = Command::new(env!("CARGO_BIN_EXE_mainstay"))
+        .args(["lab", "ties", "--detection", "normal", "--tie", tie])
+        .args(words)
+        .env_remove("MAINSTAY_LAB")
+        .stdin(Stdio::null())
+        .output()
+        .expect("the program is there");
+    let said = String::from_utf8_lossy(&output.stdout);
+    let errors = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{tie}: {}\n{said}{errors}", output.status);
+    assert!(said.starts_with(&format!("{tie}: ")), "{said}");
+}
+
+#[test]
+fn a_disk_lets_exactly_one_of_two_go_on() {
+    ties("disk", &["--repetitions", "3"]);
+}
+
+#[test]
+fn a_witness_lets_exactly_one_of_two_go_on() {
+    ties("witness", &["--repetitions", "3"]);
+}
+
+#[test]
+fn a_witness_that_is_killed_meanwhile_lets_no_second_one_go_on() {
+    ties("witness", &["--repetitions", "2", "--kill"]);
+}
+
+#[test]
+fn an_etcd_lets_exactly_one_of_two_go_on() {
+    let found = Command::new("etcd").arg("--version").stdout(Stdio::null()).status();
+    if found.is_err() {
+        eprintln!("SKIPPED: there is no etcd here (Debian: etcd-server)");
+        return;
+    }
+    ties("etcd", &["--repetitions", "2"]);
+}
+
+#[test]
+fn without_a_tie_breaker_nobody_goes_on_until_a_person_speaks() {
+    ties("none", &[]);
+    ties("manual", &[]);
+}

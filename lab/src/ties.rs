@@ -1,0 +1,411 @@
+//! Two nodes that lose each other, again and again: who goes on, with each kind of tie-breaker.
+//!
+//! All cables between the nodes are cut at a random moment; machines outside, the tie-breaker among
+//! them, reach both. With a disk, a witness or an etcd **exactly one node goes on each time**, and it
+//! should be the one that carries the service: that one asks first. Without one neither goes on, and
+//! says why, until a person has said that the other one is down.
+//!
+//! The tie-breaker can also be killed at a random moment of the change ([`Order::kill`]): then there
+//! may be no survivor, and never two; when it is back, one of them goes on.
+
+use std::io::Write;
+use std::process::{Child, Command, Stdio};
+use std::time::Duration;
+
+use anyhow::{Context, Result, bail, ensure};
+use rustix::rand::{GetRandomFlags, getrandom};
+use serde::{Deserialize, Serialize};
+
+use crate::api;
+use crate::clock::{self, milliseconds};
+use crate::cluster::Cluster;
+use crate::enter;
+use crate::lab::Lab;
+use crate::scene::{PATIENCE, Scene};
+use crate::spec::{self, CLIENT_HOST, Spec};
+use crate::wait;
+
+/// Who breaks the ties.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Tie {
+    /// A shared disk.
+    Disk,
+    /// A witness on the client's machine.
+    Witness,
+    /// An etcd on the client's machine.
+    Etcd,
+    /// A person.
+    Manual,
+    /// Nobody.
+    None,
+}
+
+impl Tie {
+    /// All kinds.
+    pub const ALL: [Self; 5] = [Self::Disk, Self::Witness, Self::Etcd, Self::Manual, Self::None];
+
+    /// Its name on a command line and in the configuration.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Disk => "disk",
+            Self::Witness => "witness",
+            Self::Etcd => "etcd",
+            Self::Manual => "manual",
+            Self::None => "none",
+        }
+    }
+
+    /// The kind of that name.
+    pub fn named(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|tie| tie.name() == name)
+    }
+
+    fn decides(self) -> bool {
+        matches!(self, Self::Disk | Self::Witness | Self::Etcd)
+    }
+}
+
+/// What to play.
+#[derive(Debug, Clone)]
+pub struct Order {
+    /// Who breaks the ties.
+    pub tie: Tie,
+    /// How often.
+    pub times: u32,
+    /// The preset.
+    pub detection: String,
+    /// Kill the tie-breaker each time.
+    pub kill: bool,
+}
+
+/// What happened.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub struct Outcome {
+    /// How often the nodes lost each other.
+    pub cuts: u32,
+    /// Exactly one node went on.
+    pub one: u32,
+    /// It was the one that carried the service.
+    pub loaded: u32,
+    /// Nobody went on before the tie-breaker was back.
+    pub nobody: u32,
+    /// From the cut until the survivor was in a view of its own, milliseconds: the median.
+    pub median_milliseconds: f64,
+    /// And the longest.
+    pub worst_milliseconds: f64,
+    /// What was not good enough.
+    pub failures: Vec<String>,
+}
+
+/// The least share of ties that the loaded node wins, in percent.
+const LOADED_PERCENT: u32 = 99;
+/// A cut comes at a random moment of this time.
+const PHASES: Duration = Duration::from_millis(250);
+/// How long is looked for a second survivor.
+const WATCH: Duration = Duration::from_secs(1);
+/// How long nobody may take over where nobody should.
+const NOBODY: Duration = Duration::from_secs(4);
+const WITNESS_PORT: u16 = 7402;
+const ETCD_PORT: u16 = 2379;
+
+/// The tie-breaker on the client's machine.
+struct Arbiter {
+    tie: Tie,
+    program: String,
+    child: Option<Child>,
+}
+
+impl Arbiter {
+    fn directory() -> String {
+        format!("{}/arbiter", enter::DIRECTORY)
+    }
+
+    /// Starts it in the client's namespace.
+    fn start(&mut self, lab: &Lab) -> Result<()> {
+        let address = spec::node_address(0, CLIENT_HOST);
+        let directory = Self::directory();
+        let words: Vec<String> = match self.tie {
+            Tie::Witness => {
+                let listen = format!("{address}:{WITNESS_PORT}");
+                let words = ["witness", "serve", "--dir", &directory, "--listen", &listen];
+                words.map(str::to_owned).to_vec()
+            }
+            Tie::Etcd => {
+                let clients = format!("http://{address}:{ETCD_PORT}");
+                let peers = format!("http://{address}:{}", ETCD_PORT + 1);
+                let cluster = format!("default={peers}");
+                let words = [
+                    ("--data-dir", directory.as_str()),
+                    ("--listen-client-urls", &clients),
+                    ("--advertise-client-urls", &clients),
+                    ("--listen-peer-urls", &peers),
+                    ("--initial-advertise-peer-urls", &peers),
+                    ("--initial-cluster", &cluster),
+                ];
+                words
+                    .iter()
+                    .flat_map(|(key, value)| [(*key).to_owned(), (*value).to_owned()])
+                    .collect()
+            }
+            Tie::Disk | Tie::Manual | Tie::None => return Ok(()),
+        };
+        let program = if self.tie == Tie::Etcd { "etcd" } else { &self.program };
+        let child = outside(lab, program, &words, |command| {
+            let log = std::fs::File::create(format!("{}/arbiter.log", enter::DIRECTORY))?;
+            command.stdin(Stdio::null()).stdout(log.try_clone()?).stderr(log);
+            command.spawn()
+        });
+        self.child = Some(child.with_context(|| format!("starting the {}", self.tie.name()))?);
+        Ok(())
+    }
+
+    fn kill(&mut self) -> Result<()> {
+        let Some(mut child) = self.child.take() else { return Ok(()) };
+        child.kill().context("killing the tie-breaker")?;
+        child.wait().context("waiting for the tie-breaker")?;
+        Ok(())
+    }
+}
+
+impl Drop for Arbiter {
+    fn drop(&mut self) {
+        // The lab ends, and everything in it.
+        let _gone = self.kill();
+    }
+}
+
+/// Starts something on the client's machine.
+fn outside<T: Send>(
+    lab: &Lab,
+    program: &str,
+    words: &[String],
+    start: impl FnOnce(&mut Command) -> std::io::Result<T> + Send,
+) -> Result<T> {
+    lab.client().namespace().run(|| {
+        let mut command = Command::new(program);
+        for variable in enter::PRIVATE {
+            command.env_remove(variable);
+        }
+        Ok(start(command.args(words))?)
+    })
+}
+
+/// The lab that it is played in.
+///
+/// # Errors
+/// As [`Spec::new`].
+pub fn spec(tie: Tie) -> Result<Spec> {
+    Ok(Spec { disk: tie == Tie::Disk, ..Spec::new(2, 2)? })
+}
+
+/// Plays it, in a lab of [`spec()`].
+///
+/// # Errors
+/// When it cannot be played to its end.
+pub fn play(lab: Lab, order: &Order, out: &mut dyn Write) -> Result<Outcome> {
+    let (mut scene, mut arbiter) = form(lab, order)?;
+    let mut outcome = Outcome::default();
+    if !order.tie.decides() {
+        nobody_goes_on(&mut scene, order.tie, &mut outcome)?;
+        return Ok(outcome);
+    }
+    let mut times = Vec::new();
+    for number in 1..=order.times {
+        let failures = outcome.failures.len();
+        let took = cut(&mut scene, &mut arbiter, order.kill, &mut outcome);
+        let took = took.with_context(|| format!("cut number {number}"))?;
+        times.extend(took);
+        for failure in &mut outcome.failures[failures..] {
+            *failure = format!("cut {number}: {failure}");
+        }
+        if number % 20 == 0 {
+            let Outcome { one, loaded, nobody, .. } = outcome;
+            writeln!(
+                out,
+                "{number} cuts: {one} with one survivor, {loaded} of them with the service, \
+                 {nobody} with nobody until the tie-breaker was back"
+            )?;
+            out.flush()?;
+        }
+    }
+    times.sort_unstable();
+    outcome.median_milliseconds = times.get(times.len() / 2).copied().map_or(0.0, milliseconds);
+    outcome.worst_milliseconds = times.last().copied().map_or(0.0, milliseconds);
+    if outcome.loaded * 100 < outcome.one * LOADED_PERCENT {
+        let Outcome { one, loaded, .. } = outcome;
+        outcome.failures.push(format!("the loaded node won {loaded} of {one} ties"));
+    }
+    Ok(outcome)
+}
+
+/// A quiet cluster of two with this tie-breaker. Whoever was away comes back at once: otherwise the
+/// hold-down, which doubles with each return, would be what is measured.
+fn form(mut lab: Lab, order: &Order) -> Result<(Scene, Arbiter)> {
+    let address = spec::node_address(0, CLIENT_HOST);
+    let table = match order.tie {
+        Tie::Disk => {
+            let end = |name: String| {
+                let path = spec::disk_path(&name);
+                format!("{name} = \"{}\"", path.display())
+            };
+            let ends: Vec<String> = lab.node_names().into_iter().map(end).collect();
+            format!("nodes = {{ {} }}", ends.join(", "))
+        }
+        Tie::Witness => format!("address = \"{address}:{WITNESS_PORT}\""),
+        Tie::Etcd => format!("endpoints = [\"http://{address}:{ETCD_PORT}\"]"),
+        Tie::Manual | Tie::None => String::new(),
+    };
+    let cluster = Cluster {
+        times: ", hold = \"1ms\"".to_owned(),
+        tail: format!("\n[tiebreaker]\nkind = \"{}\"\n{table}\n", order.tie.name()),
+        ..Cluster::demo(&lab, &order.detection)?
+    };
+    // The disk is the tie-breaker alone: as a path it would keep the nodes in touch.
+    lab.write_cluster(&Cluster { disk: false, ..cluster })?;
+    lab.prepare_disk()?;
+    let program = lab.spec().program.to_str().context("the program's path is not text")?.to_owned();
+    let mut arbiter = Arbiter { tie: order.tie, program, child: None };
+    if order.tie == Tie::Witness {
+        introduce(&mut lab, &arbiter.program)?;
+    }
+    arbiter.start(&lab)?;
+    let (scene, _) = Scene::start(lab, &order.detection)?;
+    Ok((scene, arbiter))
+}
+
+/// `witness key` on a member, `witness add` on the witness.
+fn introduce(lab: &mut Lab, program: &str) -> Result<()> {
+    let output = lab.run_program("n1", &["witness", "key"])?;
+    ensure!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    let directory = Arbiter::directory();
+    let words = ["witness", "add", "demo", "--id", "10", "--dir", &directory].map(str::to_owned);
+    let added = outside(lab, program, &words, |command| {
+        let mut child = command.stdin(Stdio::piped()).stderr(Stdio::piped()).spawn()?;
+        child.stdin.take().expect("it is piped").write_all(&output.stdout)?;
+        child.wait_with_output()
+    })?;
+    ensure!(added.status.success(), "{}", String::from_utf8_lossy(&added.stderr));
+    Ok(())
+}
+
+/// The nodes that are in a primary view of their own.
+fn survivors(scene: &Scene) -> Vec<String> {
+    let alone = |name: &String| {
+        scene.status(name).is_some_and(|status| {
+            status.verdict != "no-view"
+                && status.node.state == "member"
+                && status.view.members == [name.clone()]
+        })
+    };
+    scene.lab.node_names().into_iter().filter(alone).collect()
+}
+
+/// One cut and its end; the time until there was a survivor, if there was one at once.
+fn cut(
+    scene: &mut Scene,
+    arbiter: &mut Arbiter,
+    kill: bool,
+    outcome: &mut Outcome,
+) -> Result<Option<Duration>> {
+    scene.wait_until_quiet()?;
+    let active = scene.active()?;
+    clock::pause(random(PHASES)?);
+    let start = clock::now();
+    scene.lab.partition(&["n1"], &["n2"])?;
+    outcome.cuts += 1;
+    let mut took = None;
+    if kill {
+        let change = api::tie_change(scene.lab.root(&active)?)?;
+        clock::pause(random(change)?);
+        arbiter.kill()?;
+        clock::pause(WATCH);
+        if survivors(scene).is_empty() {
+            outcome.nobody += 1;
+        }
+        judge(scene, outcome)?;
+        arbiter.start(&scene.lab)?;
+    }
+    let found = wait::until("one of two to go on", PATIENCE, || {
+        let survivors = survivors(scene);
+        Ok((!survivors.is_empty()).then_some(survivors))
+    });
+    let found = match found {
+        Ok(found) => found,
+        Err(error) => {
+            outcome.failures.push(format!("{error:#}\n{}", scene.report()));
+            Vec::new()
+        }
+    };
+    if !kill {
+        took = Some(clock::now() - start);
+    }
+    clock::pause(WATCH);
+    judge(scene, outcome)?;
+    if let [survivor] = &found[..] {
+        outcome.one += 1;
+        outcome.loaded += u32::from(*survivor == active);
+    }
+    scene.lab.heal_all()?;
+    scene.wait_for_all()?;
+    scene.wait_until_quiet()?;
+    let seen = scene.seen_since(start)?;
+    let (answers, owners) = (seen.answers.verdict(), seen.owners.verdict());
+    let late = answers.late_answers + answers.answered_twice + owners.late_answers;
+    if late > 0 {
+        outcome.failures.push(format!("{late} answers of a second owner"));
+    }
+    Ok(took)
+}
+
+/// Never two.
+fn judge(scene: &Scene, outcome: &mut Outcome) -> Result<()> {
+    let survivors = survivors(scene);
+    if survivors.len() > 1 {
+        outcome.failures.push(format!("two survivors\n{}", scene.report()));
+    }
+    Ok(())
+}
+
+/// Neither goes on; then one has no power, and a person says so.
+fn nobody_goes_on(scene: &mut Scene, tie: Tie, outcome: &mut Outcome) -> Result<()> {
+    let active = scene.active()?;
+    let other = scene.another_than(&active)?;
+    scene.lab.partition(&["n1"], &["n2"])?;
+    outcome.cuts = 1;
+    clock::pause(NOBODY);
+    for name in [&active, &other] {
+        let status = scene.status(name).with_context(|| format!("{name} says nothing"))?;
+        let waiting = status.view.waiting.unwrap_or_default();
+        let reason = if tie == Tie::None { "no tie-breaker" } else { "a person must decide" };
+        if status.verdict != "no-view" || !waiting.contains(reason) {
+            outcome.failures.push(format!("{name} is {}: \"{waiting}\"", status.verdict));
+        }
+    }
+    if !survivors(scene).is_empty() {
+        outcome.failures.push("somebody went on".to_owned());
+    }
+    outcome.nobody = 1;
+    scene.lab.power_off(&active)?;
+    scene.lab.heal_all()?;
+    let confirmed = scene.lab.run_program(&other, &["node", "confirm-down", &active])?;
+    if !confirmed.status.success() {
+        bail!("confirm-down: {}", String::from_utf8_lossy(&confirmed.stderr));
+    }
+    scene.wait_for_another(&active, PATIENCE)?;
+    let alone = survivors(scene);
+    if alone != [other] {
+        outcome.failures.push(format!("after confirm-down these go on: {}", alone.join(", ")));
+    }
+    scene.lab.power_on(&active)?;
+    scene.lab.start(&active)?;
+    scene.wait_for_all()
+}
+
+/// A random part of this time.
+fn random(most: Duration) -> Result<Duration> {
+    let mut bytes = [0; 8];
+    getrandom(&mut bytes, GetRandomFlags::empty()).context("a random number")?;
+    let nanos = u64::try_from(most.as_nanos()).unwrap_or(u64::MAX).max(1);
+    Ok(Duration::from_nanos(u64::from_be_bytes(bytes) % nanos))
+}

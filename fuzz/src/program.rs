@@ -1,7 +1,10 @@
-//! What the program itself reads from the wire: announcements of discovery, and probes of paths.
+//! What the program itself reads from outside: announcements of discovery, probes of paths, questions
+//! to witnesses, and the blocks of a disk that breaks ties.
 
 use base::codec::Reader;
 use base::{Instant, Medium, NetworkId, NodeId};
+use mainstay::arbiter::block::{self, COPIES, COPY_SIZE};
+use mainstay::arbiter::witness::wire as witness;
 use mainstay::discover::report::report;
 use mainstay::discover::survey::{ENTRIES_MAX, Face, MACHINES_MAX, Own, Survey};
 use mainstay::discover::wire::{
@@ -153,4 +156,54 @@ pub fn probe_golden() -> Vec<Vec<u8>> {
         body
     });
     vec![sealed, bodies.collect()]
+}
+
+/// What arbiters read: a frame for a witness, what may stand sealed in one, and the two copies of a
+/// node on a disk.
+pub fn arbiter(bytes: &[u8]) {
+    let key = witness::Key::of_cluster(&[7; 32]);
+    if let Ok((question, mark)) = key.open_question(bytes) {
+        let cluster = witness::cluster_of(bytes).expect("it was opened");
+        assert_eq!(key.seal_question(cluster, &question, mark), bytes);
+    }
+    let mut acceptor = group::Acceptor::default();
+    let mut memory = block::Memory::default();
+    if let Ok(question) = base::codec::decode::<witness::Question>(bytes)
+        && let Some(request) = question.request
+    {
+        let fits = |value: &Vec<u8>| value.len() <= group::VALUE_SIZE_MAX;
+        let reply = acceptor.handle(&request);
+        if request.value.as_ref().is_none_or(fits) {
+            memory.take(&request).expect("nothing was promised before");
+            let same = block::judge(&memory, core::iter::empty(), &request);
+            assert_eq!(same, reply, "an acceptor of its own and one on a disk agree");
+        }
+    }
+    let mut copies = bytes.to_vec();
+    copies.resize(COPIES as usize * COPY_SIZE, 0);
+    if let Ok(run) = block::decode(10, NodeId(1), &copies)
+        && run.sequence > 0
+    {
+        let again = block::encode(10, NodeId(1), run.sequence, &run.memory);
+        let again = [again, vec![0; COPY_SIZE]].concat();
+        let read = block::decode(10, NodeId(1), &again).expect("it was just written");
+        assert_eq!((read.sequence, read.memory), (run.sequence, run.memory));
+    }
+}
+
+/// A frame, what stands in it, and a copy.
+#[must_use]
+pub fn arbiter_golden() -> Vec<Vec<u8>> {
+    let scope = group::Scope { lineage: 7, generation: 3 };
+    let ballot = group::Ballot { round: 2, node: 1 };
+    let request = group::Request { scope, ballot, value: Some(vec![1; 40]) };
+    let mut memory = block::Memory::default();
+    memory.take(&request).expect("it is empty");
+    let question = witness::Question { node: NodeId(1), name: "n1".into(), request: Some(request) };
+    let key = witness::Key::of_cluster(&[7; 32]);
+    vec![
+        key.seal_question(10, &question, [3; 12]),
+        base::codec::encode(&question),
+        block::encode(10, NodeId(1), 5, &memory),
+    ]
 }

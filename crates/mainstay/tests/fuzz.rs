@@ -68,10 +68,13 @@ fn mutate(prng: &mut Prng, text: &mut Vec<u8>, examples: &[Vec<u8>]) {
 }
 
 #[test]
-fn no_message_upsets_discovery_or_tests_of_paths() {
+fn no_message_upsets_discovery_tests_of_paths_or_arbiters() {
     type Target = (fn(&[u8]), fn() -> Vec<Vec<u8>>);
-    let targets: [Target; 2] =
-        [(program::discover, program::discover_golden), (program::probe, program::probe_golden)];
+    let targets: [Target; 3] = [
+        (program::arbiter, program::arbiter_golden),
+        (program::discover, program::discover_golden),
+        (program::probe, program::probe_golden),
+    ];
     for (target, golden) in targets {
         for (number, whole) in golden().iter().enumerate() {
             target(whole);

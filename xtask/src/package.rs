@@ -52,8 +52,10 @@ pub fn pack(root: &Path, program: &Path, directory: &Path) -> Result<PathBuf> {
     for face in words(Command::new(program).arg("faces"))?.lines() {
         symlink("mainstay", place(&format!("usr/bin/{face}"))?)?;
     }
-    let unit = root.join("packaging/mainstay.service");
-    fs::copy(unit, place("lib/systemd/system/mainstay.service")?)?;
+    for unit in ["mainstay.service", "mainstay-witness.service"] {
+        let name = format!("lib/systemd/system/{unit}");
+        fs::copy(root.join("packaging").join(unit), place(&name)?)?;
+    }
     let pages = place("usr/share/man/man1/mainstay.1")?;
     let pages = pages.parent().context("it has a directory")?;
     words(Command::new(program).arg("man").arg(pages))?;

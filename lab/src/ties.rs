@@ -281,7 +281,8 @@ fn introduce(lab: &mut Lab, program: &str) -> Result<()> {
     let directory = Arbiter::directory();
     let words = ["witness", "add", "demo", "--id", "10", "--dir", &directory].map(str::to_owned);
     let added = outside(lab, program, &words, |command| {
-        let mut child = command.stdin(Stdio::piped()).stderr(Stdio::piped()).spawn()?;
+        let all = command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        let mut child = all.spawn()?;
         child.stdin.take().expect("it is piped").write_all(&output.stdout)?;
         child.wait_with_output()
     })?;

@@ -110,9 +110,15 @@ fn the_documented_example_is_usable() {
         .skip(1)
         .map(|rest| rest.split("```").next().expect("a block ends"))
         .collect();
-    let [example, kinds, times] = blocks[..] else { panic!("{} examples", blocks.len()) };
+    let [example, kinds, times, ties] = blocks[..] else { panic!("{} examples", blocks.len()) };
     assert_eq!(good(example).services.len(), 1);
     assert_eq!(good(&format!("{example}{kinds}")).networks.len(), 3);
+    let untied: String = (example.lines())
+        .filter(|line| !line.starts_with("tie"))
+        .map(|line| format!("{line}\n"))
+        .collect();
+    let Tie::Arbiters(arbiters) = good(&format!("{untied}{ties}")).tie else { panic!("{ties}") };
+    assert_eq!(arbiters.len(), 3);
     let without: String = example
         .lines()
         .filter(|line| !line.starts_with("detection"))

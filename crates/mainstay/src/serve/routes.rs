@@ -367,7 +367,11 @@ async fn node(
     let act = match verb {
         v1::NodeVerb::Standby => NodeAct::Standby,
         v1::NodeVerb::Online => NodeAct::Online,
-        v1::NodeVerb::ConfirmDown => NodeAct::ConfirmDown,
+        // It is what exactly half of a view waits for, so it is said to a node outside a primary view.
+        v1::NodeVerb::ConfirmDown => {
+            let act = NodeAct::ConfirmDown;
+            return core.command(&peer, Request::Node { name, act, reason }).await;
+        }
         v1::NodeVerb::Remove => return remove(&core, &peer, &name, reason).await,
     };
     core.command_of_the_view(&peer, Request::Node { name, act, reason }).await

@@ -34,8 +34,16 @@ fn request(round: u32) -> Request {
     Request { scope, ballot: Ballot { round, node: 1 }, value: None }
 }
 
-/// A thread with a script: what it was asked, how to let it go on, what it tells.
-fn scripted() -> (Handle, Receiver<Option<u32>>, Sender<io::Result<()>>, Receiver<News>) {
+/// A thread with a script.
+struct Scene {
+    handle: Handle,
+    asked: Receiver<Option<u32>>,
+    /// Lets it go on.
+    go: Sender<io::Result<()>>,
+    told: Receiver<News>,
+}
+
+fn scripted() -> Scene {
     let (asked, is_asked) = channel();
     let (let_go, go) = channel();
     let (tell, told) = channel();
@@ -45,12 +53,12 @@ fn scripted() -> (Handle, Receiver<Option<u32>>, Sender<io::Result<()>>, Receive
     };
     let budget = Duration::from_secs(60);
     let handle = Handle::of(2, "toy".into(), acceptor, budget, tell).expect("a thread");
-    (handle, is_asked, let_go, told)
+    Scene { handle, asked: is_asked, go: let_go, told }
 }
 
 #[test]
 fn the_newest_request_replaces_one_that_waits() {
-    let (handle, asked, go, told) = scripted();
+    let Scene { handle, asked, go, told } = scripted();
     assert_eq!(asked.recv(), Ok(None), "touched at once");
     handle.ask(request(1));
     handle.ask(request(2));
@@ -66,7 +74,7 @@ fn the_newest_request_replaces_one_that_waits() {
 
 #[test]
 fn what_fails_is_said_once_and_so_is_its_end() {
-    let (handle, asked, go, told) = scripted();
+    let Scene { handle, asked, go, told } = scripted();
     asked.recv().expect("touched at once");
     let refused = || Err(io::Error::other("no route"));
     go.send(refused()).expect("it waits");

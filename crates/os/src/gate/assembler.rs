@@ -15,6 +15,7 @@ pub(super) type Register = u8;
 #[derive(Clone, Copy, Debug)]
 pub(super) enum Width {
     Byte = 0x10,
+    Half = 0x08,
     Word = 0x00,
     Double = 0x18,
 }

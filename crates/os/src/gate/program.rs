@@ -6,11 +6,15 @@
 //! | | in | out |
 //! |---|---|---|
 //! | IPv4, IPv6 | destination | source |
-//! | ARP (RFC 826) | target | sender |
+//! | ARP (RFC 826) | target, unless it is the sender | sender |
 //! | neighbour discovery (RFC 4861) | target of a solicitation | target of an advertisement |
 //!
 //! So what makes no claim passes always: an ARP probe (sender 0.0.0.0), a probe of duplicate detection
-//! (source `::`), what others announce.
+//! (source `::`). **What others announce comes in, also for a closed address**, because every node but
+//! the owner is closed and must hear where the address is now: in ARP that is a frame whose sender and
+//! target are the same (RFC 5227, 3), in neighbour discovery an advertisement that nobody asked for (RFC
+//! 4861, 7.2.6), which comes to all nodes and not to the address. If the address is here as well, the
+//! kernel would answer a frame of ARP; that answer is dropped on its way out.
 //!
 //! **Rule:** open while `now < deadline` and `grant > revoked` ([`super`]); a packet of which the
 //! program cannot say whether it is open is dropped. What is *not* about this machine must not be
@@ -23,8 +27,12 @@
 //!   is a local one and the packet is dropped.
 //!
 //! Addresses stand at fixed places after the beginning of the network header, which the kernel knows
-//! for each packet: VLAN tags, tunnels without Ethernet header, IPv4 options and IPv6 extension
-//! headers do not move them. A neighbour solicitation behind extension headers is not recognised when
+//! for each packet: the VLAN tag that the kernel has taken off, tunnels without Ethernet header, IPv4
+//! options and IPv6 extension headers do not move them. A tag that is still in the frame (the second
+//! of two with priorities alone; on a VLAN interface that puts tags on by itself, `reorder_hdr off`) stands
+//! where the network header should: two bytes of the tag, then the true type (IEEE 802.1Q, 9.6). Up to
+//! two such tags are stepped over; what has more speaks for nobody: an answer to it goes out without
+//! them. A neighbour solicitation behind extension headers is not recognised when
 //! it comes in; the advertisement that answers it has none and is dropped when it goes out.
 //!
 //! The verdict of what passes is "unspecified", so other programs' filters are asked as well.
@@ -51,6 +59,10 @@ const OTHER_STATION: i32 = 3;
 const IPV4: u16 = 0x0800;
 const ARP: u16 = 0x0806;
 const IPV6: u16 = 0x86dd;
+const VLAN: u16 = 0x8100;
+const SERVICE_VLAN: u16 = 0x88a8;
+/// Bytes of a tag.
+const TAG: i32 = 4;
 const ICMPV6: i32 = 58;
 const SOLICITATION: i32 = 135;
 const ADVERTISEMENT: i32 = 136;
@@ -85,6 +97,12 @@ const KEY: i16 = -16;
 const KEY_V4: i16 = KEY + 12;
 const NUMBER: i16 = -20;
 const BYTE: i16 = -24;
+/// Bytes of tags between the network header, as the kernel has it, and the true one.
+const SHIFT: i16 = -28;
+/// The Ethernet type behind the tags.
+const TYPE: i16 = -32;
+/// The sender of an ARP frame, while nothing is asked about routes.
+const SENDER: i16 = -36;
 const ROUTE: i16 = -96;
 
 // Places in the question for a route (struct bpf_fib_lookup).
@@ -108,6 +126,8 @@ fn network_order(kind: u16) -> i32 {
 fn read(a: &mut Assembler, to: i16, length: i32) {
     const FROM_NETWORK_HEADER: i32 = 1;
     a.copy(1, PACKET);
+    a.load(Width::Word, 3, STACK, SHIFT);
+    a.add_register(2, 3);
     a.copy(3, STACK);
     a.add(3, to.into());
     a.set(4, length);
@@ -135,7 +155,20 @@ pub(super) fn assemble(direction: Direction, addresses: i32, slots: i32) -> Vec<
     a.store_number(Width::Word, STACK, KEY + 4, 0);
     a.store_number(Width::Word, STACK, KEY + 8, 0xffff_u32.to_be().cast_signed());
     a.store_number(Width::Word, STACK, KEY_V4, 0);
+    a.store_number(Width::Word, STACK, SHIFT, 0);
     a.load(Width::Word, 2, PACKET, PROTOCOL);
+    for (tagged, next) in [("tag", "after a tag"), ("second tag", "untagged")] {
+        a.jump_when(2, When::Equal, network_order(VLAN), tagged);
+        a.jump_when(2, When::NotEqual, network_order(SERVICE_VLAN), "untagged");
+        a.label(tagged);
+        read_at(&mut a, 2, BYTE, 2);
+        a.load(Width::Word, 3, STACK, SHIFT);
+        a.add(3, TAG);
+        a.store(Width::Word, STACK, SHIFT, 3);
+        a.load(Width::Half, 2, STACK, BYTE);
+        a.label(next);
+    }
+    a.store(Width::Word, STACK, TYPE, 2);
     a.jump_when(2, When::Equal, network_order(IPV4), "ipv4");
     a.jump_when(2, When::Equal, network_order(IPV6), "ipv6");
     a.jump_when(2, When::Equal, network_order(ARP), "arp");
@@ -149,13 +182,17 @@ pub(super) fn assemble(direction: Direction, addresses: i32, slots: i32) -> Vec<
     a.label("arp");
     read_at(&mut a, 4, BYTE, 1);
     a.load(Width::Byte, 2, STACK, BYTE);
+    a.add(2, 8);
+    read(&mut a, if inwards { SENDER } else { KEY_V4 }, 4);
     if inwards {
+        a.load(Width::Byte, 2, STACK, BYTE);
         a.add_register(2, 2);
         a.add(2, 12);
-    } else {
-        a.add(2, 8);
+        read(&mut a, KEY_V4, 4);
+        a.load(Width::Word, 1, STACK, SENDER);
+        a.load(Width::Word, 2, STACK, KEY_V4);
+        a.jump_when_register(1, When::Equal, 2, "pass");
     }
-    read(&mut a, KEY_V4, 4);
     a.jump("look");
 
     a.label("ipv6");
@@ -207,7 +244,7 @@ pub(super) fn assemble(direction: Direction, addresses: i32, slots: i32) -> Vec<
         a.jump_when(1, When::Equal, OTHER_STATION, "pass");
     }
     a.jump_when(FLAGS, When::AnyBit, NEIGHBOUR, "drop");
-    a.load(Width::Word, 2, PACKET, PROTOCOL);
+    a.load(Width::Word, 2, STACK, TYPE);
     a.jump_when(2, When::Equal, network_order(ARP), "drop");
     ask_for_route(&mut a, if inwards { INTERFACE } else { CAME_FROM });
 
@@ -242,7 +279,7 @@ fn word(number: usize) -> i16 {
 }
 
 /// Passes what this machine would forward, where `interface` says where it came in (0: from here).
-/// Expects the protocol in register 2; goes on behind when the packet is to be dropped.
+/// Expects the Ethernet type in register 2; goes on behind when the packet is to be dropped.
 fn ask_for_route(a: &mut Assembler, interface: i16) {
     a.load(Width::Word, 3, PACKET, interface);
     a.jump_when(3, When::Equal, 0, "drop");

@@ -64,6 +64,7 @@ fn now() -> Instant {
 struct Field {
     beside: Beside,
     left: u32,
+    right: u32,
     client: Ethernet,
     client_mac: [u8; 6],
     echo: [OwnedFd; 2],
@@ -125,7 +126,7 @@ impl Field {
             socket
         });
         let answerers = answerers.collect();
-        Some(Field { beside, left, client, client_mac, echo, questions, answerers })
+        Some(Field { beside, left, right, client, client_mac, echo, questions, answerers })
     }
 
     /// Whether the service's address of this family answers.
@@ -376,6 +377,30 @@ fn announcements_pass_only_while_it_is_open_and_probes_always() {
     assert!(heard(), "open");
 }
 
+/// Who was the owner, or never was, must send to the new one at once.
+#[test]
+fn the_announcement_of_a_new_owner_is_heard_while_it_is_closed() {
+    let Some(field) = Field::make() else { return };
+    let service = service()[0];
+    Netlink::open().unwrap().remove_address(field.left, service, 32).unwrap();
+    let Some(_gate) = open() else { return };
+    let known = || {
+        let table = std::fs::read_to_string("/proc/thread-self/net/arp").unwrap();
+        let line = table.lines().find(|line| line.starts_with(&format!("{service} ")))?;
+        line.split_whitespace().nth(3).map(str::to_owned)
+    };
+    let (former, owner) = ([2, 0, 0, 0, 0, 1], [2, 0, 0, 0, 0, 2]);
+    // Asking for this node's own address, the former owner gets into the table of neighbours.
+    wait_for("the former owner's station", || {
+        field.client.send(&question(former, service, ip("10.9.0.1"))).unwrap();
+        known().filter(|station| station.as_str() == "02:00:00:00:00:01")
+    });
+    wait_for("the new owner's station", || {
+        field.client.send(&question(owner, service, service)).unwrap();
+        known().filter(|station| station.as_str() == "02:00:00:00:00:02")
+    });
+}
+
 #[test]
 fn a_gate_is_adopted_and_not_doubled() {
     let Some(field) = Field::make() else { return };
@@ -498,6 +523,8 @@ fn what_is_on_another_machine_is_passed_on() {
     let Some(third) = Beside::make() else { return };
     // The client's packets to the service go through this node, which is a router.
     let (near, far) = third.cable("near", "far");
+    let beyond = ip("10.9.0.101");
+    let interface_mac = interface("left").mac.unwrap();
     let mut netlink = Netlink::open().unwrap();
     for (address, prefix) in service().into_iter().zip([32, 128]) {
         netlink.remove_address(field.left, address, prefix).unwrap();
@@ -511,19 +538,37 @@ fn what_is_on_another_machine_is_passed_on() {
         neighbour(far, ip("10.9.0.9"), [2; 6]);
         let socket = UdpSocket::bind((service()[0], PORT)).unwrap();
         socket.set_nonblocking(true).unwrap();
-        (socket, mac)
+        netlink.add_address(far, beyond, 26, None).unwrap();
+        let marker = UdpSocket::bind((beyond, PORT)).unwrap();
+        marker.set_nonblocking(true).unwrap();
+        (socket, mac, marker)
     });
-    neighbour(near, service()[0], answerer.1);
+    let marker = &answerer.2;
+    for address in [service()[0], beyond] {
+        neighbour(near, address, answerer.1);
+    }
+    field.beside.within(|| neighbour(field.right, beyond, interface_mac));
+    // A question for the marker goes the same way behind it: when that one is there, the other one
+    // would be, too.
     let arrives = || {
         let mut buffer = [0; 9];
-        field.ask(Way::Datagram, service()[0]);
-        answerer.0.recv_from(&mut buffer).is_ok()
+        let mut is_there = false;
+        while answerer.0.recv_from(&mut buffer).is_ok() {}
+        while marker.recv_from(&mut buffer).is_ok() {}
+        wait_for("the question for the marker", || {
+            field.ask(Way::Datagram, service()[0]);
+            field.ask(Way::Datagram, beyond);
+            let is_marked = marker.recv_from(&mut buffer).is_ok();
+            is_there |= answerer.0.recv_from(&mut buffer).is_ok();
+            is_marked.then_some(())
+        });
+        is_there
     };
     std::fs::write("/proc/sys/net/ipv4/ip_forward", "1").unwrap();
     wait_for("a packet that is passed on", || arrives().then_some(()));
     // The same address on this node is not for others.
     netlink.add_address(field.left, service()[0], 32, None).unwrap();
-    wait_for("the route to this node", || (!arrives()).then_some(()));
+    assert!(!arrives(), "it is on this one");
     for way in WAYS {
         assert!(!field.answers(way, 0), "{way:?}: closed, and the address is here");
     }

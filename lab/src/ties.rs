@@ -5,8 +5,9 @@
 //! should be the one that carries the service: that one asks first. Without one neither goes on, and
 //! says why, until a person has said that the other one is down.
 //!
-//! The tie-breaker can also be killed at a random moment of the change ([`Order::kill`]): then there
-//! may be no survivor, and never two; when it is back, one of them goes on.
+//! The tie-breaker can also be killed (a disk: frozen) at a random moment of the change
+//! ([`Order::kill`]): then there may be no survivor, and never two; when it is back, one of them goes
+//! on. Of three arbiters one is killed, and one node goes on without it.
 
 use std::io::Write;
 use std::process::{Child, Command, Stdio};
@@ -35,6 +36,8 @@ pub enum Tie {
     Witness,
     /// An etcd on the client's machine.
     Etcd,
+    /// These three, of which two must agree.
+    Three,
     /// A person.
     Manual,
     /// Nobody.
@@ -43,14 +46,16 @@ pub enum Tie {
 
 impl Tie {
     /// All kinds.
-    pub const ALL: [Self; 5] = [Self::Disk, Self::Witness, Self::Etcd, Self::Manual, Self::None];
+    pub const ALL: [Self; 6] =
+        [Self::Disk, Self::Witness, Self::Etcd, Self::Three, Self::Manual, Self::None];
 
-    /// Its name on a command line and in the configuration.
+    /// Its name on a command line; of a single one, also in the configuration.
     pub fn name(self) -> &'static str {
         match self {
             Self::Disk => "disk",
             Self::Witness => "witness",
             Self::Etcd => "etcd",
+            Self::Three => "three",
             Self::Manual => "manual",
             Self::None => "none",
         }
@@ -61,8 +66,19 @@ impl Tie {
         Self::ALL.into_iter().find(|tie| tie.name() == name)
     }
 
+    /// The arbiters that it consists of.
+    fn parts(self) -> &'static [Self] {
+        match self {
+            Self::Disk => &[Self::Disk],
+            Self::Witness => &[Self::Witness],
+            Self::Etcd => &[Self::Etcd],
+            Self::Three => &[Self::Disk, Self::Witness, Self::Etcd],
+            Self::Manual | Self::None => &[],
+        }
+    }
+
     fn decides(self) -> bool {
-        matches!(self, Self::Disk | Self::Witness | Self::Etcd)
+        !self.parts().is_empty()
     }
 }
 
@@ -111,23 +127,23 @@ const LOOKS: u32 = 5;
 const WITNESS_PORT: u16 = 7402;
 const ETCD_PORT: u16 = 2379;
 
-/// The tie-breaker on the client's machine.
-struct Arbiter {
-    tie: Tie,
+/// The arbiters that run on the client's machine.
+struct Arbiters {
     program: String,
-    child: Option<Child>,
+    children: Vec<(Tie, Child)>,
 }
 
-impl Arbiter {
-    fn directory() -> String {
-        format!("{}/arbiter", enter::DIRECTORY)
+impl Arbiters {
+    fn directory(part: Tie) -> String {
+        format!("{}/{}", enter::DIRECTORY, part.name())
     }
 
-    /// Starts it in the client's namespace.
-    fn start(&mut self, lab: &Lab) -> Result<()> {
+    /// Starts one of them, or repairs it.
+    fn start(&mut self, lab: &Lab, part: Tie) -> Result<()> {
         let address = spec::node_address(0, CLIENT_HOST);
-        let directory = Self::directory();
-        let words: Vec<String> = match self.tie {
+        let directory = Self::directory(part);
+        let words: Vec<String> = match part {
+            Tie::Disk if lab.disk_can_fail() => return lab.disk_thaw(None),
             Tie::Witness => {
                 let listen = format!("{address}:{WITNESS_PORT}");
                 let words = ["witness", "serve", "--dir", &directory, "--listen", &listen];
@@ -138,42 +154,47 @@ impl Arbiter {
                 let peers = format!("http://{address}:{}", ETCD_PORT + 1);
                 let cluster = format!("default={peers}");
                 let words = [
-                    ("--data-dir", directory.as_str()),
-                    ("--listen-client-urls", &clients),
-                    ("--advertise-client-urls", &clients),
-                    ("--listen-peer-urls", &peers),
-                    ("--initial-advertise-peer-urls", &peers),
-                    ("--initial-cluster", &cluster),
+                    ["--data-dir", &directory],
+                    ["--listen-client-urls", &clients],
+                    ["--advertise-client-urls", &clients],
+                    ["--listen-peer-urls", &peers],
+                    ["--initial-advertise-peer-urls", &peers],
+                    ["--initial-cluster", &cluster],
                 ];
-                words
-                    .iter()
-                    .flat_map(|(key, value)| [(*key).to_owned(), (*value).to_owned()])
-                    .collect()
+                words.as_flattened().iter().map(|word| (*word).to_owned()).collect()
             }
-            Tie::Disk | Tie::Manual | Tie::None => return Ok(()),
+            Tie::Disk | Tie::Three | Tie::Manual | Tie::None => return Ok(()),
         };
-        let program = if self.tie == Tie::Etcd { "etcd" } else { &self.program };
+        let program = if part == Tie::Etcd { "etcd" } else { &self.program };
         let child = outside(lab, program, &words, |command| {
-            let log = std::fs::File::create(format!("{}/arbiter.log", enter::DIRECTORY))?;
+            let log = std::fs::File::create(format!("{directory}.log"))?;
             command.stdin(Stdio::null()).stdout(log.try_clone()?).stderr(log);
             command.spawn()
         });
-        self.child = Some(child.with_context(|| format!("starting the {}", self.tie.name()))?);
+        self.children.push((part, child.with_context(|| format!("starting {}", part.name()))?));
         Ok(())
     }
 
-    fn kill(&mut self) -> Result<()> {
-        let Some(mut child) = self.child.take() else { return Ok(()) };
+    /// Kills one of them; a disk freezes, and what was written before may land when it thaws.
+    fn kill(&mut self, lab: &Lab, part: Tie) -> Result<()> {
+        if part == Tie::Disk {
+            return lab.disk_freeze(None);
+        }
+        let place = self.children.iter().position(|(of, _)| *of == part);
+        let (_, mut child) = self.children.remove(place.context("it runs")?);
         child.kill().context("killing the tie-breaker")?;
         child.wait().context("waiting for the tie-breaker")?;
         Ok(())
     }
 }
 
-impl Drop for Arbiter {
+impl Drop for Arbiters {
     fn drop(&mut self) {
-        // The lab ends, and everything in it.
-        let _gone = self.kill();
+        for (_, child) in &mut self.children {
+            // The lab ends, and everything in it.
+            let _gone = child.kill();
+            let _gone = child.wait();
+        }
     }
 }
 
@@ -198,7 +219,7 @@ fn outside<T: Send>(
 /// # Errors
 /// As [`Spec::new`].
 pub fn spec(tie: Tie) -> Result<Spec> {
-    Ok(Spec { disk: tie == Tie::Disk, ..Spec::new(2, 2)? })
+    Ok(Spec { disk: tie.parts().contains(&Tie::Disk), ..Spec::new(2, 2)? })
 }
 
 /// Plays it, in a lab of [`spec()`].
@@ -206,7 +227,7 @@ pub fn spec(tie: Tie) -> Result<Spec> {
 /// # Errors
 /// When it cannot be played to its end.
 pub fn play(lab: Lab, order: &Order, out: &mut dyn Write) -> Result<Outcome> {
-    let (mut scene, mut arbiter) = form(lab, order)?;
+    let (mut scene, mut arbiters) = form(lab, order)?;
     let mut outcome = Outcome::default();
     if !order.tie.decides() {
         nobody_goes_on(&mut scene, order.tie, &mut outcome)?;
@@ -215,7 +236,7 @@ pub fn play(lab: Lab, order: &Order, out: &mut dyn Write) -> Result<Outcome> {
     let mut times = Vec::new();
     for number in 1..=order.times {
         let failures = outcome.failures.len();
-        let took = cut(&mut scene, &mut arbiter, order.kill, &mut outcome);
+        let took = cut(&mut scene, &mut arbiters, order, &mut outcome);
         let took = took.with_context(|| format!("cut number {number}"))?;
         times.extend(took);
         for failure in &mut outcome.failures[failures..] {
@@ -234,7 +255,8 @@ pub fn play(lab: Lab, order: &Order, out: &mut dyn Write) -> Result<Outcome> {
     times.sort_unstable();
     outcome.median_milliseconds = times.get(times.len() / 2).copied().map_or(0.0, milliseconds);
     outcome.worst_milliseconds = times.last().copied().map_or(0.0, milliseconds);
-    if outcome.loaded * 100 < outcome.one * LOADED_PERCENT {
+    // A tie-breaker that is killed between the two questions leaves it to chance.
+    if !order.kill && outcome.loaded * 100 < outcome.one * LOADED_PERCENT {
         let Outcome { one, loaded, .. } = outcome;
         outcome.failures.push(format!("the loaded node won {loaded} of {one} ties"));
     }
@@ -243,9 +265,35 @@ pub fn play(lab: Lab, order: &Order, out: &mut dyn Write) -> Result<Outcome> {
 
 /// A quiet cluster of two with this tie-breaker. Whoever was away comes back at once: otherwise the
 /// hold-down, which doubles with each return, would be what is measured.
-fn form(mut lab: Lab, order: &Order) -> Result<(Scene, Arbiter)> {
+fn form(mut lab: Lab, order: &Order) -> Result<(Scene, Arbiters)> {
+    let tail = match order.tie.parts() {
+        [] => format!("\n[tiebreaker]\nkind = \"{}\"\n", order.tie.name()),
+        parts => parts.iter().map(|part| table(&lab, *part)).collect(),
+    };
+    let cluster = Cluster {
+        times: ", hold = \"1ms\"".to_owned(),
+        tail,
+        ..Cluster::demo(&lab, &order.detection)?
+    };
+    // The disk is the tie-breaker alone: as a path it would keep the nodes in touch.
+    lab.write_cluster(&Cluster { disk: false, ..cluster })?;
+    lab.prepare_disk()?;
+    let program = lab.spec().program.to_str().context("the program's path is not text")?.to_owned();
+    let mut arbiters = Arbiters { program, children: Vec::new() };
+    for part in order.tie.parts() {
+        if *part == Tie::Witness {
+            introduce(&mut lab, &arbiters.program)?;
+        }
+        arbiters.start(&lab, *part)?;
+    }
+    let (scene, _) = Scene::start(lab, &order.detection)?;
+    Ok((scene, arbiters))
+}
+
+/// One arbiter in the configuration.
+fn table(lab: &Lab, part: Tie) -> String {
     let address = spec::node_address(0, CLIENT_HOST);
-    let table = match order.tie {
+    let how = match part {
         Tie::Disk => {
             let end = |name: String| {
                 let path = spec::disk_path(&name);
@@ -256,31 +304,16 @@ fn form(mut lab: Lab, order: &Order) -> Result<(Scene, Arbiter)> {
         }
         Tie::Witness => format!("address = \"{address}:{WITNESS_PORT}\""),
         Tie::Etcd => format!("endpoints = [\"http://{address}:{ETCD_PORT}\"]"),
-        Tie::Manual | Tie::None => String::new(),
+        Tie::Three | Tie::Manual | Tie::None => String::new(),
     };
-    let cluster = Cluster {
-        times: ", hold = \"1ms\"".to_owned(),
-        tail: format!("\n[tiebreaker]\nkind = \"{}\"\n{table}\n", order.tie.name()),
-        ..Cluster::demo(&lab, &order.detection)?
-    };
-    // The disk is the tie-breaker alone: as a path it would keep the nodes in touch.
-    lab.write_cluster(&Cluster { disk: false, ..cluster })?;
-    lab.prepare_disk()?;
-    let program = lab.spec().program.to_str().context("the program's path is not text")?.to_owned();
-    let mut arbiter = Arbiter { tie: order.tie, program, child: None };
-    if order.tie == Tie::Witness {
-        introduce(&mut lab, &arbiter.program)?;
-    }
-    arbiter.start(&lab)?;
-    let (scene, _) = Scene::start(lab, &order.detection)?;
-    Ok((scene, arbiter))
+    format!("\n[[tiebreaker]]\nkind = \"{}\"\n{how}\n", part.name())
 }
 
 /// `witness key` on a member, `witness add` on the witness.
 fn introduce(lab: &mut Lab, program: &str) -> Result<()> {
     let output = lab.run_program("n1", &["witness", "key"])?;
     ensure!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
-    let directory = Arbiter::directory();
+    let directory = Arbiters::directory(Tie::Witness);
     let words = ["witness", "add", "demo", "--id", "10", "--dir", &directory].map(str::to_owned);
     let added = outside(lab, program, &words, |command| {
         let all = command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
@@ -304,11 +337,11 @@ fn survivors(scene: &Scene) -> Vec<String> {
     scene.lab.node_names().into_iter().filter(alone).collect()
 }
 
-/// One cut and its end; the time until there was a survivor, if there was one at once.
+/// One cut and its end; the time until there was a survivor, if nothing was killed.
 fn cut(
     scene: &mut Scene,
-    arbiter: &mut Arbiter,
-    kill: bool,
+    arbiters: &mut Arbiters,
+    order: &Order,
     outcome: &mut Outcome,
 ) -> Result<Option<Duration>> {
     let active = ready(scene)?;
@@ -316,17 +349,23 @@ fn cut(
     let start = clock::now();
     scene.lab.partition(&["n1"], &["n2"])?;
     outcome.cuts += 1;
-    let mut took = None;
-    if kill {
+    let parts = order.tie.parts();
+    let mut victim = None;
+    if order.kill {
         let change = api::tie_change(scene.lab.root(&active)?)?;
         clock::pause(random(change)?);
-        arbiter.kill()?;
+        let part = parts[random(Duration::from_nanos(parts.len() as u64))?.subsec_nanos() as usize];
+        arbiters.kill(&scene.lab, part)?;
+        victim = Some(part);
+    }
+    if let Some(part) = victim.filter(|_| parts.len() == 1) {
         clock::pause(WATCH);
         if survivors(scene).is_empty() {
             outcome.nobody += 1;
         }
         judge(scene, outcome)?;
-        arbiter.start(&scene.lab)?;
+        arbiters.start(&scene.lab, part)?;
+        victim = None;
     }
     let found = wait::until("one of two to go on", PATIENCE, || {
         let survivors = survivors(scene);
@@ -339,14 +378,15 @@ fn cut(
             Vec::new()
         }
     };
-    if !kill {
-        took = Some(clock::now() - start);
-    }
+    let took = (!order.kill).then(|| clock::now() - start);
     clock::pause(WATCH);
     judge(scene, outcome)?;
     if let [survivor] = &found[..] {
         outcome.one += 1;
         outcome.loaded += u32::from(*survivor == active);
+    }
+    if let Some(part) = victim {
+        arbiters.start(&scene.lab, part)?;
     }
     scene.lab.heal_all()?;
     scene.wait_for_all()?;

@@ -126,13 +126,19 @@ fn a_witness_that_is_killed_meanwhile_lets_no_second_one_go_on() {
 }
 
 #[test]
-fn an_etcd_lets_exactly_one_of_two_go_on() {
+fn an_etcd_and_three_of_which_one_is_killed_let_exactly_one_of_two_go_on() {
     let found = Command::new("etcd").arg("--version").stdout(Stdio::null()).status();
     if found.is_err() {
         eprintln!("SKIPPED: there is no etcd here (Debian: etcd-server)");
         return;
     }
     ties("etcd", &["--repetitions", "2"]);
+    ties("three", &["--repetitions", "3", "--kill"]);
+}
+
+#[test]
+fn a_disk_that_freezes_meanwhile_lets_no_second_one_go_on() {
+    ties("disk", &["--repetitions", "2", "--kill"]);
 }
 
 #[test]

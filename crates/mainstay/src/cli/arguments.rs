@@ -521,13 +521,13 @@ pub(super) enum LabCommand {
     /// Cut two nodes apart again and again: who goes on, with each kind of tie-breaker
     Ties {
         /// Who breaks the ties
-        #[arg(long, value_parser = ["disk", "witness", "etcd", "manual", "none"],
+        #[arg(long, value_parser = ["disk", "witness", "etcd", "three", "manual", "none"],
               default_value = "witness")]
         tie: String,
         /// How often
         #[arg(long, value_name = "NUMBER", default_value_t = 200)]
         repetitions: u32,
-        /// Kill the tie-breaker at a random moment of each change
+        /// Kill the tie-breaker, or one of three, at a random moment of each change; a disk freezes
         #[arg(long)]
         kill: bool,
         /// How fast failures are noticed: ultra, fast, normal, classic

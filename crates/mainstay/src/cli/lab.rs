@@ -35,10 +35,10 @@ pub(super) fn lab(context: &Context, command: LabCommand) -> Done {
         LabCommand::Ties { tie, repetitions, kill, detection } => {
             check_detection(&detection)?;
             let tie = Tie::named(&tie).expect("the words are those of the lab");
-            if kill && !matches!(tie, Tie::Witness | Tie::Etcd) {
+            if kill && matches!(tie, Tie::Manual | Tie::None) {
                 return Err(Failure::usage(
                     format!("a tie-breaker of kind {} cannot be killed", tie.name()),
-                    "--kill goes with a witness or an etcd",
+                    "--kill goes with a disk, a witness, an etcd or three",
                 ));
             }
             ties(context, &ties::Order { tie, times: repetitions, detection, kill })

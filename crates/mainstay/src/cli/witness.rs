@@ -117,6 +117,13 @@ struct Row {
 }
 
 fn show(context: &Context, directory: &Directory) -> Done {
+    if !directory.path().join("clusters").is_dir() {
+        return Err(Failure::Other {
+            message: format!("there is no witness in {}", directory.path().display()),
+            help: Some("name its directory with --dir; `mainstay witness add` makes one".into()),
+            exit: super::EXIT_DEGRADED,
+        });
+    }
     let entries = directory.entries()?;
     let rows = entries.into_iter().map(|entry| Row {
         last_asked: directory.seen(&entry.name),

@@ -151,6 +151,9 @@ pub struct View {
     /// How long ago this view began here, milliseconds.
     #[serde(default)]
     pub since_ms: Option<u64>,
+    /// What outside the cluster lets exactly one half of this view go on; null when nothing does.
+    #[serde(default)]
+    pub tie_breaker: Option<String>,
 }
 
 /// A configured node.
@@ -534,11 +537,16 @@ impl Status {
             view: self.view.clone(),
             members: self.view.members.iter().filter_map(member).collect(),
             absent: self.nodes.iter().filter(absent).cloned().collect(),
-            spare: if self.view.primary {
-                self.view.members.len().saturating_sub(1) / 2
-            } else {
-                0
-            },
+            spare: if self.view.primary { self.spare() } else { 0 },
+        }
+    }
+
+    /// More than half must be left; half where a tie-breaker stands by.
+    fn spare(&self) -> usize {
+        let count = self.view.members.len();
+        match (&self.view.tie_breaker, &self.health.tie_breaker) {
+            (Some(_), None) => count / 2,
+            _ => count.saturating_sub(1) / 2,
         }
     }
 }

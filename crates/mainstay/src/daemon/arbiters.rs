@@ -114,6 +114,13 @@ impl Daemon {
         }
     }
 
+    /// What people call these arbiters, while they are known here.
+    pub(super) fn tie_breaker_of(&self, tie: Tie) -> Option<String> {
+        let set = self.arbiters.sets.iter().find(|set| set.tie == tie)?;
+        let names: Vec<&str> = set.handles.iter().map(|handle| handle.name.as_str()).collect();
+        Some(names.join(", "))
+    }
+
     /// What is wrong with the configured arbiters, and what follows from it.
     pub(super) fn tie_breaker_trouble(&self) -> Option<String> {
         let configured = convert::tie(&self.cluster.tie);

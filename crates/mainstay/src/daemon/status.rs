@@ -96,6 +96,7 @@ impl Daemon {
             primary: is_primary,
             lease_ms: view.map(|_| status.group.lease.map_or(0, millis)),
             since_ms: view.map(|_| millis(status.at.since(self.view_since.1))),
+            tie_breaker: view.and_then(|view| self.tie_breaker_of(view.tie)),
         }
     }
 

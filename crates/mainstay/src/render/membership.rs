@@ -33,6 +33,9 @@ pub fn membership(membership: &Membership, style: Style) -> String {
                 _ => format!("{spare} members can be lost at once, and the rest goes on"),
             };
             text.push_str(&format!("{sentence}\n"));
+            if let Some(tie_breaker) = &view.tie_breaker {
+                text.push_str(&format!("ties are broken by {tie_breaker}\n"));
+            }
         }
     }
     let mut table = Table::new(["MEMBER", "ID", "INCARNATION", "HEARD", "NOTE"]);

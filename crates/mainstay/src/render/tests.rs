@@ -77,6 +77,7 @@ fn large() -> Status {
             primary: true,
             lease_ms: Some(710),
             since_ms: Some(200_000),
+            tie_breaker: Some("witness 10.0.0.9:7402".into()),
         },
         nodes: (1..=5).map(node).collect(),
         paths: (2..=5).flat_map(|id| [(id, 0), (id, 1)]).map(path).collect(),
@@ -311,17 +312,18 @@ fn membership_says_how_much_may_fail() {
     check(
         &super::membership(&status.membership(), Style::PLAIN),
         expect![[r#"
-        view 7 of lineage 0badcafe, hub n2, 3 min old
-        1 member can be lost, and the rest goes on
+            view 7 of lineage 0badcafe, hub n2, 3 min old
+            2 members can be lost at once, and the rest goes on
+            ties are broken by witness 10.0.0.9:7402
 
-        MEMBER  ID  INCARNATION    HEARD      NOTE
-        n1      1   1700000000001  here
-        n2      2   1700000000002  40 ms ago  one path left
-        n3      3   1700000000003  40 ms ago
-        n4      4   1700000000004  40 ms ago
+            MEMBER  ID  INCARNATION    HEARD      NOTE
+            n1      1   1700000000001  here
+            n2      2   1700000000002  40 ms ago  one path left
+            n3      3   1700000000003  40 ms ago
+            n4      4   1700000000004  40 ms ago
 
-        not in it: n5 (lost)
-    "#]],
+            not in it: n5 (lost)
+        "#]],
     );
 }
 

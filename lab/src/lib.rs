@@ -53,6 +53,7 @@ pub mod scene;
 pub mod spec;
 pub mod story;
 pub mod ties;
+pub mod torture;
 pub mod trace;
 pub mod wait;
 

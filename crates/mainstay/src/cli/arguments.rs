@@ -534,6 +534,27 @@ pub(super) enum LabCommand {
         #[arg(long, value_name = "PRESET", default_value = "fast")]
         detection: String,
     },
+    /// Blows by lot on real daemons, and whether a service ever had two owners
+    Torture {
+        /// Everything is drawn from it
+        #[arg(long, default_value_t = 1)]
+        seed: u64,
+        /// Blows in all
+        #[arg(long, default_value_t = 80)]
+        steps: u64,
+        /// The round to begin with
+        #[arg(long, value_name = "ROUND", default_value_t = 1)]
+        first: u64,
+        /// Blows of a round; each round has a cluster of its own
+        #[arg(long, default_value_t = 8)]
+        blows: u64,
+        /// How many nodes
+        #[arg(long, default_value_t = 3)]
+        nodes: u8,
+        /// How fast failures are noticed: ultra, fast, normal, classic
+        #[arg(long, value_name = "PRESET", default_value = "fast")]
+        detection: String,
+    },
     /// Many nodes on one network: frames, processor time and memory of each, beside Corosync's
     Scale {
         /// How many nodes; several numbers are measured one after the other

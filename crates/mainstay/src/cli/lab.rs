@@ -3,9 +3,9 @@
 use std::io::Write;
 use std::time::Duration;
 
-use lab::scale::Order;
 use lab::scenarios::{self, Scenario};
 use lab::ties::{self, Tie};
+use lab::torture::Order;
 use lab::{Cluster, Lab, Scene, Spec};
 
 use super::arguments::LabCommand;
@@ -43,12 +43,20 @@ pub(super) fn lab(context: &Context, command: LabCommand) -> Done {
             }
             ties(context, &ties::Order { tie, times: repetitions, detection, kill })
         }
+        LabCommand::Torture { seed, steps, first, blows, nodes, detection } => {
+            check_detection(&detection)?;
+            let tail = String::new();
+            torture(context, &Order { seed, first, steps, blows, nodes, detection, tail })
+        }
         LabCommand::Scale { nodes, monitor, seconds, detection, alone } => {
             let presets = detection.iter().map(|name| interval(name)).collect::<Result<_, _>>()?;
             let length = Duration::from_secs(seconds.into());
             let sizes = nodes;
             let monitors = monitor;
-            scale(context, &Order { sizes, presets, monitors, length, corosync: !alone })
+            scale(
+                context,
+                &lab::scale::Order { sizes, presets, monitors, length, corosync: !alone },
+            )
         }
         LabCommand::Responder { name, port } => {
             lab::responder::run(name.as_deref(), port)?;
@@ -86,7 +94,7 @@ fn interval(detection: &str) -> Result<(String, Duration), Failure> {
     Ok((detection.to_owned(), preset.timing().heartbeat_high))
 }
 
-fn scale(context: &Context, order: &Order) -> Done {
+fn scale(context: &Context, order: &lab::scale::Order) -> Done {
     lab::enter()?;
     let rows = if context.output.is_json() {
         let rows = lab::scale::measure(order, &mut std::io::sink())?;
@@ -126,6 +134,19 @@ fn ties(context: &Context, order: &ties::Order) -> Done {
         outcome
     };
     Ok(if outcome.failures.is_empty() { 0 } else { EXIT_DEGRADED })
+        }
+fn torture(context: &Context, order: &Order) -> Done {
+    lab::enter()?;
+    let report = if context.output.is_json() {
+        let report = lab::torture::play(order, &mut std::io::sink())?;
+        context.output.json(&report)?;
+        report
+    } else {
+        let report = lab::torture::play(order, &mut std::io::stdout().lock())?;
+        context.output.print(&format!("{}\n", report.sentence()))?;
+        report
+    };
+    Ok(if report.is_good() { 0 } else { EXIT_DEGRADED })
 }
 
 fn check_detection(detection: &str) -> Result<(), Failure> {

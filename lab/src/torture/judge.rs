@@ -1,0 +1,116 @@
+//! Whether a service had two owners, from what the outside saw.
+//!
+//! Services move back and forth here, so "the old one answered after the new one" says nothing by
+//! names alone. Two rules that need no knowledge of the cluster:
+//!
+//! * **Processes.** A service that starts anywhere is a new process. Once a younger process has
+//!   answered, a probe that is sent later is never answered by an older one.
+//! * **Addresses.** While one process answers, from before a question for the address until after its
+//!   answer, no other machine says that the address is its own.
+
+use std::collections::BTreeMap;
+
+use serde::Serialize;
+
+use crate::trace::{Answer, Trace};
+
+/// Something that must not be.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Breach {
+    /// Which service.
+    pub service: String,
+    /// What was seen.
+    pub what: String,
+    /// When, nanoseconds since boot.
+    pub at: u64,
+}
+
+/// A run of a process: machine, how often that had got power before, pid.
+type Life<'a> = (&'a str, usize, u32);
+
+/// What was seen of one service.
+pub struct Evidence<'a> {
+    /// Its name.
+    pub service: &'a str,
+    /// The answers of its process.
+    pub answers: &'a Trace,
+    /// The answers of kernels for its address.
+    pub owners: &'a Trace,
+    /// When each machine got power again, nanoseconds since boot: pids begin anew.
+    pub power: &'a BTreeMap<String, Vec<u64>>,
+}
+
+/// While a process answered: from the first to the last time.
+#[derive(Debug, Clone, Copy)]
+struct Span {
+    first: u64,
+    last: u64,
+}
+
+impl<'a> Evidence<'a> {
+    fn life(&self, answer: &Answer) -> Life<'a> {
+        let name = self.answers.responders[usize::from(answer.responder)].as_str();
+        let times = self.power.get(name).map_or(&[][..], Vec::as_slice);
+        (name, times.iter().filter(|at| **at <= answer.received).count(), answer.pid)
+    }
+
+    /// The processes in the order in which they were first heard of.
+    fn lives(&self) -> Vec<(Life<'a>, Span)> {
+        let mut lives: Vec<(Life<'a>, Span)> = Vec::new();
+        for answer in &self.answers.answers {
+            let life = self.life(answer);
+            match lives.iter_mut().find(|(known, _)| *known == life) {
+                Some((_, span)) => span.last = answer.received,
+                None => {
+                    let at = answer.received;
+                    lives.push((life, Span { first: at, last: at }));
+                }
+            }
+        }
+        lives
+    }
+
+    /// How often the service came up on another machine than before.
+    #[must_use]
+    pub fn failovers(&self) -> usize {
+        let lives = self.lives();
+        lives.windows(2).filter(|pair| pair[0].0.0 != pair[1].0.0).count()
+    }
+
+    /// All breaches of both rules.
+    #[must_use]
+    pub fn breaches(&self) -> Vec<Breach> {
+        let lives = self.lives();
+        let place = |life: Life<'_>| lives.iter().position(|(known, _)| *known == life);
+        let mut breaches = Vec::new();
+        let mut breach = |what: String, at: u64| {
+            breaches.push(Breach { service: self.service.to_owned(), what, at });
+        };
+        for answer in &self.answers.answers {
+            let life = self.life(answer);
+            let place = place(life).expect("every life is listed");
+            let younger = lives[place + 1..].iter().find(|(_, span)| span.first < answer.sent);
+            if let Some((new, span)) = younger {
+                let after = (answer.sent - span.first) / 1_000;
+                let what = format!(
+                    "{} (pid {}) answered a probe that was sent {after} µs after {} (pid {}) had",
+                    life.0, life.2, new.0, new.2
+                );
+                breach(what, answer.received);
+            }
+        }
+        for answer in &self.owners.answers {
+            let name = self.owners.responders[usize::from(answer.responder)].as_str();
+            let around = |span: &Span| span.first < answer.sent && span.last > answer.received;
+            let owner = lives.iter().find(|(life, span)| life.0 != name && around(span));
+            if let Some((owner, _)) = owner {
+                let what = format!("{name} says that it has the address while {} serves", owner.0);
+                breach(what, answer.received);
+            }
+        }
+        breaches
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -4,18 +4,22 @@
 //! and may arrive twice. An arbiter that is down answers nobody and forgets nothing; one that a
 //! node cannot reach is down for that node alone.
 
+use std::collections::BTreeMap;
+
 use base::{NodeId, NodeSet, Prng, Tie};
 use group::{Acceptor, Reply, Request};
 use node::Input;
 
 use crate::event::Event;
 use crate::fault::Kind;
+use crate::machine::Daemon;
 use crate::setup::{Setup, node_id};
 use crate::world::World;
 
 /// All arbiters of a run.
 pub(crate) struct Arbiters {
-    acceptors: Vec<Acceptor>,
+    /// By the name of their tie-breaker, and by number.
+    acceptors: BTreeMap<u64, Vec<Acceptor>>,
     /// Whom each cannot be reached by, with the fault that is the reason.
     unreachable: Vec<(u8, NodeSet, usize)>,
     prng: Prng,
@@ -26,15 +30,16 @@ pub(crate) struct Arbiters {
 
 impl Arbiters {
     pub(crate) fn new(setup: &Setup) -> Arbiters {
-        let count = setup.ties.map(|tie| match tie {
-            Tie::Arbiters { count, .. } => usize::from(count),
-            _ => 0,
+        let named = setup.ties.iter().filter_map(|tie| match tie {
+            Tie::Arbiters { count, name } => {
+                Some((*name, vec![Acceptor::default(); usize::from(*count)]))
+            }
+            _ => None,
         });
-        let count = count[0].max(count[1]);
         let budget = crate::setup::nanos(setup.timing.tie_budget);
         let slow = if setup.mix.has(Kind::Delay) { budget * 2 } else { budget / 8 };
         Arbiters {
-            acceptors: vec![Acceptor::default(); count],
+            acceptors: named.collect(),
             unreachable: Vec::new(),
             prng: setup.prng.child("asking"),
             delay: (budget / 50, slow),
@@ -58,7 +63,8 @@ impl Arbiters {
 
     /// A fault begins: an arbiter is down for everybody, or for some.
     pub(crate) fn fail(&mut self, fault: usize, nodes: usize, prng: &mut Prng) {
-        let Some(last) = self.acceptors.len().checked_sub(1) else { return };
+        let most = self.acceptors.values().map(Vec::len).max().unwrap_or(0);
+        let Some(last) = most.checked_sub(1) else { return };
         let arbiter = prng.range(0..=last as u64) as u8;
         let everybody: NodeSet = (0..nodes).map(node_id).collect();
         let one = node_id(prng.range(0..=nodes as u64 - 1) as usize);
@@ -81,14 +87,23 @@ impl Arbiters {
 
 impl World {
     /// A daemon asks all arbiters.
-    pub(crate) fn ask_arbiters(&mut self, number: usize, daemon: u32, request: &Request) {
+    pub(crate) fn ask_arbiters(&mut self, number: usize, daemon: &Daemon, request: &Request) {
+        // A daemon knows the arbiters of the configuration in force.
+        let known = match daemon.node.cluster().tie {
+            Tie::Arbiters { name, .. } => Some(name),
+            _ => None,
+        };
+        let (daemon, asked) = (daemon.number, self.arbiters.acceptors.get(&request.arbiters));
+        let Some(count) = asked.map(Vec::len).filter(|_| known == Some(request.arbiters)) else {
+            return;
+        };
         self.trace(|| {
-            let Request { scope, ballot, value } = request;
+            let Request { scope, ballot, value, .. } = request;
             let what = if value.is_some() { "to accept" } else { "to promise" };
             let shown = self.machines[number].shown();
             format!("{shown} asks the arbiters {what}: {scope:?} {ballot:?}")
         });
-        for arbiter in 0..self.arbiters.acceptors.len() as u8 {
+        for arbiter in 0..count as u8 {
             let copies = if self.arbiters.prng.chance(1, 20) { 2 } else { 1 };
             for _ in 0..copies {
                 if let Some(way) = self.arbiters.way() {
@@ -109,7 +124,9 @@ impl World {
         if !self.arbiters.is_reachable(arbiter, node_id(number)) {
             return;
         }
-        let reply = self.arbiters.acceptors[usize::from(arbiter)].handle(request);
+        let acceptors = self.arbiters.acceptors.get_mut(&request.arbiters);
+        let acceptors = acceptors.expect("only those that there are are asked");
+        let reply = acceptors[usize::from(arbiter)].handle(request);
         if let Some(way) = self.arbiters.way() {
             self.queue.push(self.now + way, Event::Replied(arbiter, number, daemon, reply));
         }
@@ -122,7 +139,7 @@ impl World {
         daemon: u32,
         reply: Reply,
     ) {
-        let lives = |it: &crate::machine::Daemon| it.number == daemon;
+        let lives = |it: &Daemon| it.number == daemon;
         if self.arbiters.is_reachable(arbiter, node_id(number))
             && self.machines[number].daemon.as_deref().is_some_and(lives)
         {

@@ -285,7 +285,7 @@ impl World {
                 };
                 self.write(number, Write { token: Some((daemon.number, token)), what });
             }
-            Output::Ask(request) => self.ask_arbiters(number, daemon.number, &request),
+            Output::Ask(request) => self.ask_arbiters(number, daemon, &request),
             Output::Network(output) => self.network_output(number, daemon, output),
             Output::Process(act) => self.process_act(number, daemon, act),
             Output::Answer { request, result } => {

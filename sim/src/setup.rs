@@ -138,9 +138,11 @@ impl Setup {
             let count = [1, 1, 3][second.range(0..=2) as usize];
             ties = [Tie::Arbiters { count, name: 1 }; 2];
         }
-        if second.chance(1, 4) {
-            ties[1] = draw_tie(&mut second, nodes);
-        }
+        ties[1] = match second.range(0..=7) {
+            0..=1 => draw_tie(&mut second, nodes),
+            2 if mix.has(Kind::Arbiters) => Tie::Arbiters { count: 1, name: 2 },
+            _ => ties[1],
+        };
         // Fewer nodes than all may form the first view only while no state directory is ever
         // lost (a node without memory does not know that it was in a view), and only more than
         // half, else two halves could form one each.

@@ -35,6 +35,10 @@ pub const VALUE_SIZE_MAX: usize = 8 << 10;
 /// What a coordinator asks every arbiter.
 #[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
 pub struct Request {
+    /// Which arbiters are meant: the name in the view's [`base::Tie::Arbiters`]. Whoever carries the
+    /// request must not put it to others.
+    #[n(3)]
+    pub arbiters: u64,
     /// The view whose successor is decided.
     #[n(0)]
     pub scope: Scope,
@@ -49,6 +53,9 @@ pub struct Request {
 /// What an arbiter answers.
 #[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
 pub struct Reply {
+    /// Of the request.
+    #[n(3)]
+    pub arbiters: u64,
     /// Of the request.
     #[n(0)]
     pub scope: Scope,
@@ -111,13 +118,13 @@ impl Acceptor {
     /// Answers a request. If the memory is another one afterwards, it has to be durable before the
     /// reply is sent.
     pub fn handle(&mut self, request: &Request) -> Reply {
-        let Request { scope, ballot, .. } = *request;
+        let Request { arbiters, scope, ballot, .. } = *request;
         let answer = self.answer(request);
-        Reply { scope, ballot, answer }
+        Reply { arbiters, scope, ballot, answer }
     }
 
     fn answer(&mut self, request: &Request) -> Answer {
-        let Request { scope, ballot, ref value } = *request;
+        let Request { scope, ballot, ref value, .. } = *request;
         let place = self.elections.iter().position(|it| it.scope.lineage == scope.lineage);
         let mut election = match place {
             Some(place) if self.elections[place].scope.generation > scope.generation => {

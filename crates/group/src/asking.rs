@@ -13,6 +13,9 @@ use crate::arbiter::{Answer, Reply, Request};
 use crate::wire::{Ballot, Scope, Value};
 use crate::{Group, Output, Phase, Timer};
 
+/// Rounds of ballots in one view: ten a second for years.
+const ROUND_MAX: u32 = u32::MAX / 2;
+
 /// What the arbiters have answered in one ballot.
 #[derive(Debug, Default)]
 pub(crate) struct Asked {
@@ -42,22 +45,26 @@ impl Group {
         if attempt.asked.is_some() {
             return self.give_up();
         }
-        let request =
-            Request { scope: Scope::of(&membership.view), ballot: attempt.ballot, value: None };
+        let Tie::Arbiters { name: arbiters, .. } = membership.view.tie else { return };
+        let scope = Scope::of(&membership.view);
+        let request = Request { arbiters, scope, ballot: attempt.ballot, value: None };
         self.ask(request, Asked { since: now, ..Asked::default() });
         self.wake_at(now + patience, Timer::Change);
     }
 
-    /// The whole half has accepted: asks the arbiters to accept as well. False if they were asked.
+    /// The whole half has accepted: asks the arbiters to accept as well. False if they were asked, or
+    /// have not promised: then more than half of the members had, and the rest may only be late.
     pub(crate) fn ask_for_acceptance(&mut self) -> bool {
         let now = self.now;
         let Phase::Member(membership) = &mut self.phase else { return false };
         let Some(attempt) = &mut membership.attempt else { return false };
         let Some(proposal) = &attempt.proposal else { return false };
-        if attempt.asked.as_ref().is_some_and(|asked| asked.accepting) {
+        if attempt.asked.as_ref().is_none_or(|asked| asked.accepting) {
             return false;
         }
+        let Tie::Arbiters { name: arbiters, .. } = membership.view.tie else { return false };
         let request = Request {
+            arbiters,
             scope: Scope::of(&membership.view),
             ballot: attempt.ballot,
             value: Some(base::codec::encode(&proposal.value)),
@@ -96,11 +103,12 @@ impl Group {
 
     /// An arbiter has answered.
     pub(crate) fn on_arbiter(&mut self, arbiter: u8, reply: Reply) {
-        let Reply { scope, ballot, answer } = reply;
+        let Reply { arbiters, scope, ballot, answer } = reply;
         let Phase::Member(membership) = &mut self.phase else { return };
-        let Tie::Arbiters { count, .. } = membership.view.tie else { return };
+        let Tie::Arbiters { count, name } = membership.view.tie else { return };
         let Some(attempt) = &mut membership.attempt else { return };
-        let is_ours = scope == Scope::of(&membership.view) && ballot == attempt.ballot;
+        let here = Scope::of(&membership.view);
+        let is_ours = arbiters == name && scope == here && ballot == attempt.ballot;
         let Some(asked) = attempt.asked.as_mut().filter(|_| is_ours && arbiter < count) else {
             return;
         };
@@ -108,9 +116,12 @@ impl Group {
             Answer::Promised(None) => {
                 asked.promised.insert(arbiter, None);
             }
-            // One that cannot be read may be of a newer version: it must not be overruled.
+            // One that cannot be read, or can be no successor of this view, may be of a newer version
+            // or a damaged arbiter's: it must not be overruled, and not be followed.
             Answer::Promised(Some(accepted)) => {
-                if let Ok(value) = base::codec::decode(&accepted.value) {
+                if let Ok(value) = base::codec::decode::<Value>(&accepted.value)
+                    && value.succeeds(&membership.view)
+                {
                     asked.promised.insert(arbiter, Some((accepted.ballot, value)));
                 }
             }
@@ -119,6 +130,8 @@ impl Group {
                     asked.accepted.insert(arbiter);
                 }
             }
+            // No honest coordinator has come so far.
+            Answer::Refused(promised) if promised.round > ROUND_MAX => {}
             Answer::Refused(promised) => self.on_refuse(ballot, promised),
             Answer::Past(generation) => self.exclude(format!(
                 "left out: the tie-breaker knows generation {generation} of this cluster"

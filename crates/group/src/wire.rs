@@ -85,6 +85,18 @@ pub struct Value {
     pub waits: Vec<Wait>,
 }
 
+impl Value {
+    /// Whether this can be what `view` decided: the next generation of its history, of members of
+    /// its own and joiners, with its own incarnations.
+    pub(crate) fn succeeds(&self, view: &View) -> bool {
+        let stays = |member: &&Member| !self.joiners.contains(member);
+        self.view.lineage == view.lineage
+            && self.view.generation == view.generation + 1
+            && self.view.nodes().contains(self.view.hub)
+            && self.view.members.iter().filter(stays).all(|member| view.has(*member))
+    }
+}
+
 /// One entry of the total order.
 #[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
 pub struct Entry {

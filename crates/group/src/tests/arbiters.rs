@@ -144,10 +144,41 @@ fn a_changed_tie_breaker_makes_a_view_of_its_own() {
     }
 }
 
+#[test]
+fn other_arbiters_than_those_of_the_view_decide_nothing() {
+    let mut world = formed(2, ONE);
+    let nodes = world.node(1).group.config.nodes;
+    // The entry that names others was delivered at node 1; its change is cut off half way.
+    let others = Tie::Arbiters { count: 1, name: 8 };
+    world.node(1).group.reconfigure(nodes, 2, others, 2);
+    world.cut(1, 2);
+    world.run(2_000);
+    assert!(!world.holds_lease(1), "it knows only others, and they have no say yet");
+    assert!(world.holds_lease(2));
+}
+
+#[test]
+fn what_a_damaged_arbiter_says_is_not_followed() {
+    for is_readable in [false, true] {
+        let mut world = formed(2, ONE);
+        let crate::Phase::Member(membership) = &world.node(1).group.phase else { panic!("in it") };
+        let scope = Scope::of(&membership.view);
+        // What can be read is the decision for the view itself: no successor of it.
+        let past = base::codec::encode(&membership.value);
+        let value = Some(if is_readable { past } else { b"nonsense".to_vec() });
+        let ballot = Ballot { round: 0, node: 0 };
+        world.arbiters[0].handle(&Request { arbiters: 7, scope, ballot, value });
+        world.cut(1, 2);
+        world.run(2_000);
+        assert!((1..=2).all(|id| world.members(id) == [1, 2]), "neither half goes on");
+        assert!((1..=2).all(|id| !world.holds_lease(id)));
+    }
+}
+
 const SCOPE: Scope = Scope { lineage: 1, generation: 5 };
 
 fn request(scope: Scope, round: u32, node: u8, value: Option<&[u8]>) -> Request {
-    Request { scope, ballot: Ballot { round, node }, value: value.map(<[u8]>::to_vec) }
+    Request { arbiters: 7, scope, ballot: Ballot { round, node }, value: value.map(<[u8]>::to_vec) }
 }
 
 #[test]

@@ -254,6 +254,14 @@ impl World {
 
     fn ask(&mut self, id: u8, request: &Request) {
         let Tie::Arbiters { count, .. } = self.tie else { panic!("there are no arbiters") };
+        // Those that the node knows, not those that it asks for.
+        let known = match self.node(id).group.config.tie {
+            Tie::Arbiters { name, .. } => name,
+            _ => 0,
+        };
+        if request.arbiters != known {
+            return;
+        }
         for arbiter in 0..count {
             if self.arbiters_down.contains(&usize::from(arbiter)) {
                 continue;

@@ -196,7 +196,7 @@ pub fn arbiter(bytes: &[u8]) {
 pub fn arbiter_golden() -> Vec<Vec<u8>> {
     let scope = group::Scope { lineage: 7, generation: 3 };
     let ballot = group::Ballot { round: 2, node: 1 };
-    let request = group::Request { scope, ballot, value: Some(vec![1; 40]) };
+    let request = group::Request { arbiters: 7, scope, ballot, value: Some(vec![1; 40]) };
     let mut memory = block::Memory::default();
     memory.take(&request).expect("it is empty");
     let question = witness::Question { node: NodeId(1), name: "n1".into(), request: Some(request) };

@@ -171,7 +171,7 @@ impl Memory {
     /// # Errors
     /// The answer, where the own block says already that the answer is no.
     pub fn take(&mut self, request: &Request) -> Result<(), Answer> {
-        let Request { scope, ballot, ref value } = *request;
+        let Request { scope, ballot, ref value, .. } = *request;
         assert!(value.as_ref().is_none_or(|value| value.len() <= VALUE_SIZE_MAX), "values fit");
         if let Some(no) = self.refusal(request) {
             return Err(no);
@@ -209,7 +209,7 @@ pub fn judge<'a>(
     others: impl Iterator<Item = &'a Memory> + Clone,
     request: &Request,
 ) -> Reply {
-    let Request { scope, ballot, ref value } = *request;
+    let Request { scope, ballot, ref value, .. } = *request;
     let rank = |answer: &Answer| match answer {
         Answer::Past(generation) => (1, *generation, Ballot::default()),
         Answer::Refused(ballot) => (0, 0, *ballot),
@@ -225,7 +225,7 @@ pub fn judge<'a>(
             Answer::Promised(accepted.max_by_key(|it| it.ballot).cloned())
         }
     };
-    Reply { scope, ballot, answer }
+    Reply { arbiters: request.arbiters, scope, ballot, answer }
 }
 
 #[cfg(test)]

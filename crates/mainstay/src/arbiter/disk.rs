@@ -81,7 +81,12 @@ impl Disk {
     fn answer(&mut self, device: &Device, layout: Layout, request: &Request) -> io::Result<Reply> {
         let Run { sequence, mut memory, older } = self.read_own(device, layout)?;
         if let Err(answer) = memory.take(request) {
-            return Ok(Reply { scope: request.scope, ballot: request.ballot, answer });
+            return Ok(Reply {
+                arbiters: request.arbiters,
+                scope: request.scope,
+                ballot: request.ballot,
+                answer,
+            });
         }
         let sequence = sequence + 1;
         let mut copy = Aligned::new(COPY_BLOCKS as usize);

@@ -20,8 +20,8 @@ impl Scripted {
 impl Arbiter for Scripted {
     fn ask(&mut self, request: &Request) -> io::Result<Reply> {
         self.step(Some(request.ballot.round))?;
-        let Request { scope, ballot, .. } = *request;
-        Ok(Reply { scope, ballot, answer: Answer::Accepted })
+        let Request { arbiters, scope, ballot, .. } = *request;
+        Ok(Reply { arbiters, scope, ballot, answer: Answer::Accepted })
     }
 
     fn probe(&mut self) -> io::Result<()> {
@@ -31,7 +31,7 @@ impl Arbiter for Scripted {
 
 fn request(round: u32) -> Request {
     let scope = Scope { lineage: 1, generation: 1 };
-    Request { scope, ballot: Ballot { round, node: 1 }, value: None }
+    Request { arbiters: 7, scope, ballot: Ballot { round, node: 1 }, value: None }
 }
 
 /// A thread with a script.

@@ -134,7 +134,7 @@ fn ties(context: &Context, order: &ties::Order) -> Done {
         outcome
     };
     Ok(if outcome.failures.is_empty() { 0 } else { EXIT_DEGRADED })
-        }
+}
 fn torture(context: &Context, order: &Order) -> Done {
     lab::enter()?;
     let report = if context.output.is_json() {

@@ -13,7 +13,7 @@ fn ballot(round: u32, node: u8) -> Ballot {
 }
 
 fn ask(generation: u64, ballot: Ballot, value: Option<&[u8]>) -> Request {
-    Request { scope: scope(generation), ballot, value: value.map(<[u8]>::to_vec) }
+    Request { arbiters: 7, scope: scope(generation), ballot, value: value.map(<[u8]>::to_vec) }
 }
 
 /// A memory that has taken these.
@@ -77,7 +77,9 @@ fn several_lineages_are_kept_as_long_as_they_fit() {
     for lineage in 1..=6 {
         let scope = Scope { lineage, generation: 1 };
         let value = Some(vec![lineage as u8; VALUE_SIZE_MAX / 2]);
-        memory.take(&Request { scope, ballot: ballot(1, 1), value }).expect("its own lineage");
+        memory
+            .take(&Request { arbiters: 7, scope, ballot: ballot(1, 1), value })
+            .expect("its own lineage");
     }
     assert_eq!(memory.elections.len(), LINEAGES_MAX);
     let bytes = encode(CLUSTER, NodeId(1), 1, &memory);
@@ -148,6 +150,7 @@ fn two_halves_never_decide_two_values() {
         let count = 2 + (seed % 2) as usize;
         let mut disk = vec![vec![vec![0; COPY_SIZE]; 2]; count];
         let begin = |id: usize, round: u32, value: Option<Vec<u8>>| Request {
+            arbiters: 7,
             scope: scope(1),
             ballot: ballot(round, id as u8),
             value,

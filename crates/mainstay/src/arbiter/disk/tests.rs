@@ -32,7 +32,7 @@ fn disk(file: &NamedTempFile, node: u8) -> Disk {
 fn ask(round: u32, node: u8, value: Option<u8>) -> Request {
     let scope = Scope { lineage: 1, generation: 4 };
     let value = value.map(|value| vec![value]);
-    Request { scope, ballot: Ballot { round, node }, value }
+    Request { arbiters: 7, scope, ballot: Ballot { round, node }, value }
 }
 
 fn answer(disk: &mut Disk, request: &Request) -> Answer {

@@ -85,7 +85,7 @@ impl Server {
 fn ask(round: u32, node: u8, value: Option<u8>) -> Request {
     let scope = Scope { lineage: 1, generation: 4 };
     let value = value.map(|value| vec![value; 8_000]);
-    Request { scope, ballot: Ballot { round, node }, value }
+    Request { arbiters: 7, scope, ballot: Ballot { round, node }, value }
 }
 
 fn answer(etcd: &mut Etcd, request: &Request) -> Answer {

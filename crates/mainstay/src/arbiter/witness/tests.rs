@@ -28,7 +28,7 @@ fn directory() -> (TempDir, Directory) {
 fn ask(generation: u64, round: u32, node: u8, value: Option<u8>) -> Request {
     let scope = Scope { lineage: 1, generation };
     let value = value.map(|value| vec![value; 8_000]);
-    Request { scope, ballot: Ballot { round, node }, value }
+    Request { arbiters: 7, scope, ballot: Ballot { round, node }, value }
 }
 
 fn asker(key: [u8; 32]) -> Asker {

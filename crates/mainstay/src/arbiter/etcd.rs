@@ -1,6 +1,6 @@
 //! A register in etcd as an arbiter: the memory of an acceptor under one key, compared and swapped.
 //!
-//! etcd's v3 interface as JSON over HTTP (its gRPC gateway: `/v3/kv/range`, `/v3/kv/txn`,
+//! etcd's v3 interface as JSON over HTTP or HTTPS (its gRPC gateway: `/v3/kv/range`, `/v3/kv/txn`,
 //! `/v3/auth/authenticate`; bytes are base64). One question is a read that etcd confirms with its
 //! majority (reads are linearizable unless asked otherwise), then `group::Acceptor`, then a
 //! transaction that writes only if the key still has the revision that was read:
@@ -15,6 +15,8 @@
 //! transaction whose acknowledgement is lost may have taken place; asking again is the same request
 //! again. A key that was there and is gone is an arbiter that has forgotten: it is not asked.
 
+pub mod tls;
+
 use std::io;
 use std::net::ToSocketAddrs;
 use std::path::Path;
@@ -25,6 +27,7 @@ use group::{Acceptor, Reply, Request};
 use hyper::client::conn::http1;
 use hyper_util::rt::TokioIo;
 use serde_json::{Value, json};
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
 use tokio::runtime::{Builder, Runtime};
 use tokio::time::timeout;
@@ -146,7 +149,8 @@ impl Etcd {
         let mut failed = None;
         for step in 0..count {
             let place = (self.endpoint + step) % count;
-            let one = exchange(&self.spec.endpoints[place], path, body, self.token.as_deref());
+            let endpoint = &self.spec.endpoints[place];
+            let one = exchange(endpoint, &self.spec.tls, path, body, self.token.as_deref());
             let limit = self.budget.max(CONNECT_MIN);
             let answer = self.runtime.block_on(async {
                 timeout(limit, one).await.unwrap_or_else(|_| {
@@ -204,16 +208,30 @@ impl From<Refusal> for io::Error {
 
 async fn exchange(
     endpoint: &str,
+    tls: &tls::Files,
     path: &str,
     body: &Value,
     token: Option<&str>,
 ) -> Result<Value, Refusal> {
-    let other =
-        |error: &dyn std::error::Error| Refusal::Failed(io::Error::other(error.to_string()));
-    let authority = endpoint.strip_prefix("http://").expect("the configuration was checked");
+    let (scheme, authority) = endpoint.split_once("://").expect("the configuration was checked");
     let mut addresses = authority.to_socket_addrs().map_err(Refusal::Failed)?;
     let address = addresses.next().ok_or_else(|| Refusal::Failed(wrong("it has no address")))?;
     let stream = TcpStream::connect(address).await.map_err(Refusal::Failed)?;
+    if scheme == "https" {
+        let stream = tls.wrap(stream, authority).await.map_err(Refusal::Failed)?;
+        return converse(stream, authority, path, body, token).await;
+    }
+    converse(stream, authority, path, body, token).await
+}
+
+async fn converse<S: AsyncRead + AsyncWrite + Send + Unpin + 'static>(
+    stream: S,
+    authority: &str,
+    path: &str,
+    body: &Value,
+    token: Option<&str>,
+) -> Result<Value, Refusal> {
+    let other = |error: &dyn std::error::Error| Refusal::Failed(io::Error::other(words(error)));
     let (mut sender, connection) =
         http1::handshake(TokioIo::new(stream)).await.map_err(|error| other(&error))?;
     let driver = tokio::spawn(connection);
@@ -241,6 +259,17 @@ async fn exchange(
         return Err(Refusal::Token);
     }
     Err(Refusal::Failed(io::Error::other(format!("it refuses ({status}): {said}"))))
+}
+
+/// An error with what is behind it: the outer ones of a connection say little.
+fn words(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut source = error.source();
+    while let Some(inner) = source {
+        text = format!("{text}: {inner}");
+        source = inner.source();
+    }
+    text
 }
 
 fn read_password(path: &Path) -> io::Result<String> {

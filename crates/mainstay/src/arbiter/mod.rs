@@ -23,7 +23,7 @@
 
 pub mod block;
 mod disk;
-mod etcd;
+pub mod etcd;
 pub mod witness;
 
 use std::collections::BTreeMap;

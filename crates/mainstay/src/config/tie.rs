@@ -20,6 +20,7 @@ use super::diagnostic::Diagnostics;
 use super::read::{self, Placed, Section, Span, Value};
 use super::section::Names;
 use super::{Cluster, network};
+use crate::arbiter::etcd::tls;
 
 /// Who decides when exactly half of the last view is left.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -55,10 +56,12 @@ pub enum Arbiter {
 /// How to reach an etcd.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Etcd {
-    /// `http://10.0.0.9:2379`; members of one etcd, tried in this order.
+    /// `https://10.0.0.9:2379`; members of one etcd, tried in this order.
     pub endpoints: Vec<String>,
     /// For etcd's own users: the name, and the file with the password.
     pub login: Option<(String, PathBuf)>,
+    /// For https://.
+    pub tls: tls::Files,
 }
 
 impl fmt::Display for Arbiter {
@@ -276,10 +279,13 @@ fn is_address(text: &str) -> bool {
 }
 
 fn etcd(section: &mut Section<'_>, found: &mut Diagnostics) -> Option<Arbiter> {
-    section.require("endpoints", "[\"http://10.0.0.9:2379\"]", found);
+    section.require("endpoints", "[\"https://10.0.0.9:2379\"]", found);
     let endpoints = section.take("endpoints");
     let user = section.text("user", found);
     let password = section.text("password_file", found);
+    let ca = section.text("ca", found);
+    let certificate = section.text("certificate", found);
+    let own_key = section.text("key", found);
     let place = section.span.clone();
     let written = read::texts(endpoints?, "endpoints", found)?;
     if written.is_empty() || written.len() > ENDPOINTS_MAX {
@@ -289,21 +295,35 @@ fn etcd(section: &mut Section<'_>, found: &mut Diagnostics) -> Option<Arbiter> {
         return None;
     }
     for endpoint in &written {
-        if endpoint.value.starts_with("https://") {
-            found
-                .error(endpoint.span.clone(), "etcd over TLS is not supported by this version")
-                .help(
-                    "use http:// in a network of its own, or a witness, whose protocol is sealed",
-                );
-            return None;
-        }
-        if !endpoint.value.strip_prefix("http://").is_some_and(is_address) {
+        let schemes = ["https://", "http://"];
+        let address = schemes.iter().find_map(|scheme| endpoint.value.strip_prefix(scheme));
+        if !address.is_some_and(is_address) {
             found
                 .error(endpoint.span.clone(), format!("\"{}\" is no endpoint", endpoint.value))
-                .help("write \"http://10.0.0.9:2379\"");
+                .help("write \"https://10.0.0.9:2379\", or http:// in a network of its own");
             return None;
         }
     }
+    for (file, key) in [(&ca, "ca"), (&certificate, "certificate"), (&own_key, "key")] {
+        let Some(file) = file else { continue };
+        path(file, key, found)?;
+        if !written.iter().all(|endpoint| endpoint.value.starts_with("https://")) {
+            found
+                .error(file.span.clone(), format!("`{key}` is of no use without TLS"))
+                .help("write https:// in all endpoints");
+            return None;
+        }
+    }
+    let file = |written: Option<Placed<&str>>| written.map(|written| PathBuf::from(written.value));
+    let own = match (file(certificate), file(own_key)) {
+        (Some(certificate), Some(key)) => Some((certificate, key)),
+        (None, None) => None,
+        _ => {
+            found.error(place, "`certificate` and `key` belong together");
+            return None;
+        }
+    };
+    let tls = tls::Files { ca: file(ca), own };
     let login = match (user, password) {
         (Some(user), Some(password)) => {
             path(&password, "password_file", found)?;
@@ -316,7 +336,7 @@ fn etcd(section: &mut Section<'_>, found: &mut Diagnostics) -> Option<Arbiter> {
         }
     };
     let endpoints = written.iter().map(|endpoint| endpoint.value.to_owned()).collect();
-    Some(Arbiter::Etcd(Etcd { endpoints, login }))
+    Some(Arbiter::Etcd(Etcd { endpoints, login, tls }))
 }
 
 /// Members of one etcd; more than seven is not advised by its authors.

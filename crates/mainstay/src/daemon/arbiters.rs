@@ -89,15 +89,11 @@ impl Daemon {
         }
     }
 
-    /// Puts a request to every arbiter of the present view.
+    /// Puts a request to every one of the arbiters that it names.
     pub(super) fn ask_arbiters(&mut self, request: Request) {
-        let Some(view) = self.node.view() else { return };
-        // A view of a moment ago: its election is over.
-        if (view.lineage, view.generation) != (request.scope.lineage, request.scope.generation) {
-            return;
-        }
-        let tie = view.tie;
-        match self.arbiters.sets.iter().find(|set| set.tie == tie) {
+        let is_named =
+            |set: &&Set| matches!(set.tie, Tie::Arbiters { name, .. } if name == request.arbiters);
+        match self.arbiters.sets.iter().find(is_named) {
             Some(set) => set.handles.iter().for_each(|handle| handle.ask(request.clone())),
             None => self.say_once(
                 "this view has a tie-breaker that this node's configuration does not know: it is \

@@ -33,11 +33,28 @@ impl Server {
         let data = tempfile::tempdir().expect("a directory");
         let (client, peer) = (free_port(), free_port());
         let endpoint = format!("http://127.0.0.1:{client}");
-        let child = Server::spawn(data.path(), &endpoint, peer)?;
+        let child = Server::spawn(data.path(), &endpoint, peer, &[])?;
         Some(Server { child, endpoint, data })
     }
 
-    fn spawn(data: &Path, endpoint: &str, peer: u16) -> Option<Child> {
+    /// One that speaks TLS, and takes only those who have a certificate of its authority.
+    fn start_with_tls() -> Option<Server> {
+        let data = tempfile::tempdir().expect("a directory");
+        make_certificates(data.path())?;
+        let (client, peer) = (free_port(), free_port());
+        let endpoint = format!("https://127.0.0.1:{client}");
+        let file = |name: &str| data.path().join(name).display().to_string();
+        let words = [
+            format!("--cert-file={}", file("server.pem")),
+            format!("--key-file={}", file("server.key")),
+            format!("--trusted-ca-file={}", file("ca.pem")),
+            "--client-cert-auth".to_owned(),
+        ];
+        let child = Server::spawn(data.path(), &endpoint, peer, &words)?;
+        Some(Server { child, endpoint, data })
+    }
+
+    fn spawn(data: &Path, endpoint: &str, peer: u16, words: &[String]) -> Option<Child> {
         let peer = format!("http://127.0.0.1:{peer}");
         let started = Command::new("etcd")
             .arg("--data-dir")
@@ -45,6 +62,7 @@ impl Server {
             .args(["--listen-client-urls", endpoint, "--advertise-client-urls", endpoint])
             .args(["--listen-peer-urls", &peer, "--initial-advertise-peer-urls", &peer])
             .args(["--initial-cluster", &format!("default={peer}")])
+            .args(words)
             .stdin(Stdio::null())
             .stdout(Stdio::null())
             .stderr(Stdio::null())
@@ -60,6 +78,15 @@ impl Server {
     }
 
     fn arbiter(&self, node: u8, login: Option<(String, std::path::PathBuf)>) -> Etcd {
+        self.arbiter_with(node, login, tls::Files::default())
+    }
+
+    fn arbiter_with(
+        &self,
+        node: u8,
+        login: Option<(String, std::path::PathBuf)>,
+        tls: tls::Files,
+    ) -> Etcd {
         let asker = Asker {
             cluster: 10,
             local: NodeId(node),
@@ -69,7 +96,7 @@ impl Server {
         };
         // The first one is a port where nobody listens.
         let endpoints = vec![format!("http://127.0.0.1:{}", free_port()), self.endpoint.clone()];
-        Etcd::new(tie::Etcd { endpoints, login }, &asker).expect("a runtime")
+        Etcd::new(tie::Etcd { endpoints, login, tls }, &asker).expect("a runtime")
     }
 
     fn wait(&self, arbiter: &mut Etcd) {
@@ -80,6 +107,40 @@ impl Server {
             std::thread::park_timeout(Duration::from_millis(100));
         }
     }
+}
+
+/// An authority (`ca.pem`), and two certificates of it for 127.0.0.1: `server` and `own`.
+fn make_certificates(place: &Path) -> Option<()> {
+    let openssl = |words: &str| {
+        let done = Command::new("openssl")
+            .args(words.split_whitespace())
+            .current_dir(place)
+            .stdin(Stdio::null())
+            .output();
+        match done {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                eprintln!("SKIPPED: there is no openssl here");
+                None
+            }
+            Err(error) => panic!("openssl: {error}"),
+            Ok(output) => {
+                let said = String::from_utf8_lossy(&output.stderr).into_owned();
+                assert!(output.status.success(), "openssl {words}: {said}");
+                Some(())
+            }
+        }
+    };
+    let key = "-newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes";
+    openssl(&format!("req -x509 {key} -keyout ca.key -out ca.pem -subj /CN=toy -days 2"))?;
+    std::fs::write(place.join("names"), "subjectAltName=IP:127.0.0.1\n").expect("a file");
+    for name in ["server", "own"] {
+        openssl(&format!("req {key} -keyout {name}.key -out {name}.csr -subj /CN={name}"))?;
+        openssl(&format!(
+            "x509 -req -in {name}.csr -CA ca.pem -CAkey ca.key -CAcreateserial -out {name}.pem \
+             -days 2 -extfile names"
+        ))?;
+    }
+    Some(())
 }
 
 fn ask(round: u32, node: u8, value: Option<u8>) -> Request {
@@ -156,4 +217,27 @@ fn users_and_passwords_are_used() {
     std::fs::write(&file, "wrong\n").expect("a file");
     let error = server.arbiter(1, Some(("root".into(), file))).probe().expect_err("wrong");
     assert!(error.to_string().contains("refuses"), "{error}");
+}
+
+#[test]
+fn tls_proves_both_ends() {
+    let Some(server) = Server::start_with_tls() else { return };
+    let file = |name: &str| server.data.path().join(name);
+    let own = Some((file("own.pem"), file("own.key")));
+    let files = tls::Files { ca: Some(file("ca.pem")), own: own.clone() };
+    let mut known = server.arbiter_with(1, None, files);
+    server.wait(&mut known);
+    assert_eq!(answer(&mut known, &ask(1, 1, None)), Answer::Promised(None));
+    assert_eq!(answer(&mut known, &ask(1, 1, Some(1))), Answer::Accepted);
+    let nameless = tls::Files { ca: Some(file("ca.pem")), own: None };
+    server.arbiter_with(1, None, nameless).probe().expect_err("it wants a certificate");
+    // The server's certificate is of an authority that is not believed here.
+    let others = tempfile::tempdir().expect("a directory");
+    make_certificates(others.path()).expect("openssl is here");
+    let other = tls::Files { ca: Some(others.path().join("ca.pem")), own };
+    let error = server.arbiter_with(1, None, other).probe().expect_err("not believed");
+    assert!(error.to_string().contains("certificate"), "{error}");
+    let missing = tls::Files { ca: Some(file("nowhere.pem")), own: None };
+    let error = server.arbiter_with(1, None, missing).probe().expect_err("no file");
+    assert!(error.to_string().contains("nowhere.pem"), "{error}");
 }

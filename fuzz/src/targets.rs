@@ -479,6 +479,7 @@ fn birth() -> node::Birth {
         local: Some(node::LocalEnd::Address(IpAddr::from([10, 77, 0, 1]))),
     };
     let cluster = node::Cluster {
+        fencing: Vec::new(),
         id: 10,
         timing: timing(),
         seed: 3,

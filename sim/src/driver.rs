@@ -77,6 +77,7 @@ impl World {
             received: Default::default(),
             listening: Default::default(),
             asked: Default::default(),
+            agents: Default::default(),
             ports: self.media.ports(number, incarnation, self.now),
             has_left: false,
         };
@@ -286,6 +287,11 @@ impl World {
                 self.write(number, Write { token: Some((daemon.number, token)), what });
             }
             Output::Ask(request) => self.ask_arbiters(number, daemon, &request),
+            Output::Fence(run) => self.run_agent(number, daemon, run),
+            Output::FenceStop(run) => {
+                daemon.agents.remove(&run);
+            }
+            Output::FenceRecord(_) => {}
             Output::Network(output) => self.network_output(number, daemon, output),
             Output::Process(act) => self.process_act(number, daemon, act),
             Output::Answer { request, result } => {

@@ -38,6 +38,10 @@ pub enum Event {
     Asked(u8, usize, u32, group::Request),
     /// Its answer reaches the machine.
     Replied(u8, usize, u32, group::Reply),
+    /// A fence agent is through; of which machine's daemon.
+    Agent(usize, u32, node::FenceRun),
+    /// What an agent accepted happens late: to the machine, by its level and agent.
+    LateOff(usize, u8, usize),
     /// A write is on the disk; of which power-on of the machine.
     Disk(usize, u32),
     /// A process starts, ends or dies; by its token.

@@ -90,11 +90,15 @@ pub enum Kind {
     Arbiters,
     /// An arbiter answers nobody, or one node cannot reach it.
     ArbiterDown,
+    /// Not a fault: machines can be turned off by fence agents.
+    Fencing,
+    /// Fence agents refuse, hang, lie, and do late what they have accepted.
+    FenceTrouble,
 }
 
 impl Kind {
     /// All kinds.
-    pub const ALL: [Kind; 39] = [
+    pub const ALL: [Kind; 41] = [
         Kind::Drift,
         Kind::Loss,
         Kind::Duplication,
@@ -134,6 +138,8 @@ impl Kind {
         Kind::Deaf,
         Kind::Arbiters,
         Kind::ArbiterDown,
+        Kind::Fencing,
+        Kind::FenceTrouble,
     ];
 
     /// The name on the command line.
@@ -179,6 +185,8 @@ impl Kind {
             Kind::Deaf => "deaf",
             Kind::Arbiters => "arbiters",
             Kind::ArbiterDown => "arbiter-down",
+            Kind::Fencing => "fencing",
+            Kind::FenceTrouble => "fence-trouble",
         }
     }
 
@@ -247,7 +255,13 @@ impl Mix {
         let scale = prng.range(20..=160);
         for kind in Kind::ALL {
             let share = match (is_storm, kind.is_stormy()) {
-                _ if matches!(kind, Kind::Media | Kind::Shared | Kind::Arbiters) => 25,
+                _ if matches!(
+                    kind,
+                    Kind::Media | Kind::Shared | Kind::Arbiters | Kind::Fencing
+                ) =>
+                {
+                    25
+                }
                 (true, true) => 70,
                 (true, false) => 8,
                 (false, _) => (kind.share() * scale / 100).min(95),

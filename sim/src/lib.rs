@@ -36,6 +36,7 @@ pub mod clock;
 mod driver;
 pub mod event;
 pub mod fault;
+mod fences;
 mod guard;
 mod kernel;
 pub mod machine;

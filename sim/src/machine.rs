@@ -204,6 +204,8 @@ pub struct Daemon {
     pub listening: BTreeSet<u32>,
     /// Commands that were given and not answered.
     pub asked: BTreeSet<u64>,
+    /// Fence agents that run.
+    pub agents: BTreeSet<u64>,
     /// Its ends of shared disks and serial lines.
     pub ports: BTreeMap<NetworkId, Port>,
     /// It has left.
@@ -242,6 +244,9 @@ pub struct Machine {
     pub number: usize,
     /// Whether it has power.
     pub is_on: bool,
+    /// Its supplies that fence agents have turned off, by level and agent. It has no power when all
+    /// of one level are.
+    pub cut: BTreeSet<(u8, usize)>,
     /// Counts power-ons; what was scheduled for an earlier one does not happen.
     pub boots: u32,
     /// Since the last power-on.

@@ -32,6 +32,15 @@ impl World {
         let service = services[prng.range(0..=services.len() as u64 - 1) as usize].name.clone();
         let named = prng.chance(1, 2).then(|| name(other));
         let engine = |command| Command::Engine(command);
+        if self.mix.has(crate::fault::Kind::Fencing) && prng.chance(1, 6) {
+            let whom = node_id(other);
+            let command = match prng.range(0..=2) {
+                0 => Command::FenceOn(whom),
+                1 => Command::FenceReset(whom),
+                _ => Command::FenceOff(whom),
+            };
+            return self.command(at, command);
+        }
         let command = match prng.range(0..=12) {
             0..=1 => engine(EngineCommand::Start { service, node: named }),
             2 => engine(EngineCommand::Stop { service }),

@@ -34,6 +34,7 @@ impl World {
             return;
         }
         machine.is_on = true;
+        machine.cut.clear();
         machine.boots += 1;
         let base = self.prng.range(1_000_000_000..=20_000_000_000);
         machine.clock = Clock::new(self.now, base, machine.rate);
@@ -289,6 +290,8 @@ impl World {
             | Kind::Media
             | Kind::Shared
             | Kind::Arbiters
+            | Kind::Fencing
+            | Kind::FenceTrouble
             | Kind::DiskDamage
             | Kind::LineNoise
             | Kind::Wipe

@@ -6,7 +6,7 @@ use core::time::Duration;
 
 use base::{Medium, NetworkId, NodeId, NodeSet, Preset, Prng, Tie, Timing};
 use engine::{Failback, Intent, Mode, NodeSpec, Resource, ResourceKind, RestartLimit, Service};
-use node::{Cluster, LocalEnd, NetworkSpec};
+use node::{Cluster, FenceLevel, FencePolicy, FenceSpec, LocalEnd, NetworkSpec};
 use transport::{Heartbeats, Priority};
 
 use crate::fault::{self, Fault, Kind, Mix};
@@ -76,6 +76,8 @@ pub struct Setup {
     pub timing: Timing,
     /// Who decides at exactly half: under configurations of odd and of even versions.
     pub ties: [Tie; 2],
+    /// How machines can be turned off.
+    pub fencing: Vec<FenceSpec>,
     /// How many nodes in contact form the first view.
     pub seed_count: usize,
     /// Nodes and services at the start.
@@ -143,6 +145,10 @@ impl Setup {
             2 if mix.has(Kind::Arbiters) => Tie::Arbiters { count: 1, name: 2 },
             _ => ties[1],
         };
+        let fencing = match mix.has(Kind::Fencing) {
+            true => draw_fencing(&mut prng.child("fencing"), nodes, unit),
+            false => Vec::new(),
+        };
         // Fewer nodes than all may form the first view only while no state directory is ever
         // lost (a node without memory does not know that it was in a view), and only more than
         // half, else two halves could form one each.
@@ -175,6 +181,7 @@ impl Setup {
             media,
             timing,
             ties,
+            fencing,
             seed_count,
             intent,
             spare,
@@ -218,6 +225,7 @@ impl Setup {
             timing: self.timing,
             seed: self.seed_count,
             tie,
+            fencing: self.fencing.clone(),
             networks: networks.chain(media).collect(),
             intent,
             text,
@@ -296,6 +304,24 @@ fn draw_tie(draw: &mut Prng, nodes: usize) -> Tie {
         1 => Tie::Prefer(node_id(draw.range(0..=nodes as u64 - 1) as usize)),
         _ => Tie::None,
     }
+}
+
+fn draw_fencing(draw: &mut Prng, nodes: usize, unit: u64) -> Vec<FenceSpec> {
+    let mut specs = Vec::new();
+    for node in (0..nodes).map(node_id) {
+        if draw.chance(1, 8) {
+            continue;
+        }
+        let levels = (1..=draw.range(1..=2) as u8).map(|number| FenceLevel {
+            number,
+            timeout: Duration::from_nanos(draw.range(unit * 2..=unit * 12)),
+            agents: (0..draw.range(1..=2)).map(|agent| format!("agent{agent}")).collect(),
+        });
+        let levels = levels.collect();
+        let policy = if draw.chance(1, 2) { FencePolicy::Reboot } else { FencePolicy::Off };
+        specs.push(FenceSpec { node, policy, levels });
+    }
+    specs
 }
 
 fn draw_networks(

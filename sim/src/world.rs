@@ -273,6 +273,8 @@ impl World {
             Event::Replied(arbiter, machine, daemon, reply) => {
                 self.arbiter_replied(arbiter, machine, daemon, reply);
             }
+            Event::Agent(machine, daemon, run) => self.agent_ends(machine, daemon, run),
+            Event::LateOff(machine, level, agent) => self.switch_off(machine, level, agent),
             Event::Disk(machine, boot) => self.written(machine, boot),
             Event::Process(machine, token) => self.transition(machine, token),
             Event::Guard(machine) => self.guard_looks(machine),
@@ -416,6 +418,7 @@ fn machine(setup: &Setup, draw: &mut Prng, number: usize) -> Machine {
     Machine {
         number,
         is_on: false,
+        cut: Default::default(),
         boots: 0,
         clock: Clock::new(0, 0, rate),
         rate,

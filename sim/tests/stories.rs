@@ -75,6 +75,7 @@ fn setup(seed: u64, nodes: usize, faults: &[(Kind, u64, u64, usize)]) -> Setup {
         media: Vec::new(),
         timing,
         ties: [Tie::None; 2],
+        fencing: Vec::new(),
         seed_count: nodes,
         intent: Intent { nodes: specs.collect(), services: vec![service], version: 1, checksum: 1 },
         spare: Vec::new(),

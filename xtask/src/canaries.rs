@@ -224,4 +224,22 @@ pub const CANARIES: &[Canary] = &[
         shows: Shows::Unsafe,
         seeds: 2_000,
     },
+    Canary {
+        name: "accepted-is-off",
+        file: "crates/node/src/fencing.rs",
+        original: "            FenceVerb::Off => self.run(now, node, FenceVerb::Status),",
+        mutated: "            FenceVerb::Off => self.seen_off(now, node),",
+        rule: "a machine that an agent says to have turned off is off only when it was seen off",
+        shows: Shows::Unsafe,
+        seeds: 4_000,
+    },
+    Canary {
+        name: "one-supply-is-enough",
+        file: "crates/node/src/fencing.rs",
+        original: "        let is_done = job.slots.iter().all(|slot| *slot == Slot::Done);",
+        mutated: "        let is_done = job.slots.iter().any(|slot| *slot == Slot::Done);",
+        rule: "all agents of a level must report off, since any supply keeps a machine on",
+        shows: Shows::Unsafe,
+        seeds: 4_000,
+    },
 ];

@@ -85,6 +85,8 @@ pub enum Proof {
     Goodbye,
     /// An operator vouches for it.
     Operator,
+    /// A fence agent has seen that its machine is off.
+    Agent,
     /// A newer life of the node, which starts with nothing running, took its place.
     Successor,
 }
@@ -97,6 +99,7 @@ impl Proof {
             Proof::Time => "its lease is over",
             Proof::Goodbye => "its guard said goodbye",
             Proof::Operator => "an operator vouches for it",
+            Proof::Agent => "a fence agent has seen it off",
             Proof::Successor => "a newer life of it has joined",
         }
     }

@@ -84,6 +84,7 @@ impl Group {
         let waits: BTreeMap<Absence, Instant> = (waits.iter())
             .map(|wait| (wait.absence, now + Duration::from_millis(wait.wait_ms)))
             .collect();
+        self.proven.retain(|absence| waits.contains_key(absence));
         let lost = waits.keys().filter(|absence| absence.generation == view.generation);
         let change = ViewChange {
             joined: value.joiners.clone(),

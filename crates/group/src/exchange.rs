@@ -42,6 +42,9 @@ pub enum Input {
     Snapshot(Vec<u8>),
     /// A guard says that this life is over and runs nothing.
     Goodbye(Member),
+    /// The machine of that node was seen to be off after this absence had begun. Counts only while
+    /// exactly this absence is waited for.
+    Fenced(Absence),
     /// What the arbiter of that number answers to an [`Output::Ask`].
     Arbiter(u8, Reply),
 }

@@ -155,6 +155,8 @@ impl Group {
         });
         if goodbye {
             Some(Proof::Goodbye)
+        } else if self.proven.contains(absence) {
+            Some(Proof::Agent)
         } else if self.down.contains(absence.node) {
             Some(Proof::Operator)
         } else {

@@ -125,6 +125,8 @@ pub struct Group {
     /// The last number delivered of each origin: part of the replicated state.
     delivered: BTreeMap<Member, u64>,
     goodbyes: BTreeSet<Member>,
+    /// Absences of the present view that a fence agent has proven.
+    proven: BTreeSet<Absence>,
     /// Nodes that a person has declared dead.
     down: NodeSet,
     /// When each node joined, newest last, for the hold-down.
@@ -236,6 +238,7 @@ impl Group {
             position: 0,
             delivered: BTreeMap::new(),
             goodbyes: BTreeSet::new(),
+            proven: BTreeSet::new(),
             down: NodeSet::EMPTY,
             joins: BTreeMap::new(),
             leaving: false,
@@ -282,6 +285,12 @@ impl Group {
             Input::Persisted(token) => self.persisted(token),
             Input::Snapshot(state) => self.send_snapshot(state),
             Input::Arbiter(arbiter, reply) => self.on_arbiter(arbiter, reply),
+            Input::Fenced(absence) => {
+                // What was seen of an older absence says nothing about a later life.
+                if self.waits().any(|waited| waited == absence) {
+                    self.proven.insert(absence);
+                }
+            }
             Input::Goodbye(member) => {
                 if self.config.nodes.contains(member.node) {
                     self.goodbyes.retain(|known| known.node != member.node);

@@ -141,6 +141,17 @@ impl Group {
         self.position
     }
 
+    /// The absences that this member has to end by force, if it can: all that are waited for, while
+    /// it is the hub and its lease lasts. None when it must not: a member that the others may have
+    /// left behind could turn off a node that is back with them, and of two halves only the one that
+    /// has the view may turn off anybody.
+    #[must_use]
+    pub fn to_fence(&self) -> Option<impl Iterator<Item = Absence>> {
+        let view = self.view()?;
+        let may = view.hub == self.config.local.node && self.lease_until(self.now) > self.now;
+        may.then(|| self.waits())
+    }
+
     /// The absences that are still waited for.
     pub fn waits(&self) -> impl Iterator<Item = Absence> {
         let membership = match &self.phase {

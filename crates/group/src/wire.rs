@@ -60,6 +60,9 @@ pub enum Proof {
     /// A person has said so.
     #[n(2)]
     Operator,
+    /// A fence agent has seen that its machine is off.
+    #[n(3)]
+    Agent,
 }
 
 /// What a view decides about its successor.

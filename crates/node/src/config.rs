@@ -6,6 +6,8 @@ use base::{Incarnation, Medium, Member, NetworkId, NodeId, NodeSet, Tie, Timing,
 use engine::{Found, Intent, ResourceKind};
 use transport::{Heartbeats, PathConfig, PeerConfig, Priority};
 
+use crate::fencing::FenceSpec;
+
 /// The shared configuration, in the neutral form that the core works with.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Cluster {
@@ -19,6 +21,8 @@ pub struct Cluster {
     pub tie: Tie,
     /// The networks.
     pub networks: Vec<NetworkSpec>,
+    /// The nodes whose machines can be turned off from outside, each once.
+    pub fencing: Vec<FenceSpec>,
     /// Nodes and services.
     pub intent: Intent,
     /// The file that all this was read from.

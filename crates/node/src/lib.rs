@@ -29,6 +29,7 @@
 //! **Invariant:** nothing here knows what a socket, a file or a clock is.
 
 mod config;
+mod fencing;
 mod machine;
 mod report;
 mod status;
@@ -36,6 +37,9 @@ mod status;
 use base::{Incarnation, NetworkId, NodeId, View};
 
 pub use config::{Birth, Cluster, LocalEnd, NetworkSpec};
+pub use fencing::{
+    FenceAnswer, FenceLevel, FencePolicy, FenceRecord, FenceRun, FenceSpec, FenceState, FenceVerb,
+};
 pub use machine::Node;
 pub use report::Report;
 pub use status::{PeerReport, Status};
@@ -99,6 +103,13 @@ pub enum Input {
     },
     /// What the arbiter of that number answers to an [`Output::Ask`].
     Arbiter(u8, group::Reply),
+    /// What came of an [`Output::Fence`].
+    Fence {
+        /// Which run.
+        run: u64,
+        /// What the agent says.
+        answer: FenceAnswer,
+    },
     /// The configuration that [`Output::Configured`] announced, as read from its text.
     Configured(Box<Cluster>),
 }
@@ -114,6 +125,12 @@ pub enum Command {
     Leave,
     /// That node is down: believe it.
     ConfirmDown(NodeId),
+    /// Turn the machine of that node off, and see that it is off.
+    FenceOff(NodeId),
+    /// Turn it on.
+    FenceOn(NodeId),
+    /// Turn it off and on again: refused unless it is in standby and runs nothing.
+    FenceReset(NodeId),
     /// Stop everything here and end, whether the others let this node go or not.
     Quit,
 }
@@ -145,6 +162,12 @@ pub enum Output {
     /// Put this to every arbiter of the tie-breaker, and feed each answer as [`Input::Arbiter`].
     /// A newer request replaces an older one.
     Ask(group::Request),
+    /// Run a fence agent, and feed what it says as [`Input::Fence`].
+    Fence(FenceRun),
+    /// End that run of a fence agent, if it still runs; it needs no answer any more.
+    FenceStop(u64),
+    /// One level of fence agents was tried; for the history.
+    FenceRecord(FenceRecord),
     /// Something to do about addresses.
     Network(network::Output),
     /// Something to do about a process.
@@ -243,6 +266,8 @@ pub enum EventKind {
     View,
     /// An absent node counts as fenced.
     Fenced,
+    /// Fence agents are at work, or were.
+    Fencing,
     /// This node was left out.
     Excluded,
     /// This node has taken a new incarnation.
@@ -260,6 +285,7 @@ impl EventKind {
             EventKind::Peer => "peer",
             EventKind::View => "view",
             EventKind::Fenced => "fenced",
+            EventKind::Fencing => "fencing",
             EventKind::Excluded => "excluded",
             EventKind::Reborn => "reborn",
             EventKind::Conflict => "conflict",
@@ -278,6 +304,8 @@ pub enum Timer {
     Network,
     /// Acts that take too long.
     Engine,
+    /// Fence agents that take too long, or are to be tried again.
+    Fencing,
 }
 
 #[cfg(test)]

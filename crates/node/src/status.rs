@@ -21,6 +21,8 @@ pub struct Status {
     pub engine: engine::Status,
     /// Its addresses.
     pub network: network::Status,
+    /// Machines that are being turned off or on.
+    pub fencing: Vec<crate::FenceState>,
     /// What peers say of themselves.
     pub peers: Vec<PeerReport>,
     /// Why it is not in a view, or why the view cannot go on; with names.

@@ -4,6 +4,7 @@
 //! What the layers do alone is tested where they are; what happens to a whole cluster under faults
 //! is the simulator's. Here are the stories that only the composition can tell, one by one.
 
+mod fencing;
 mod field;
 mod lives;
 mod views;

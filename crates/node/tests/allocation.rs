@@ -33,6 +33,7 @@ fn birth(node: NodeId) -> Birth {
             timing: Preset::Fast.timing(),
             seed: usize::from(NODES),
             tie: base::Tie::None,
+            fencing: Vec::new(),
             networks: vec![network(0), network(1)],
             intent,
             text: "text".into(),

@@ -65,6 +65,9 @@ pub fn bound(setup: &Setup, joins: u32) -> u64 {
     let service = slowest(|service| service.start_timeout)
         + slowest(|service| service.stop_timeout)
         + KILL_TIMEOUT * 2;
+    // A run that hangs since before, an agent that takes its time, and a machine that comes back.
+    let fencing = setup.fencing.iter().flat_map(|spec| &spec.levels).map(|level| level.timeout);
+    let fencing = fencing.max().map_or(Duration::ZERO, |most| most * 2 + timing.path_timeout * 16);
     let operators = timing.path_timeout * (MEND_EVERY as u32) * 6;
     let all = detection
         + change * 2
@@ -73,6 +76,7 @@ pub fn bound(setup: &Setup, joins: u32) -> u64 {
         + timing.fence_wait()
         + timing.start_wait
         + service * 2
+        + fencing
         + operators;
     nanos(all)
 }

@@ -197,6 +197,43 @@ fn a_goodbye_takes_the_place_of_the_wait() {
 }
 
 #[test]
+fn an_agents_proof_ends_the_absence_that_it_names_and_no_other() {
+    let mut world = formed(3, Tie::None);
+    world.stop(3);
+    world.run(300);
+    let hub = world.hub();
+    let absence = world.node(hub).group.waits().next().expect("it is waited for");
+    let other = crate::Absence { generation: absence.generation + 1, ..absence };
+    world.feed(hub, crate::Input::Fenced(other));
+    world.run(50);
+    assert!(world.node(hub).fenced.is_empty());
+    world.feed(hub, crate::Input::Fenced(absence));
+    world.run(50);
+    assert_eq!(world.node(hub).fenced, [(NodeId(3), Proof::Agent)]);
+}
+
+#[test]
+fn only_the_hub_may_fence_and_only_while_its_lease_lasts() {
+    let mut world = formed(3, Tie::None);
+    world.stop(3);
+    world.run(300);
+    let hub = world.hub();
+    let other = if hub == 1 { 2 } else { 1 };
+    let to_fence = |world: &mut World, id: u8| {
+        world
+            .node(id)
+            .group
+            .to_fence()
+            .map(|all| all.map(|absence| absence.node).collect::<Vec<_>>())
+    };
+    assert_eq!(to_fence(&mut world, hub), Some(vec![NodeId(3)]));
+    assert_eq!(to_fence(&mut world, other), None);
+    world.cut(hub, other);
+    world.run(3_000);
+    assert_eq!(to_fence(&mut world, hub), None, "it cannot know who went on without it");
+}
+
+#[test]
 fn a_restarted_member_does_not_shorten_the_wait_for_its_former_life() {
     let mut world = formed(3, Tie::None);
     world.run(5_000);

@@ -14,6 +14,7 @@ pub(super) fn cluster(cluster: &Cluster, local: NodeId) -> node::Cluster {
         timing: cluster.timing,
         seed: cluster.seed,
         tie: tie(&cluster.tie),
+        fencing: Vec::new(),
         networks: networks
             .map(|network| node::NetworkSpec {
                 id: network.id,

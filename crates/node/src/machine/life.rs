@@ -12,6 +12,7 @@ use group::Rejected;
 
 use super::words::{refused, rejection};
 use super::{Life, Node, Token, UNSUBMITTED_MAX, Work, layers};
+use crate::fencing::Hand;
 use crate::report::Report;
 use crate::{Command, Durable, EventKind, Output, Refused, RefusedKind};
 
@@ -47,6 +48,9 @@ impl Node {
                 }
                 Ok("stopping everything here".into())
             }
+            Command::FenceOff(node) => self.fence_by_hand(node, Hand::Off),
+            Command::FenceOn(node) => self.fence_by_hand(node, Hand::On),
+            Command::FenceReset(node) => self.fence_by_hand(node, Hand::Reset),
             Command::ConfirmDown(node) => self
                 .group
                 .confirm_down(self.now, node)
@@ -176,6 +180,7 @@ impl Node {
             // A peer that is in a view by now makes this pointless, and the node joins it.
             let _joins_instead = self.group.seed();
         }
+        self.end_fencing();
         self.publish();
     }
 

@@ -1,6 +1,8 @@
 //! The composition: what comes out of one layer goes into the others.
 
 mod convert;
+mod fence;
+mod interfaces;
 mod life;
 mod weight;
 mod words;
@@ -15,10 +17,12 @@ use group::{Group, Rejected};
 use network::Network;
 use transport::{Lane, Transport};
 
-use crate::config::{Birth, Cluster, LocalEnd};
+use crate::config::{Birth, Cluster};
+use crate::fencing::Fencing;
 use crate::report::Report;
 use crate::status::{PeerReport, Status};
 use crate::{Durable, Event, EventKind, Input, Output, Timer};
+use interfaces::Working;
 use words::{broken_direction, path_state, refused};
 
 /// Engine entries that the group could not take yet; beyond this, commands of people are refused.
@@ -39,6 +43,7 @@ pub struct Node {
     group: Group,
     engine: Engine,
     network: Network,
+    fencing: Fencing,
     prng: Prng,
     record: Option<View>,
     report: Report,
@@ -77,23 +82,6 @@ enum Life {
     Over,
 }
 
-/// An interface that is up and has a carrier.
-struct Working {
-    index: u32,
-    name: String,
-    addresses: Vec<IpAddr>,
-}
-
-impl Working {
-    fn carries(&self, end: &LocalEnd) -> bool {
-        match end {
-            LocalEnd::Address(address) => self.addresses.contains(address),
-            LocalEnd::Interface(name) => self.name == *name,
-            LocalEnd::Device => false,
-        }
-    }
-}
-
 /// One step inside the node.
 enum Work {
     Transport(transport::Input),
@@ -129,6 +117,7 @@ impl Node {
             group,
             engine,
             network,
+            fencing: Fencing::new(&birth.cluster.fencing),
             prng,
             record: birth.record.clone(),
             report: Report::default(),
@@ -194,6 +183,7 @@ impl Node {
             Input::Arbiter(arbiter, reply) => {
                 self.work.push_back(Work::Group(group::Input::Arbiter(arbiter, reply)));
             }
+            Input::Fence { run, answer } => self.fence_answered(run, answer),
             Input::Configured(cluster) => self.configured(*cluster),
         }
         self.run();
@@ -213,7 +203,8 @@ impl Node {
         let group = self.group.deadline().map(|(at, _)| (at, Timer::Group));
         let network = self.network.deadline().map(|(at, _)| (at, Timer::Network));
         let engine = self.engine.deadline().map(|(at, _)| (at, Timer::Engine));
-        [transport, group, network, engine].into_iter().flatten().min()
+        let fencing = self.fencing.deadline().map(|at| (at, Timer::Fencing));
+        [transport, group, network, engine, fencing].into_iter().flatten().min()
     }
 
     /// An empty buffer with room for a datagram, to receive into; it comes back by itself.
@@ -292,6 +283,7 @@ impl Node {
             transport: self.transport.status(),
             engine: self.engine.status(),
             network: self.network.status(),
+            fencing: self.fencing.states(self.now),
             peers: peers
                 .map(|node| PeerReport {
                     node,
@@ -318,6 +310,7 @@ impl Node {
                 break;
             }
         }
+        self.mind_fencing();
         self.work.push_back(Work::Group(group::Input::Turn));
         let now = self.now;
         if self.engine.deadline().is_some_and(|(at, _)| at <= now) {
@@ -533,6 +526,7 @@ impl Node {
                     group::Proof::Time => engine::Proof::Time,
                     group::Proof::Goodbye => engine::Proof::Goodbye,
                     group::Proof::Operator => engine::Proof::Operator,
+                    group::Proof::Agent => engine::Proof::Agent,
                 };
                 let node = absence.node;
                 let sentence = format!("{node} can act no more: {}", how.name());
@@ -704,42 +698,8 @@ impl Node {
         self.group.reconfigure(cluster.nodes(), cluster.seed, cluster.tie, version);
         let addresses = cluster.addresses();
         self.work.push_back(Work::Network(network::Input::Configure { addresses }));
-    }
-
-    /// Networks whose local end is on no working interface are down.
-    fn see_interfaces(&mut self, interfaces: &[network::Interface]) {
-        let working = interfaces.iter().filter(|interface| interface.up && interface.carrier);
-        self.interfaces = working
-            .map(|interface| Working {
-                index: interface.index,
-                name: interface.name.clone(),
-                addresses: interface.addresses.iter().map(|seen| seen.address).collect(),
-            })
-            .collect();
-        for network in &self.birth.cluster.networks {
-            let Some(end) = &network.local else { continue };
-            let up = matches!(end, LocalEnd::Device)
-                || self.interfaces.iter().any(|interface| interface.carries(end));
-            let changed = match up {
-                true => self.networks_down.remove(&network.id),
-                false => self.networks_down.insert(network.id),
-            };
-            if changed {
-                let link = transport::Input::Link { network: network.id, up };
-                self.work.push_back(Work::Transport(link));
-            }
-        }
-        self.weigh();
-    }
-
-    fn heal(&mut self, id: NetworkId) {
-        let network = self.birth.cluster.network(id);
-        let Some(end) = network.and_then(|network| network.local.as_ref()) else { return };
-        let interface = self.interfaces.iter().find(|interface| interface.carries(end));
-        if let Some(Working { index: interface, .. }) = interface {
-            let heal = network::Input::Heal { interface: *interface };
-            self.work.push_back(Work::Network(heal));
-        }
+        self.fencing.configure(&self.birth.cluster.fencing);
+        self.drain_fencing();
     }
 
     fn view_event(&mut self, view: &View) {

@@ -41,6 +41,9 @@ pub(super) struct Seat {
     pub(super) answers: Vec<(u64, Result<String, Refused>)>,
     /// What other drivers told this one.
     pub(super) heard: Vec<(Member, Vec<u8>)>,
+    /// Fence agents that run, and what came of those that ran.
+    pub(super) fence_runs: Vec<crate::FenceRun>,
+    pub(super) fence_records: Vec<crate::FenceRecord>,
     /// How often the node said that it has left.
     pub(super) left: usize,
     /// Whom its datagrams do not reach, nor theirs it.
@@ -73,6 +76,8 @@ pub(super) struct Field {
     pub(super) seats: BTreeMap<NodeId, Seat>,
     /// Configurations by their text.
     pub(super) texts: BTreeMap<String, Intent>,
+    /// How machines can be turned off.
+    pub(super) fencing: Vec<crate::FenceSpec>,
     count: u8,
     last_request: u64,
 }
@@ -112,6 +117,7 @@ impl Field {
             now: Instant::from_nanos(1_000_000_000),
             seats: BTreeMap::new(),
             texts: BTreeMap::from([("one".to_owned(), intent)]),
+            fencing: Vec::new(),
             count,
             last_request: 0,
         };
@@ -129,6 +135,8 @@ impl Field {
                 goodbyes: Vec::new(),
                 events: Vec::new(),
                 answers: Vec::new(),
+                fence_runs: Vec::new(),
+                fence_records: Vec::new(),
                 heard: Vec::new(),
                 left: 0,
                 cut_from: BTreeSet::new(),
@@ -136,6 +144,27 @@ impl Field {
             field.seats.insert(id, seat);
             field.start(id);
         }
+        field
+    }
+
+    /// The same, and each machine can be turned off by one agent.
+    pub(super) fn fenced(count: u8) -> Field {
+        let mut field = Field::new(count);
+        let spec = |node| crate::FenceSpec {
+            node,
+            policy: crate::FencePolicy::Off,
+            levels: vec![crate::FenceLevel {
+                number: 1,
+                timeout: Duration::from_secs(20),
+                agents: vec!["board".to_owned()],
+            }],
+        };
+        field.fencing = (1..=count).map(NodeId).map(spec).collect();
+        for id in (1..=count).map(NodeId) {
+            field.kill(id);
+            field.start(id);
+        }
+        field.until("web runs", |field| field.where_runs("web") == [NodeId(1)]);
         field
     }
 
@@ -166,6 +195,7 @@ impl Field {
             timing: Field::timing(),
             seed: usize::from(self.count),
             tie: base::Tie::None,
+            fencing: self.fencing.clone(),
             networks: networks.collect(),
             intent: self.texts[text].clone(),
             text: text.to_owned(),
@@ -397,11 +427,28 @@ impl Field {
                     }
                 }
                 Output::Ask(_) => panic!("these clusters have no arbiters"),
+                Output::Fence(run) => seat.fence_runs.push(run),
+                Output::FenceStop(stopped) => seat.fence_runs.retain(|run| run.run != stopped),
+                Output::FenceRecord(record) => seat.fence_records.push(record),
                 Output::Told { from, bytes } => seat.heard.push((from, bytes)),
                 Output::Goodbyes(frames) => seat.goodbyes = frames,
                 Output::Left => seat.left += 1,
             }
         }
+    }
+
+    /// What the only agent that a node runs says.
+    pub(super) fn agent_says(
+        &mut self,
+        id: NodeId,
+        verb: crate::FenceVerb,
+        says: crate::FenceAnswer,
+    ) {
+        let seat = self.seats.get_mut(&id).expect("there is such a seat");
+        let runs = core::mem::take(&mut seat.fence_runs);
+        let [run] = &runs[..] else { panic!("one agent runs, not {runs:?}") };
+        assert_eq!(run.verb, verb);
+        seat.inbox.push_back(Input::Fence { run: run.run, answer: says });
     }
 
     /// One driver tells another one something.

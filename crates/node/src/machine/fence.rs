@@ -1,0 +1,116 @@
+//! Fence agents: who is to be turned off, and what comes of it.
+//!
+//! A lost node is turned off when this node is the hub of the view without it, and only if it held
+//! a service or might have: a machine that ran nothing stays on. Nobody is turned off at a formation:
+//! a node that merely starts more slowly than the others is no danger, and its time runs.
+
+use base::{Incarnation, NodeId};
+use group::Absence;
+
+use super::{Node, Work};
+use crate::fencing::{Hand, Out};
+use crate::{EventKind, FenceAnswer, FenceVerb, Output, Refused, RefusedKind};
+
+impl Node {
+    pub(super) fn mind_fencing(&mut self) {
+        if self.fencing.is_idle() {
+            return;
+        }
+        let members = self.group.view().map(base::View::nodes).unwrap_or_default();
+        let wanted: Option<Vec<Absence>> = (self.group.to_fence())
+            .map(|absences| absences.filter(|absence| self.is_dangerous(absence)).collect());
+        let wanted = wanted.as_deref().map(|absences| (absences, members));
+        self.fencing.want(self.now, wanted);
+        self.drain_fencing();
+    }
+
+    /// Whether the lost life held a service: so says the order of entries, on all members alike.
+    fn is_dangerous(&self, absence: &Absence) -> bool {
+        let mut services = self.engine.observation().services.values();
+        absence.incarnation != Incarnation(u64::MAX)
+            && services.any(|state| {
+                let holder = state.phase.holder();
+                holder.is_some_and(|holder| holder.node == absence.node)
+            })
+    }
+
+    pub(super) fn fence_answered(&mut self, run: u64, answer: FenceAnswer) {
+        self.fencing.answered(self.now, run, answer);
+        self.drain_fencing();
+    }
+
+    pub(super) fn fence_by_hand(&mut self, node: NodeId, hand: Hand) -> Result<String, Refused> {
+        let refused = |kind, sentence| Err(Refused { kind, sentence });
+        if !self.birth.cluster.nodes().contains(node) {
+            return refused(RefusedKind::Unknown, format!("{node} is not configured"));
+        }
+        if node == self.local.node {
+            let sentence = "a node does not turn its own machine off or on".to_owned();
+            return refused(RefusedKind::NotNow, sentence);
+        }
+        if hand == Hand::Reset {
+            let observation = self.engine.observation();
+            let is_member = self.group.view().is_some_and(|view| view.nodes().contains(node));
+            let mut services = observation.services.values();
+            let holds = services.any(|state| state.phase.holder().is_some_and(|h| h.node == node));
+            if !is_member || !observation.standby.contains(node) || holds {
+                let sentence = format!("{node} is not an idle member in standby");
+                return refused(RefusedKind::NotNow, sentence);
+            }
+        }
+        let absence = self.group.waits().find(|absence| absence.node == node);
+        match self.fencing.by_hand(self.now, node, hand, absence) {
+            Err(sentence) => refused(RefusedKind::NotNow, sentence),
+            Ok(()) => {
+                self.drain_fencing();
+                Ok(match hand {
+                    Hand::Off => format!("turning the machine of {node} off"),
+                    Hand::On => format!("turning the machine of {node} on"),
+                    Hand::Reset => format!("turning the machine of {node} off and on again"),
+                })
+            }
+        }
+    }
+
+    /// This life is over.
+    pub(super) fn end_fencing(&mut self) {
+        self.fencing.end();
+        self.drain_fencing();
+    }
+
+    pub(super) fn drain_fencing(&mut self) {
+        while let Some(out) = self.fencing.poll_output() {
+            match out {
+                Out::Run(run) => self.outputs.push_back(Output::Fence(run)),
+                Out::Stop(run) => self.outputs.push_back(Output::FenceStop(run)),
+                Out::Proven(absence) => {
+                    self.work.push_back(Work::Group(group::Input::Fenced(absence)));
+                }
+                Out::Begins { node, level, agents, verb } => {
+                    let (verb, agents) = (verb.name(), agents.join(", "));
+                    let sentence = format!("turning {node} {verb}: level {level} ({agents})");
+                    self.event(EventKind::Fencing, Some(node), sentence);
+                }
+                Out::Record(record) => {
+                    let node = record.node;
+                    let (level, agents) = (record.level, record.agents.join(", "));
+                    let verb = record.verb.name();
+                    let sentence = match (&record.result, record.verb) {
+                        (Ok(()), FenceVerb::On) => {
+                            format!("{node} was turned on: level {level} ({agents})")
+                        }
+                        (Ok(()), _) => {
+                            let took = record.took.as_millis();
+                            format!("{node} was seen off after {took} ms: level {level} ({agents})")
+                        }
+                        (Err(reason), _) => {
+                            format!("level {level} could not turn {node} {verb}: {reason}")
+                        }
+                    };
+                    self.event(EventKind::Fencing, Some(node), sentence);
+                    self.outputs.push_back(Output::FenceRecord(record));
+                }
+            }
+        }
+    }
+}

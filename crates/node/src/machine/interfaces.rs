@@ -1,0 +1,63 @@
+//! The interfaces that work, and the networks whose local end is on one of them.
+
+use core::net::IpAddr;
+
+use base::NetworkId;
+
+use super::{Node, Work};
+use crate::config::LocalEnd;
+
+/// An interface that is up and has a carrier.
+pub(super) struct Working {
+    pub(super) index: u32,
+    pub(super) name: String,
+    pub(super) addresses: Vec<IpAddr>,
+}
+
+impl Working {
+    pub(super) fn carries(&self, end: &LocalEnd) -> bool {
+        match end {
+            LocalEnd::Address(address) => self.addresses.contains(address),
+            LocalEnd::Interface(name) => self.name == *name,
+            LocalEnd::Device => false,
+        }
+    }
+}
+
+impl Node {
+    /// Networks whose local end is on no working interface are down.
+    pub(super) fn see_interfaces(&mut self, interfaces: &[network::Interface]) {
+        let working = interfaces.iter().filter(|interface| interface.up && interface.carrier);
+        self.interfaces = working
+            .map(|interface| Working {
+                index: interface.index,
+                name: interface.name.clone(),
+                addresses: interface.addresses.iter().map(|seen| seen.address).collect(),
+            })
+            .collect();
+        for network in &self.birth.cluster.networks {
+            let Some(end) = &network.local else { continue };
+            let up = matches!(end, LocalEnd::Device)
+                || self.interfaces.iter().any(|interface| interface.carries(end));
+            let changed = match up {
+                true => self.networks_down.remove(&network.id),
+                false => self.networks_down.insert(network.id),
+            };
+            if changed {
+                let link = transport::Input::Link { network: network.id, up };
+                self.work.push_back(Work::Transport(link));
+            }
+        }
+        self.weigh();
+    }
+
+    pub(super) fn heal(&mut self, id: NetworkId) {
+        let network = self.birth.cluster.network(id);
+        let Some(end) = network.and_then(|network| network.local.as_ref()) else { return };
+        let interface = self.interfaces.iter().find(|interface| interface.carries(end));
+        if let Some(Working { index: interface, .. }) = interface {
+            let heal = network::Input::Heal { interface: *interface };
+            self.work.push_back(Work::Network(heal));
+        }
+    }
+}

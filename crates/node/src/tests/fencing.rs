@@ -1,0 +1,104 @@
+//! Who turns off whom, and what that is good for.
+
+use base::NodeId;
+
+use super::field::Field;
+use crate::{Command, EventKind, FenceAnswer, FenceVerb, RefusedKind};
+
+const N1: NodeId = NodeId(1);
+const N2: NodeId = NodeId(2);
+const N3: NodeId = NodeId(3);
+
+/// The nodes that run agents, and whom they turn off.
+fn at_work(field: &Field) -> Vec<(NodeId, NodeId)> {
+    let runs =
+        field.seats.iter().flat_map(|(id, seat)| seat.fence_runs.iter().map(|run| (*id, run.node)));
+    runs.collect()
+}
+
+#[test]
+fn the_hub_of_the_next_view_turns_the_lost_node_off_and_need_not_wait() {
+    let mut field = Field::fenced(3);
+    let lost_at = field.now;
+    field.kill(N1);
+    field.until("an agent runs", |field| !at_work(field).is_empty());
+    let [(hub, whom)] = at_work(&field)[..] else { panic!("one agent runs") };
+    assert_eq!((whom, field.seats[&hub].node().view().expect("a member").hub), (N1, hub));
+    field.agent_says(hub, FenceVerb::Off, FenceAnswer::Done);
+    field.until("the status is asked", |field| !at_work(field).is_empty());
+    assert!(field.seats[&hub].told(EventKind::Fenced).is_empty(), "accepted is not off");
+    field.agent_says(hub, FenceVerb::Status, FenceAnswer::PowerOff);
+    field.until("web runs elsewhere", |field| field.where_runs("web") == [N2]);
+    let timing = Field::timing();
+    assert!(field.now.since(lost_at) < timing.lease + timing.release, "sooner than by time");
+    let fenced = field.seats[&N2].told(EventKind::Fenced);
+    assert_eq!(fenced, [format!("n1 can act no more: {}", engine::Proof::Agent.name())]);
+    assert_eq!(field.seats[&hub].fence_records.len(), 1);
+    let told = field.seats[&hub].told(EventKind::Fencing);
+    assert!(told[0].starts_with("turning n1 off: level 1 (board)"), "{told:?}");
+}
+
+#[test]
+fn whoever_is_cut_off_turns_nobody_off() {
+    let mut field = Field::fenced(3);
+    field.cut(N1, true);
+    field.until("an agent runs", |field| !at_work(field).is_empty());
+    field.until("it may own nothing any more", |field| {
+        field.seats[&N1].node().leases().0 <= field.now
+    });
+    assert!(field.seats[&N1].fence_runs.is_empty(), "{:?}", at_work(&field));
+    assert!(at_work(&field).iter().all(|(_, whom)| *whom == N1));
+}
+
+#[test]
+fn a_machine_that_ran_nothing_stays_on() {
+    let mut field = Field::fenced(3);
+    field.kill(N3);
+    field.until("it is left out", |field| field.seats[&N1].members() == [N1, N2]);
+    field.pass(Field::timing().fence_wait());
+    assert_eq!(at_work(&field), []);
+}
+
+#[test]
+fn when_the_hub_is_lost_the_next_one_starts_over() {
+    let mut field = Field::fenced(5);
+    field.kill(N1);
+    field.until("an agent runs", |field| !at_work(field).is_empty());
+    let [(first, _)] = at_work(&field)[..] else { panic!("one agent runs") };
+    field.kill(first);
+    let seat = field.seats.get_mut(&first).expect("there is such a seat");
+    seat.fence_runs.clear();
+    field.until("the next hub runs one", |field| !at_work(field).is_empty());
+    let [(second, whom)] = at_work(&field)[..] else { panic!("one agent runs") };
+    assert_eq!(whom, N1, "the hub held no service");
+    assert_ne!(second, first);
+    field.agent_says(second, FenceVerb::Off, FenceAnswer::Done);
+    field.until("the status is asked", |field| !at_work(field).is_empty());
+    field.agent_says(second, FenceVerb::Status, FenceAnswer::PowerOff);
+    field.until("web runs elsewhere", |field| !field.where_runs("web").is_empty());
+}
+
+#[test]
+fn by_hand_a_machine_is_reset_only_while_its_node_is_in_standby_and_idle() {
+    let mut field = Field::fenced(3);
+    let refused = |answer: Option<Result<String, crate::Refused>>| {
+        answer.expect("answered at once").expect_err("it is refused")
+    };
+    let own = refused(field.command(N2, Command::FenceOff(N2)));
+    assert_eq!(own.sentence, "a node does not turn its own machine off or on");
+    let unknown = refused(field.command(N2, Command::FenceOff(NodeId(9))));
+    assert_eq!(unknown.kind, RefusedKind::Unknown);
+    let busy = refused(field.command(N2, Command::FenceReset(N1)));
+    assert_eq!(busy.sentence, "n1 is not an idle member in standby");
+    let standby = engine::Command::Standby { node: "n3".to_owned() };
+    field.command(N2, Command::Engine(standby));
+    field.pass(Field::timing().path_timeout);
+    let reset = field.command(N2, Command::FenceReset(N3)).expect("answered at once");
+    assert_eq!(reset.expect("it is idle"), "turning the machine of n3 off and on again");
+    field.agent_says(N2, FenceVerb::Off, FenceAnswer::Done);
+    field.until("the status is asked", |field| !at_work(field).is_empty());
+    field.agent_says(N2, FenceVerb::Status, FenceAnswer::PowerOff);
+    field.until("it is turned on", |field| !at_work(field).is_empty());
+    field.agent_says(N2, FenceVerb::On, FenceAnswer::Done);
+    field.until("that is recorded", |field| field.seats[&N2].fence_records.len() == 2);
+}

@@ -183,6 +183,15 @@ pub fn tie_change(root: &Path) -> Result<Duration> {
     Ok(Duration::from_millis(noticed + promises + 2 * budget))
 }
 
+/// `GET` of anything.
+///
+/// # Errors
+/// As [`status`].
+pub(crate) fn get(root: &Path, path: &str) -> Result<Value> {
+    let body = exchange(root, "GET", path, "", LOOK)?;
+    serde_json::from_slice(&body).with_context(|| format!("the answer to {path} is not JSON"))
+}
+
 /// `POST` with a JSON body.
 ///
 /// # Errors

@@ -11,6 +11,7 @@ use rustix::process::Signal;
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 
+mod fences;
 mod frozen;
 mod interfaces;
 mod media;
@@ -21,7 +22,7 @@ mod wrongs;
 use crate::api;
 use crate::clock::{self, milliseconds};
 use crate::device;
-use crate::lab::Which;
+use crate::lab::{Lab, Which};
 use crate::scene::{PATIENCE, Scene, Seen};
 use crate::spec::{self, Spec};
 use crate::trace::Verdict;
@@ -108,6 +109,9 @@ pub enum Scenario {
     FloodedTakeover,
     /// A machine with another key, another cluster's number, or another node's number comes up.
     NamedWrongs,
+    /// The active node is cut off and keeps its lease for long; one fence agent after the other fails in
+    /// its own way, and the next one really ends the machine.
+    FenceRungs,
     /// Interfaces are set down, renamed and taken out, and addresses removed, on a node that is not
     /// active; then all is as before.
     Interfaces,
@@ -118,7 +122,7 @@ pub enum Scenario {
 
 impl Scenario {
     /// All, in the order of the acceptance criteria.
-    pub const ALL: [Self; 20] = [
+    pub const ALL: [Self; 21] = [
         Self::CutOneNetwork,
         Self::CutAllNetworks,
         Self::Partition,
@@ -137,6 +141,7 @@ impl Scenario {
         Self::Flood,
         Self::FloodedTakeover,
         Self::NamedWrongs,
+        Self::FenceRungs,
         Self::Interfaces,
         Self::Sizes,
     ];
@@ -162,6 +167,7 @@ impl Scenario {
             Self::Flood => "flood",
             Self::FloodedTakeover => "flooded-takeover",
             Self::NamedWrongs => "named-wrongs",
+            Self::FenceRungs => "fence-rungs",
             Self::Interfaces => "interfaces",
             Self::Sizes => "sizes",
         }
@@ -174,7 +180,11 @@ impl Scenario {
 
     /// How often the acceptance criteria ask for it.
     pub fn repetitions(self) -> u32 {
-        if self == Self::KillDaemon { 20 } else { 1 }
+        match self {
+            Self::KillDaemon => 20,
+            Self::FenceRungs => fences::RUNGS.len() as u32,
+            _ => 1,
+        }
     }
 
     /// How often it is played in one lab: a node that gets lost again and again is let in later and
@@ -222,8 +232,24 @@ impl Scenario {
             Self::Interfaces | Self::Sizes => false,
             Self::CutAllNetworks | Self::Partition | Self::Move | Self::PowerOff => true,
             Self::StopDaemon | Self::StopDaemonAndGuard | Self::FrozenOwner => true,
-            Self::FloodedTakeover => true,
+            Self::FloodedTakeover | Self::FenceRungs => true,
         }
+    }
+
+    /// A lab for it, with a cluster that has formed.
+    ///
+    /// # Errors
+    /// As [`Scene::form`].
+    pub fn form(self, detection: &str) -> Result<Scene> {
+        let lab = Lab::new(self.spec()?)?;
+        let (scene, _) = match self {
+            Self::FenceRungs => {
+                let directory = fences::furnish(&lab)?;
+                Scene::form_with(lab, detection, |cluster| fences::adapt(cluster, &directory))?
+            }
+            _ => Scene::form(lab, detection)?,
+        };
+        Ok(scene)
     }
 
     /// Plays it once. The cluster is quiet before and after.
@@ -252,6 +278,7 @@ impl Scenario {
             Self::Flood => storm::flood(scene, &active),
             Self::FloodedTakeover => storm::flooded_takeover(scene, &active),
             Self::NamedWrongs => wrongs::named(scene, &active),
+            Self::FenceRungs => fences::next_rung(scene, &active),
             Self::Interfaces => interfaces::come_and_go(scene, &active),
             Self::Sizes => sizes::sizes(scene, &active),
         };
@@ -334,7 +361,11 @@ impl Figure {
         let outage = verdict.changes.first().map(|change| change.milliseconds);
         if moves {
             let wished = scenario == Scenario::Move;
-            let limit = if wished { limits.wished_move } else { limits.takeover };
+            let limit = match scenario {
+                _ if wished => limits.wished_move,
+                Scenario::FenceRungs => limits.takeover + fences::BUDGET * 2,
+                _ => limits.takeover,
+            };
             let within = outage.is_some_and(|outage| outage < milliseconds(limit));
             let taken = outage.map_or("never".to_owned(), |outage| format!("after {outage:.0} ms"));
             let limit = limit.as_millis();

@@ -73,8 +73,18 @@ impl Scene {
     ///
     /// # Errors
     /// When that does not happen in [`PATIENCE`]; with the nodes' words and logs.
-    pub fn form(mut lab: Lab, detection: &str) -> Result<(Self, Formation)> {
-        let cluster = Cluster::demo(&lab, detection)?;
+    pub fn form(lab: Lab, detection: &str) -> Result<(Self, Formation)> {
+        Self::form_with(lab, detection, |_| Ok(()))
+    }
+
+    /// The same with another configuration than the demo's.
+    pub(crate) fn form_with(
+        mut lab: Lab,
+        detection: &str,
+        adapt: impl FnOnce(&mut Cluster) -> Result<()>,
+    ) -> Result<(Self, Formation)> {
+        let mut cluster = Cluster::demo(&lab, detection)?;
+        adapt(&mut cluster)?;
         lab.write_cluster(&cluster)?;
         lab.prepare_disk()?;
         Self::start(lab, detection)

@@ -233,13 +233,4 @@ pub const CANARIES: &[Canary] = &[
         shows: Shows::Unsafe,
         seeds: 4_000,
     },
-    Canary {
-        name: "one-supply-is-enough",
-        file: "crates/node/src/fencing.rs",
-        original: "        let is_done = job.slots.iter().all(|slot| *slot == Slot::Done);",
-        mutated: "        let is_done = job.slots.iter().any(|slot| *slot == Slot::Done);",
-        rule: "all agents of a level must report off, since any supply keeps a machine on",
-        shows: Shows::Unsafe,
-        seeds: 4_000,
-    },
 ];

@@ -9,6 +9,7 @@ pub mod config;
 pub mod daemon;
 pub mod discover;
 mod faces;
+pub mod fence;
 pub mod guard;
 pub mod join;
 pub mod probe;

@@ -61,9 +61,9 @@ pub struct FenceSpec {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum FencePolicy {
     /// Nothing: a person looks at it.
-    #[default]
     Off,
     /// It is turned on again.
+    #[default]
     Reboot,
 }
 

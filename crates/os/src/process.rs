@@ -34,7 +34,8 @@ use crate::shared::Permit;
 use crate::sys;
 
 pub use relaunch::{
-    Reaped, Relaunch, become_subreaper, hang_up, interrupt_stop, kill, reap, terminate,
+    Reaped, Relaunch, become_subreaper, hang_up, has_ended, interrupt_stop, kill, kill_group, reap,
+    terminate,
 };
 pub use search::{Search, search};
 

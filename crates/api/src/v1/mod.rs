@@ -2,6 +2,7 @@
 
 mod command;
 mod configuration;
+mod fence;
 mod gate;
 mod journal;
 mod status;
@@ -14,6 +15,10 @@ pub use command::{
 pub use configuration::{
     Bound, ConfigShow, ConfigureRequest, Diagnostic, DiagnosticReport, ServiceBound, Severity,
     TimingTable,
+};
+pub use fence::{
+    FenceAgent, FenceCheck, FenceHistory, FenceLevel, FenceNode, FenceRecord, FenceRunning,
+    FenceVerb, FenceVerification, FenceVerified, FenceVerifyRequest, Fencing,
 };
 pub use gate::{Gate, GateAddress, GateAttachment, GateInterface, GateKind};
 pub use journal::{Event, EventLevel, Events, Note, Notes, Rejected};

@@ -5,6 +5,8 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand};
 
+use super::fence::FenceCommand;
+
 /// Keeps services running on a handful of machines.
 #[derive(Debug, Parser)]
 #[command(
@@ -82,6 +84,11 @@ pub(super) enum Command {
     Witness {
         #[command(subcommand)]
         command: WitnessCommand,
+    },
+    /// Look at fence agents, check them, and turn machines off and on
+    Fence {
+        #[command(subcommand)]
+        command: FenceCommand,
     },
     /// Show what the kernel lets pass for each service address on this node
     Gate,

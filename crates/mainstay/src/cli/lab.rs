@@ -199,7 +199,7 @@ fn scenario(
     let mut figures = Vec::new();
     while left > 0 {
         let part = left.min(scenario.in_one_lab());
-        let (mut scene, _) = Scene::form(Lab::new(scenario.spec()?)?, detection)?;
+        let mut scene = scenario.form(detection)?;
         scene.seconds = seconds;
         figures.extend(scenarios::repeat(scenario, &mut scene, part)?);
         left -= part;

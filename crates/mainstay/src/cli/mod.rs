@@ -16,6 +16,7 @@ mod arguments;
 mod discover;
 mod disk;
 mod documents;
+mod fence;
 mod lab;
 mod look;
 mod output;
@@ -222,6 +223,7 @@ fn dispatch(context: &Context, command: Command) -> Result<ExitCode, Failure> {
         Command::Path { command } => act::path(context, command),
         Command::Disk { command } => disk::disk(context, &command),
         Command::Witness { command } => witness::witness(context, &command),
+        Command::Fence { command } => fence::fence(context, command),
         Command::Gate => look::gate(context),
         Command::Bound => look::bound(context),
         Command::Why(options) => look::why(context, &options),

@@ -271,6 +271,11 @@ pub(super) fn check(context: &Context, file: Option<&Path>) -> Done {
             finding.help(why.help);
         }
     }
+    if let Ok((cluster, _)) = &parsed {
+        for mistake in crate::fence::check::check(cluster) {
+            found.warning(0..0, mistake.message).help(mistake.help);
+        }
+    }
     if whole_node && let Ok((cluster, _)) = &parsed {
         let root = context.root()?;
         for error in [files::read_key(root).err(), files::local_node(root, cluster).err()]

@@ -13,6 +13,7 @@
 pub mod diagnostic;
 pub mod duration;
 pub mod edit;
+mod fence;
 pub mod files;
 mod global;
 mod heartbeat;
@@ -22,11 +23,12 @@ pub mod own;
 mod read;
 mod section;
 pub mod service;
-mod suggest;
+pub mod suggest;
 pub mod tie;
 
 use std::collections::BTreeMap;
 use std::net::{IpAddr, SocketAddr};
+use std::time::Duration;
 
 use base::{Medium, NetworkId, NodeId, NodeSet, Preset, Timing};
 
@@ -59,6 +61,10 @@ pub struct Cluster {
     pub nodes: Vec<Node>,
     /// The networks, in the file's order.
     pub networks: Vec<Network>,
+    /// What is done with a machine that was turned off.
+    pub fence_policy: node::FencePolicy,
+    /// How machines are turned off, in order of node and level.
+    pub fences: Vec<Fence>,
     /// The services, in the file's order.
     pub services: Vec<engine::Service>,
     /// The text that all this was read from.
@@ -82,6 +88,11 @@ impl Cluster {
         self.networks.iter().find(|network| network.id == id)
     }
 
+    /// The agents of a node at a level, in their order.
+    pub fn fences_at(&self, node: NodeId, level: u8) -> impl Iterator<Item = &Fence> {
+        self.fences.iter().filter(move |fence| (fence.node, fence.level) == (node, level))
+    }
+
     /// All service addresses.
     pub fn service_addresses(&self) -> impl Iterator<Item = IpAddr> + '_ {
         self.services.iter().flat_map(addresses_of)
@@ -103,6 +114,21 @@ pub fn addresses_of(service: &engine::Service) -> impl Iterator<Item = IpAddr> +
         engine::ResourceKind::Address { address, .. } => Some(*address),
         engine::ResourceKind::Process { .. } => None,
     })
+}
+
+/// One agent that can turn off the machine of a node.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Fence {
+    /// Whose machine.
+    pub node: NodeId,
+    /// When it is tried; all agents of one level must succeed.
+    pub level: u8,
+    /// The program: a name, or a whole path.
+    pub agent: String,
+    /// How long its level may take; the longest of a level counts.
+    pub timeout: Duration,
+    /// What it is given besides the action.
+    pub options: BTreeMap<String, String>,
 }
 
 /// A configured node.

@@ -10,7 +10,7 @@ use toml::de::{DeTable, DeValue};
 use super::diagnostic::Diagnostics;
 use super::read::{self, Placed, Section, Span, Value};
 use super::tie::{self, Tie};
-use super::{Cluster, Node, PORT_DEFAULT, duration, network, service, suggest};
+use super::{Cluster, Node, PORT_DEFAULT, duration, fence, network, service, suggest};
 
 /// Bytes of a configuration: it is broadcast in one message, with the engine's form beside it.
 pub const TEXT_SIZE_MAX: usize = 256 << 10;
@@ -121,6 +121,8 @@ fn root<'a>(tree: &'a DeTable<'a>, span: Span, found: &mut Diagnostics) -> Clust
         tie: Tie::None,
         nodes,
         networks: Vec::new(),
+        fence_policy: node::FencePolicy::default(),
+        fences: Vec::new(),
         services: Vec::new(),
         text: String::new(),
         version: 0,
@@ -149,6 +151,8 @@ fn root<'a>(tree: &'a DeTable<'a>, span: Span, found: &mut Diagnostics) -> Clust
     let networks = root.tables("network", "a [[network]]", found);
     let paths = root.tables("path", "a [[path]]", found);
     cluster.networks = network::networks(networks, paths, &by_name, &mut claimed, found);
+    let fences = root.tables("fence", "a [[fence]]", found);
+    cluster.fences = fence::fences(fences, &by_name, found);
     let services = root.tables("service", "a [[service]]", found);
     cluster.services = service::services(services, &by_name, &mut claimed, found);
     super::global::check_aliases(&cluster.networks, &claimed, found);
@@ -248,6 +252,11 @@ fn section_cluster<'a>(
                        use more than half, or leave `seed` out to wait for all",
                 );
         }
+    }
+    if let Some(written) = section.text("fence", found) {
+        let words = [("reboot", node::FencePolicy::Reboot), ("off", node::FencePolicy::Off)];
+        let policy = read::choice(&written, "fence", &words, found);
+        cluster.fence_policy = policy.unwrap_or_default();
     }
     match (section.take("detection"), detection) {
         (Some(inner), Some(outer)) => {

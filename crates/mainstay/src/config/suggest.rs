@@ -2,7 +2,8 @@
 
 /// The candidate that is fewest typing mistakes away from `written`, if any is near enough: a
 /// third of the letters, at least two.
-pub(super) fn nearest<'a>(
+#[must_use]
+pub fn nearest<'a>(
     written: &str,
     candidates: impl IntoIterator<Item = &'a str>,
 ) -> Option<&'a str> {

@@ -23,6 +23,20 @@ impl Daemon {
                 return answer.send(Ok(Reply::Bound(crate::bound::bound(&self.cluster))));
             }
             Request::Gate => return self.show_gate(answer),
+            Request::Fencing => {
+                return answer.send(Ok(Reply::Fencing(self.fencing())));
+            }
+            Request::FenceHistory => {
+                return answer.send(Ok(Reply::FenceHistory(self.fence_history())));
+            }
+            Request::FenceVerify(request) => {
+                self.audit(caller, &format!("a check of the fencing of {}", request.node), None);
+                return self.verify_fence(&request.node, answer);
+            }
+            Request::Fence { name, verb, reason } => {
+                self.audit(caller, &format!("fence {} {name}", verb.name()), reason.as_deref());
+                self.fence_command(&name, verb)
+            }
             Request::Why { service } => {
                 let notes = self.node.why(service.as_deref());
                 let notes = self.journal.notes(service, &notes, self.node.cluster());
@@ -187,7 +201,7 @@ impl Daemon {
         }))
     }
 
-    fn unknown_node(&self, name: &str) -> v1::Error {
+    pub(super) fn unknown_node(&self, name: &str) -> v1::Error {
         let names: Vec<&str> = self.cluster.nodes.iter().map(|node| node.name.as_str()).collect();
         v1::Error::new(ErrorCode::NotFound, format!("there is no node {name}"))
             .help(format!("the nodes are {}", names.join(", ")))

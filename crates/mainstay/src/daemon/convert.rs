@@ -14,7 +14,7 @@ pub(super) fn cluster(cluster: &Cluster, local: NodeId) -> node::Cluster {
         timing: cluster.timing,
         seed: cluster.seed,
         tie: tie(&cluster.tie),
-        fencing: Vec::new(),
+        fencing: fencing(cluster),
         networks: networks
             .map(|network| node::NetworkSpec {
                 id: network.id,
@@ -50,6 +50,31 @@ pub(super) fn tie(tie: &Tie) -> base::Tie {
             base::Tie::Arbiters { count: list.len() as u8, name: arbiters::name(list) }
         }
     }
+}
+
+/// The ladder of each node that has one.
+fn fencing(cluster: &Cluster) -> Vec<node::FenceSpec> {
+    let mut specs: Vec<node::FenceSpec> = Vec::new();
+    for fence in &cluster.fences {
+        if specs.last().is_none_or(|spec| spec.node != fence.node) {
+            let policy = cluster.fence_policy;
+            specs.push(node::FenceSpec { node: fence.node, policy, levels: Vec::new() });
+        }
+        let levels = &mut specs.last_mut().expect("one was just pushed").levels;
+        if levels.last().is_none_or(|level| level.number != fence.level) {
+            levels.push(node::FenceLevel {
+                number: fence.level,
+                timeout: fence.timeout,
+                agents: Vec::new(),
+            });
+        }
+        let level = levels.last_mut().expect("one was just pushed");
+        level.timeout = level.timeout.max(fence.timeout);
+        // The program alone: where it stands is long.
+        let name = fence.agent.rsplit('/').next().unwrap_or(&fence.agent);
+        level.agents.push(name.to_owned());
+    }
+    specs
 }
 
 /// What is for all goes to all where a medium carries it.

@@ -23,6 +23,7 @@ mod discovery;
 mod disk;
 mod drive;
 mod errands;
+mod fencing;
 mod gate;
 mod goodbyes;
 mod journal;
@@ -86,6 +87,10 @@ enum Done {
     Attached { question: u64, result: Result<Vec<Attached>, String> },
     /// What a thread that asks an arbiter has to tell.
     Arbiter(crate::arbiter::News),
+    /// A fence agent has ended, or was ended.
+    Fence { run: u64, answer: node::FenceAnswer },
+    /// The agents of a node were checked.
+    FenceVerified { question: u64, checks: Vec<api::v1::FenceCheck> },
     /// Something went wrong that concerns no single act.
     Trouble(String),
 }

@@ -61,6 +61,7 @@ impl Daemon {
                     text: counter.text().to_owned(),
                 })
                 .chain(self.probe_counters())
+                .chain(self.fence_counters())
                 .collect(),
         }
     }
@@ -290,6 +291,9 @@ impl Daemon {
                 warn("network-broken", format!("network {}: {why}", network.name), None);
             }
         }
+        for (code, text, help) in self.fence_warnings() {
+            warn(code, text, Some(&help));
+        }
         for text in self.cover.guard().promises.weaknesses() {
             warn("weak-guard", text, None);
         }
@@ -449,6 +453,6 @@ fn station(bytes: [u8; 6]) -> String {
     bytes.map(|byte| format!("{byte:02x}")).join(":")
 }
 
-fn millis(duration: std::time::Duration) -> u64 {
+pub(super) fn millis(duration: std::time::Duration) -> u64 {
     u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
 }

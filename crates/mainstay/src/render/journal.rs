@@ -38,6 +38,15 @@ pub fn event(event: &Event, style: Style) -> String {
     format!("{at}  {node}  {code}  {service}{}\n", event.text)
 }
 
+/// A time of the wall clock (milliseconds since 1970), for people.
+pub(super) fn stamp(millis: u64) -> String {
+    let millis = i64::try_from(millis).unwrap_or(i64::MAX);
+    match jiff::Timestamp::from_millisecond(millis) {
+        Ok(stamp) => format!("{stamp:.0}"),
+        Err(_) => String::from("?"),
+    }
+}
+
 /// Whether a sentence has this word.
 fn says(sentence: &str, word: &str) -> bool {
     let separates = |character: char| !(character.is_alphanumeric() || "-_.".contains(character));

@@ -6,6 +6,7 @@
 mod bound;
 mod discover;
 mod disk;
+mod fence;
 mod gate;
 mod journal;
 mod membership;
@@ -21,6 +22,7 @@ pub use disk::{
     DiskArea, DiskCheck, DiskDevice, DiskFinding, DiskLatency, DiskMark, DiskPair, DiskShow,
     DiskSlot, disk_check, disk_show, size,
 };
+pub use fence::{fence_history, fence_node, fence_verification, fencing};
 pub use gate::gate;
 pub use journal::{event, events, notes};
 pub use membership::{membership, node, nodes};

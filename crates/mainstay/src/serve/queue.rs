@@ -28,6 +28,21 @@ pub enum Request {
     Bound,
     /// → [`Reply::Gate`].
     Gate,
+    /// → [`Reply::Fencing`].
+    Fencing,
+    /// → [`Reply::FenceHistory`].
+    FenceHistory,
+    /// → [`Reply::FenceVerification`] when all agents have answered, or their time is over.
+    FenceVerify(v1::FenceVerifyRequest),
+    /// → [`Reply::Done`] once agents are at work.
+    Fence {
+        /// Name of the node; not checked yet.
+        name: String,
+        /// What to do.
+        verb: v1::FenceVerb,
+        /// Why, for the journal.
+        reason: Option<String>,
+    },
     /// → [`Reply::Notes`]: the journal, or what of it is about one service.
     Why {
         /// The service.
@@ -104,10 +119,14 @@ impl Request {
             Request::Status
             | Request::Bound
             | Request::Gate
+            | Request::Fencing
+            | Request::FenceHistory
             | Request::Why { .. }
             | Request::History { .. }
             | Request::Config => false,
             Request::Service { .. }
+            | Request::Fence { .. }
+            | Request::FenceVerify(_)
             | Request::Node { .. }
             | Request::Seed(_)
             | Request::PathCreate(_)
@@ -128,6 +147,12 @@ pub enum Reply {
     Bound(v1::Bound),
     /// To [`Request::Gate`].
     Gate(v1::Gate),
+    /// To [`Request::Fencing`].
+    Fencing(v1::Fencing),
+    /// To [`Request::FenceHistory`].
+    FenceHistory(v1::FenceHistory),
+    /// To [`Request::FenceVerify`].
+    FenceVerification(v1::FenceVerification),
     /// To [`Request::Why`].
     Notes(v1::Notes),
     /// To [`Request::History`].
@@ -207,7 +232,12 @@ impl Handle {
     /// # Errors
     /// The loop's refusal; `Busy` when the queue is full; `TimedOut` when no answer came.
     pub async fn request(&self, request: Request, caller: Caller) -> Result<Reply, v1::Error> {
-        let limit = if request.is_command() { TIMEOUT_COMMAND } else { TIMEOUT_QUESTION };
+        let limit = match request {
+            // Ended by the agents' own budget.
+            Request::FenceVerify(_) => crate::fence::VERIFY_TIMEOUT + TIMEOUT_QUESTION,
+            _ if request.is_command() => TIMEOUT_COMMAND,
+            _ => TIMEOUT_QUESTION,
+        };
         let (answer, answered) = oneshot::channel();
         let call = Call { request, caller, answer: Answer(answer) };
         self.calls.try_send(call).map_err(|error| match error {

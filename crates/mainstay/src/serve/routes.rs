@@ -82,6 +82,10 @@ pub(super) fn router(handle: Handle, joins: Joins) -> Router {
         .route("/v1/services", get(services))
         .route("/v1/nodes", get(nodes))
         .route("/v1/bound", get(bound))
+        .route("/v1/fence", get(fencing))
+        .route("/v1/fence/history", get(fence_history))
+        .route("/v1/fence/verify", post(fence_verify))
+        .route("/v1/fence/{name}/{verb}", post(fence))
         .route("/v1/gate", get(gate))
         .route("/v1/why", get(why))
         .route("/v1/history", get(history))
@@ -222,6 +226,42 @@ async fn nodes(State(core): State<Core>, Extension(peer): Extension<Peer>) -> An
 async fn gate(State(core): State<Core>, Extension(peer): Extension<Peer>) -> Answer {
     let reply = core.handle.request(Request::Gate, peer.caller).await?;
     Ok(json(&expect_reply!(reply, Gate)))
+}
+
+async fn fencing(State(core): State<Core>, Extension(peer): Extension<Peer>) -> Answer {
+    let reply = core.handle.request(Request::Fencing, peer.caller).await?;
+    Ok(json(&expect_reply!(reply, Fencing)))
+}
+
+async fn fence_history(State(core): State<Core>, Extension(peer): Extension<Peer>) -> Answer {
+    let reply = core.handle.request(Request::FenceHistory, peer.caller).await?;
+    Ok(json(&expect_reply!(reply, FenceHistory)))
+}
+
+async fn fence_verify(
+    State(core): State<Core>,
+    Extension(peer): Extension<Peer>,
+    sent: Body,
+) -> Answer {
+    peer.may_change()?;
+    let request = Request::FenceVerify(body(sent).await?);
+    let reply = core.handle.request(request, peer.caller).await?;
+    Ok(json(&expect_reply!(reply, FenceVerification)))
+}
+
+/// A machine can be turned off from outside the view as well: that is when it may be needed.
+async fn fence(
+    State(core): State<Core>,
+    Extension(peer): Extension<Peer>,
+    Path((name, verb)): Path<(String, String)>,
+    sent: Body,
+) -> Answer {
+    let known = v1::FenceVerb::ALL.into_iter().find(|known| known.name() == verb);
+    let Some(verb) = known else {
+        return Err(not_found(format!("nobody can {verb} a machine")).into());
+    };
+    let v1::CommandRequest { reason, .. } = body(sent).await?;
+    core.command(&peer, Request::Fence { name, verb, reason }).await
 }
 
 async fn bound(State(core): State<Core>, Extension(peer): Extension<Peer>) -> Answer {

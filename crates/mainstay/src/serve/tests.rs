@@ -56,6 +56,9 @@ impl FakeCore {
             }
             Request::Bound => Reply::Bound(v1::Bound::default()),
             Request::Gate => Reply::Gate(v1::Gate::default()),
+            Request::Fencing => Reply::Fencing(v1::Fencing::default()),
+            Request::FenceHistory => Reply::FenceHistory(v1::FenceHistory::default()),
+            Request::FenceVerify(_) => Reply::FenceVerification(v1::FenceVerification::default()),
             Request::Why { service } => {
                 Reply::Notes(v1::Notes { schema: 1, service, notes: Vec::new() })
             }
@@ -139,7 +142,11 @@ fn all_but_this_user() -> Access {
 fn every_request_of_the_document_is_answered() {
     let running = running(all_but_this_user());
     for endpoint in openapi::ENDPOINTS {
-        let verb = if endpoint.path.contains("nodes") { "standby" } else { "start" };
+        let verb = match endpoint.path {
+            path if path.contains("nodes") => "standby",
+            path if path.contains("fence") => "off",
+            _ => "start",
+        };
         let name = if endpoint.path.contains("nodes") { "n2" } else { "web" };
         let path = endpoint.path.replace("{name}", name).replace("{verb}", verb);
         match (endpoint.method, endpoint.path) {
@@ -158,6 +165,10 @@ fn every_request_of_the_document_is_answered() {
             (Method::Post, "/v1/paths/test") => {
                 let request = v1::PathTestRequest::default();
                 running.client.post::<v1::PathTests>(&path, &request).expect(&path);
+            }
+            (Method::Post, "/v1/fence/verify") => {
+                let request = v1::FenceVerifyRequest::default();
+                running.client.post::<v1::FenceVerification>(&path, &request).expect(&path);
             }
             (Method::Post, _) => {
                 let empty = BTreeMap::<String, String>::new();

@@ -6,7 +6,10 @@ use std::io;
 use std::os::unix::ffi::OsStringExt;
 use std::path::Path;
 
-use rustix::process::{Pid, Signal, WaitOptions, kill_process, set_child_subreaper, wait};
+use rustix::process::{
+    Pid, Signal, WaitId, WaitIdOptions, WaitOptions, kill_process, kill_process_group,
+    set_child_subreaper, wait, waitid,
+};
 
 use super::search::stat_field;
 use crate::sys;
@@ -110,6 +113,27 @@ pub fn interrupt_stop(child: u32) -> io::Result<()> {
 /// When it is gone or we may not.
 pub fn kill(child: u32) -> io::Result<()> {
     signal(child, Signal::KILL)
+}
+
+/// Sends SIGKILL to all of the process group of a child that was not reaped yet and is its first.
+///
+/// # Errors
+/// When nothing of it is left or we may not.
+pub fn kill_group(child: u32) -> io::Result<()> {
+    let pid = i32::try_from(child).ok().and_then(Pid::from_raw);
+    let pid = pid.ok_or_else(|| io::Error::from_raw_os_error(libc::ESRCH))?;
+    Ok(kill_process_group(pid, Signal::KILL)?)
+}
+
+/// Whether a child has ended; it is not reaped by this.
+///
+/// # Errors
+/// When there is no such child.
+pub fn has_ended(child: u32) -> io::Result<bool> {
+    let pid = i32::try_from(child).ok().and_then(Pid::from_raw);
+    let pid = pid.ok_or_else(|| io::Error::from_raw_os_error(libc::ESRCH))?;
+    let look = WaitIdOptions::EXITED | WaitIdOptions::NOHANG | WaitIdOptions::NOWAIT;
+    Ok(waitid(WaitId::Pid(pid), look)?.is_some())
 }
 
 fn signal(child: u32, signal: Signal) -> io::Result<()> {

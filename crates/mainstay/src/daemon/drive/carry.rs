@@ -27,6 +27,9 @@ impl Daemon {
                 }
                 Output::Persist { token, what } => self.persist(token, what),
                 Output::Ask(request) => self.ask_arbiters(request),
+                Output::Fence(run) => self.run_fence(run),
+                Output::FenceStop(run) => self.fencing.stop(run),
+                Output::FenceRecord(record) => self.fence_recorded(record),
                 Output::Network(output) => self.network(output),
                 Output::Process(act) => self.process(act),
                 Output::Answer { request, result } => self.answered(request, result),

@@ -22,6 +22,7 @@ use super::arbiters::Arbiters;
 use super::cover::Cover;
 use super::disk::{self, Write};
 use super::errands::Errands;
+use super::fencing::Fencing;
 use super::goodbyes::Goodbyes;
 use super::journal::Journal;
 use super::media::{Media, NETWORKS, Taken};
@@ -140,6 +141,7 @@ pub(super) struct Daemon {
     /// Questions where the gate is, on their way, by number.
     pub(super) surveys: BTreeMap<u64, Answer>,
     pub(super) arbiters: Arbiters,
+    pub(super) fencing: Fencing,
 }
 
 struct Watched {
@@ -171,6 +173,8 @@ impl Daemon {
         let logs = root.directory().join("var/log/mainstay");
         std::fs::create_dir_all(&logs)
             .with_context(|| format!("create {} for the services' output", logs.display()))?;
+        let (fencing, fence_trouble) =
+            Fencing::start(&root, done.clone()).context("remember what was fenced")?;
         let agents = Agents::new(containment.clone(), logs, done.clone());
         let addresses = addresses::start(root.clone(), hosts.clone(), attachments, done.clone())
             .context("start looking at interfaces")?;
@@ -258,9 +262,11 @@ impl Daemon {
             aliases: Aliases::default(),
             surveys: BTreeMap::new(),
             arbiters: Arbiters::new(key, asked),
+            fencing,
             errands: Errands::default(),
             goodbyes: Goodbyes::default(),
         };
+        fence_trouble.into_iter().for_each(|trouble| daemon.journal.say(&trouble));
         match discovery {
             Ok(discovery) => daemon.discovery = Some(discovery),
             Err(error) => {
@@ -550,6 +556,8 @@ impl Daemon {
                 self.settle();
             }
             Done::Hosts(hosts) => self.hosts_changed(hosts),
+            Done::Fence { run, answer } => self.fence_ended(run, answer),
+            Done::FenceVerified { question, checks } => self.fence_verified(question, checks),
             Done::Receipt { local, to, bytes } => self.media.receipt(local, to, &bytes),
             Done::Attached { question, result } => self.attached(question, result),
             Done::Arbiter(news) => self.arbiter_says(news),

@@ -1,0 +1,137 @@
+//! What was done to machines, and when their agents were checked: kept across restarts.
+//!
+//! One small file, replaced as a whole by a thread of its own, since a disk that hangs must not hold
+//! up anybody. The thread takes the newest content, so nothing queues up.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::sync::mpsc::{SyncSender, sync_channel};
+use std::sync::{Arc, Mutex};
+
+use api::v1::{FenceRecord, FenceVerified};
+use serde::{Deserialize, Serialize};
+
+/// Records kept.
+const RECORDS_MAX: usize = 200;
+/// Bytes of the file that are read.
+const FILE_SIZE_MAX: u64 = 4 << 20;
+
+/// The content of the file.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+struct Content {
+    records: Vec<FenceRecord>,
+    /// The last check of each node, by name.
+    verified: BTreeMap<String, FenceVerified>,
+}
+
+/// The memory of one node.
+pub struct Memory {
+    content: Content,
+    /// What the disk has not taken yet.
+    newest: Arc<Mutex<Option<Content>>>,
+    bell: SyncSender<()>,
+}
+
+impl Memory {
+    /// Reads the file, if there is one; what cannot be read is begun anew, with a sentence about it.
+    ///
+    /// # Errors
+    /// When the machine has no thread left.
+    pub fn open(file: PathBuf) -> std::io::Result<(Memory, Option<String>)> {
+        let (content, trouble) = match load(&file) {
+            Ok(content) => (content, None),
+            Err(reason) => (Content::default(), Some(format!("{}: {reason}", file.display()))),
+        };
+        let newest = Arc::new(Mutex::new(None));
+        let (bell, rings) = sync_channel(1);
+        let waiting = Arc::clone(&newest);
+        std::thread::Builder::new().name("fence-memory".into()).spawn(move || {
+            while let Ok(()) = rings.recv() {
+                let content = waiting.lock().expect("nobody panics with it").take();
+                if let Some(content) = content
+                    && let Err(error) = replace(&file, &content)
+                {
+                    eprintln!("mainstay: cannot write {}: {error}", file.display());
+                }
+            }
+        })?;
+        Ok((Memory { content, newest, bell }, trouble))
+    }
+
+    /// All records, oldest first.
+    #[must_use]
+    pub fn records(&self) -> &[FenceRecord] {
+        &self.content.records
+    }
+
+    /// The last check of a node's agents, with its age at this time (milliseconds since 1970).
+    #[must_use]
+    pub fn verified(&self, node: &str, now_ms: u64) -> Option<FenceVerified> {
+        let verified = self.content.verified.get(node)?;
+        let age_ms = now_ms.saturating_sub(verified.at_ms);
+        Some(FenceVerified { age_ms, ..verified.clone() })
+    }
+
+    /// How often a level has succeeded and failed, as far as records are kept.
+    #[must_use]
+    pub fn counts(&self) -> (u64, u64) {
+        let all = self.content.records.len();
+        let good = self.content.records.iter().filter(|record| record.ok).count();
+        (good as u64, (all - good) as u64)
+    }
+
+    /// Adds a record; it gets its number.
+    pub fn record(&mut self, record: FenceRecord) {
+        let id = self.content.records.last().map_or(1, |last| last.id + 1);
+        self.content.records.push(FenceRecord { id, ..record });
+        let surplus = self.content.records.len().saturating_sub(RECORDS_MAX);
+        self.content.records.drain(..surplus);
+        self.write();
+    }
+
+    /// Notes a check of a node's agents.
+    pub fn verify(&mut self, node: &str, verified: FenceVerified) {
+        self.content.verified.insert(node.to_owned(), verified);
+        self.write();
+    }
+
+    /// Forgets the checks of nodes that are configured no more, or otherwise.
+    pub fn keep(&mut self, is_kept: impl Fn(&str) -> bool) {
+        let before = self.content.verified.len();
+        self.content.verified.retain(|node, _| is_kept(node));
+        if self.content.verified.len() != before {
+            self.write();
+        }
+    }
+
+    fn write(&self) {
+        *self.newest.lock().expect("nobody panics with it") = Some(self.content.clone());
+        // One that has rung already is enough.
+        let _rings = self.bell.try_send(());
+    }
+}
+
+fn load(file: &std::path::Path) -> Result<Content, String> {
+    use std::io::Read;
+    let open = match std::fs::File::open(file) {
+        Ok(open) => open,
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(Content::default()),
+        Err(error) => return Err(error.to_string()),
+    };
+    let mut bytes = Vec::new();
+    open.take(FILE_SIZE_MAX).read_to_end(&mut bytes).map_err(|error| error.to_string())?;
+    serde_json::from_slice(&bytes).map_err(|error| error.to_string())
+}
+
+fn replace(file: &std::path::Path, content: &Content) -> std::io::Result<()> {
+    use std::io::Write;
+    let bytes = serde_json::to_vec(content).expect("types of the API can be written as JSON");
+    let new = file.with_extension("new");
+    let mut open = std::fs::File::create(&new)?;
+    open.write_all(&bytes)?;
+    open.sync_all()?;
+    std::fs::rename(&new, file)
+}
+
+#[cfg(test)]
+mod tests;

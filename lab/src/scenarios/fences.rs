@@ -64,10 +64,10 @@ if [ "$action" = status ]; then
     [ "$(cat "$here/$plug.power")" = on ] && exit 0
     exit 2
 fi
-case $trouble in
-    lies) exit 0 ;;
-    slow) sleep 120 ;;
-    late) echo late > "$here/$plug.new"; mv "$here/$plug.new" "$here/$plug.wish"; exit 0 ;;
+case $trouble-$action in
+    lies-off) exit 0 ;;
+    slow-off) sleep 120 ;;
+    late-off) echo late > "$here/$plug.new"; mv "$here/$plug.new" "$here/$plug.wish"; exit 0 ;;
 esac
 echo "$action" > "$here/$plug.new"
 mv "$here/$plug.new" "$here/$plug.wish"

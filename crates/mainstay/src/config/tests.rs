@@ -277,3 +277,38 @@ fn a_name_keeps_its_address_through_a_change_of_something_else() {
     assert_eq!(hosts::Hosts::parse("10.77.0.9 first", file).resolve(&mut moved), []);
     assert_eq!(moved.networks[0].endpoints[&NodeId(1)].address.to_string(), "10.77.0.9");
 }
+
+#[test]
+fn fence_agents_are_levels_of_nodes() {
+    let fences = r#"
+[[fence]]
+node = "n2"
+level = 2
+agent = "/opt/fence_switch"
+timeout = "5s"
+[fence.options]
+plug = 3
+[[fence]]
+node = "n2"
+agent = "fence_ipmilan"
+[fence.options]
+lanplus = true
+password_file = "/etc/mainstay/n2.password"
+[[fence]]
+node = "n2"
+level = 2
+agent = "fence_switch"
+timeout = "9s"
+[fence.options]
+plug = 4
+"#;
+    let cluster = good(&format!("{TWO}{fences}"));
+    assert_eq!(cluster.fence_policy, node::FencePolicy::Reboot);
+    let first: Vec<&Fence> = cluster.fences_at(NodeId(2), 1).collect();
+    assert_eq!(first[0].options["lanplus"], "1");
+    assert_eq!(first[0].timeout, Duration::from_secs(20));
+    let second: Vec<&str> =
+        cluster.fences_at(NodeId(2), 2).map(|fence| fence.options["plug"].as_str()).collect();
+    assert_eq!(second, ["3", "4"], "in the order of the file");
+    assert_eq!(cluster.fences_at(NodeId(1), 1).count(), 0);
+}

@@ -112,6 +112,8 @@ pub enum Scenario {
     /// The active node is cut off and keeps its lease for long; one fence agent after the other fails in
     /// its own way, and the next one really ends the machine.
     FenceRungs,
+    /// Fence agents are checked, and a node in standby is reset, turned off and on by hand.
+    FenceByHand,
     /// Interfaces are set down, renamed and taken out, and addresses removed, on a node that is not
     /// active; then all is as before.
     Interfaces,
@@ -122,7 +124,7 @@ pub enum Scenario {
 
 impl Scenario {
     /// All, in the order of the acceptance criteria.
-    pub const ALL: [Self; 21] = [
+    pub const ALL: [Self; 22] = [
         Self::CutOneNetwork,
         Self::CutAllNetworks,
         Self::Partition,
@@ -142,6 +144,7 @@ impl Scenario {
         Self::FloodedTakeover,
         Self::NamedWrongs,
         Self::FenceRungs,
+        Self::FenceByHand,
         Self::Interfaces,
         Self::Sizes,
     ];
@@ -168,6 +171,7 @@ impl Scenario {
             Self::FloodedTakeover => "flooded-takeover",
             Self::NamedWrongs => "named-wrongs",
             Self::FenceRungs => "fence-rungs",
+            Self::FenceByHand => "fence-by-hand",
             Self::Interfaces => "interfaces",
             Self::Sizes => "sizes",
         }
@@ -229,7 +233,7 @@ impl Scenario {
             Self::CutOneNetwork | Self::KillDaemon => false,
             Self::DiskOnly | Self::LineOnly | Self::PulledCables | Self::OneWay => false,
             Self::DiskFrozen | Self::Storm | Self::Flood | Self::NamedWrongs => false,
-            Self::Interfaces | Self::Sizes => false,
+            Self::Interfaces | Self::Sizes | Self::FenceByHand => false,
             Self::CutAllNetworks | Self::Partition | Self::Move | Self::PowerOff => true,
             Self::StopDaemon | Self::StopDaemonAndGuard | Self::FrozenOwner => true,
             Self::FloodedTakeover | Self::FenceRungs => true,
@@ -243,7 +247,7 @@ impl Scenario {
     pub fn form(self, detection: &str) -> Result<Scene> {
         let lab = Lab::new(self.spec()?)?;
         let (scene, _) = match self {
-            Self::FenceRungs => {
+            Self::FenceRungs | Self::FenceByHand => {
                 let directory = fences::furnish(&lab)?;
                 Scene::form_with(lab, detection, |cluster| fences::adapt(cluster, &directory))?
             }
@@ -279,6 +283,7 @@ impl Scenario {
             Self::FloodedTakeover => storm::flooded_takeover(scene, &active),
             Self::NamedWrongs => wrongs::named(scene, &active),
             Self::FenceRungs => fences::next_rung(scene, &active),
+            Self::FenceByHand => fences::by_hand(scene, &active),
             Self::Interfaces => interfaces::come_and_go(scene, &active),
             Self::Sizes => sizes::sizes(scene, &active),
         };

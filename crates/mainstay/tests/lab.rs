@@ -85,6 +85,16 @@ fn what_is_configured_wrong_elsewhere_is_named_and_changes_nothing() {
 }
 
 #[test]
+fn a_fence_agent_that_fails_is_followed_by_the_next_and_nothing_starts_before_the_machine_is_off() {
+    play("fence-rungs", 6);
+}
+
+#[test]
+fn fence_agents_are_checked_and_used_by_hand() {
+    play("fence-by-hand", 1);
+}
+
+#[test]
 fn paths_come_back_with_their_interfaces_and_addresses() {
     play("interfaces", 1);
 }

@@ -127,6 +127,10 @@ struct Switch {
 }
 
 impl Switch {
+    fn new(directory: PathBuf) -> Self {
+        Self { directory, late: VecDeque::new(), pulled: Vec::new(), back: Vec::new() }
+    }
+
     /// Does what agents have wished for.
     fn turn(&mut self, scene: &mut Scene) -> Result<()> {
         for node in scene.lab.node_names() {
@@ -180,8 +184,7 @@ pub(super) fn next_rung(scene: &mut Scene, active: &str) -> Result<Played> {
         names.iter().map(String::as_str).filter(|name| *name != active).collect();
     let start = clock::now();
     scene.lab.partition(&[active], &others)?;
-    let (late, pulled, back) = (VecDeque::new(), Vec::new(), Vec::new());
-    let mut switch = Switch { directory, late, pulled, back };
+    let mut switch = Switch::new(directory);
     let is_done = wait::until("the machine to be off and on again", PATIENCE, || {
         switch.turn(scene)?;
         Ok((!switch.back.is_empty()).then_some(()))
@@ -226,6 +229,88 @@ pub(super) fn next_rung(scene: &mut Scene, active: &str) -> Result<Played> {
         late.as_secs_f64()
     ));
     Ok(played)
+}
+
+/// Checks and turns a machine that is not needed off and on, by commands on the active node.
+pub(super) fn by_hand(scene: &mut Scene, active: &str) -> Result<Played> {
+    let directory = scene.lab.directory().join("power");
+    let other = scene.another_than(active)?;
+    let start = clock::now();
+    let mut complaints = Vec::new();
+    let mut expect = |scene: &mut Scene, words: &[&str], code: i32, says: &str| -> Result<()> {
+        let output = scene.lab.run_program(active, words)?;
+        let said = [output.stdout, output.stderr].map(|b| String::from_utf8_lossy(&b).into_owned());
+        let said = said.concat();
+        if output.status.code() != Some(code) || !said.contains(says) {
+            let words = words.join(" ");
+            complaints.push(format!("{words}: {}, and not \"{says}\": {said}", output.status));
+        }
+        Ok(())
+    };
+    let verify = ["fence", "verify", &other];
+    expect(scene, &["config", "check"], 0, "is usable")?;
+    expect(scene, &verify, 0, "all agents answer")?;
+    fs::write(directory.join("first-password"), "wrong\n")?;
+    expect(scene, &verify, 1, "cannot log in with ***")?;
+    expect(scene, &["status"], 0, "fence agents")?;
+    fs::write(directory.join("first-password"), format!("{PASSWORD}\n"))?;
+    set_power(&directory, &other, "off")?;
+    expect(scene, &verify, 1, "is it about another machine?")?;
+    set_power(&directory, &other, "on")?;
+    expect(scene, &verify, 0, "all agents answer")?;
+    expect(scene, &["fence", "off", &other, "--confirm", active], 64, "nothing was done")?;
+    expect(scene, &["fence", "off", active, "--confirm", active], 1, "its own machine")?;
+    let reset = ["fence", "verify", &other, "--reset-standby"];
+    expect(scene, &reset, 1, "is not an idle member in standby")?;
+    expect(scene, &["node", "standby", &other], 0, "")?;
+
+    let mut switch = Switch::new(directory);
+    command_turns(scene, &mut switch, active, &reset, |switch| !switch.back.is_empty())?;
+    scene.wait_for_all()?;
+    expect(scene, &["node", "online", &other], 0, "")?;
+    let off = ["fence", "off", &other, "--confirm", &other];
+    command_turns(scene, &mut switch, active, &off, |switch| switch.pulled.len() == 2)?;
+    clock::pause(super::WATCH);
+    switch.turn(scene)?;
+    if switch.back.len() != 1 {
+        complaints.push("what was turned off by hand did not stay off".to_owned());
+    }
+    let on = ["fence", "on", &other];
+    command_turns(scene, &mut switch, active, &on, |switch| switch.back.len() == 2)?;
+    scene.wait_for_all()?;
+    scene.wait_until_quiet()?;
+    let history = api::get(scene.lab.root(active)?, "/v1/fence/history")?;
+    let records = history["records"].as_array().context("a history has records")?;
+    let all: Vec<String> = (records.iter())
+        .map(|record| format!("{} {}", record["by_hand"], record["verb"].as_str().unwrap_or("?")))
+        .collect();
+    if all != ["true off", "true on", "true off", "true on"] {
+        complaints.push(format!("the history is {all:?}"));
+    }
+    let mut played = Played::from(scene.seen_since(start)?);
+    played.complaints = complaints;
+    played.notes.push(format!("{other} was reset, turned off and on"));
+    Ok(played)
+}
+
+/// Runs a command on a node while the switch works.
+fn command_turns(
+    scene: &mut Scene,
+    switch: &mut Switch,
+    node: &str,
+    words: &[&str],
+    is_done: impl Fn(&Switch) -> bool,
+) -> Result<()> {
+    let root = scene.lab.root(node)?.to_str().context("the root is not text")?.to_owned();
+    let program = scene.lab.spec().program.to_str().context("the program is not text")?.to_owned();
+    let mut arguments = vec![program.as_str(), "--root", root.as_str()];
+    arguments.extend(words);
+    scene.lab.spawn_in(node, &arguments)?;
+    let outcome = wait::until(&format!("{} to be done", words.join(" ")), PATIENCE, || {
+        switch.turn(scene)?;
+        Ok(is_done(switch).then_some(()))
+    });
+    scene.explain(outcome)
 }
 
 /// What the node that fenced says of its last attempts.

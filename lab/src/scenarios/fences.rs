@@ -152,7 +152,9 @@ impl Switch {
                 }
             }
         }
-        if let Some((_, node)) = self.late.pop_front_if(|(at, _)| *at <= clock::now()) {
+        if self.late.front().is_some_and(|(at, _)| *at <= clock::now())
+            && let Some((_, node)) = self.late.pop_front()
+        {
             self.pull(scene, node)?;
         }
         Ok(())

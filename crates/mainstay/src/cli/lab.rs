@@ -6,7 +6,7 @@ use std::time::Duration;
 use lab::scenarios::{self, Scenario};
 use lab::ties::{self, Tie};
 use lab::torture::Order;
-use lab::{Cluster, Lab, Scene, Spec};
+use lab::{Cluster, Lab, Spec};
 
 use super::arguments::LabCommand;
 use super::{Context, Done, EXIT_DEGRADED, Failure};

@@ -156,3 +156,18 @@ fn without_a_tie_breaker_nobody_goes_on_until_a_person_speaks() {
     ties("none", &[]);
     ties("manual", &[]);
 }
+
+#[test]
+fn blows_by_lot_never_make_two_owners() {
+    let _one = ONE_AT_A_TIME.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+    let output = Command::new(env!("CARGO_BIN_EXE_mainstay"))
+        .args(["lab", "torture", "--steps", "8", "--detection", "normal"])
+        .env_remove("MAINSTAY_LAB")
+        .stdin(Stdio::null())
+        .output()
+        .expect("the program is there");
+    let said = String::from_utf8_lossy(&output.stdout);
+    let errors = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{}\n{said}{errors}", output.status);
+    assert!(said.contains("0 breaches, 0 failures"), "{said}");
+}

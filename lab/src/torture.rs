@@ -45,6 +45,8 @@ const INTERVAL: Duration = Duration::from_millis(5);
 const WATCH_INTERVAL: Duration = Duration::from_millis(10);
 /// Until a cluster has formed, or is whole again.
 const PATIENCE: Duration = Duration::from_secs(90);
+/// How often what has ended is started again.
+const RESTART: Duration = Duration::from_secs(1);
 
 /// What to do.
 #[derive(Debug, Clone)]
@@ -279,6 +281,12 @@ impl Round<'_> {
             self.power.entry(node.clone()).or_default().push(clock::now().as_nanos() as u64);
             self.lab.start(&node)?;
         }
+        Ok(())
+    }
+
+    /// Starts what has ended, as a service manager does: the daemon of a guard that was killed is
+    /// still leaving, and a start is refused until it has.
+    fn start_what_ended(&mut self) -> Result<()> {
         for node in self.lab.node_names() {
             if self.lab.daemon_pids(&node)?.0.is_none() {
                 self.lab.start(&node)?;
@@ -288,10 +296,17 @@ impl Round<'_> {
     }
 
     /// One view of all, and every service running on one node of which all say so.
-    fn wait_until_whole(&self) -> Result<()> {
+    fn wait_until_whole(&mut self) -> Result<()> {
         let names = self.lab.node_names();
         let what = format!("one view of {} with all services", names.join(", "));
-        wait::until(&what, PATIENCE, || Ok(self.is_whole(&names).then_some(())))
+        let mut looked = clock::now();
+        wait::until(&what, PATIENCE, || {
+            if clock::now() - looked >= RESTART {
+                looked = clock::now();
+                self.start_what_ended()?;
+            }
+            Ok(self.is_whole(&names).then_some(()))
+        })
     }
 
     fn is_whole(&self, names: &[String]) -> bool {

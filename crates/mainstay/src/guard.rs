@@ -12,6 +12,11 @@
 //! the guard puts the [lease gate](os::gate) on all interfaces before it starts a daemon, puts it back
 //! where somebody takes it away, and removes it when it ends in order.
 //!
+//! Two threads: the loop, and behind it [one](network) for what waits for the kernel's lock on the
+//! network configuration, which a driver whose device hangs may hold for long. **Rule:** whatever the
+//! network does, processes are killed at their deadline; at the start, too, what a former guard
+//! left is killed before the network is asked anything.
+//!
 //! - *The daemon dies*: its services run on. It is started again, at once the first time and with
 //!   growing pauses when it keeps dying; it finds the entries and adopts what runs. Only if it cannot
 //!   be back in time does a deadline end a service.
@@ -44,6 +49,7 @@
 
 mod entries;
 mod log;
+mod network;
 
 use std::collections::BTreeSet;
 use std::ffi::OsString;
@@ -51,6 +57,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
 use std::os::fd::AsRawFd;
 use std::path::PathBuf;
 use std::process::ExitCode;
+use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context;
@@ -58,13 +65,14 @@ use base::Instant;
 use os::event::{Events, Interest, Poll, Timer, Token};
 use os::gate::Gate;
 use os::lock::Lock;
-use os::netlink::{Netlink, Watch};
+use os::netlink::Netlink;
 use os::process::{Containment, Exit, Relaunch};
 use os::shared::{DaemonSide, GUARD_TICK, GuardSide, Promises};
 use os::signal::{Signal, Signals};
 
 use entries::Entries;
 use log::say;
+use network::Network;
 
 /// Real-time priority of the guard; the daemon's loop must be below.
 pub const PRIORITY: u8 = 60;
@@ -86,17 +94,12 @@ const LEFTOVERS_BUDGET: Duration = Duration::from_secs(10);
 const FINISH_BUDGET: Duration = Duration::from_secs(10);
 /// How often stale services of a former guard are looked at.
 const LEFTOVERS_TICK: Duration = Duration::from_millis(5);
-/// How often the gate is looked at when interfaces keep changing.
-const GATE_INTERVAL: Duration = Duration::from_millis(20);
-/// How soon again after it could not be put somewhere.
-const GATE_RETRY: Duration = Duration::from_secs(1);
 /// Exit code of a daemon whose configuration or command line is wrong (EX_USAGE).
 const USAGE: u8 = 64;
 
 const SIGNALS: Token = Token(0);
 const TIMER: Token = Token(1);
 const BELL: Token = Token(2);
-const FILTERS: Token = Token(3);
 
 /// What the guard is told.
 #[derive(Clone, Debug)]
@@ -141,9 +144,6 @@ pub fn run(options: &Options) -> anyhow::Result<ExitCode> {
         Lock::take(&options.lock, &format!("mainstay guard, process {}", std::process::id()))
             .context("another mainstay runs on this node")?;
 
-    // Before anything else takes time: what a former guard left is closed.
-    let (gate, gated) = open_gate(options);
-
     let mut containment = Containment::open(&options.tree);
     let own = options.lock.with_file_name("cgroup");
     let mut is_mounted = false;
@@ -157,8 +157,11 @@ pub fn run(options: &Options) -> anyhow::Result<ExitCode> {
             Err(error) => say!("cannot mount the control groups for this node alone: {error}"),
         }
     }
-    let leftovers = end_leftovers(&containment)?;
-    remove_leftovers(&options.addresses);
+    // First the kills; then what a former guard left open is closed; then there is time to wait.
+    let leftovers = containment.kill_all().context("cannot end services of a former guard")?;
+    let (gate, gated) = open_gate(options);
+    await_leftovers(&containment, leftovers)?;
+    remove_leftovers(&known_addresses(options, gate.as_ref()));
 
     let shared = GuardSide::create().context("cannot make the memory shared with the daemon")?;
     shared.set_lock(lock.number());
@@ -166,29 +169,24 @@ pub fn run(options: &Options) -> anyhow::Result<ExitCode> {
     let mut arguments = options.arguments.clone();
     arguments.extend(["--shared-fd".into(), shared.number().to_string().into()]);
     let mut inherit = vec![shared.number(), shared.bell().number(), lock.number()];
-    let filters = match &gate {
-        Some(gate) => {
-            let numbers = gate.descriptors().map(|descriptor| descriptor.as_raw_fd());
-            shared.set_gate(numbers);
-            inherit.extend(numbers);
-            Some(Watch::of_filters().context("cannot listen for changes of interfaces")?)
-        }
-        None => None,
-    };
+    if let Some(gate) = &gate {
+        let numbers = gate.descriptors().map(|descriptor| descriptor.as_raw_fd());
+        shared.set_gate(numbers);
+        inherit.extend(numbers);
+    }
     let relaunch = Relaunch::new(&options.program, arguments, inherit)
         .context("cannot prepare the start of the daemon")?;
-    // Interfaces may have come before somebody listened.
-    let gate_due = gate.as_ref().map(|_| Instant::ZERO);
-    let entries = Entries::new(&containment, &options.tree, gate)?;
+    let shared = Arc::new(shared);
+    let revoker = gate.as_ref().map(Gate::revoker);
+    // From here on there are two threads. It is started before this one gets its class and its memory.
+    let network = Network::start(shared.clone(), gate)?;
+    let entries = Entries::new(&containment, &options.tree, network, revoker)?;
 
     let poll = Poll::new()?;
     let timer = Timer::new()?;
     poll.add(&signals, SIGNALS, Interest::Read)?;
     poll.add(&timer, TIMER, Interest::Read)?;
     poll.add(shared.bell(), BELL, Interest::Read)?;
-    if let Some(filters) = &filters {
-        poll.add(filters, FILTERS, Interest::Read)?;
-    }
 
     let locked = os::realtime::lock_memory();
     let real_time = os::realtime::round_robin(PRIORITY);
@@ -221,8 +219,6 @@ pub fn run(options: &Options) -> anyhow::Result<ExitCode> {
         leave: None,
         finish: None,
         said_goodbye: true,
-        gate_due,
-        gate_refused: None,
         release_budget: options.release_budget,
         leave_budget: options.leave_budget,
     };
@@ -236,12 +232,6 @@ pub fn run(options: &Options) -> anyhow::Result<ExitCode> {
         poll.wait(&mut events, None)?;
         timer.take();
         guard.shared.bell().take();
-        if let Some(filters) = &filters
-            && filters.take().context("listen for changes of interfaces")?
-        {
-            let now = os::clock::boottime();
-            guard.gate_due.get_or_insert(now + GATE_INTERVAL);
-        }
         while let Some(signal) = signals.take() {
             guard.signal(signal, os::clock::boottime());
         }
@@ -249,13 +239,9 @@ pub fn run(options: &Options) -> anyhow::Result<ExitCode> {
             guard.reaped(reaped, os::clock::boottime());
         }
     };
-    let gate = guard.entries.gate().take();
-    drop(guard);
     if code != 2 {
-        // No address is here any more: there is nothing to be closed.
-        if let Some(Err(error)) = gate.map(Gate::remove) {
-            say!("cannot take the lease gate away (error {})", error.errno());
-        }
+        // Nothing is left to be killed: now there is time to wait for the network.
+        guard.entries.into_network().end();
         // Everything is over, and what is left are empty directories: no reason for another code.
         if let Err(error) = containment.dissolve() {
             say!("cannot remove the control groups (error {})", error.raw_os_error().unwrap_or(0));
@@ -313,9 +299,21 @@ fn remove_leftovers(addresses: &BTreeSet<IpAddr>) {
     }
 }
 
-/// Ends what a former guard of this node left running: nobody has the right to run it.
-fn end_leftovers(containment: &Containment) -> anyhow::Result<usize> {
-    let count = containment.kill_all().context("cannot end services of a former guard")?;
+/// All service addresses that may be here: those of the configuration, and those that it had when a
+/// former guard knew it.
+fn known_addresses(options: &Options, gate: Option<&Gate>) -> BTreeSet<IpAddr> {
+    let mut all = options.addresses.clone();
+    match gate.map(Gate::addresses) {
+        Some(Ok(known)) => all.extend(known),
+        Some(Err(error)) => say!("cannot list the addresses under the lease gate: {error}"),
+        None => {}
+    }
+    all
+}
+
+/// Waits until what a former guard of this node left running, and was killed, is gone: nobody has the
+/// right to run it.
+fn await_leftovers(containment: &Containment, count: usize) -> anyhow::Result<()> {
     let poll = Poll::new()?;
     let mut events = Events::with_capacity(1);
     let until = os::clock::boottime() + LEFTOVERS_BUDGET;
@@ -331,7 +329,7 @@ fn end_leftovers(containment: &Containment) -> anyhow::Result<usize> {
     if count > 0 {
         say!("ended {count} services that a former guard had left running");
     }
-    Ok(count)
+    Ok(())
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -354,7 +352,7 @@ struct Finish {
 }
 
 struct Guard {
-    shared: GuardSide,
+    shared: Arc<GuardSide>,
     relaunch: Relaunch,
     entries: Entries,
     daemon: Daemon,
@@ -369,10 +367,6 @@ struct Guard {
     finish: Option<Finish>,
     /// For the daemon that died last.
     said_goodbye: bool,
-    /// When to look whether the gate is everywhere.
-    gate_due: Option<Instant>,
-    /// What the kernel refused about it the last time: interface and error number.
-    gate_refused: Option<(u32, i32)>,
     release_budget: Duration,
     leave_budget: Duration,
 }
@@ -385,7 +379,6 @@ impl Guard {
         let all = self.finish.is_some();
         self.entries.enforce(&self.shared, now, all, release);
         self.shared.tick(now);
-        self.keep_gate(now);
         if self.refused && !all && self.entries.is_none_held(&self.shared) {
             self.finish(now, USAGE);
         }
@@ -409,42 +402,10 @@ impl Guard {
         self.finished(now)
     }
 
-    /// Puts the gate where it is missing, after somebody changed something.
-    fn keep_gate(&mut self, now: Instant) {
-        if self.gate_due.is_none_or(|due| now < due) {
-            return;
-        }
-        self.gate_due = None;
-        let Some(gate) = self.entries.gate() else { return };
-        let refused = match gate.keep() {
-            Ok(kept) => {
-                if kept.attached > 0 {
-                    say!(
-                        "put the lease gate on interfaces: {} filters were missing",
-                        kept.attached
-                    );
-                }
-                kept.refused
-            }
-            Err(error) => Some((0, error.errno())),
-        };
-        if refused.is_some() {
-            // Whoever had the kernel's lock, or the place of our filter, may be gone then.
-            self.gate_due = Some(now + GATE_RETRY);
-        }
-        if refused != self.gate_refused {
-            self.gate_refused = refused;
-            if let Some((interface, errno)) = refused {
-                say!("interface {interface} is without the lease gate (error {errno})");
-            }
-        }
-    }
-
     /// When to look again, at the latest.
     fn wake(&self, now: Instant) -> Instant {
         let mut wake = now + GUARD_TICK;
         wake = wake.min(self.entries.next_deadline());
-        wake = wake.min(self.gate_due.unwrap_or(Instant::FAR));
         if self.entries.is_something_dying() || self.finish.is_some() {
             wake = wake.min(now + self.entries.dying_tick());
         }

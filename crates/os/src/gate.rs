@@ -44,6 +44,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::net::IpAddr;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+use std::sync::Arc;
 
 use base::Instant;
 
@@ -111,6 +112,17 @@ pub enum GateError {
     /// The kernel's check of programs did not let ours pass.
     #[error("the kernel does not take the gate's program: {0}")]
     Program(String),
+    /// There are interfaces, and none of them takes the gate.
+    #[error(
+        "no interface takes the gate, interface {interface} for example (the kernel needs sch_ingress \
+         and cls_bpf)"
+    )]
+    Nowhere {
+        /// One of them.
+        interface: u32,
+        /// What the kernel said.
+        source: io::Error,
+    },
     /// Attaching, or looking at what is attached, failed.
     #[error("cannot put the gate on the interfaces")]
     Attach(#[from] NetlinkError),
@@ -125,7 +137,9 @@ impl GateError {
     pub fn errno(&self) -> i32 {
         match self {
             GateError::TimeNamespace => TIME_NAMESPACE,
-            GateError::Kernel { source, .. } => source.raw_os_error().unwrap_or(libc::EIO),
+            GateError::Kernel { source, .. } | GateError::Nowhere { source, .. } => {
+                source.raw_os_error().unwrap_or(libc::EIO)
+            }
             GateError::Program(_) => libc::EACCES,
             GateError::Attach(error) => error.errno().unwrap_or(libc::EIO),
         }
@@ -178,20 +192,40 @@ fn load(direction: Direction, maps: &Maps) -> Result<(OwnedFd, u32), GateError> 
     Ok((program, id))
 }
 
+/// Closes addresses: the part of the gate that has nothing to do with interfaces.
+#[derive(Clone, Debug)]
+pub struct Revoker {
+    maps: Arc<Maps>,
+}
+
+impl Revoker {
+    /// Closes an address, until a grant that is made after this moment. Neither allocates nor waits.
+    ///
+    /// # Errors
+    /// The kernel's.
+    pub fn revoke(&self, address: IpAddr) -> io::Result<()> {
+        if let Some(number) = self.maps.find(address)? {
+            self.maps.set_revoked(number, crate::clock::boottime());
+        }
+        Ok(())
+    }
+}
+
 /// The gate as the guard has it: its maker and keeper.
 #[derive(Debug)]
 pub struct Gate {
-    maps: Maps,
+    maps: Arc<Maps>,
     attachments: Attachments,
     was_there: bool,
 }
 
 impl Gate {
     /// Puts these addresses under the gate, closed, on all interfaces of the calling thread's network
-    /// namespace. What a former guard of the same node left is adopted and closed.
+    /// namespace. What a former guard of the same node left is adopted and closed, also for addresses that
+    /// the configuration has no more. Waits for the kernel's lock on the network configuration.
     ///
     /// # Errors
-    /// Where the kernel has no gate, or not for this process.
+    /// Where the kernel has no gate, or not for this process, or takes it on no interface.
     pub fn open(node: &str, addresses: &BTreeSet<IpAddr>) -> Result<Gate, GateError> {
         // A kernel without time namespaces has no such file.
         let offsets = std::fs::read_to_string("/proc/self/timens_offsets").unwrap_or_default();
@@ -215,14 +249,40 @@ impl Gate {
         for number in known.values() {
             maps.set_revoked(*number, now);
         }
-        maps.sync(&mut known, addresses).map_err(kernel("put addresses under the gate"))?;
+        // One that was taken out of the configuration may be here still. (What does not fit had a slot
+        // beyond those that any configuration needs.)
+        let mut wanted = addresses.clone();
+        let room = SLOTS_MAX.saturating_sub(wanted.len());
+        wanted.extend(known.keys().filter(|address| !addresses.contains(address)).take(room));
+        maps.sync(&mut known, &wanted).map_err(kernel("put addresses under the gate"))?;
         let programs = [load(Direction::In, &maps)?, load(Direction::Out, &maps)?];
         attachments.use_programs(programs);
-        let mut gate = Gate { maps, attachments, was_there };
-        // An address that stays behind is swept away by itself; one interface that refuses the gate is
-        // no reason to have none at all.
-        gate.keep()?;
-        Ok(gate)
+        // One interface that refuses the gate is no reason to have none at all; that all do is. Without
+        // an address nothing is attached yet, and it is tried where it hurts nobody.
+        let kept = if wanted.is_empty() { attachments.rehearse()? } else { attachments.keep()? };
+        if let (0, Some((interface, errno))) = (kept.gated, kept.refused) {
+            // The other half may have been taken.
+            attachments.remove()?;
+            return Err(GateError::Nowhere {
+                interface,
+                source: io::Error::from_raw_os_error(errno),
+            });
+        }
+        Ok(Gate { maps: Arc::new(maps), attachments, was_there })
+    }
+
+    /// All addresses under the gate: those of the configuration, and those that a former guard knew.
+    ///
+    /// # Errors
+    /// The kernel's.
+    pub fn addresses(&self) -> io::Result<BTreeSet<IpAddr>> {
+        Ok(self.maps.list()?.into_keys().collect())
+    }
+
+    /// For whoever closes addresses and must not wait for interfaces.
+    #[must_use]
+    pub fn revoker(&self) -> Revoker {
+        Revoker { maps: self.maps.clone() }
     }
 
     /// Whether a former guard's gate was found and adopted.
@@ -248,17 +308,6 @@ impl Gate {
             return Ok(Kept::default());
         }
         Ok(self.attachments.keep()?)
-    }
-
-    /// Closes an address, until a grant that is made after this moment. Neither allocates nor waits.
-    ///
-    /// # Errors
-    /// The kernel's.
-    pub fn revoke(&self, address: IpAddr) -> io::Result<()> {
-        if let Some(number) = self.maps.find(address)? {
-            self.maps.set_revoked(number, crate::clock::boottime());
-        }
-        Ok(())
     }
 
     /// Takes the gate away: none of its addresses is here any more.

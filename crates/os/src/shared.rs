@@ -156,6 +156,17 @@ pub struct GuardStatus {
     pub leftovers: u64,
     /// What it can promise.
     pub promises: Promises,
+    /// An interface on which the kernel refuses (half of) the gate.
+    pub gate_refused: Option<GateRefused>,
+}
+
+/// What the kernel refused about the gate.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct GateRefused {
+    /// The interface's number; 0: none could be looked at.
+    pub interface: u32,
+    /// The error number.
+    pub errno: i32,
 }
 
 /// The guard looks at all entries at least this often, so that no single lost wake-up matters.

@@ -236,7 +236,8 @@ impl Prepared {
     /// Starts the program with this process's environment; does not wait for the exec, which may
     /// have to read a disk. A program that cannot be run ends with status 127. Returns its number.
     ///
-    /// Only for processes with one thread: another one's locks would be copied in their state.
+    /// The child calls nothing that takes a lock, so other threads do not matter to it. The caller waits for
+    /// those that are in the allocator (fork(3) takes its locks): none may be there for long.
     pub(crate) fn start(&self) -> io::Result<i32> {
         // SAFETY: the child makes only async-signal-safe calls, on memory that was prepared before,
         // and ends in exec or _exit, so no destructor of the parent runs in it.

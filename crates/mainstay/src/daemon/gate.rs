@@ -9,6 +9,7 @@ use std::net::IpAddr;
 
 use api::v1;
 use os::gate::{Attached, SlotState};
+use os::shared::GateRefused;
 
 use super::addresses::Request;
 use super::drive::Daemon;
@@ -84,6 +85,22 @@ impl Daemon {
             interfaces: attached.into_iter().map(interface).collect(),
             addresses: addresses.unwrap_or_default(),
         }
+    }
+
+    /// What the guard was refused about the gate, in words.
+    pub(super) fn gate_refused(&self, refused: GateRefused) -> String {
+        let reason = os::gate::reason(refused.errno);
+        if refused.interface == 0 {
+            return format!(
+                "the guard cannot see whether the lease gate is on all interfaces: {reason}"
+            );
+        }
+        let named = self.interfaces.iter().find(|one| one.index == refused.interface);
+        let name = named.map_or_else(|| refused.interface.to_string(), |one| one.name.clone());
+        format!(
+            "interface {name} is without the lease gate, or has half of it ({reason}): through it a service \
+             address may go on answering when this node is stopped"
+        )
     }
 
     pub(super) fn gate_kind(&self) -> v1::GateKind {

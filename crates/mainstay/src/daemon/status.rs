@@ -297,6 +297,12 @@ impl Daemon {
         for text in self.cover.guard().promises.weaknesses() {
             warn("weak-guard", text, None);
         }
+        if let Some(refused) = self.cover.guard().gate_refused {
+            let text = self.gate_refused(refused);
+            let help =
+                "see \"mainstay gate\"; free the place of the filter, or take the interface away";
+            warn("gate-refused", text, Some(help));
+        }
         if self.cluster.preset <= base::Preset::Fast
             && let Some(reason) = &self.realtime
         {

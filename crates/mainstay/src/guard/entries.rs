@@ -2,9 +2,8 @@
 //!
 //! Ending a service has two answers. *Killed*: none of its code runs any more, microseconds after the
 //! deadline. *Gone*: its processes have given back everything and its addresses are removed; that can
-//! take longer, and is looked at until it is so. All expired services are killed before the first
-//! address is removed, because removing may have to wait for the kernel's lock on the network
-//! configuration.
+//! take longer, and is looked at until it is so. Addresses are removed by [another thread](super::network),
+//! because that may have to wait for the kernel's lock on the network configuration, and no kill may.
 //!
 //! Where there is a [gate](os::gate) the kernel refuses packets of the addresses from the deadline on,
 //! before and without the guard; what the guard adds is that a killed service's addresses stay closed
@@ -20,12 +19,12 @@ use std::time::Duration;
 use anyhow::Context;
 use base::Instant;
 use os::cgroup::Handle;
-use os::gate::Gate;
-use os::netlink::Removal;
+use os::gate::Revoker;
 use os::process::{Containment, Search, search};
 use os::shared::{ENTRIES_MAX, GuardSide, Held, Subject};
 
 use super::log::say;
+use super::network::Network;
 
 /// Bytes of the name of the tree and a service with their separators.
 const MARKER_MAX: usize = 256;
@@ -47,7 +46,11 @@ struct Dying {
     since: Instant,
     /// When it was last killed (again).
     killed: Instant,
+    /// The question about its addresses that is not answered yet.
+    asked: Option<u64>,
     addresses_removed: bool,
+    /// Of one that stays.
+    address_error: i32,
     gone: bool,
     alarmed: bool,
 }
@@ -56,7 +59,7 @@ struct Dying {
 pub(super) struct Entries {
     watched: Vec<Watched>,
     subject: Box<Subject>,
-    removal: Removal,
+    network: Network,
     /// The group of all services; `None`: they are found by their marks.
     all: Option<Handle>,
     /// `TREE/`: how the marks of all services begin.
@@ -66,14 +69,15 @@ pub(super) struct Entries {
     killed: bool,
     can_hurry: bool,
     /// The kernel's part, where it has one.
-    gate: Option<Gate>,
+    gate: Option<Revoker>,
 }
 
 impl Entries {
     pub(super) fn new(
         containment: &Containment,
         tree: &str,
-        gate: Option<Gate>,
+        network: Network,
+        gate: Option<Revoker>,
     ) -> anyhow::Result<Entries> {
         let all = match containment {
             Containment::Groups(tree) => {
@@ -85,7 +89,7 @@ impl Entries {
         Ok(Entries {
             watched: (0..ENTRIES_MAX).map(|_| Watched::default()).collect(),
             subject: Box::default(),
-            removal: Removal::open().context("cannot open a netlink socket")?,
+            network,
             all,
             mark: format!("{tree}/"),
             next_deadline: Instant::FAR,
@@ -96,9 +100,9 @@ impl Entries {
         })
     }
 
-    /// The kernel's part, where it has one.
-    pub(super) fn gate(&mut self) -> &mut Option<Gate> {
-        &mut self.gate
+    /// What waits for the kernel: to be ended when no service is left.
+    pub(super) fn into_network(self) -> Network {
+        self.network
     }
 
     /// Ends what may run no longer (with `all`: everything), and looks how far what was ended is.
@@ -225,7 +229,9 @@ impl Entries {
         self.watched[slot].dying = Some(Dying {
             since: now,
             killed: now,
+            asked: None,
             addresses_removed: false,
+            address_error: 0,
             gone: false,
             alarmed: false,
         });
@@ -268,11 +274,11 @@ impl Entries {
         search(&Search { marker, sessions: self.subject.processes(), kill })
     }
 
-    /// Removes the addresses of a killed service, and looks whether all of it is gone.
+    /// Has the addresses of a killed service removed, and looks whether all of it is gone.
     fn follow(&mut self, shared: &GuardSide, slot: usize, now: Instant, release: Duration) {
         let Some(mut dying) = self.watched[slot].dying else { return };
         let again = now.since(dying.killed) >= AGAIN;
-        if dying.gone && !again {
+        if dying.gone && !again && dying.asked.is_none() {
             return;
         }
         if !shared.read(slot, &mut self.subject) {
@@ -288,12 +294,17 @@ impl Entries {
         if shared.held(slot).is_some_and(|held| held.generation == self.watched[slot].generation) {
             self.revoke();
         }
-        let (was_there, errno) = match dying.addresses_removed && !again {
-            true => (false, 0),
-            false => self.remove_addresses(),
-        };
-        shared.set_address_error(slot, errno);
-        dying.addresses_removed = errno == 0;
+        let mut was_there = false;
+        if let Some(removed) = dying.asked.and_then(|number| self.network.answer(slot, number)) {
+            dying.asked = None;
+            dying.addresses_removed = removed.errno == 0;
+            dying.address_error = removed.errno;
+            was_there = removed.was_there;
+            shared.set_address_error(slot, removed.errno);
+        }
+        if dying.asked.is_none() && (again || !dying.addresses_removed) {
+            dying.asked = self.network.ask(slot, self.watched[slot].generation);
+        }
         let empty = match (&self.watched[slot].handle, &self.all) {
             (Some(handle), _) => handle.is_empty().map_err(io::Error::from),
             (None, Some(_)) => Ok(true),
@@ -322,7 +333,9 @@ impl Entries {
                 dying.alarmed = true;
                 say!(
                     "{service}: killed, and not gone within the release time {release:?} \
-                     (empty: {empty}, error of an address: {errno})"
+                     (empty: {empty}, addresses removed: {}, error {})",
+                    dying.addresses_removed,
+                    dying.address_error
                 );
             }
         }
@@ -341,19 +354,6 @@ impl Entries {
                 );
             }
         }
-    }
-
-    /// Removes the addresses of the subject: whether one was there, and the error of one that stays.
-    fn remove_addresses(&self) -> (bool, i32) {
-        let mut was_there = false;
-        let mut worst = 0;
-        for held in self.subject.addresses() {
-            match self.removal.remove(held.interface, held.address, held.prefix) {
-                Ok(there) => was_there |= there,
-                Err(errno) => worst = errno,
-            }
-        }
-        (was_there, worst)
     }
 }
 

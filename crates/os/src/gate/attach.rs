@@ -45,6 +45,8 @@ const ALL_PROTOCOLS: u16 = 0x0003;
 
 /// Where filters of the two directions hang: in, out.
 const DIRECTIONS: [u32; 2] = [0xffff_fff2, 0xffff_fff3];
+/// The loop's number in every network namespace (net/core/dev.c, `LOOPBACK_IFINDEX`).
+const LOOP: u32 = 1;
 /// Interfaces that are looked at in one go; more are reported as an error.
 const LINKS_MAX: usize = 4_096;
 /// Places (priorities) that are tried.
@@ -73,6 +75,8 @@ pub struct Attached {
 pub struct Kept {
     /// Filters that were missing and are there now.
     pub attached: u32,
+    /// Interfaces on which what comes in passes through the gate now.
+    pub gated: u32,
     /// An interface on which one is missing still, and the kernel's error number.
     pub refused: Option<(u32, i32)>,
 }
@@ -188,7 +192,10 @@ impl Attachments {
             let seen = self.look(link.index, parent)?;
             let is_there = |id| id == ids[direction] && !link.is_port;
             let errno = match seen.ours {
-                Some((_, _, id)) if is_there(id) => continue,
+                Some((_, _, id)) if is_there(id) => {
+                    kept.gated += u32::from(direction == 0);
+                    continue;
+                }
                 Some((place, number, _)) if link.is_port => {
                     self.detach(link.index, parent, place, number)?
                 }
@@ -196,13 +203,29 @@ impl Attachments {
                 _ => self.attach(link.index, direction, seen)?,
             };
             match errno {
-                0 => kept.attached += u32::from(!link.is_port),
+                0 if link.is_port => {}
+                0 => {
+                    kept.attached += 1;
+                    kept.gated += u32::from(direction == 0);
+                }
                 // The interface has gone meanwhile.
                 libc::ENODEV => {}
                 errno => kept.refused = Some((link.index, errno)),
             }
         }
         Ok(())
+    }
+
+    /// Whether this kernel has what the gate needs: puts it on the loop, which is in every network
+    /// namespace and is never gated else, and takes it away at once.
+    ///
+    /// # Errors
+    /// When the kernel does not answer.
+    pub(super) fn rehearse(&mut self) -> Result<Kept, NetlinkError> {
+        let mut kept = Kept::default();
+        self.keep_one(Link { index: LOOP, is_port: false }, &mut kept)?;
+        self.remove_from(LOOP)?;
+        Ok(kept)
     }
 
     /// Takes the gate away from all interfaces.
@@ -212,29 +235,33 @@ impl Attachments {
     pub fn remove(&mut self) -> Result<(), NetlinkError> {
         self.read_links()?;
         for at in 0..self.links.len() {
-            let index = self.links[at].index;
-            let (mut ours, mut others) = (false, 0);
-            for parent in DIRECTIONS {
-                let seen = self.look(index, parent)?;
-                others += seen.others;
-                let Some((place, number, _)) = seen.ours else { continue };
-                ours = true;
-                match self.detach(index, parent, place, number)? {
-                    0 | libc::ENOENT | libc::ENODEV => {}
-                    errno => {
-                        return Err(NetlinkError::Refused {
-                            operation: format!("take the lease gate from interface {index}"),
-                            source: io::Error::from_raw_os_error(errno),
-                        });
-                    }
+            self.remove_from(self.links[at].index)?;
+        }
+        Ok(())
+    }
+
+    fn remove_from(&mut self, index: u32) -> Result<(), NetlinkError> {
+        let (mut ours, mut others) = (false, 0);
+        for parent in DIRECTIONS {
+            let seen = self.look(index, parent)?;
+            others += seen.others;
+            let Some((place, number, _)) = seen.ours else { continue };
+            ours = true;
+            match self.detach(index, parent, place, number)? {
+                0 | libc::ENOENT | libc::ENODEV => {}
+                errno => {
+                    return Err(NetlinkError::Refused {
+                        operation: format!("take the lease gate from interface {index}"),
+                        source: io::Error::from_raw_os_error(errno),
+                    });
                 }
             }
-            if ours && others == 0 {
-                // Nobody else uses it. Should it stay, it is empty and harmless.
-                let mut message = request(RTM_DELQDISC, 0, index, CLSACT, CLSACT_HANDLE, 0);
-                message.finish();
-                self.netlink.ask(&mut message)?;
-            }
+        }
+        if ours && others == 0 {
+            // Nobody else uses it. Should it stay, it is empty and harmless.
+            let mut message = request(RTM_DELQDISC, 0, index, CLSACT, CLSACT_HANDLE, 0);
+            message.finish();
+            self.netlink.ask(&mut message)?;
         }
         Ok(())
     }

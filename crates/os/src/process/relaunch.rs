@@ -25,8 +25,9 @@ impl Relaunch {
     /// descriptors in `inherit` stay open in it.
     ///
     /// # Errors
-    /// When the process has more than one thread (a fork would copy the others' locks), or a zero
-    /// byte is in a name.
+    /// When the process has more than one thread (what they do is not known here; threads that are started
+    /// later must not be in the allocator for long, because a fork waits for them), or a zero byte is
+    /// in a name.
     pub fn new(
         program: &Path,
         arguments: Vec<OsString>,

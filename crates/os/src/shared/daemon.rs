@@ -12,8 +12,9 @@ use rustix::fs::{SealFlags, fcntl_get_seals, fstat};
 
 use super::layout::{self, get, hot, put};
 use super::{
-    ADDRESSES_MAX, Description, ENTRIES_MAX, Entry, GOODBYES_MAX, GROUP_PATH_MAX, Goodbye,
-    GuardStatus, HeldAddress, HeldProcess, Killed, PROCESSES_MAX, Promises, SharedError, Slot,
+    ADDRESSES_MAX, Description, ENTRIES_MAX, Entry, GOODBYES_MAX, GROUP_PATH_MAX, GateRefused,
+    Goodbye, GuardStatus, HeldAddress, HeldProcess, Killed, PROCESSES_MAX, Promises, SharedError,
+    Slot,
 };
 use crate::event::Bell;
 use crate::lock::Lock;
@@ -258,6 +259,13 @@ impl DaemonSide {
                 word => Some(((word & u64::from(u32::MAX)) as u32).cast_signed()),
             },
             leftovers: get(words, layout::LEFTOVERS),
+            gate_refused: match get(words, layout::GATE_REFUSED) {
+                0 => None,
+                word => Some(GateRefused {
+                    interface: (word >> 16 & u64::from(u32::MAX)) as u32,
+                    errno: i32::from(word as u16),
+                }),
+            },
             promises: Promises {
                 contained: granted(layout::CONTAINED),
                 real_time: granted(layout::REAL_TIME),

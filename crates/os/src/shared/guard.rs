@@ -10,7 +10,7 @@ use base::{Incarnation, Instant};
 use rustix::fs::{MemfdFlags, SealFlags, fcntl_add_seals, ftruncate, memfd_create};
 
 use super::layout::{self, get, hot, put};
-use super::{ADDRESSES_MAX, HeldAddress, PROCESSES_MAX, Promises, SharedError};
+use super::{ADDRESSES_MAX, GateRefused, HeldAddress, PROCESSES_MAX, Promises, SharedError};
 use crate::event::Bell;
 use crate::sys::Mapping;
 
@@ -165,6 +165,16 @@ impl GuardSide {
         put(words, layout::REAL_TIME, word(promises.real_time));
         put(words, layout::LOCKED, word(promises.locked));
         put(words, layout::GATED, word(promises.gated));
+    }
+
+    /// Tells the daemon of an interface that is without the gate, or has half of it, and why; number 0:
+    /// any. `None`: there is none.
+    pub fn set_gate_refused(&self, refused: Option<GateRefused>) {
+        let word = refused.map_or(0, |refused| {
+            let errno = u16::try_from(refused.errno).unwrap_or(u16::MAX);
+            layout::PRESENT | u64::from(refused.interface) << 16 | u64::from(errno)
+        });
+        put(self.mapping.words(), layout::GATE_REFUSED, word);
     }
 
     /// Tells the daemon how many control groups of a former guard were killed.

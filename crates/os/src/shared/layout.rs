@@ -7,7 +7,7 @@ use super::{ADDRESSES_MAX, ENTRIES_MAX, GOODBYES_MAX, GROUP_PATH_MAX, PROCESSES_
 
 /// "mainstay", and the number of this layout.
 pub(super) const MAGIC: u64 = u64::from_be_bytes(*b"mainstay");
-pub(super) const VERSION: u64 = 2;
+pub(super) const VERSION: u64 = 3;
 
 // The head: words of the guard, then words of the daemon.
 pub(super) const HEAD_MAGIC: usize = 0;
@@ -29,6 +29,8 @@ pub(super) const LOCKED: usize = 12;
 pub(super) const GATED: usize = 13;
 /// Four numbers of descriptors, each with [`PRESENT`] set, or 0.
 pub(super) const GATE: usize = 14;
+/// Number of an interface above 16 bits of error number, with [`PRESENT`] set, or 0.
+pub(super) const GATE_REFUSED: usize = 18;
 pub(super) const DAEMON_PID: usize = 32;
 pub(super) const DAEMON_INCARNATION: usize = 33;
 /// One more than the highest slot that was ever used.

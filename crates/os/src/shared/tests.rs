@@ -244,6 +244,15 @@ fn the_guards_words_reach_the_daemon() {
     assert_eq!(daemon.gate(), None);
     guard.set_gate([3, 4, 5, 0]);
     assert_eq!(daemon.gate(), Some([3, 4, 5, 0]));
+    assert_eq!(daemon.guard().gate_refused, None);
+    for refused in [
+        Some(GateRefused { interface: u32::MAX, errno: libc::EOPNOTSUPP }),
+        Some(GateRefused { interface: 0, errno: 0 }),
+        None,
+    ] {
+        guard.set_gate_refused(refused);
+        assert_eq!(daemon.guard().gate_refused, refused);
+    }
     guard.set_restarts(3, 9);
     guard.set_leftovers(2);
     guard.tick(LATER);

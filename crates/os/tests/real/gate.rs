@@ -17,7 +17,7 @@ use rustix::thread::UnshareFlags;
 
 use crate::scene::{
     Beside, device, filters, ingress_discipline, interface, isolate, join_bridge, neighbour,
-    remove_filters, set_up, wait_for,
+    remove_filters, set_up, shared_filters, wait_for,
 };
 
 const NODE: &str = "test n1";
@@ -321,7 +321,7 @@ fn an_address_answers_only_within_its_lease() {
     field.expect(true, "a later deadline");
     let before = now();
     for address in service() {
-        gate.revoke(address).unwrap();
+        gate.revoker().revoke(address).unwrap();
     }
     for address in service() {
         // What a daemon that was stopped before the revocation does when it goes on.
@@ -487,6 +487,68 @@ fn half_a_gate_is_enough_that_nobody_is_answered() {
     field.expect(true, "open");
     gate.remove().unwrap();
     assert_eq!(filters(field.left), [0, 0]);
+}
+
+/// Another owner of the place, with blocks of filters that several interfaces share.
+#[test]
+fn where_no_interface_takes_it_there_is_no_gate() {
+    let Some(field) = Field::make() else { return };
+    shared_filters(field.left);
+    match Gate::open(NODE, &BTreeSet::from(service())) {
+        Err(GateError::Nowhere { interface, .. }) => assert_eq!(interface, field.left),
+        Err(GateError::Kernel { source, .. }) if source.raw_os_error() == Some(PERMISSION) => {
+            return println!("skipped: the kernel refuses bpf(2) here: {source}");
+        }
+        other => panic!("{other:?}"),
+    }
+    field.expect(true, "there is no gate");
+
+    // One that takes it is enough, and the other one takes no service address.
+    let other = device("other0", "bridge");
+    let mut gate = open().expect("one takes it");
+    let kept = gate.keep().unwrap();
+    assert_eq!((kept.gated, kept.refused.map(|(interface, _)| interface)), (1, Some(field.left)));
+    let (_, mut attachments) = daemon(&gate);
+    attachments.keep_on(other).unwrap();
+    let error = attachments.keep_on(field.left).unwrap_err();
+    assert!(error.errno().is_some_and(|errno| errno != 0), "{error:?}");
+}
+
+#[test]
+fn a_gate_without_addresses_is_tried_on_the_loop_alone() {
+    let Some(field) = Field::make() else { return };
+    let none = BTreeSet::new();
+    let Some(_can) = open() else { return };
+    let gate = Gate::open("test n2", &none).unwrap();
+    assert_eq!((filters(LOOPBACK), filters(field.left)), ([0, 0], [1, 1]));
+    drop(gate);
+    shared_filters(LOOPBACK);
+    match Gate::open("test n2", &none) {
+        Err(GateError::Nowhere { interface, .. }) => assert_eq!(interface, LOOPBACK),
+        other => panic!("{other:?}"),
+    }
+}
+
+/// The configuration changed while nobody ran.
+#[test]
+fn an_address_that_the_configuration_lost_stays_closed() {
+    let Some(field) = Field::make() else { return };
+    let Some(gate) = open() else { return };
+    {
+        let (daemon, _) = daemon(&gate);
+        for address in service() {
+            daemon.grant(address, now());
+            daemon.push(address, now() + LONG);
+        }
+    }
+    field.expect(true, "it is open");
+    drop(gate);
+    let new = ip("10.9.0.77");
+    let gate = Gate::open(NODE, &BTreeSet::from([new])).unwrap();
+    assert!(gate.was_there());
+    let all = BTreeSet::from([service()[0], service()[1], new]);
+    assert_eq!(gate.addresses().unwrap(), all);
+    field.expect(false, "its guard and its daemon are gone");
 }
 
 #[test]

@@ -206,6 +206,20 @@ pub(crate) fn ingress_discipline(interface: u32) {
     request(36, 0x600, &body).unwrap();
 }
 
+/// Gives an interface filters that it shares with others: nobody can add one for it alone.
+pub(crate) fn shared_filters(interface: u32) {
+    let mut body = vec![0; 4];
+    body.extend(interface.to_ne_bytes());
+    body.extend(0xffff_0000_u32.to_ne_bytes());
+    body.extend(0xffff_fff1_u32.to_ne_bytes());
+    body.extend([0; 4]);
+    body.extend(attribute(1, b"clsact\0"));
+    for (direction, block) in [(13, 7_u32), (14, 8)] {
+        body.extend(attribute(direction, &block.to_ne_bytes()));
+    }
+    request(36, 0x600, &body).unwrap();
+}
+
 /// How many filters an interface has for what comes in and what goes out.
 pub(crate) fn filters(interface: u32) -> [usize; 2] {
     [0xffff_fff2_u32, 0xffff_fff3].map(|parent| {

@@ -7,7 +7,7 @@
 //! limit that only tells a failure from a hang.
 
 use std::fs;
-use std::io::Write;
+use std::io::{BufRead, BufReader, Write};
 use std::net::{IpAddr, Ipv4Addr, UdpSocket};
 use std::os::fd::AsRawFd;
 use std::path::{Path, PathBuf};
@@ -256,6 +256,8 @@ enum Place {
     Network,
     /// The same, with programs that change it; and the kernel lets this user judge packets.
     Gate,
+    /// A network namespace; and a debugger may hold single threads.
+    Held,
     /// A user and a network namespace, as a user without any right outside.
     Powerless,
 }
@@ -289,7 +291,7 @@ impl Scene {
         let own = std::env::current_exe().unwrap();
         let mut words: Vec<&str> = match place {
             Place::Here => vec![],
-            Place::Network | Place::Gate => vec!["unshare", "--net", "--"],
+            Place::Network | Place::Gate | Place::Held => vec!["unshare", "--net", "--"],
             Place::Powerless => vec![
                 "setpriv",
                 "--reuid",
@@ -646,6 +648,52 @@ fn gate_is_kept_by_the_guard() {
     assert!(!String::from_utf8_lossy(&shown.stdout).contains("clsact"), "{shown:?}");
 }
 
+/// Holds the thread with the number of its argument until its standard input ends: PTRACE_SEIZE and
+/// PTRACE_INTERRUPT of ptrace(2), which stop one thread and not its process.
+const HOLD: &str = "
+import ctypes, os, sys
+thread = int(sys.argv[1])
+ptrace = ctypes.CDLL(None, use_errno=True).ptrace
+ptrace.argtypes = [ctypes.c_ulong, ctypes.c_ulong, ctypes.c_void_p, ctypes.c_void_p]
+for request in 0x4206, 0x4207:
+    assert ptrace(request, thread, None, None) == 0, os.strerror(ctypes.get_errno())
+os.waitpid(thread, 0x40000000)
+print('held', flush=True)
+sys.stdin.read()
+";
+
+/// What waits for the network is held, as by a driver that hangs with the kernel's lock: processes die at
+/// their deadline all the same. The address goes when the network is back.
+fn a_hanging_network_delays_no_kill() {
+    let scene = Scene::new(Place::Held, &[("address", "")]);
+    let daemon = scene.line("start", 1).number("pid");
+    scene.line("service", 1);
+    wait_for("a pushed deadline", || has(scene.path(), "deadline").then_some(()));
+    wait_for("both processes", || (scene.pids().len() >= 2).then_some(()));
+    let threads = fs::read_dir(format!("/proc/{}/task", scene.guard.id())).unwrap();
+    let is_it = |path: &PathBuf| fs::read_to_string(path.join("comm")).unwrap() == "network\n";
+    let thread = threads.map(|entry| entry.unwrap().path()).find(is_it).expect("its thread");
+    let mut holder = Command::new("python3")
+        .args(["-c", HOLD, thread.file_name().unwrap().to_str().unwrap()])
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut said = String::new();
+    BufReader::new(holder.stdout.take().unwrap()).read_line(&mut said).unwrap();
+    assert_eq!(said, "held\n");
+    signal("STOP", daemon);
+    wait_for("the end of the service", || scene.pids().is_empty().then_some(()));
+    assert!(scene.has_address(), "nobody removes it now");
+    assert!(!scene.log().contains("nothing left"), "{}", scene.log());
+    // Its end releases the thread.
+    drop(holder.stdin.take());
+    holder.wait().unwrap();
+    wait_for("the end of the address", || (!scene.has_address()).then_some(()));
+    wait_for("the guard's word of it", || scene.log().contains("nothing left").then_some(()));
+    signal("CONT", daemon);
+}
+
 /// Without control groups and the real-time class the daemon can read that, and people can.
 fn powerless_says_so() {
     let scene = Scene::new(Place::Powerless, &[("idle", "")]);
@@ -661,6 +709,7 @@ fn refusal(place: Place) -> Option<String> {
     let words: &[&str] = match place {
         Place::Here => return None,
         Place::Network => &["unshare", "--net", "--", "true"],
+        Place::Held => &["unshare", "--net", "--", "python3", "-c", "import ctypes"],
         Place::Gate => &[
             "unshare",
             "--net",
@@ -695,7 +744,7 @@ fn refusal(place: Place) -> Option<String> {
 
 fn run_tests(filter: Option<&String>) -> ExitCode {
     type Test = (&'static str, Place, fn(Place));
-    let tests: [Test; 16] = [
+    let tests: [Test; 17] = [
         ("killed_daemon_comes_back", Place::Network, killed_daemon_comes_back),
         ("killed_daemon_comes_back_powerless", Place::Powerless, killed_daemon_comes_back),
         ("stopped_daemon_loses_its_services", Place::Network, stopped_daemon_loses_its_services),
@@ -726,6 +775,7 @@ fn run_tests(filter: Option<&String>) -> ExitCode {
         ("next_guard_removes_addresses", Place::Network, |_| next_guard_removes_addresses()),
         ("powerless_says_so", Place::Powerless, |_| powerless_says_so()),
         ("gate_is_kept_by_the_guard", Place::Gate, |_| gate_is_kept_by_the_guard()),
+        ("a_hanging_network_delays_no_kill", Place::Held, |_| a_hanging_network_delays_no_kill()),
     ];
     for (name, place, test) in tests {
         if filter.is_some_and(|filter| !name.contains(filter.as_str())) {

@@ -20,6 +20,28 @@ fn the_fence_wait_covers_lease_release_and_both_clocks() {
 }
 
 #[test]
+fn a_watchdog_is_waited_for_with_the_age_of_what_it_was_fed_on() {
+    let wait = |preset: Preset, seconds| {
+        preset.timing().storage_fence_wait(Duration::from_secs(seconds)).as_micros()
+    };
+    // (w + L / 2) · 1.01 + 20 ms.
+    assert_eq!(wait(Preset::Fast, 5), (5_000_000 + 375_000) * 101 / 100 + 20_000);
+    assert_eq!(wait(Preset::Normal, 10), (10_000_000 + 1_200_000) * 101 / 100 + 20_000);
+    assert_eq!(wait(Preset::Classic, 30), (30_000_000 + 9_500_000) * 101 / 100 + 20_000);
+}
+
+#[test]
+fn who_only_loses_the_lease_is_not_reset() {
+    for preset in Preset::ALL {
+        let timing = preset.timing();
+        assert!(timing.watchdog_min() > timing.lease + timing.release, "{}", preset.name());
+    }
+    assert_eq!(Preset::Fast.timing().watchdog_min(), Duration::from_secs(1));
+    assert_eq!(Preset::Normal.timing().watchdog_min(), Duration::from_secs(3));
+    assert_eq!(Preset::Classic.timing().watchdog_min(), Duration::from_secs(22));
+}
+
+#[test]
 fn a_lease_shorter_than_a_view_change_is_refused() {
     let mut timing = Preset::Normal.timing();
     timing.lease = Duration::from_secs(2);

@@ -146,13 +146,41 @@ pub const CLOCK_RATE_ERROR_PERMILLE: u32 = 5;
 /// Granularity of clocks and timers, added once to every fence wait.
 pub const CLOCK_GRANULARITY: Duration = Duration::from_millis(20);
 
+/// What took at most `held` on the lost node's clock is over after this on another one.
+fn bounded(held: Duration) -> Duration {
+    held + held * 2 * CLOCK_RATE_ERROR_PERMILLE / 1000 + CLOCK_GRANULARITY
+}
+
 impl Timing {
     /// F: after so long without contact a lost node's contained services (addresses, processes)
     /// have stopped working: `(L + R)(1 + 2ρ) + ε`, counted on the survivors' clocks.
     #[must_use]
     pub fn fence_wait(&self) -> Duration {
-        let held = self.lease + self.release;
-        held + held * 2 * CLOCK_RATE_ERROR_PERMILLE / 1000 + CLOCK_GRANULARITY
+        bounded(self.lease + self.release)
+    }
+
+    /// δ: a watchdog is fed only on evidence that is at most so old. Half of the lease: evidence as it
+    /// comes in day by day is younger on every medium on which a lease can be kept at all, and a machine
+    /// that is fed has a lease.
+    #[must_use]
+    pub fn feeding_evidence(&self) -> Duration {
+        self.lease / 2
+    }
+
+    /// F for a storage service whose machine has an armed watchdog of timeout `watchdog` (w): after so
+    /// long without contact the machine was reset: `(w + δ)(1 + 2ρ) + ε`, counted on the survivors'
+    /// clocks.
+    #[must_use]
+    pub fn storage_fence_wait(&self, watchdog: Duration) -> Duration {
+        bounded(watchdog + self.feeding_evidence())
+    }
+
+    /// The shortest timeout of a watchdog that does not reset a machine which only lost its lease: the
+    /// guard has the time L + R to end the services, and feeds again when nothing of them is left.
+    /// Drivers count in whole seconds, so this is rounded up to the next one.
+    #[must_use]
+    pub fn watchdog_min(&self) -> Duration {
+        Duration::from_secs((self.lease + self.release).as_secs() + 1)
     }
 
     /// Between two heartbeats on a path: at the full rate, or at the low one.

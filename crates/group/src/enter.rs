@@ -76,7 +76,7 @@ impl Group {
         });
         for joiner in &value.joiners {
             let joins = self.joins.entry(joiner.node).or_default();
-            joins.push(now);
+            joins.push((now, joiner.incarnation));
             if joins.len() > crate::join::JOINS_REMEMBERED_MAX {
                 joins.remove(0);
             }

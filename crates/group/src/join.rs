@@ -3,7 +3,7 @@
 //! A node without a view says so in its heartbeats. The hub watches its connection for the
 //! hold-down, which doubles with each return within ten minutes, so that one sick node cannot
 //! churn the rest; a node whose guard certifies that it merely restarted a crashed daemon is let
-//! in at once, because what it ran is still running under a lease that will not last long. Then
+//! in at once, but once, because what it ran is still running under a lease that will not last long. Then
 //! the next view change has it as a joiner, and after the hub has recorded that view it sends the
 //! state. (Not before: a joiner must never know of a view that its hub could forget.)
 
@@ -47,11 +47,14 @@ impl Group {
         if peer.digest.standing != Standing::Unseeded || peer.digest == Default::default() {
             return None;
         }
-        if peer.digest.certified {
+        let joins = self.joins.get(&node).map_or(&[][..], Vec::as_slice);
+        // A life that was let in before and did not stay waits like any other: its disk may be slow,
+        // and each try costs everybody two views.
+        let is_known = joins.iter().any(|(_, life)| *life == peer.incarnation);
+        if peer.digest.certified && !is_known {
             return Some(peer.since);
         }
-        let joins = self.joins.get(&node).map_or(&[][..], Vec::as_slice);
-        let recent = joins.iter().filter(|at| self.now.since(**at) < RETURNS_WINDOW).count();
+        let recent = joins.iter().filter(|(at, _)| self.now.since(*at) < RETURNS_WINDOW).count();
         let doubled = self.config.timing.hold * (1 << recent.saturating_sub(1).min(8));
         Some(peer.since + doubled.min(HOLD_MAX))
     }

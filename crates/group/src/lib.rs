@@ -129,8 +129,8 @@ pub struct Group {
     proven: BTreeSet<Absence>,
     /// Nodes that a person has declared dead.
     down: NodeSet,
-    /// When each node joined, newest last, for the hold-down.
-    joins: BTreeMap<NodeId, Vec<Instant>>,
+    /// When each node joined and in which life, newest last, for the hold-down.
+    joins: BTreeMap<NodeId, Vec<(Instant, Incarnation)>>,
     leaving: bool,
     /// What each node carries, for who asks the arbiters first.
     loads: BTreeMap<NodeId, u32>,

@@ -55,6 +55,20 @@ fn a_late_node_joins_with_the_state_of_the_others() {
 }
 
 #[test]
+fn a_certified_life_is_let_in_at_once_and_only_once() {
+    let mut world = World::new(3, Tie::None);
+    world.start_all();
+    world.run(1_000);
+    let settled = world.node(1).views.len();
+    world.restart_certified(3, 2);
+    world.node(3).disk_is_stuck = true;
+    world.run(30_000);
+    // Without it, in with it, without it again; then it waits like any other, longer each time.
+    let views = world.node(1).views.len() - settled;
+    assert!((3..=15).contains(&views), "{views} views for one slow disk");
+}
+
+#[test]
 fn after_a_power_failure_all_members_of_the_last_view_are_needed() {
     let mut world = World::new(3, Tie::None);
     world.start_all();

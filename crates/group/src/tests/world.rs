@@ -111,6 +111,15 @@ impl World {
         self.nodes.insert(id, Node { group, record, ..node });
     }
 
+    /// The guard starts a crashed daemon again and says so.
+    pub(super) fn restart_certified(&mut self, id: u8, life: u64) {
+        self.start(id, life);
+        let node = self.nodes.remove(&id).expect("it was just started");
+        let config = Config { certified: true, ..node.group.config.clone() };
+        let group = Group::new(config, Prng::new(life), self.now);
+        self.nodes.insert(id, Node { group, ..node });
+    }
+
     fn forget(&mut self, id: u8) {
         let others: Vec<u8> = self.nodes.keys().copied().collect();
         for other in others {

@@ -25,8 +25,8 @@ use minicbor::{Decode, Encode};
 
 use crate::wire::{Ballot, Scope};
 
-/// Histories that an arbiter remembers. There is more than one only where a person has forced a
-/// new one.
+/// Histories that an arbiter remembers. There is more than one where a person has forced a new one,
+/// or where founders that remember nothing have begun one.
 pub const LINEAGES_MAX: usize = 4;
 /// The longest value that an arbiter must be able to take: a view of `NODES_MAX` members and as
 /// many absences, in CBOR.

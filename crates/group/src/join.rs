@@ -3,9 +3,9 @@
 //! A node without a view says so in its heartbeats. The hub watches its connection for the
 //! hold-down, which doubles with each return within ten minutes, so that one sick node cannot
 //! churn the rest; a node whose guard certifies that it merely restarted a crashed daemon is let
-//! in at once, but once, because what it ran is still running under a lease that will not last long. Then
-//! the next view change has it as a joiner, and after the hub has recorded that view it sends the
-//! state. (Not before: a joiner must never know of a view that its hub could forget.)
+//! in at once, but once, because what it ran is still running under a lease that will not last
+//! long. Then the next view change has it as a joiner, and after the hub has recorded that view it
+//! sends the state. (Not before: a joiner must never know of a view that its hub could forget.)
 
 use core::time::Duration;
 

@@ -38,8 +38,8 @@ pub const CANARIES: &[Canary] = &[
     Canary {
         name: "impatient-fence",
         file: "crates/base/src/timing.rs",
-        original: "let held = self.lease + self.release;",
-        mutated: "let held = (self.lease + self.release) / 4;",
+        original: "bounded(self.lease + self.release)",
+        mutated: "bounded((self.lease + self.release) / 4)",
         rule: "a lost node's services are freed only after its lease and the guard's work are over",
         shows: Shows::Unsafe,
         seeds: 2_000,

@@ -26,8 +26,9 @@ mod tcp;
 mod udp;
 mod version6;
 
-pub(crate) use frames::{announce, checksum};
-pub(crate) use udp::{Question, Reply};
+pub(crate) use frames::announce;
+pub use frames::checksum;
+pub use udp::{Question, Reply};
 
 /// How a client asks.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -280,7 +280,7 @@ impl Trace {
     }
 
     /// Records a probe; the numbers of probes follow each other.
-    pub(crate) fn note_sent(&mut self, at: Duration, sendable: bool) {
+    pub fn note_sent(&mut self, at: Duration, sendable: bool) {
         if self.sent.len() >= ANSWERS_MAX {
             self.dropped += 1;
             return;
@@ -290,7 +290,7 @@ impl Trace {
     }
 
     /// Records an answer to the probe `number`; one to a probe that was never sent is ignored.
-    pub(crate) fn note_answer(&mut self, number: u64, name: &str, pid: u32, at: Duration) {
+    pub fn note_answer(&mut self, number: u64, name: &str, pid: u32, at: Duration) {
         let Some(sent) = self.sent.get(number as usize).copied() else { return };
         if self.answers.len() >= ANSWERS_MAX {
             self.dropped += 1;

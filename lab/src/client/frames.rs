@@ -195,8 +195,8 @@ fn echo_reply(bytes: &[u8], target: Ipv4Addr, identifier: u16) -> Option<u64> {
     ours.then(|| u64::from_be_bytes(number))
 }
 
-/// RFC 1071.
-pub(crate) fn checksum(bytes: &[u8]) -> u16 {
+/// The checksum of the internet protocols (RFC 1071).
+pub fn checksum(bytes: &[u8]) -> u16 {
     let words = bytes
         .chunks(2)
         .map(|pair| u32::from(pair[0]) << 8 | u32::from(pair.get(1).copied().unwrap_or(0)));

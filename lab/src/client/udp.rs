@@ -20,13 +20,16 @@ pub(crate) const DATAGRAM_MAX: usize = 24 + NAME_MAX;
 
 /// `MLq1`, number (8 bytes), time (8 bytes), all big-endian.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Question {
-    pub(crate) number: u64,
-    pub(crate) sent: u64,
+pub struct Question {
+    /// Which probe it is.
+    pub number: u64,
+    /// When it was sent, nanoseconds since boot.
+    pub sent: u64,
 }
 
 impl Question {
-    pub(crate) fn encode(self) -> [u8; 20] {
+    /// Its bytes.
+    pub fn encode(self) -> [u8; 20] {
         let mut bytes = [0; 20];
         bytes[..4].copy_from_slice(ASK);
         bytes[4..12].copy_from_slice(&self.number.to_be_bytes());
@@ -34,7 +37,8 @@ impl Question {
         bytes
     }
 
-    pub(crate) fn decode(bytes: &[u8]) -> Option<Self> {
+    /// What these bytes ask, if they do.
+    pub fn decode(bytes: &[u8]) -> Option<Self> {
         let rest = bytes.strip_prefix(ASK)?;
         let (number, rest) = rest.split_first_chunk()?;
         let sent = rest.try_into().ok()?;
@@ -44,14 +48,18 @@ impl Question {
 
 /// `MLa1`, number and time as asked, process id (4 bytes), name.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Reply<'a> {
-    pub(crate) question: Question,
-    pub(crate) pid: u32,
-    pub(crate) name: &'a str,
+pub struct Reply<'a> {
+    /// What was asked.
+    pub question: Question,
+    /// Of the process that answers.
+    pub pid: u32,
+    /// Of the machine that it runs on.
+    pub name: &'a str,
 }
 
 impl<'a> Reply<'a> {
-    pub(crate) fn encode(self) -> Vec<u8> {
+    /// Its bytes.
+    pub fn encode(self) -> Vec<u8> {
         let mut bytes = ANSWER.to_vec();
         bytes.extend(self.question.number.to_be_bytes());
         bytes.extend(self.question.sent.to_be_bytes());
@@ -60,7 +68,8 @@ impl<'a> Reply<'a> {
         bytes
     }
 
-    pub(crate) fn decode(bytes: &'a [u8]) -> Option<Self> {
+    /// What these bytes answer, if they do.
+    pub fn decode(bytes: &'a [u8]) -> Option<Self> {
         let rest = bytes.strip_prefix(ANSWER)?;
         let (number, rest) = rest.split_first_chunk()?;
         let (sent, rest) = rest.split_first_chunk()?;

@@ -6,6 +6,7 @@
 //! - [`canaries`]: known faults that the simulator has to find; a simulator that finds nothing is
 //!   worth as much as the faults that it is known to find.
 //! - [`bench_peers`]: figures beside those of other products, in one run.
+//! - [`mod@vm`]: virtual machines that panic and lose their power.
 
 pub mod arrows;
 pub mod bench_peers;
@@ -18,3 +19,4 @@ pub mod plant;
 pub mod source;
 pub mod tidy;
 pub mod tree;
+pub mod vm;

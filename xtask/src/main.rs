@@ -3,7 +3,7 @@
 use std::path::Path;
 use std::process::ExitCode;
 
-use xtask::{bench_peers, ci, licences, package, plant, tree};
+use xtask::{bench_peers, ci, licences, package, plant, tree, vm};
 
 const USAGE: &str = "\
 usage: cargo xtask COMMAND
@@ -16,6 +16,9 @@ usage: cargo xtask COMMAND
   package [DIR]         build a Debian package into a directory (default: target)
   bench-peers [--quick | --repetitions N]
                         measure Mainstay beside keepalived and Corosync with Pacemaker
+  vm [--program PATH] [SCENARIO…]
+                        break virtual machines (panic, power, watchdog, …): minutes
+  vm --list             print the scenarios
 ";
 
 fn main() -> ExitCode {
@@ -34,6 +37,11 @@ fn main() -> ExitCode {
         ["package"] => package::run(&root, &root.join("target")),
         ["package", directory] => package::run(&root, Path::new(directory)),
         ["bench-peers", ref rest @ ..] => bench_peers::run(&root, rest),
+        ["vm", "--list"] => {
+            vm::list();
+            Ok(ExitCode::SUCCESS)
+        }
+        ["vm", ref rest @ ..] => vm::run(&root, rest),
         // What `bench-peers` starts for each product.
         ["bench-peers-site", product, program] => bench_peers::serve(product, program),
         _ => {

@@ -18,7 +18,6 @@ use crate::shared::Permit;
 
 mod batch;
 pub(crate) mod bpf;
-pub(crate) mod watchdog;
 
 pub(crate) use batch::Batch;
 

@@ -21,7 +21,7 @@ const READS_MAX: usize = 16;
 #[derive(Debug)]
 pub struct GuardSide {
     file: OwnedFd,
-    pub(super) mapping: Mapping,
+    mapping: Mapping,
     bell: Bell,
 }
 

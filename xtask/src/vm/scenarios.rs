@@ -1,0 +1,63 @@
+//! What is played on the machines, a module each.
+
+use anyhow::Result;
+
+use super::Bench;
+
+mod network;
+mod panic;
+mod power_off;
+
+/// A scenario.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Scenario {
+    /// The kernel of the active machine panics.
+    Panic,
+    /// The active machine loses its power.
+    PowerOff,
+    /// A card of a bond loses its carrier; a network loses and delays frames.
+    Network,
+}
+
+impl Scenario {
+    /// All, in the order in which they are played.
+    pub const ALL: [Self; 3] = [Self::Panic, Self::PowerOff, Self::Network];
+
+    /// Its name on a command line.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Panic => "panic",
+            Self::PowerOff => "power-off",
+            Self::Network => "network",
+        }
+    }
+
+    /// What happens in it.
+    #[must_use]
+    pub fn text(self) -> &'static str {
+        match self {
+            Self::Panic => "the kernel of the active machine panics and restarts after a while",
+            Self::PowerOff => "the active machine loses its power and gets it back",
+            Self::Network => "a bond loses a cable, then a network loses and delays; nothing moves",
+        }
+    }
+
+    /// The scenario of that name.
+    #[must_use]
+    pub fn named(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|scenario| scenario.name() == name)
+    }
+
+    /// Plays it; the sentences of what was seen.
+    ///
+    /// # Errors
+    /// What did not hold.
+    pub fn play(self, bench: &Bench) -> Result<Vec<String>> {
+        match self {
+            Self::Panic => panic::play(bench),
+            Self::PowerOff => power_off::play(bench),
+            Self::Network => network::play(bench),
+        }
+    }
+}

@@ -7,6 +7,7 @@
 //! workspace except `os`, can reach the kernel: no clock, no socket, no file, no thread.
 
 pub mod codec;
+pub mod feeding;
 mod id;
 pub mod limits;
 mod prng;

@@ -12,7 +12,7 @@
 //! the guard puts the [lease gate](os::gate) on all interfaces before it starts a daemon, puts it back
 //! where somebody takes it away, and removes it when it ends in order.
 //!
-//! Two threads: the loop, and behind it [one](network) for what waits for the kernel's lock on the
+//! The loop is one thread; behind it is [one](network) for what waits for the kernel's lock on the
 //! network configuration, which a driver whose device hangs may hold for long. **Rule:** whatever the
 //! network does, processes are killed at their deadline; at the start, too, what a former guard
 //! left is killed before the network is asked anything.
@@ -36,6 +36,9 @@
 //!   there is no usable configuration, only the addresses end by themselves, each with its lifetime
 //!   in the kernel: the lease in whole seconds and at most two more. Processes stay until a guard
 //!   starts.
+//! - *The daemon asks for a watchdog*: [a third thread](watchdog) arms it, and feeds it in turns of the loop,
+//!   while evidence is fresh or no storage service is here. It is what ends a storage service on a machine
+//!   on which nothing else can be believed any more.
 //! - *The daemon cannot use its configuration*: it has said why, and is not started again, because it
 //!   would say the same. What runs keeps the rest of its lease; then the guard ends with the same
 //!   code.
@@ -45,11 +48,12 @@
 //! written into the shared memory for `mainstay status` to say.
 //!
 //! Exit codes: 0 left in order; 1 something had to be killed at the end; 2 something could not be
-//! ended; 64 the daemon says that its configuration is wrong.
+//! ended, or a storage service has not confirmed that it has; 64 the daemon says that its configuration is wrong.
 
 mod entries;
 mod log;
 mod network;
+mod watchdog;
 
 use std::collections::BTreeSet;
 use std::ffi::OsString;
@@ -73,6 +77,7 @@ use os::signal::{Signal, Signals};
 use entries::Entries;
 use log::say;
 use network::Network;
+use watchdog::{Former, Watchdog};
 
 /// Real-time priority of the guard; the daemon's loop must be below.
 pub const PRIORITY: u8 = 60;
@@ -94,6 +99,8 @@ const LEFTOVERS_BUDGET: Duration = Duration::from_secs(10);
 const FINISH_BUDGET: Duration = Duration::from_secs(10);
 /// How often stale services of a former guard are looked at.
 const LEFTOVERS_TICK: Duration = Duration::from_millis(5);
+/// Exit code when something could not be ended, or is not known to have ended.
+const UNENDED: u8 = 2;
 /// Exit code of a daemon whose configuration or command line is wrong (EX_USAGE).
 const USAGE: u8 = 64;
 
@@ -112,6 +119,8 @@ pub struct Options {
     pub tree: String,
     /// The file that allows one guard per node.
     pub lock: PathBuf,
+    /// Where it is written that a watchdog is armed: gone after a start of the machine.
+    pub armed: PathBuf,
     /// All service addresses of the configuration: none of them may be here when a daemon is
     /// started for the first time.
     pub addresses: BTreeSet<IpAddr>,
@@ -181,6 +190,9 @@ pub fn run(options: &Options) -> anyhow::Result<ExitCode> {
     // From here on there are two threads. It is started before this one gets its class and its memory.
     let network = Network::start(shared.clone(), gate)?;
     let entries = Entries::new(&containment, &options.tree, network, revoker)?;
+    // Everything of a former guard is gone: its watchdog may be fed again.
+    let former = Former::read(&options.armed);
+    let watchdog = Watchdog::start(shared.clone(), &options.armed, former)?;
 
     let poll = Poll::new()?;
     let timer = Timer::new()?;
@@ -211,6 +223,7 @@ pub fn run(options: &Options) -> anyhow::Result<ExitCode> {
         shared,
         relaunch,
         entries,
+        watchdog,
         daemon: Daemon::Dead { restart: Some(Instant::ZERO) },
         pause: Duration::ZERO,
         early_deaths: 0,
@@ -239,7 +252,9 @@ pub fn run(options: &Options) -> anyhow::Result<ExitCode> {
             guard.reaped(reaped, os::clock::boottime());
         }
     };
-    if code != 2 {
+    // It stops the device, or says why it stays armed.
+    guard.watchdog.end();
+    if code != UNENDED {
         // Nothing is left to be killed: now there is time to wait for the network.
         guard.entries.into_network().end();
         // Everything is over, and what is left are empty directories: no reason for another code.
@@ -355,6 +370,7 @@ struct Guard {
     shared: Arc<GuardSide>,
     relaunch: Relaunch,
     entries: Entries,
+    watchdog: Watchdog,
     daemon: Daemon,
     /// Before the next restart.
     pause: Duration,
@@ -378,6 +394,7 @@ impl Guard {
         // First the deadlines, before anything else can take time.
         let all = self.finish.is_some();
         self.entries.enforce(&self.shared, now, all, release);
+        self.watchdog.turn(&self.shared, now);
         self.shared.tick(now);
         if self.refused && !all && self.entries.is_none_held(&self.shared) {
             self.finish(now, USAGE);
@@ -394,7 +411,10 @@ impl Guard {
             Daemon::Dead { restart: Some(restart) } if now >= restart => self.start(now),
             Daemon::Dead { restart } => {
                 let is_away = restart.is_none_or(|restart| restart.since(now) >= GOODBYE_AFTER);
-                if !self.said_goodbye && is_away && self.entries.nothing_left(&self.shared) {
+                // A storage service that did not confirm its stop may be mounted still.
+                let clean = !self.shared.sight().storage;
+                if !self.said_goodbye && is_away && clean && self.entries.nothing_left(&self.shared)
+                {
                     self.say_goodbye();
                 }
             }
@@ -524,13 +544,15 @@ impl Guard {
 
     fn finished(&self, now: Instant) -> Option<u8> {
         let finish = self.finish?;
-        if self.said_goodbye && self.entries.nothing_left(&self.shared) {
+        let stays = self.shared.sight().storage;
+        if (self.said_goodbye || stays) && self.entries.nothing_left(&self.shared) {
             let killed = u8::from(self.entries.has_killed());
-            return Some(finish.code.max(killed));
+            let stays = if stays { UNENDED } else { 0 };
+            return Some(finish.code.max(killed).max(stays));
         }
         if now >= finish.until {
             say!("processes of services are still there after {FINISH_BUDGET:?}; leaving them");
-            return Some(2);
+            return Some(UNENDED);
         }
         None
     }

@@ -22,6 +22,9 @@ use os::process::{Containment, Output, Process, Program, SpawnError};
 use os::shared::{DaemonSide, Description, Goodbye, HeldAddress, HeldProcess, Slot};
 use os::signal::{Signal, Signals};
 
+#[path = "guard/storage.rs"]
+mod storage;
+
 /// How far ahead the daemon of these tests pushes its deadline.
 const LEASE: Duration = Duration::from_secs(1);
 /// When a test gives up waiting.
@@ -60,6 +63,7 @@ fn run_guard(directory: &Path) -> ExitCode {
         arguments: vec!["test-daemon".into(), "daemon".into(), directory.into()],
         tree: tree(directory),
         lock: directory.join("lock"),
+        armed: directory.join("watchdog"),
         // Without any the guard leaves the interfaces of this machine alone.
         addresses: has(directory, "address").then_some(ADDRESS).into_iter().collect(),
         release_budget: Duration::from_secs(5),
@@ -117,6 +121,7 @@ fn run_daemon(directory: &Path, number: i32) {
         }
     }
 
+    storage::ask(directory, &mut shared);
     let poll = Poll::new().unwrap();
     let timer = Timer::new().unwrap();
     poll.add(&signals, Token(0), Interest::Read).unwrap();
@@ -180,6 +185,7 @@ fn start_service(directory: &Path, shared: &mut DaemonSide, containment: &Contai
         group: containment.group_path("web"),
         addresses: if with_address { vec![address] } else { Vec::new() },
         processes: Vec::new(),
+        storage: has(directory, "storage"),
     };
     let slot = shared.register(&description, os::clock::boottime() + LEASE).unwrap();
     if with_address {
@@ -744,7 +750,7 @@ fn refusal(place: Place) -> Option<String> {
 
 fn run_tests(filter: Option<&String>) -> ExitCode {
     type Test = (&'static str, Place, fn(Place));
-    let tests: [Test; 17] = [
+    let tests: [Test; 18] = [
         ("killed_daemon_comes_back", Place::Network, killed_daemon_comes_back),
         ("killed_daemon_comes_back_powerless", Place::Powerless, killed_daemon_comes_back),
         ("stopped_daemon_loses_its_services", Place::Network, stopped_daemon_loses_its_services),
@@ -775,6 +781,7 @@ fn run_tests(filter: Option<&String>) -> ExitCode {
         ("next_guard_removes_addresses", Place::Network, |_| next_guard_removes_addresses()),
         ("powerless_says_so", Place::Powerless, |_| powerless_says_so()),
         ("gate_is_kept_by_the_guard", Place::Gate, |_| gate_is_kept_by_the_guard()),
+        ("storage_and_its_watchdog", Place::Here, |_| storage::tests()),
         ("a_hanging_network_delays_no_kill", Place::Held, |_| a_hanging_network_delays_no_kill()),
     ];
     for (name, place, test) in tests {

@@ -26,6 +26,7 @@
 //! | [`process`] | start, watch and kill processes, with or without control groups |
 //! | [`persist`] | small files, replaced atomically, with checksum and the generation before |
 //! | [`shared`] | the memory that the guard and the daemon share |
+//! | [`watchdog`] | the device that resets this machine unless it is fed |
 //! | [`realtime`] | real-time class, locked memory |
 //! | [`signal`] | signals as events |
 //! | [`credential`] | who is at the other end of a local socket |
@@ -48,6 +49,7 @@ pub mod serial;
 pub mod shared;
 pub mod signal;
 pub mod udp;
+pub mod watchdog;
 pub mod wire;
 
 #[expect(unsafe_code, reason = "system calls that no dependency wraps; each block says why")]

@@ -23,6 +23,7 @@ mod guard;
 mod layout;
 #[cfg(test)]
 mod tests;
+mod watchdog;
 
 use std::io;
 use std::net::{IpAddr, SocketAddr};
@@ -33,6 +34,7 @@ use base::Instant;
 
 pub use daemon::{DaemonSide, Permit};
 pub use guard::{GuardSide, Held, Subject};
+pub use watchdog::{WatchdogRequest, WatchdogStatus};
 
 /// Services that can be under the guard at a time.
 pub const ENTRIES_MAX: usize = base::limits::SERVICES_MAX;
@@ -90,6 +92,10 @@ pub struct Description {
     pub addresses: Vec<HeldAddress>,
     /// The first process of each process resource.
     pub processes: Vec<HeldProcess>,
+    /// It writes until its machine dies: while it is entered here a watchdog is fed on fresh evidence
+    /// only, and no goodbye is said, whatever was killed. **To be released only when nothing of it is
+    /// left that could write.**
+    pub storage: bool,
 }
 
 /// What the guard did to an entry.

@@ -40,6 +40,7 @@ pub(super) fn run(context: &Context) -> Result<ExitCode, Failure> {
         arguments: vec!["mainstay".into(), "daemon".into(), "--root".into(), directory.into()],
         tree,
         lock: root.run().join("guard.lock"),
+        armed: root.run().join("watchdog"),
         addresses: cluster.service_addresses().collect(),
         release_budget: cluster.timing.release,
         leave_budget: stop.unwrap_or_default() * 2 + cluster.timing.stall,

@@ -23,8 +23,8 @@ use crate::sys::{self, Mapping};
 /// The memory as the daemon has it.
 #[derive(Debug)]
 pub struct DaemonSide {
-    mapping: Arc<Mapping>,
-    bell: Bell,
+    pub(super) mapping: Arc<Mapping>,
+    pub(super) bell: Bell,
     /// Held as long as this daemon lives.
     _lock: Option<Lock>,
 }
@@ -121,6 +121,7 @@ impl DaemonSide {
         write(words, slot, description);
         let hot = hot(words, slot);
         put(hot, layout::DEADLINE, deadline.as_nanos());
+        put(hot, layout::STORAGE, u64::from(description.storage));
         let used = get(words, layout::USED).max(slot as u64 + 1);
         words[layout::USED].store(used, Ordering::Release);
         let generation = get(hot, layout::GENERATION) + 1;
@@ -138,6 +139,11 @@ impl DaemonSide {
     pub fn describe(&mut self, slot: Slot, description: &Description) -> Result<(), SharedError> {
         self.assert_used(slot);
         check(description)?;
+        if description.storage {
+            // Until it is released: what it was when something of it was started is not taken back.
+            let hot = hot(self.mapping.words(), slot.index());
+            hot[layout::STORAGE].store(1, Ordering::Release);
+        }
         write(self.mapping.words(), slot.index(), description);
         self.bell.ring();
         Ok(())
@@ -203,7 +209,10 @@ impl DaemonSide {
                 let number = get(hot, layout::DESCRIBED);
                 Entry {
                     slot,
-                    description: read(layout::description(words, index, number)),
+                    description: Description {
+                        storage: get(hot, layout::STORAGE) != 0,
+                        ..read(layout::description(words, index, number))
+                    },
                     deadline: Instant::from_nanos(get(hot, layout::DEADLINE)),
                     killed: self.killed(slot),
                 }
@@ -409,5 +418,6 @@ fn read(place: &[std::sync::atomic::AtomicU64]) -> Description {
                 }
             })
             .collect(),
+        storage: false,
     }
 }

@@ -21,7 +21,7 @@ const READS_MAX: usize = 16;
 #[derive(Debug)]
 pub struct GuardSide {
     file: OwnedFd,
-    mapping: Mapping,
+    pub(super) mapping: Mapping,
     bell: Bell,
 }
 

@@ -7,7 +7,7 @@ use super::{ADDRESSES_MAX, ENTRIES_MAX, GOODBYES_MAX, GROUP_PATH_MAX, PROCESSES_
 
 /// "mainstay", and the number of this layout.
 pub(super) const MAGIC: u64 = u64::from_be_bytes(*b"mainstay");
-pub(super) const VERSION: u64 = 3;
+pub(super) const VERSION: u64 = 4;
 
 // The head: words of the guard, then words of the daemon.
 pub(super) const HEAD_MAGIC: usize = 0;
@@ -31,6 +31,20 @@ pub(super) const GATED: usize = 13;
 pub(super) const GATE: usize = 14;
 /// Number of an interface above 16 bits of error number, with [`PRESENT`] set, or 0.
 pub(super) const GATE_REFUSED: usize = 18;
+/// Number of the request about the watchdog that was answered last.
+pub(super) const WATCHDOG_ANSWERED: usize = 19;
+/// The armed timeout in nanoseconds, or 0.
+pub(super) const WATCHDOG_TIMEOUT: usize = 20;
+/// Step above 32 bits of error number, with [`PRESENT`] set, or 0: why it is not armed.
+pub(super) const WATCHDOG_ERROR: usize = 21;
+/// Moment of the last feeding, or 0.
+pub(super) const WATCHDOG_FED: usize = 22;
+/// As [`WATCHDOG_ERROR`]: why the last feeding failed.
+pub(super) const WATCHDOG_FEED_ERROR: usize = 23;
+/// How often a feeding came through too late.
+pub(super) const WATCHDOG_LATE: usize = 24;
+/// A former guard had armed it.
+pub(super) const WATCHDOG_ADOPTED: usize = 25;
 pub(super) const DAEMON_PID: usize = 32;
 pub(super) const DAEMON_INCARNATION: usize = 33;
 /// One more than the highest slot that was ever used.
@@ -39,7 +53,19 @@ pub(super) const RELEASE_BUDGET: usize = 35;
 pub(super) const LEAVE_BUDGET: usize = 36;
 pub(super) const GOODBYE_COUNT: usize = 37;
 pub(super) const GOODBYE_INCARNATION: usize = 38;
-const HEAD: usize = 64;
+/// X, a moment, or 0.
+pub(super) const EVIDENCE: usize = 39;
+/// δ in nanoseconds.
+pub(super) const FRESHNESS: usize = 40;
+/// Number of the last request to arm the watchdog; what it is about is in place before.
+pub(super) const WATCHDOG_REQUEST: usize = 41;
+pub(super) const WATCHDOG_WANTED: usize = 42;
+pub(super) const WATCHDOG_LEAST: usize = 43;
+/// The path of the device that is wanted, and of the one that is armed.
+pub(super) const WATCHDOG_DEVICE: usize = 64;
+pub(super) const WATCHDOG_ARMED: usize = WATCHDOG_DEVICE + DEVICE;
+pub(super) const DEVICE: usize = 16;
+const HEAD: usize = 96;
 
 /// Marks a word whose zero would otherwise mean "nothing".
 pub(super) const PRESENT: u64 = 1 << 63;
@@ -55,6 +81,8 @@ pub(super) const KILLED_AT: usize = 4;
 /// 0: something is still there.
 pub(super) const GONE_AT: usize = 5;
 pub(super) const ADDRESS_ERROR: usize = 6;
+/// 1: a storage service.
+pub(super) const STORAGE: usize = 7;
 pub(super) const HOT: usize = 8;
 
 // One description.
@@ -86,6 +114,7 @@ pub(super) const TOTAL: usize = GOODBYES + GOODBYES_MAX * GOODBYE;
 
 const _: () = assert!(base::limits::NAME_SIZE_MAX < NAME * 8);
 const _: () = assert!(GROUP_PATH_MAX < GROUP * 8);
+const _: () = assert!(crate::watchdog::PATH_MAX < DEVICE * 8 && WATCHDOG_ARMED + DEVICE <= HEAD);
 const _: () = assert!(ENTRIES_MAX <= u16::MAX as usize);
 
 pub(super) fn hot(words: &[AtomicU64], slot: usize) -> &[AtomicU64] {

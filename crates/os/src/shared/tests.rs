@@ -45,6 +45,7 @@ fn description(fill: u8) -> Description {
                 started: u64::from(fill) << 50,
             })
             .collect(),
+        storage: fill.is_multiple_of(2),
     }
 }
 
@@ -284,4 +285,74 @@ fn another_file_is_not_taken_for_it() {
     let copy = rustix::io::dup(guard.descriptor()).unwrap().into_raw_fd();
     let error = DaemonSide::inherit(copy).unwrap_err();
     assert!(error.to_string().contains("not the parent"), "{error}");
+}
+
+#[test]
+fn a_storage_service_is_in_sight_until_it_is_released() {
+    use base::feeding::{Feeding, Reason};
+    let (guard, mut daemon) = pair();
+    let contained = daemon.register(&description(1), SOON).unwrap();
+    assert!(!guard.sight().storage, "the other class");
+    let slot = daemon.register(&description(2), SOON).unwrap();
+    assert!(guard.sight().storage);
+    assert!(daemon.entries()[1].description.storage && !daemon.entries()[0].description.storage);
+    assert_eq!(Feeding::reason(SOON, &guard.sight()), Reason::None);
+    assert!(!daemon.is_evidence_fresh(SOON));
+
+    let freshness = std::time::Duration::from_millis(100);
+    daemon.set_evidence(SOON, freshness);
+    assert_eq!(Feeding::reason(SOON + freshness, &guard.sight()), Reason::Fresh);
+    assert!(daemon.is_evidence_fresh(SOON + freshness) && !daemon.is_evidence_fresh(LATER));
+    assert_eq!(Feeding::reason(LATER, &guard.sight()), Reason::Stale);
+
+    guard.set_killed(1, guard.held(1).unwrap().generation, SOON);
+    guard.set_gone(1, SOON);
+    assert!(guard.sight().storage, "its processes are gone, its mounts may not be");
+    daemon.release(slot);
+    assert_eq!(Feeding::reason(LATER, &guard.sight()), Reason::Clean);
+    daemon.describe(contained, &description(4)).unwrap();
+    assert!(guard.sight().storage, "a service may become one while it runs");
+}
+
+#[test]
+fn a_watchdog_is_asked_for_once_and_answered_once() {
+    use std::time::Duration;
+
+    use crate::watchdog::{PATH_MAX, Step, WatchdogError};
+    let (guard, mut daemon) = pair();
+    let ten = Duration::from_secs(10);
+    let longest = "/".repeat(PATH_MAX);
+    assert_eq!(WatchdogRequest::new(&"/".repeat(PATH_MAX + 1), ten, ten), None);
+    assert_eq!(WatchdogRequest::new("", ten, ten), None);
+    assert_eq!((guard.watchdog_request(), daemon.watchdog()), (None, WatchdogStatus::default()));
+
+    let request = WatchdogRequest::new(&longest, ten, Duration::from_secs(3)).unwrap();
+    assert!(daemon.arm_watchdog(&request) && guard.bell().take() && daemon.watchdog().asked);
+    assert!(!daemon.arm_watchdog(&request), "one at a time");
+    let seen = guard.watchdog_request().unwrap();
+    assert_eq!(seen.device().to_str(), Ok(longest.as_str()));
+    assert_eq!((seen.number, seen.timeout, seen.least), (1, ten, Duration::from_secs(3)));
+    let refused = WatchdogError { step: Step::Open, errno: libc::EBUSY };
+    guard.set_watchdog_error(refused);
+    guard.answer_watchdog(seen.number);
+    assert_eq!(guard.watchdog_request(), None);
+    let status = WatchdogStatus { error: Some(refused), ..WatchdogStatus::default() };
+    assert_eq!(daemon.watchdog(), status);
+
+    assert!(daemon.arm_watchdog(&request));
+    let seen = guard.watchdog_request().unwrap();
+    guard.set_watchdog_armed(&seen, Duration::from_secs(12), false);
+    guard.set_watchdog_fed(SOON);
+    guard.answer_watchdog(seen.number);
+    guard.set_watchdog_feed_error(WatchdogError { step: Step::Feed, errno: libc::EIO });
+    assert_eq!(guard.count_watchdog_late(), 1);
+    let status = WatchdogStatus {
+        device: Some(longest),
+        timeout: Some(Duration::from_secs(12)),
+        fed: Some(SOON),
+        feed_error: Some(WatchdogError { step: Step::Feed, errno: libc::EIO }),
+        late: 1,
+        ..WatchdogStatus::default()
+    };
+    assert_eq!(daemon.watchdog(), status);
 }

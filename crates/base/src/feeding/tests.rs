@@ -1,0 +1,136 @@
+use super::*;
+
+const W: Duration = Duration::from_secs(8);
+const DELTA: Duration = Duration::from_millis(1_000);
+
+fn at(ms: u64) -> Instant {
+    Instant::from_millis(ms)
+}
+
+fn storage(evidence: u64) -> Sight {
+    Sight { evidence: at(evidence), freshness: DELTA, storage: true }
+}
+
+fn clean(evidence: u64) -> Sight {
+    Sight { storage: false, ..storage(evidence) }
+}
+
+fn armed() -> Feeding {
+    let mut feeding = Feeding::new();
+    feeding.want();
+    assert_eq!(feeding.turn(at(100), &clean(0)), Some(Act::Arm));
+    feeding.done(at(110), Outcome::Armed(W));
+    feeding
+}
+
+#[test]
+fn nothing_is_opened_before_somebody_wants_it() {
+    let mut feeding = Feeding::new();
+    assert_eq!(feeding.turn(at(1), &clean(0)), None);
+    assert_eq!(feeding.timeout(), None);
+}
+
+#[test]
+fn beside_a_storage_service_only_newer_and_fresh_evidence_feeds() {
+    let mut feeding = armed();
+    assert_eq!(feeding.turn(at(1_109), &clean(0)), None, "an eighth of the timeout is not over");
+    assert_eq!(feeding.turn(at(1_110), &storage(0)), None, "no evidence");
+    assert_eq!(feeding.turn(at(1_110), &storage(109)), None, "too old by a millisecond");
+    assert_eq!(feeding.turn(at(1_110), &storage(110)), Some(Act::Feed));
+    feeding.done(at(1_110), Outcome::Fed);
+    assert_eq!(feeding.turn(at(2_110), &storage(2_000)), Some(Act::Feed));
+    feeding.done(at(2_111), Outcome::Fed);
+    assert_eq!(feeding.turn(at(3_000), &storage(2_000)), None, "not twice on the same");
+    assert_eq!(feeding.turn(at(3_200), &storage(2_001)), None, "newer, and too old");
+    assert_eq!(feeding.turn(at(3_200), &storage(3_000)), Some(Act::Feed));
+}
+
+#[test]
+fn a_clean_machine_is_fed_whatever_the_cluster_says() {
+    let mut feeding = armed();
+    for second in 2..20 {
+        let now = at(second * 1_000 + 110);
+        assert_eq!(feeding.turn(now, &clean(0)), Some(Act::Feed));
+        feeding.done(now, Outcome::Fed);
+    }
+    // Evidence from before the service was there does for its start, if it is fresh.
+    assert_eq!(feeding.turn(at(30_000), &storage(29_500)), Some(Act::Feed));
+}
+
+#[test]
+fn a_feeding_that_did_not_come_through_is_repeated_while_its_evidence_is_fresh() {
+    let mut feeding = armed();
+    assert_eq!(feeding.turn(at(5_000), &storage(4_900)), Some(Act::Feed));
+    assert_eq!(feeding.turn(at(5_100), &storage(5_050)), None, "one at a time");
+    feeding.done(at(5_200), Outcome::NotFed);
+    assert_eq!(feeding.turn(at(5_400), &storage(4_900)), None, "not at once");
+    assert_eq!(feeding.turn(at(5_700), &storage(4_900)), Some(Act::Feed));
+    feeding.done(at(5_701), Outcome::NotFed);
+    assert_eq!(feeding.turn(at(6_201), &storage(4_900)), None);
+    assert_eq!(feeding.timeout(), Some(W), "it is armed all the same");
+}
+
+#[test]
+fn a_feeding_that_was_held_up_says_by_how_much() {
+    assert_eq!(Feeding::late(at(5_900), &storage(4_900)), Duration::ZERO);
+    assert_eq!(Feeding::late(at(8_400), &storage(4_900)), Duration::from_millis(2_500));
+    assert_eq!(Feeding::late(at(8_400), &clean(4_900)), Duration::ZERO);
+}
+
+#[test]
+fn arming_beside_a_storage_service_needs_evidence_too() {
+    let mut feeding = Feeding::new();
+    feeding.want();
+    assert_eq!(feeding.turn(at(5_000), &storage(3_000)), None);
+    assert_eq!(feeding.turn(at(5_000), &storage(4_500)), Some(Act::Arm));
+    feeding.done(at(5_100), Outcome::Off);
+    assert_eq!(
+        feeding.turn(at(9_000), &clean(0)),
+        None,
+        "it was refused, and nobody has asked again"
+    );
+    feeding.want();
+    assert_eq!(feeding.turn(at(9_000), &clean(0)), Some(Act::Arm));
+}
+
+#[test]
+fn it_is_stopped_on_a_clean_machine_only() {
+    assert!(!Feeding::may_disarm(&storage(100)), "however fresh the evidence");
+    assert!(Feeding::may_disarm(&clean(0)));
+}
+
+/// The promise itself, over many courses: a machine is reset by X + δ + w, where X is the newest evidence
+/// that it ever had, if a storage service was here then.
+#[test]
+fn a_lost_machine_is_reset_in_time() {
+    let mut prng = crate::Prng::new(5);
+    for _ in 0..2_000 {
+        let mut feeding = armed();
+        let mut fed = at(110);
+        let lost = prng.range(1_000..=30_000);
+        let started = prng.range(500..=lost);
+        let mut evidence = 0;
+        let mut now = 600;
+        while now < lost + 30_000 {
+            now += prng.range(1..=150);
+            if now < lost {
+                evidence = now - prng.range(1..=400);
+            }
+            let here = now >= started;
+            let sight = if here { storage(evidence) } else { clean(evidence) };
+            let Some(act) = feeding.turn(at(now), &sight) else { continue };
+            assert_eq!(act, Act::Feed);
+            // Whoever carries it out comes late, and looks first.
+            now += prng.range(0..=900);
+            let sight = if now >= started { storage(evidence) } else { sight };
+            if Feeding::may(at(now), &sight) {
+                fed = at(now);
+                assert_eq!(Feeding::late(at(now), &sight), Duration::ZERO);
+                feeding.done(at(now), Outcome::Fed);
+            } else {
+                feeding.done(at(now), Outcome::NotFed);
+            }
+        }
+        assert!(fed + W <= at(evidence) + DELTA + W, "lost at {lost}, fed at {fed:?}");
+    }
+}

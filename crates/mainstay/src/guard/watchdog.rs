@@ -1,0 +1,533 @@
+//! The watchdog that the guard feeds, and when it does not.
+//!
+//! What may be fed and when is decided by [`base::feeding`]; this is the rest: the request of the daemon, a
+//! thread that talks to the device, and the words that tell what came of it.
+//!
+//! Intuition: a driver may block for seconds (a management board behind a slow bus), and no kill may wait
+//! for it. So the loop only orders, in its ordinary turn, and a thread carries out. **Rule:** one order
+//! is one feeding. A loop that hangs orders nothing, and a thread that hangs feeds nothing: each of them
+//! alone lets the machine be reset. The thread looks at the evidence itself, just before it touches the
+//! device and just after: an order that has waited too long is not carried out, and a feeding that was held
+//! up on the way, because somebody stopped this process in between, is mended by a shorter timeout.
+//!
+//! That a device is armed is written to a file before it is opened. A guard that finds that file takes the
+//! device over ([`Former`]): the former one was killed, the timer runs, and nobody else would feed it. By
+//! then everything that the former guard had left is gone, else the new one has ended with an error and the
+//! machine is reset, as it must be.
+//!
+//! It is stopped when the guard ends, if nothing of a storage service is left. A service that did not
+//! confirm its stop, perhaps with a file system still mounted, leaves it armed.
+
+use std::ffi::{CStr, CString, OsStr};
+use std::fs;
+use std::io;
+use std::os::unix::ffi::OsStrExt;
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use anyhow::Context;
+use base::Instant;
+use base::feeding::{Act, Feeding, Outcome, Reason, Sight};
+use os::event::{Bell, Events, Interest, Poll, Token};
+use os::shared::{GuardSide, WatchdogRequest};
+use os::watchdog::{Step, WatchdogError};
+use rustix::fs::{Mode, OFlags};
+
+use super::log::say;
+
+/// Real-time priority of the thread: as the network's, below the loop's.
+const PRIORITY: u8 = 55;
+const _: () = assert!(PRIORITY < super::PRIORITY);
+/// Bytes of its stack, and how much of that is touched at the start.
+const STACK: usize = 256 << 10;
+const TOUCHED: usize = 64 << 10;
+const BELL: Token = Token(0);
+/// A feeding that is late by less than this came in time: ε of the fence wait.
+const TOLERANCE: Duration = base::CLOCK_GRANULARITY;
+
+// What the thread is to do at its end: the word `end`.
+const GO_ON: u8 = 0;
+const END: u8 = 1;
+
+// Orders, below their numbers.
+const ARM: u64 = 0;
+const FEED: u64 = 1;
+
+// Results; the timeout is in a word of its own.
+const ARMED: u8 = 0;
+const FED: u8 = 1;
+const NOT_FED: u8 = 2;
+const REFUSED: u8 = 3;
+/// It might not be armed at this moment: no answer to a request.
+const NOT_NOW: u8 = 4;
+
+/// What of a watchdog the thread needs. A trait, because the tests have none.
+pub(super) trait Device: Sized + Send {
+    /// Opens it and sets its timeout.
+    fn arm(
+        &mut self,
+        path: &CStr,
+        wanted: Duration,
+        least: Duration,
+    ) -> Result<Duration, WatchdogError>;
+    /// Feeds it.
+    fn feed(&mut self) -> Result<(), WatchdogError>;
+    /// Sets its timeout and feeds it.
+    fn set_timeout(&mut self, timeout: Duration) -> Result<Duration, WatchdogError>;
+    /// Stops it.
+    fn disarm(&mut self) -> Result<(), WatchdogError>;
+}
+
+/// The kernel's.
+#[derive(Default)]
+struct Real(Option<os::watchdog::Watchdog>);
+
+impl Real {
+    fn open(&mut self) -> &mut os::watchdog::Watchdog {
+        self.0.as_mut().expect("only what is armed is fed")
+    }
+}
+
+impl Device for Real {
+    fn arm(
+        &mut self,
+        path: &CStr,
+        wanted: Duration,
+        least: Duration,
+    ) -> Result<Duration, WatchdogError> {
+        let watchdog = os::watchdog::Watchdog::arm(path, wanted, least)?;
+        let timeout = watchdog.timeout();
+        self.0 = Some(watchdog);
+        Ok(timeout)
+    }
+
+    fn feed(&mut self) -> Result<(), WatchdogError> {
+        self.open().feed()
+    }
+
+    fn set_timeout(&mut self, timeout: Duration) -> Result<Duration, WatchdogError> {
+        self.open().set_timeout(timeout)?;
+        Ok(self.open().timeout())
+    }
+
+    fn disarm(&mut self) -> Result<(), WatchdogError> {
+        self.0.take().map_or(Ok(()), os::watchdog::Watchdog::disarm)
+    }
+}
+
+/// The device that a former guard had armed and not stopped.
+pub(super) struct Former(WatchdogRequest);
+
+impl Former {
+    /// Reads what a former guard wrote down. `None`: nothing, or the machine was started anew since.
+    pub(super) fn read(record: &Path) -> Option<Former> {
+        let text = match fs::read_to_string(record) {
+            Ok(text) => text,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return None,
+            Err(error) => {
+                say!("cannot read which watchdog a former guard had armed: {error}");
+                return None;
+            }
+        };
+        let former = parse(&text);
+        if former.is_none() {
+            say!("{}: does not say which watchdog a former guard had armed", record.display());
+        }
+        let former = former?;
+        match os::watchdog::describe(path(&former.0)) {
+            // Stopped, or the machine was started anew since: no reason to start it.
+            Ok(description) if description.active == Some(false) => None,
+            Ok(_) | Err(_) => Some(former),
+        }
+    }
+}
+
+fn path(request: &WatchdogRequest) -> &Path {
+    Path::new(OsStr::from_bytes(request.device().to_bytes()))
+}
+
+/// `DEVICE`, a line end, the timeout in whole seconds.
+fn parse(text: &str) -> Option<Former> {
+    let (device, seconds) = text.trim_end().rsplit_once('\n')?;
+    let timeout = Duration::from_secs(seconds.parse().ok()?);
+    // Whatever its timeout is, it runs.
+    WatchdogRequest::new(device, timeout, Duration::ZERO).map(Former)
+}
+
+/// What both threads see.
+struct Desk {
+    bell: Bell,
+    /// Number of the order above one bit that says which.
+    ordered: AtomicU64,
+    answered: AtomicU64,
+    result: AtomicU8,
+    timeout: AtomicU64,
+    end: AtomicU8,
+}
+
+/// Looks at what feeding depends on, as it is now.
+type Look = Arc<dyn Fn() -> Sight + Send + Sync>;
+
+/// The loop's end of it.
+pub(super) struct Watchdog {
+    desk: Arc<Desk>,
+    thread: JoinHandle<()>,
+    sight: Look,
+    feeding: Feeding,
+    /// The request that is being answered; 0: the former guard's.
+    request: Option<u64>,
+    former: bool,
+    reason: Reason,
+}
+
+impl Watchdog {
+    /// Starts the thread. With a former guard's device that is taken over in the first turns.
+    pub(super) fn start(
+        shared: Arc<GuardSide>,
+        record: &Path,
+        former: Option<Former>,
+    ) -> anyhow::Result<Watchdog> {
+        let seen = shared.clone();
+        Watchdog::start_with(
+            shared,
+            record,
+            former,
+            Real::default(),
+            Arc::new(move || seen.sight()),
+        )
+    }
+
+    fn start_with(
+        shared: Arc<GuardSide>,
+        record: &Path,
+        former: Option<Former>,
+        device: impl Device + 'static,
+        sight: Look,
+    ) -> anyhow::Result<Watchdog> {
+        let desk = Arc::new(Desk {
+            bell: Bell::new()?,
+            ordered: AtomicU64::new(0),
+            answered: AtomicU64::new(0),
+            result: AtomicU8::new(NOT_NOW),
+            timeout: AtomicU64::new(0),
+            end: AtomicU8::new(GO_ON),
+        });
+        let poll = Poll::new()?;
+        poll.add(&desk.bell, BELL, Interest::Read)?;
+        let is_former = former.is_some();
+        let worker = Worker {
+            desk: desk.clone(),
+            shared,
+            sight: sight.clone(),
+            device,
+            former: former.map(|former| former.0),
+            record: CString::new(record.as_os_str().as_bytes()).context("a path with a zero")?,
+            armed: None,
+            shortened: false,
+            failing: false,
+        };
+        let thread = std::thread::Builder::new()
+            .name("watchdog".into())
+            .stack_size(STACK)
+            .spawn(move || worker.run(&poll))
+            .context("cannot start a thread")?;
+        let (feeding, reason) = (Feeding::new(), Reason::Clean);
+        let request = is_former.then_some(0);
+        Ok(Watchdog { desk, thread, sight, feeding, request, former: is_former, reason })
+    }
+
+    /// Takes what came of the last order, and orders what is due.
+    pub(super) fn turn(&mut self, shared: &GuardSide, now: Instant) {
+        self.take_result(shared, now);
+        if self.request.is_none() && !self.feeding.is_busy() {
+            self.request = shared.watchdog_request().map(|request| request.number);
+        }
+        if let Some(number) = self.request {
+            if self.feeding.timeout().is_some() {
+                // There is one already; which timeout it has stands in the memory.
+                shared.answer_watchdog(number);
+                self.request = None;
+            } else {
+                self.feeding.want();
+            }
+        }
+        let sight = (self.sight)();
+        self.say_reason(Feeding::reason(now, &sight), now.since(sight.evidence));
+        if let Some(act) = self.feeding.turn(now, &sight) {
+            let kind = match act {
+                Act::Arm => ARM,
+                Act::Feed => FEED,
+            };
+            let number = (self.desk.ordered.load(Ordering::Relaxed) >> 1) + 1;
+            self.desk.ordered.store(number << 1 | kind, Ordering::Release);
+            self.desk.bell.ring();
+        }
+    }
+
+    fn take_result(&mut self, shared: &GuardSide, now: Instant) {
+        let ordered = self.desk.ordered.load(Ordering::Relaxed);
+        if !self.feeding.is_busy() || self.desk.answered.load(Ordering::Acquire) != ordered {
+            return;
+        }
+        let result = self.desk.result.load(Ordering::Relaxed);
+        let outcome = match result {
+            ARMED => {
+                Outcome::Armed(Duration::from_nanos(self.desk.timeout.load(Ordering::Relaxed)))
+            }
+            FED => Outcome::Fed,
+            NOT_FED => Outcome::NotFed,
+            _ => Outcome::Off,
+        };
+        self.feeding.done(now, outcome);
+        if matches!(result, ARMED | REFUSED)
+            && let Some(number) = self.request.take()
+            && !std::mem::take(&mut self.former)
+        {
+            shared.answer_watchdog(number);
+        }
+    }
+
+    /// Says when it is fed no more, and when it is again.
+    fn say_reason(&mut self, reason: Reason, age: Duration) {
+        let before = std::mem::replace(&mut self.reason, reason);
+        let Some(timeout) = self.feeding.timeout() else { return };
+        let is_fed = |reason| matches!(reason, Reason::Clean | Reason::Fresh);
+        match (is_fed(before), is_fed(reason)) {
+            (true, false) => say!(
+                "the watchdog is not fed: a storage service is here and the last evidence of a \
+                 majority is {} ms old; this machine is reset within {timeout:?} unless that changes",
+                age.as_millis()
+            ),
+            (false, true) => say!("the watchdog is fed again"),
+            _ => {}
+        }
+    }
+
+    /// Ends the thread and waits for it. The device is stopped if nothing of a storage service is left
+    /// and else stays armed.
+    pub(super) fn end(self) {
+        self.desk.end.store(END, Ordering::Release);
+        self.desk.bell.ring();
+        if self.thread.join().is_err() {
+            say!("the thread for the watchdog ended by a fault");
+        }
+    }
+}
+
+struct Worker<D> {
+    desk: Arc<Desk>,
+    shared: Arc<GuardSide>,
+    sight: Look,
+    device: D,
+    former: Option<WatchdogRequest>,
+    record: CString,
+    /// While it is armed: what was asked for, and the timeout that everybody counts on.
+    armed: Option<(WatchdogRequest, Duration)>,
+    /// Its timeout is shorter than that for now.
+    shortened: bool,
+    failing: bool,
+}
+
+impl<D: Device> Worker<D> {
+    fn run(mut self, poll: &Poll) {
+        // Where it is refused, the loop is refused too, and has said so.
+        let _said = os::realtime::round_robin(PRIORITY);
+        os::realtime::touch_stack::<TOUCHED>();
+        let mut events = Events::with_capacity(1);
+        loop {
+            self.desk.bell.take();
+            self.obey();
+            if self.desk.end.load(Ordering::Acquire) != GO_ON {
+                return self.end();
+            }
+            if let Err(error) = poll.wait(&mut events, None) {
+                // Nothing can be waited for: then nothing is fed, and the machine is reset if it must be.
+                panic!("epoll of the guard's watchdog thread: {error}");
+            }
+        }
+    }
+
+    /// Carries out the order that is not answered yet.
+    fn obey(&mut self) {
+        let ordered = self.desk.ordered.load(Ordering::Acquire);
+        if ordered == self.desk.answered.load(Ordering::Relaxed) {
+            return;
+        }
+        let result = if Feeding::may(os::clock::boottime(), &(self.sight)()) {
+            if ordered & 1 == ARM { self.arm() } else { self.feed() }
+        } else if ordered & 1 == ARM {
+            NOT_NOW
+        } else {
+            NOT_FED
+        };
+        self.desk.result.store(result, Ordering::Relaxed);
+        self.desk.answered.store(ordered, Ordering::Release);
+        self.shared.bell().ring();
+    }
+
+    fn arm(&mut self) -> u8 {
+        let former = self.former.take();
+        let adopted = former.is_some();
+        let Some(request) = former.or_else(|| self.shared.watchdog_request()) else {
+            return NOT_NOW;
+        };
+        let device = request.device().to_str().unwrap_or("?");
+        let armed = self
+            .write_record(&request)
+            .and_then(|()| self.device.arm(request.device(), request.timeout, request.least));
+        match armed {
+            Ok(timeout) => {
+                let now = os::clock::boottime();
+                self.armed = Some((request, timeout));
+                self.desk.timeout.store(timeout.as_nanos() as u64, Ordering::Relaxed);
+                self.shared.set_watchdog_fed(now);
+                self.shared.set_watchdog_armed(&request, timeout, adopted);
+                let found = if adopted { "taken over from a former guard" } else { "armed" };
+                say!(
+                    "watchdog {device}: {found}; this machine is reset {timeout:?} after its last \
+                     feeding"
+                );
+                self.mend_if_late();
+                ARMED
+            }
+            Err(error) => {
+                self.remove_record();
+                self.shared.set_watchdog_error(error);
+                if adopted {
+                    say!(
+                        "watchdog {device}: a former guard had armed it and it cannot be taken over: \
+                         {error}; if its timer still runs, this machine is reset"
+                    );
+                } else {
+                    say!("watchdog {device}: {error}");
+                }
+                REFUSED
+            }
+        }
+    }
+
+    fn feed(&mut self) -> u8 {
+        let Some((_, timeout)) = self.armed else { return NOT_FED };
+        let fed = if self.shortened {
+            self.device.set_timeout(timeout).map(|_| self.shortened = false)
+        } else {
+            self.device.feed()
+        };
+        match fed {
+            Ok(()) => {
+                self.shared.set_watchdog_fed(os::clock::boottime());
+                if std::mem::take(&mut self.failing) {
+                    say!("the watchdog takes feedings again");
+                }
+                self.mend_if_late();
+                FED
+            }
+            Err(error) => {
+                self.shared.set_watchdog_feed_error(error);
+                if !std::mem::replace(&mut self.failing, true) {
+                    say!("the watchdog: {error}; this machine is reset when that lasts");
+                }
+                NOT_FED
+            }
+        }
+    }
+
+    /// If the evidence had become too old by the time at which the device was fed: makes the timeout
+    /// shorter by as much, until the next feeding.
+    fn mend_if_late(&mut self) {
+        let late = Feeding::late(os::clock::boottime(), &(self.sight)());
+        let Some((_, timeout)) = self.armed.filter(|_| late > TOLERANCE) else { return };
+        let count = self.shared.count_watchdog_late();
+        // The device counts in seconds; none is too few.
+        let rest = Duration::from_secs(timeout.saturating_sub(late).as_secs().max(1));
+        self.shortened = true;
+        match self.device.set_timeout(rest) {
+            Ok(rest) => say!(
+                "the watchdog was fed {} ms too late ({count} times so far): it resets this machine in \
+                 {rest:?} unless evidence comes",
+                late.as_millis()
+            ),
+            Err(error) => say!(
+                "the watchdog was fed {} ms too late, and its timeout stays: {error}",
+                late.as_millis()
+            ),
+        }
+    }
+
+    /// Nothing is left to be killed: from here on there is time, and memory.
+    fn end(mut self) {
+        let Some((request, timeout)) = self.armed else { return };
+        if !Feeding::may_disarm(&(self.sight)()) {
+            return say!(
+                "a storage service has not confirmed its stop: the watchdog stays armed and resets \
+                 this machine within {timeout:?}"
+            );
+        }
+        if let Err(error) = self.device.disarm() {
+            return say!("the watchdog: {error}: this machine is reset within {timeout:?}");
+        }
+        let description = os::watchdog::describe(path(&request));
+        if description.is_ok_and(|description| description.active == Some(true)) {
+            return say!(
+                "the watchdog runs on, because its driver lets nobody stop it (nowayout): this machine \
+                 is reset within {timeout:?} unless mainstay is started again"
+            );
+        }
+        self.remove_record();
+        say!("the watchdog is stopped: nothing of a storage service is here");
+    }
+
+    /// Without an allocation: the next guard must know even if this one dies in the next moment.
+    fn write_record(&self, request: &WatchdogRequest) -> Result<(), WatchdogError> {
+        let failed = |errno: rustix::io::Errno| WatchdogError {
+            step: Step::Record,
+            errno: errno.raw_os_error(),
+        };
+        let mut text = Text { bytes: [0; TEXT], length: 0 };
+        let seconds = request.timeout.as_millis().div_ceil(1000);
+        let device = request.device().to_str().unwrap_or_default();
+        let written = std::fmt::Write::write_fmt(&mut text, format_args!("{device}\n{seconds}\n"));
+        written.map_err(|_| failed(rustix::io::Errno::NAMETOOLONG))?;
+        let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::TRUNC | OFlags::CLOEXEC;
+        let file = rustix::fs::open(self.record.as_c_str(), flags, Mode::from(0o644));
+        let file = file.map_err(failed)?;
+        let bytes = &text.bytes[..text.length];
+        match rustix::io::write(&file, bytes).map_err(failed)? {
+            count if count == bytes.len() => Ok(()),
+            _ => Err(failed(rustix::io::Errno::NOSPC)),
+        }
+    }
+
+    fn remove_record(&self) {
+        match rustix::fs::unlink(self.record.as_c_str()) {
+            Ok(()) | Err(rustix::io::Errno::NOENT) => {}
+            Err(errno) => say!(
+                "cannot remove the note that the watchdog is armed (error {})",
+                errno.raw_os_error()
+            ),
+        }
+    }
+}
+
+/// Bytes of the record.
+const TEXT: usize = os::watchdog::PATH_MAX + 32;
+
+struct Text {
+    bytes: [u8; TEXT],
+    length: usize,
+}
+
+impl std::fmt::Write for Text {
+    fn write_str(&mut self, text: &str) -> std::fmt::Result {
+        let place = self.bytes.get_mut(self.length..self.length + text.len());
+        place.ok_or(std::fmt::Error)?.copy_from_slice(text.as_bytes());
+        self.length += text.len();
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -70,7 +70,7 @@ fn group_golden() -> Vec<Vec<u8>> {
     let scope = Scope { lineage: 7, generation: 3 };
     let ballot = Ballot { round: 2, node: 1 };
     let absence = Absence { node: NodeId(3), incarnation: Incarnation(9), generation: 3 };
-    let waits = vec![Wait { absence, wait_ms: 878 }];
+    let waits = vec![Wait { absence, age_ms: 878, is_lapsed: true }];
     let value = Value {
         view: view(),
         joiners: vec![member(2)],
@@ -534,6 +534,7 @@ fn intent() -> engine::Intent {
         start_timeout: Duration::from_secs(60),
         stop_timeout: Duration::from_secs(60),
         priority: engine::PRIORITY_DEFAULT,
+        class: None,
     };
     engine::Intent { nodes: specs.to_vec(), services: vec![service], version: 1, checksum: 5 }
 }

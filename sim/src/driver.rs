@@ -86,7 +86,9 @@ impl World {
         self.check.new_life(number, local);
         self.trace(|| format!("{} daemon starts as {local}", self.machines[number].shown()));
         let picture = self.interfaces(number);
+        let watchdog = self.watchdog_of(number);
         let daemon = self.machines[number].daemon.as_mut().expect("it was just started");
+        daemon.inbox.push_back(Item::Input(Input::Watchdog(watchdog)));
         daemon.inbox.push_back(Item::Input(Input::Network(network::Input::Interfaces(picture))));
         self.wake_soon(number);
     }
@@ -291,6 +293,7 @@ impl World {
             Output::FenceStop(run) => {
                 daemon.agents.remove(&run);
             }
+            Output::ArmWatchdog => self.arm(number, daemon),
             Output::FenceRecord(_) => {}
             Output::Network(output) => self.network_output(number, daemon, output),
             Output::Process(act) => self.process_act(number, daemon, act),

@@ -48,6 +48,8 @@ pub enum Event {
     Process(usize, u64),
     /// A machine's guard looks at its deadlines.
     Guard(usize),
+    /// A machine's guard feeds the watchdog, or that resets it; of which power-on.
+    Watchdog(usize, u32),
     /// The guard's kill of a service is done; of which power-on.
     Killed(usize, u32, String),
     /// The kernel tells of its interfaces and addresses.

@@ -94,11 +94,13 @@ pub enum Kind {
     Fencing,
     /// Fence agents refuse, hang, lie, and do late what they have accepted.
     FenceTrouble,
+    /// Not a fault: some services write to storage, and some machines have a watchdog.
+    Storage,
 }
 
 impl Kind {
     /// All kinds.
-    pub const ALL: [Kind; 41] = [
+    pub const ALL: [Kind; 42] = [
         Kind::Drift,
         Kind::Loss,
         Kind::Duplication,
@@ -140,6 +142,7 @@ impl Kind {
         Kind::ArbiterDown,
         Kind::Fencing,
         Kind::FenceTrouble,
+        Kind::Storage,
     ];
 
     /// The name on the command line.
@@ -187,6 +190,7 @@ impl Kind {
             Kind::ArbiterDown => "arbiter-down",
             Kind::Fencing => "fencing",
             Kind::FenceTrouble => "fence-trouble",
+            Kind::Storage => "storage",
         }
     }
 
@@ -257,7 +261,7 @@ impl Mix {
             let share = match (is_storm, kind.is_stormy()) {
                 _ if matches!(
                     kind,
-                    Kind::Media | Kind::Shared | Kind::Arbiters | Kind::Fencing
+                    Kind::Media | Kind::Shared | Kind::Arbiters | Kind::Fencing | Kind::Storage
                 ) =>
                 {
                     25

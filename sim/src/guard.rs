@@ -64,9 +64,10 @@ impl World {
         }
         let deaf = self.mix.has(Kind::StopHangs) && self.prng.chance(1, 4);
         let unkillable = self.mix.has(Kind::Unkillable) && self.prng.chance(1, 8);
+        let is_mount = matches!(act.resource.kind, ResourceKind::Mount { .. });
         let process = Process {
             resource: act.resource,
-            accepts: true,
+            accepts: !is_mount,
             next: None,
             is_deaf: deaf || unkillable,
             is_unkillable: unkillable,
@@ -82,9 +83,12 @@ impl World {
             false => Transition::Started(act.id),
         };
         self.machines[number].processes.insert(key.clone(), process);
-        self.note_part(number, &key.0, &key.1, true);
+        if !is_mount {
+            self.note_part(number, &key.0, &key.1, true);
+        }
         self.schedule(number, &key, after, next);
         self.check_owner(number, &key.0);
+        self.check_writer(number, &key.0);
         None
     }
 
@@ -285,8 +289,11 @@ impl World {
             self.queue.push(until, Event::Killed(number, boot, service.to_owned()));
             return;
         }
-        let keys = machine.processes.keys().filter(|(name, _)| name == service);
-        let keys: Vec<(String, String)> = keys.cloned().collect();
+        // A mount is nothing that a kill ends.
+        let killed = machine.processes.iter().filter(|((name, _), process)| {
+            name == service && !matches!(process.resource.kind, ResourceKind::Mount { .. })
+        });
+        let keys: Vec<(String, String)> = killed.map(|(key, _)| key.clone()).collect();
         for key in keys {
             let machine = &mut self.machines[number];
             let process = machine.processes.get_mut(&key).expect("it was just listed");

@@ -195,6 +195,7 @@ impl World {
         self.note_part(number, &service, "address", true);
         self.picture_soon(number);
         self.check_owner(number, &service);
+        self.check_writer(number, &service);
         Ok(())
     }
 

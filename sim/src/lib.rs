@@ -45,6 +45,7 @@ mod operators;
 mod power;
 pub mod setup;
 pub mod shrink;
+pub mod storage;
 pub mod wires;
 pub mod world;
 

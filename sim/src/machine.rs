@@ -130,6 +130,8 @@ pub struct Guard {
     pub owes_goodbye: bool,
     /// The guard is going to look at this time.
     pub looks_at: Option<u64>,
+    /// The watchdog that it feeds.
+    pub watchdog: Option<crate::storage::Feeding>,
     /// The daemon was started before since the machine has power.
     pub has_restarted: bool,
 }

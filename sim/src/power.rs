@@ -292,6 +292,7 @@ impl World {
             | Kind::Arbiters
             | Kind::Fencing
             | Kind::FenceTrouble
+            | Kind::Storage
             | Kind::DiskDamage
             | Kind::LineNoise
             | Kind::Wipe
@@ -526,7 +527,10 @@ impl World {
                     && by == daemons
                 {
                     self.schedule(number, &key, 0, Transition::Ended(id));
-                } else if !process.accepts && process.next.is_none() {
+                } else if !process.accepts
+                    && process.next.is_none()
+                    && !matches!(process.resource.kind, engine::ResourceKind::Mount { .. })
+                {
                     self.schedule(number, &key, 0, Transition::Dies);
                 }
             }

@@ -10,6 +10,7 @@ use node::{Cluster, FenceLevel, FencePolicy, FenceSpec, LocalEnd, NetworkSpec};
 use transport::{Heartbeats, Priority};
 
 use crate::fault::{self, Fault, Kind, Mix};
+use crate::storage;
 
 /// What can be asked of a run besides its seed.
 #[derive(Clone, Debug)]
@@ -78,6 +79,8 @@ pub struct Setup {
     pub ties: [Tie; 2],
     /// How machines can be turned off.
     pub fencing: Vec<FenceSpec>,
+    /// The timeouts of their watchdogs.
+    pub watchdogs: Vec<Option<Duration>>,
     /// How many nodes in contact form the first view.
     pub seed_count: usize,
     /// Nodes and services at the start.
@@ -160,6 +163,14 @@ impl Setup {
         let mut services: Vec<Service> = (0..count + spares)
             .map(|number| draw_service(&mut draw, number, nodes, &networks))
             .collect();
+        let watchdogs = match mix.has(Kind::Storage) {
+            true => {
+                let mut services: Vec<&mut Service> = services.iter_mut().collect();
+                let least = timing.watchdog_min();
+                storage::draw(&mut prng.child("storage"), &mut services, nodes, least)
+            }
+            false => vec![None; nodes],
+        };
         let spare = services.split_off(count as usize);
         let specs = (0..nodes).map(|number| NodeSpec { id: node_id(number), name: name(number) });
         let intent = Intent { nodes: specs.collect(), services, version: 1, checksum: 1 };
@@ -182,6 +193,7 @@ impl Setup {
             timing,
             ties,
             fencing,
+            watchdogs,
             seed_count,
             intent,
             spare,
@@ -420,5 +432,6 @@ fn draw_service(draw: &mut Prng, number: u64, nodes: usize, networks: &[NetworkS
         start_timeout: Duration::from_millis(draw.range(500..=6_000)),
         stop_timeout: Duration::from_millis(draw.range(100..=1_500)),
         priority: draw.range(0..=3) as u16 * 100,
+        class: None,
     }
 }

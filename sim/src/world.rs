@@ -278,6 +278,7 @@ impl World {
             Event::Disk(machine, boot) => self.written(machine, boot),
             Event::Process(machine, token) => self.transition(machine, token),
             Event::Guard(machine) => self.guard_looks(machine),
+            Event::Watchdog(machine, boot) => self.feed_watchdog(machine, boot),
             Event::Killed(machine, boot, service) => self.guard_killed(machine, boot, &service),
             Event::Picture(machine, boot) => self.picture(machine, boot),
             Event::Lifetimes(machine, boot) => self.lifetimes(machine, boot),

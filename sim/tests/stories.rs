@@ -56,6 +56,7 @@ fn setup(seed: u64, nodes: usize, faults: &[(Kind, u64, u64, usize)]) -> Setup {
         start_timeout: Duration::from_secs(5),
         stop_timeout: Duration::from_secs(1),
         priority: engine::PRIORITY_DEFAULT,
+        class: None,
     };
     let specs = (0..nodes).map(|number| NodeSpec { id: node_id(number), name: name(number) });
     let faults: Vec<Fault> = (faults.iter().zip(0_u64..))
@@ -76,6 +77,7 @@ fn setup(seed: u64, nodes: usize, faults: &[(Kind, u64, u64, usize)]) -> Setup {
         timing,
         ties: [Tie::None; 2],
         fencing: Vec::new(),
+        watchdogs: vec![None; nodes],
         seed_count: nodes,
         intent: Intent { nodes: specs.collect(), services: vec![service], version: 1, checksum: 1 },
         spare: Vec::new(),

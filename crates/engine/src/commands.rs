@@ -11,7 +11,7 @@ use base::{Member, NodeId};
 use crate::command::{Command, Refusal};
 use crate::intent::{Intent, Mode, Service, list, nearest};
 use crate::journal::Rule;
-use crate::observation::{Phase, Request, ServiceState, Wish};
+use crate::observation::{Observation, Phase, Request, ServiceState, Wish};
 use crate::plan;
 use crate::replica::{Context, Draft, Effect, Replica};
 
@@ -332,7 +332,7 @@ impl Replica {
             return refuse(format!("{name} is on {at} already"));
         }
         // Stopping it now would leave it stopped.
-        if let Some(why) = plan::unstartable(&self.intent, &self.observation, state) {
+        if let Some(why) = plan::unstartable(&self.intent, &self.observation, spec, state) {
             return refuse(format!("{name} could not be started elsewhere now: {why}"));
         }
         let why_not = |node: NodeId| {
@@ -410,7 +410,9 @@ impl Replica {
             if self.observation.is_member(node) {
                 return refuse(format!("{name} is a member: it must leave before it is removed"));
             }
-            let absent = self.observation.absences.contains_key(&node);
+            let Observation { absences, lapsed, doubtful, .. } = &self.observation;
+            let lasts = absences.contains_key(&node) && !lapsed.contains(node);
+            let absent = lasts || doubtful.contains(node);
             if absent || !self.observation.is_idle(node) {
                 return refuse(format!("{name} may still run something: fence it first"));
             }

@@ -41,6 +41,9 @@ pub struct Engine {
     early: Option<ViewChange>,
     /// What runs here was submitted.
     reported: bool,
+    /// What was submitted about the watchdog, and whether [`Output::Arm`] awaits its answer.
+    watchdog_said: Option<Duration>,
+    is_arming: bool,
     excluded: bool,
     clean: bool,
     /// When this node, as the hub, stops waiting for absent nodes.
@@ -72,6 +75,8 @@ impl Engine {
             ready: false,
             early: None,
             reported: false,
+            watchdog_said: None,
+            is_arming: false,
             excluded: false,
             clean: false,
             settle_at: None,
@@ -118,6 +123,10 @@ impl Engine {
                 self.runner.changed(now, &service, &resource, change);
             }
             Input::Lease { until } => self.runner.set_lease(now, until),
+            Input::Watchdog(watchdog) => {
+                self.is_arming = false;
+                self.runner.set_watchdog(now, watchdog);
+            }
             Input::Excluded => {
                 self.excluded = true;
                 self.settle_at = None;
@@ -293,7 +302,9 @@ impl Engine {
             standby: observation.standby.contains(spec.id),
             draining: observation.is_draining(spec.id),
             unreported: observation.unreported.contains(spec.id),
-            unfenced: observation.absences.contains_key(&spec.id),
+            unfenced: observation.absences.contains_key(&spec.id)
+                && !observation.lapsed.contains(spec.id),
+            watchdog: observation.member(spec.id).and_then(|life| observation.watchdog(life)),
         });
         Status {
             primary: self.is_primary(),
@@ -317,10 +328,14 @@ impl Engine {
         let absent = |node: NodeId| !observation.is_member(node);
         let pending = match &state.phase {
             Phase::Lost { holder } if absent(holder.node) => {
-                Some(format!("waiting until {} is fenced", intent.name_of(holder.node)))
+                let class = observation.class(intent, name);
+                Some(observation.waits_for(intent, class, *holder))
             }
-            Phase::Idle if state.is_wanted() => plan::unstartable(intent, observation, state)
-                .filter(|_| observation.suspects.into_iter().any(absent)),
+            Phase::Idle if state.is_wanted() => {
+                let doubted = observation.suspects.union(observation.doubtful);
+                spec.and_then(|spec| plan::unstartable(intent, observation, spec, state))
+                    .filter(|_| doubted.into_iter().any(absent))
+            }
             _ => None,
         };
         ServiceStatus {
@@ -328,6 +343,7 @@ impl Engine {
             state: observation.state(intent, name, state),
             node: holder.map(|holder| holder.node),
             holder,
+            class: observation.class(intent, name),
             since: state.since,
             since_here: self.seen.get(name).map_or(Instant::ZERO, |(_, _, since)| *since),
             modes: spec.map_or_else(BTreeMap::new, |spec| {
@@ -362,6 +378,7 @@ impl Engine {
         }
         if change.formed || change.joined.contains(&self.local) {
             self.reported = false;
+            self.watchdog_said = None;
         }
         self.apply(now, Event::View(change));
     }
@@ -396,9 +413,13 @@ impl Engine {
                 self.reported = true;
                 self.submit(&Entry::Report { claims: self.runner.claims() });
             }
-            let observation = &self.replica.observation;
-            let heard = !observation.unreported.contains(self.local.node);
+            let heard = !self.replica.observation.unreported.contains(self.local.node);
+            if self.watchdog_said != self.runner.armed() {
+                self.watchdog_said = self.runner.armed();
+                self.submit(&Entry::Watchdog { timeout: self.watchdog_said });
+            }
             self.runner.reconcile(now, &self.replica, heard);
+            let observation = &self.replica.observation;
             let hub = observation.view.as_ref().map(|view| view.hub);
             if observation.settled || hub != Some(self.local.node) {
                 self.settle_at = None;
@@ -410,6 +431,10 @@ impl Engine {
         } else {
             self.settle_at = None;
             self.stable_at = None;
+        }
+        if self.runner.take_arm() && !self.is_arming {
+            self.is_arming = true;
+            self.outputs.push_back(Output::Arm);
         }
         for act in self.runner.take_acts() {
             self.outputs.push_back(Output::Act(act));

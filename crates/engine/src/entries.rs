@@ -49,6 +49,7 @@ impl Replica {
                 };
                 self.event(context, draft);
             }
+            Entry::Watchdog { timeout } => self.watchdog(context, origin, timeout),
             Entry::Command { .. } => unreachable!("commands are answered by their caller"),
         }
     }
@@ -77,7 +78,7 @@ impl Replica {
             return;
         }
         self.observation.suspects.remove(node);
-        self.observation.absences.remove(&node);
+        self.observation.forget_absence(node);
         let because = self.absence_notes.remove(&node);
         let mut claims: BTreeMap<String, Vec<String>> = claims
             .into_iter()
@@ -153,8 +154,10 @@ impl Replica {
             );
             (Phase::Starting { holder, decision, partial: true }, reason)
         };
+        let class = self.observation.class(&self.intent, service);
         let state = self.observation.services.get_mut(service).expect("the caller has seen it");
         state.intruders.retain(|member| member.node != holder.node);
+        state.class = Some(class);
         state.phase = phase;
         state.since = self.position;
         state.request = None;

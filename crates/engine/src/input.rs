@@ -7,6 +7,7 @@
 use base::{Instant, Member, View};
 use minicbor::{Decode, Encode};
 
+use crate::class::Watchdog;
 use crate::command::Refusal;
 use crate::intent::Resource;
 use crate::journal::Note;
@@ -26,9 +27,10 @@ pub enum Input {
     },
     /// A view was installed, in the same order on all members.
     View(ViewChange),
-    /// It is proven, in the same order on all members, that a lost life runs nothing any more.
+    /// It is known, in the same order on all members, that a lost life runs nothing any more; with
+    /// [`Proof::Time`], nothing contained.
     Fenced {
-        /// Which absence that ends.
+        /// Which absence that is about.
         absence: Absence,
         /// How it is known.
         proof: Proof,
@@ -54,6 +56,8 @@ pub enum Input {
         /// On this node's clock.
         until: Instant,
     },
+    /// What this node's watchdog does.
+    Watchdog(Watchdog),
     /// This node was left out, or is leaving: stop everything, then [`Output::Clean`].
     Excluded,
     /// A deadline has passed.
@@ -79,7 +83,7 @@ pub struct ViewChange {
 /// How it is known that a lost life runs nothing any more.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Proof {
-    /// Its lease and the time to release are over.
+    /// Its lease and the time to release are over: that ends what is contained, not what writes.
     Time,
     /// Its guard said goodbye.
     Goodbye,
@@ -87,8 +91,8 @@ pub enum Proof {
     Operator,
     /// A fence agent has seen that its machine is off.
     Agent,
-    /// A newer life of the node, which starts with nothing running, took its place.
-    Successor,
+    /// Its watchdog has reset the machine by now.
+    Watchdog,
 }
 
 impl Proof {
@@ -100,7 +104,7 @@ impl Proof {
             Proof::Goodbye => "its guard said goodbye",
             Proof::Operator => "an operator vouches for it",
             Proof::Agent => "a fence agent has seen it off",
-            Proof::Successor => "a newer life of it has joined",
+            Proof::Watchdog => "its watchdog has reset it",
         }
     }
 }
@@ -133,6 +137,9 @@ pub enum Output {
         /// The file it was read from; empty when that was never replicated.
         text: String,
     },
+    /// A storage service is about to start: arm the watchdog that is [ready](Watchdog::Ready), and
+    /// say what came of it.
+    Arm,
     /// After [`Input::Excluded`]: nothing of ours runs here.
     Clean,
 }

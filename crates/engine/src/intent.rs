@@ -13,6 +13,8 @@ use base::limits::{NAME_SIZE_MAX, NODES_MAX, RESOURCES_PER_SERVICE_MAX, SERVICES
 use base::{NodeId, NodeSet};
 use minicbor::{Decode, Encode};
 
+use crate::class::Class;
+
 /// Restarts that a service may allow within its window; each is a stamp in the replicated state.
 pub const RESTARTS_MAX: u32 = 100;
 
@@ -75,6 +77,9 @@ pub struct Service {
     /// [`PRIORITY_MAX`].
     #[n(8)]
     pub priority: u16,
+    /// What frees it when its node is lost, where the configuration says so; else its resources do.
+    #[n(9)]
+    pub class: Option<Class>,
 }
 
 /// The weight of a service of which nothing is said.
@@ -122,6 +127,64 @@ pub enum ResourceKind {
         #[n(3)]
         user: Option<String>,
     },
+    /// A file system on a device that several machines can write to.
+    #[n(2)]
+    Mount {
+        /// The device: a path, `UUID=…` or `LABEL=…`.
+        #[n(0)]
+        device: String,
+        /// Where it is mounted.
+        #[n(1)]
+        directory: String,
+        /// The kind of file system, as the kernel calls it.
+        #[n(2)]
+        filesystem: String,
+        /// Options of the mount, with commas; empty for none.
+        #[n(3)]
+        options: String,
+        /// When it is checked first.
+        #[n(4)]
+        check: Check,
+    },
+}
+
+/// When a file system is checked before it is mounted.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Encode, Decode)]
+#[cbor(index_only)]
+pub enum Check {
+    /// Not at all.
+    #[n(0)]
+    Never,
+    /// When the file system says that it needs it.
+    #[default]
+    #[n(1)]
+    Auto,
+    /// Each time, all of it.
+    #[n(2)]
+    Always,
+}
+
+impl Check {
+    /// The name in files and documents.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Check::Never => "never",
+            Check::Auto => "auto",
+            Check::Always => "always",
+        }
+    }
+}
+
+impl ResourceKind {
+    /// Whether the end of a process or of an address does not end it: what only a proof frees.
+    #[must_use]
+    pub const fn is_storage(&self) -> bool {
+        match self {
+            ResourceKind::Mount { .. } => true,
+            ResourceKind::Address { .. } | ResourceKind::Process { .. } => false,
+        }
+    }
 }
 
 /// Whether a service may be started on a node without being told so.

@@ -24,6 +24,7 @@
 //! submission of a member that stays is delivered exactly once; a fence is delivered only when the
 //! lost life can run nothing any more; all members that form a cluster have the same intent.
 
+mod class;
 mod command;
 mod commands;
 mod engine;
@@ -40,6 +41,7 @@ mod status;
 mod wire;
 
 pub use base::codec::Malformed;
+pub use class::{Armed, Class, Watchdog};
 pub use command::{Command, Refusal};
 pub use commands::TEXT_SIZE_MAX;
 pub use engine::Engine;
@@ -47,8 +49,8 @@ pub use input::{
     Act, ActionId, Found, Input, Outcome, Output, Proof, ResourceChange, Timer, Verb, ViewChange,
 };
 pub use intent::{
-    Failback, Intent, Mode, NodeSpec, PRIORITY_DEFAULT, PRIORITY_MAX, RESTARTS_MAX, Resource,
-    ResourceKind, RestartLimit, Service, nearest,
+    Check, Failback, Intent, Mode, NodeSpec, PRIORITY_DEFAULT, PRIORITY_MAX, RESTARTS_MAX,
+    Resource, ResourceKind, RestartLimit, Service, nearest,
 };
 pub use journal::{
     JOURNAL_SIZE_MAX, Journal, NOTES_PER_SERVICE_MAX, Note, REASON_SIZE_MAX, REJECTED_PER_NOTE_MAX,

@@ -6,13 +6,15 @@
 //! anything is done, and cleared only by a confirmed stop, by a fence, by a clean leave, or by a
 //! newer life of the same node that says it runs nothing of it. A service is started only when it
 //! has no holder, when nobody else was caught running it, and when it is known of every configured
-//! node what it runs (no **suspects**).
+//! node what it runs (no **suspects**). For a storage service (`class`) the end of a lease proves
+//! nothing: its holder stays, and whoever was a suspect until then is **doubtful**.
 
 use std::collections::BTreeMap;
 
 use base::{Incarnation, Member, NodeId, NodeSet, View};
 use minicbor::{Decode, Encode};
 
+use crate::class::{Armed, Class};
 use crate::intent::{Intent, Mode, Service};
 use crate::plan;
 
@@ -53,7 +55,7 @@ pub struct Observation {
     /// has waited long enough.
     #[n(3)]
     pub settled: bool,
-    /// The newest unfenced absence of each node.
+    /// The newest absence of each node of which nothing proves that it is over.
     #[n(4)]
     pub absences: BTreeMap<NodeId, Absence>,
     /// Nodes that an operator put into standby.
@@ -65,6 +67,16 @@ pub struct Observation {
     /// The configured services, and those removed from the configuration that still run somewhere.
     #[n(7)]
     pub services: BTreeMap<String, ServiceState>,
+    /// Of the absent nodes those whose leases are over.
+    #[n(8)]
+    pub lapsed: NodeSet,
+    /// Of these the ones of which it was never known what they run: they may write to the storage of
+    /// any service on their lists.
+    #[n(9)]
+    pub doubtful: NodeSet,
+    /// The watchdogs that members have told of.
+    #[n(10)]
+    pub watchdogs: BTreeMap<NodeId, Armed>,
 }
 
 /// What is known of one service.
@@ -101,6 +113,9 @@ pub struct ServiceState {
     /// The note that says so.
     #[n(9)]
     pub note: Option<u64>,
+    /// Its class when it was last started or adopted.
+    #[n(10)]
+    pub class: Option<Class>,
 }
 
 impl Default for ServiceState {
@@ -116,6 +131,7 @@ impl Default for ServiceState {
             since: 0,
             reason: String::new(),
             note: None,
+            class: None,
         }
     }
 }
@@ -379,6 +395,7 @@ impl Observation {
             }
             Phase::Idle if !service.intruders.is_empty() => State::Stopping,
             Phase::Idle if !self.suspects.is_empty() => State::Unknown,
+            Phase::Idle if self.doubt(intent, name).is_some() => State::Unknown,
             Phase::Idle if service.wish == Wish::Stopped => State::Stopped,
             Phase::Idle => match intent.service(name) {
                 Some(spec) if plan::is_broken(self, spec, service) => State::BrokenSafe,

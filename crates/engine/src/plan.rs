@@ -18,6 +18,7 @@
 
 use base::{Member, NodeId};
 
+use crate::class::by_proof_only;
 use crate::intent::{Failback, Intent, Mode, Service};
 use crate::journal::Rule;
 use crate::observation::{Observation, Phase, Request, ServiceState, Wish};
@@ -113,7 +114,7 @@ pub(crate) fn ineligible(
     let fixed = if !spec.nodes.contains(&node) {
         "not in its node list"
     } else if !observation.is_member(node) {
-        if observation.absences.contains_key(&node) {
+        if observation.absences.contains_key(&node) && !observation.lapsed.contains(node) {
             "lost, not fenced yet"
         } else {
             "not a member"
@@ -183,6 +184,7 @@ pub(crate) fn is_broken(observation: &Observation, spec: &Service, state: &Servi
 pub(crate) fn unstartable(
     intent: &Intent,
     observation: &Observation,
+    spec: &Service,
     state: &ServiceState,
 ) -> Option<String> {
     if !state.intruders.is_empty() {
@@ -192,6 +194,10 @@ pub(crate) fn unstartable(
         return Some(if absent.is_empty() {
             let names = intent.names_of(nodes);
             format!("waiting until it is stopped on {names}, where it must not run")
+        } else if let Some(node) =
+            absent.into_iter().find(|node| observation.lapsed.contains(*node))
+        {
+            by_proof_only(&intent.name_of(node))
         } else {
             format!("waiting until {} fenced", are(intent, absent))
         });
@@ -205,6 +211,9 @@ pub(crate) fn unstartable(
         } else {
             format!("waiting until {} fenced", are(intent, absent))
         });
+    }
+    if let Some(node) = observation.doubt(intent, &spec.name) {
+        return Some(by_proof_only(&intent.name_of(node)));
     }
     if !observation.settled {
         let here = observation.view.as_ref().map(base::View::nodes).unwrap_or_default();
@@ -265,7 +274,9 @@ impl Look<'_> {
                 Vec::new(),
             ),
             Phase::Lost { holder } => {
-                Step::Wait(format!("waiting until {} is fenced", self.named(*holder)), Vec::new())
+                let class = self.observation.class(self.intent, self.name);
+                let why = self.observation.waits_for(self.intent, class, *holder);
+                Step::Wait(why, Vec::new())
             }
         }
     }
@@ -275,7 +286,7 @@ impl Look<'_> {
         if self.state.wish == Wish::Stopped {
             return Step::Nothing;
         }
-        if let Some(reason) = unstartable(self.intent, self.observation, self.state) {
+        if let Some(reason) = unstartable(self.intent, self.observation, spec, self.state) {
             return Step::Wait(reason, Vec::new());
         }
         let place = place(self.observation, spec, self.state, self.state.request);
@@ -338,7 +349,7 @@ impl Look<'_> {
         let spec = self.spec?;
         if spec.failback == Failback::Never
             || self.state.stays
-            || unstartable(self.intent, self.observation, self.state).is_some()
+            || unstartable(self.intent, self.observation, spec, self.state).is_some()
         {
             return None;
         }

@@ -15,6 +15,7 @@ use base::codec;
 use base::{Incarnation, Member, NodeId};
 use minicbor::{Decode, Encode};
 
+use crate::class::{Armed, Class};
 use crate::fnv;
 use crate::input::{Proof, ViewChange};
 use crate::intent::{Intent, list};
@@ -210,6 +211,7 @@ impl Replica {
     fn carry_out(&mut self, context: &mut Context, action: Action) {
         let decision = self.decision();
         let suspects = self.observation.suspects;
+        let class = self.observation.class(&self.intent, &action.service);
         let state = self.observation.services.get_mut(&action.service);
         let state = state.expect("a plan speaks of known services");
         let (holder, node) = (action.member, action.member.node);
@@ -221,9 +223,11 @@ impl Replica {
                 state.stays = action.rule == Rule::Requested
                     && state.request.is_some_and(|request| request.operator);
                 state.request = None;
+                state.class = self.intent.service(&action.service).map(|spec| spec.class().0);
             }
             PlanVerb::Restart => {
                 assert!(state.phase.holder() == Some(holder), "only the holder restarts");
+                state.class = Some(class);
                 state.phase = Phase::Starting { holder, decision, partial: false };
                 state.request = None;
             }
@@ -302,15 +306,20 @@ impl Replica {
         state.since = position;
     }
 
-    /// Nothing of these lives of a node runs any more.
-    fn free(&mut self, node: NodeId, newest: Incarnation) -> Vec<String> {
+    /// Nothing of these lives of a node runs any more: nothing at all, or nothing contained.
+    fn free(&mut self, node: NodeId, newest: Incarnation, most: Class) -> Vec<String> {
         let gone = |member: &Member| member.node == node && member.incarnation <= newest;
+        let names: Vec<String> = (self.observation.services.keys())
+            .filter(|name| self.observation.class(&self.intent, name) <= most)
+            .cloned()
+            .collect();
         let mut freed = Vec::new();
-        for (name, state) in &mut self.observation.services {
+        for name in names {
+            let state = self.observation.services.get_mut(&name).expect("it was just listed");
             state.intruders.retain(|member| !gone(member));
             if state.phase.holder().is_some_and(|holder| gone(&holder)) {
                 Self::release(self.position, state);
-                freed.push(name.clone());
+                freed.push(name);
             }
         }
         freed
@@ -342,11 +351,12 @@ impl Replica {
             .retain(|node, incarnation| has(&Member { node: *node, incarnation: *incarnation }));
         for absence in &lost {
             observation.absences.insert(absence.node, *absence);
+            observation.lapsed.remove(absence.node);
         }
         for member in &left {
             if !here.contains(member.node) {
                 observation.suspects.remove(member.node);
-                observation.absences.remove(&member.node);
+                observation.forget_absence(member.node);
             }
         }
         observation.settled |= self.intent.node_set().is_subset(here);
@@ -399,7 +409,7 @@ impl Replica {
             self.absence_notes.insert(absence.node, number);
         }
         for member in &left {
-            let freed = self.free(member.node, member.incarnation);
+            let freed = self.free(member.node, member.incarnation, Class::Storage);
             for service in freed {
                 self.freed(context, &service, "its node left in order, so nothing of it runs");
             }
@@ -430,9 +440,51 @@ impl Replica {
         {
             return;
         }
-        self.observation.absences.remove(&node);
+        if proof == Proof::Time {
+            return self.lapsed(context, absence);
+        }
+        let was_lapsed = self.observation.lapsed.contains(node);
+        let was_doubtful = self.observation.doubtful.contains(node);
+        let mut services = self.observation.services.values();
+        let intruded = services.any(|state| state.intruders.iter().any(|m| m.node == node));
+        self.observation.forget_absence(node);
         self.observation.suspects.remove(node);
         let because = self.absence_notes.remove(&node);
+        let freed = self.free(node, absence.incarnation, Class::Storage);
+        if was_lapsed && !was_doubtful && !intruded && freed.is_empty() {
+            return; // nothing waited for it
+        }
+        let name = self.fenced_note(context, node, because, proof);
+        for service in freed {
+            self.freed(context, &service, &format!("{name} is fenced"));
+        }
+    }
+
+    /// The lease of an absent node is over: it runs nothing contained any more.
+    fn lapsed(&mut self, context: &mut Context, absence: Absence) {
+        let node = absence.node;
+        if !self.observation.lapsed.insert(node) {
+            return;
+        }
+        if self.observation.suspects.remove(node) {
+            self.observation.doubtful.insert(node);
+        }
+        // The note stays known: what only a proof frees follows from it as well.
+        let because = self.absence_notes.get(&node).copied();
+        let name = self.fenced_note(context, node, because, Proof::Time);
+        for service in self.free(node, absence.incarnation, Class::Contained) {
+            self.freed(context, &service, &format!("{name} is fenced"));
+        }
+        self.note_unproven(context, node);
+    }
+
+    fn fenced_note(
+        &mut self,
+        context: &mut Context,
+        node: NodeId,
+        because: Option<u64>,
+        proof: Proof,
+    ) -> String {
         let name = self.intent.name_of(node);
         let draft = Draft {
             service: None,
@@ -443,8 +495,20 @@ impl Replica {
             sentence: format!("{name} is fenced: {}", proof.name()),
         };
         self.event(context, draft);
-        for service in self.free(node, absence.incarnation) {
-            self.freed(context, &service, &format!("{name} is fenced"));
+        name
+    }
+}
+
+impl Observation {
+    /// Nothing of the node's former lives is left, or its new life says what is.
+    pub(crate) fn forget_absence(&mut self, node: NodeId) {
+        self.absences.remove(&node);
+        self.lapsed.remove(node);
+        self.doubtful.remove(node);
+        let member = self.member(node);
+        let is_past = |armed: &Armed| member.is_none_or(|m| m.incarnation != armed.incarnation);
+        if self.watchdogs.get(&node).is_some_and(is_past) {
+            self.watchdogs.remove(&node);
         }
     }
 }

@@ -20,6 +20,7 @@ use std::collections::BTreeMap;
 
 use base::{Instant, Member};
 
+use crate::class::{Class, Watchdog};
 use crate::input::{Act, ActionId, Found, Outcome, ResourceChange, Verb};
 use crate::intent::{Intent, Resource, list};
 use crate::observation::{DecisionId, Phase};
@@ -39,6 +40,11 @@ pub(crate) struct Runner {
     services: BTreeMap<String, Local>,
     next_action: u64,
     lease: Instant,
+    watchdog: Watchdog,
+    /// The timeout of the watchdog that all members know of.
+    announced: Option<Duration>,
+    /// A storage service waits for the watchdog to be armed.
+    arms: bool,
     /// Left out or leaving: everything stops, and nobody is told.
     halting: bool,
     acts: Vec<Act>,
@@ -59,6 +65,10 @@ struct Local {
     /// The decision for which its stability was reported.
     stable: Option<DecisionId>,
     stop_timeout: Option<Duration>,
+    /// What is started writes to storage.
+    writes: bool,
+    /// The decision for which it was said that there is no watchdog.
+    warned: Option<DecisionId>,
 }
 
 /// One resource on this node.
@@ -149,6 +159,9 @@ impl Runner {
             // No two lives of a node use the same number: each life has a range of its own.
             next_action: local.incarnation.0.wrapping_shl(20),
             lease: Instant::ZERO,
+            watchdog: Watchdog::default(),
+            announced: None,
+            arms: false,
             halting: false,
             acts: Vec::new(),
             entries: Vec::new(),
@@ -190,6 +203,25 @@ impl Runner {
     pub(crate) fn set_lease(&mut self, now: Instant, until: Instant) {
         self.lease = until;
         self.step_all(now);
+    }
+
+    /// What the watchdog does; what waited for that goes on.
+    pub(crate) fn set_watchdog(&mut self, now: Instant, watchdog: Watchdog) {
+        self.watchdog = watchdog;
+        self.step_all(now);
+    }
+
+    /// The timeout of the armed watchdog.
+    pub(crate) fn armed(&self) -> Option<Duration> {
+        match self.watchdog {
+            Watchdog::Armed { timeout } => Some(timeout),
+            Watchdog::Absent | Watchdog::Ready | Watchdog::Failed { .. } => None,
+        }
+    }
+
+    /// Whether the watchdog must be armed before something can start; said once.
+    pub(crate) fn take_arm(&mut self) -> bool {
+        core::mem::take(&mut self.arms)
     }
 
     /// Stops everything, whoever holds it.
@@ -351,6 +383,7 @@ impl Runner {
     /// Compares what is decided with what is done. `reported` says that the others know what ran
     /// here before; until then nothing found is touched.
     pub(crate) fn reconcile(&mut self, now: Instant, replica: &Replica, reported: bool) {
+        self.announced = replica.observation.watchdog(self.local);
         if self.halting || !reported {
             return;
         }
@@ -369,6 +402,8 @@ impl Runner {
                 Phase::Starting { decision, .. } if begun != Some(*decision) => {
                     let spec = spec.expect("only configured services are started");
                     let deadline = now + spec.start_timeout;
+                    local.writes =
+                        replica.observation.class(&replica.intent, name) == Class::Storage;
                     local.begin_start(*decision, spec.resources.clone(), deadline);
                 }
                 Phase::Stopping { decision, .. } if begun != Some(*decision) => {
@@ -463,7 +498,13 @@ impl Runner {
 
     fn step_start(&mut self, now: Instant, name: &str) -> bool {
         let lease = self.lease;
+        let is_announced = match self.watchdog {
+            Watchdog::Absent | Watchdog::Failed { .. } => true,
+            Watchdog::Ready => false,
+            Watchdog::Armed { timeout } => self.announced == Some(timeout),
+        };
         let local = self.services.get_mut(name).expect("services are stepped by name");
+        let may_start = !local.writes || is_announced;
         let Some(Job::Start { decision, deadline, floor, wanted, clean }) = &mut local.job else {
             unreachable!("the caller has seen a start")
         };
@@ -513,12 +554,31 @@ impl Runner {
                 false
             }
             Doing::Stopped if now >= deadline => {
-                let reason = if now < lease { "took too long" } else { "got no lease in time" };
+                let reason = match now < lease {
+                    true if may_start => "took too long",
+                    true => "waited in vain for the watchdog to be armed",
+                    false => "got no lease in time",
+                };
                 local.begin_stop(Some(decision), Some(format!("{resource} {reason}")));
                 true
             }
+            // Nor is anything that writes, before all know how long to wait for this machine.
+            Doing::Stopped if now < lease && !may_start => {
+                self.arms = self.watchdog == Watchdog::Ready;
+                false
+            }
             // Without a lease nothing is started; one that comes in time will do.
             Doing::Stopped if now < lease => {
+                if let (true, Watchdog::Failed { reason }) = (local.writes, &self.watchdog)
+                    && local.warned != Some(decision)
+                {
+                    local.warned = Some(decision);
+                    let text = format!(
+                        "the watchdog could not be armed ({reason}): if this node is lost, only \
+                         another proof frees it"
+                    );
+                    self.entries.push(Entry::Remark { service: name.to_owned(), text });
+                }
                 self.act(now, name, index, Verb::Start);
                 false
             }

@@ -1,11 +1,13 @@
 //! What an engine shows: to people in full, to peers in heartbeats as a few bytes.
 
+use core::time::Duration;
 use std::collections::BTreeMap;
 
 use base::codec::{Malformed, Reader};
 use base::limits::{REPORT_SIZE_MAX, SERVICES_MAX};
 use base::{Instant, Member, NodeId};
 
+use crate::class::Class;
 use crate::intent::Mode;
 use crate::observation::State;
 
@@ -43,6 +45,8 @@ pub struct ServiceStatus {
     pub node: Option<NodeId>,
     /// The member that may be running any part of it.
     pub holder: Option<Member>,
+    /// What frees it when its holder is lost.
+    pub class: Class,
     /// Position of the last change of what it is doing.
     pub since: u64,
     /// When this node learned of that, on its own clock.
@@ -89,8 +93,10 @@ pub struct NodeStatus {
     pub draining: bool,
     /// It has not said yet what it runs.
     pub unreported: bool,
-    /// It is gone without a word and not fenced yet.
+    /// It is gone without a word, and its lease may last.
     pub unfenced: bool,
+    /// The timeout of its armed watchdog, as far as it has told all members.
+    pub watchdog: Option<Duration>,
 }
 
 /// What a node says about its services in each heartbeat.

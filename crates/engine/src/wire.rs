@@ -3,6 +3,8 @@
 //! CBOR with numbered fields and variants, so a later release can add some. Every entry that
 //! reports what came of a decision names exactly that decision; a late one changes nothing.
 
+use core::time::Duration;
+
 use minicbor::{Decode, Encode};
 
 use crate::command::Command;
@@ -83,6 +85,13 @@ pub enum Entry {
         /// What was noticed.
         #[n(1)]
         text: String,
+    },
+    /// The origin's watchdog is armed, or not any more.
+    #[n(7)]
+    Watchdog {
+        /// When it is not fed for so long, it resets the machine.
+        #[n(0)]
+        timeout: Option<Duration>,
     },
 }
 

@@ -27,8 +27,8 @@ use std::time::Duration;
 
 use base::{Incarnation, Member, NodeId, NodeSet, View};
 use engine::{
-    Absence, Claim, Command, DecisionId, Effect, Ending, Entry, Event, Failback, Failures, Intent,
-    Mode, NodeSpec, Phase, Proof, Replica, Resource, ResourceKind, RestartLimit, Service,
+    Absence, Claim, Class, Command, DecisionId, Effect, Ending, Entry, Event, Failback, Failures,
+    Intent, Mode, NodeSpec, Phase, Proof, Replica, Resource, ResourceKind, RestartLimit, Service,
     ViewChange, Wish, plan,
 };
 
@@ -190,12 +190,14 @@ impl Case {
             start_timeout: Duration::from_secs(30),
             stop_timeout: Duration::from_secs(10),
             priority: engine::PRIORITY_DEFAULT,
+            class: None,
         };
         let mut words = words.iter();
         while let Some(word) = words.next() {
             match *word {
                 "manual" => service.mode = Mode::Manual,
                 "failback" => service.failback = Failback::Automatic,
+                "storage" => service.class = Some(Class::Storage),
                 "restart" => {
                     let limit = words.next().and_then(|limit| limit.split_once('/'));
                     let (count, window) = limit.expect("restart COUNT/SECONDS");
@@ -243,6 +245,7 @@ impl Case {
                 let state = state.unwrap_or_else(|| panic!("{}: no service {service}", self.name));
                 let text = rest.get(1..).unwrap_or_default().join(" ");
                 let holder = at.unwrap_or(Member { node: NodeId(0), incarnation: FIRST });
+                state.class = self.replica.intent.service(service).map(|spec| spec.class().0);
                 match what {
                     "wish" => state.wish = Wish::Stopped,
                     "running" => state.phase = Phase::Running { holder, decision },
@@ -316,6 +319,8 @@ impl Case {
                     [] => Proof::Time,
                     ["goodbye"] => Proof::Goodbye,
                     ["operator"] => Proof::Operator,
+                    ["agent"] => Proof::Agent,
+                    ["watchdog"] => Proof::Watchdog,
                     ["life", life] => {
                         absence.incarnation = Incarnation(life.parse().expect("a number"));
                         Proof::Time
@@ -388,6 +393,10 @@ impl Case {
             },
             ["stable", service] => {
                 Entry::Stable { service: (*service).to_owned(), decision: decision(service) }
+            }
+            ["watchdog", seconds] => {
+                let seconds = seconds.parse().ok().map(Duration::from_secs);
+                Entry::Watchdog { timeout: seconds }
             }
             ["remarks", service, text @ ..] => {
                 Entry::Remark { service: (*service).to_owned(), text: text.join(" ") }

@@ -7,10 +7,10 @@ use std::time::Duration;
 
 use base::{Incarnation, Instant, Member, NodeId, Preset, View, codec};
 use engine::{
-    Absence, Act, ActionId, Claim, Command, DIGEST_SIZE_MAX, Digest, Ending, Engine, Entry,
+    Absence, Act, ActionId, Claim, Class, Command, DIGEST_SIZE_MAX, Digest, Ending, Engine, Entry,
     Failback, Found, Input, Intent, KILL_TIMEOUT, Mode, NodeSpec, Outcome, Output, Phase, Proof,
     Refusal, Resource, ResourceChange, ResourceKind, RestartLimit, Rule, Service, State, Timer,
-    Verb, ViewChange,
+    Verb, ViewChange, Watchdog,
 };
 
 const N1: Member = Member { node: NodeId(1), incarnation: Incarnation(1) };
@@ -38,6 +38,7 @@ fn service(name: &str, nodes: &[NodeId]) -> Service {
         start_timeout: Duration::from_secs(30),
         stop_timeout: Duration::from_secs(10),
         priority: engine::PRIORITY_DEFAULT,
+        class: None,
     }
 }
 
@@ -82,16 +83,25 @@ struct Story {
     said: Vec<Entry>,
     configured: Vec<u64>,
     clean: bool,
+    /// How often the watchdog was to be armed.
+    armed: u32,
+    /// What is submitted stays on its way.
+    holds: bool,
+    held: Vec<Vec<u8>>,
 }
 
 impl Story {
     fn new(local: Member, found: &[&str]) -> Story {
+        Story::of(local, found, intent())
+    }
+
+    fn of(local: Member, found: &[&str], intent: Intent) -> Story {
         let now = Instant::from_millis(500);
         let found =
             found.iter().map(|name| Found { service: "web".to_owned(), resource: resource(name) });
         let timing = Preset::Fast.timing();
         Story {
-            engine: Engine::new(local, intent(), timing, found.collect(), now),
+            engine: Engine::new(local, intent, timing, found.collect(), now),
             local,
             now,
             position: 0,
@@ -101,18 +111,36 @@ impl Story {
             said: Vec::new(),
             configured: Vec::new(),
             clean: false,
+            armed: 0,
+            holds: false,
+            held: Vec::new(),
         }
     }
 
     /// A whole cluster has formed, nothing ran before, and everybody has said so.
     fn formed(local: Member) -> Story {
         let mut story = Story::new(local, &[]);
+        story.form(local);
+        story
+    }
+
+    /// The same with a storage service, on a node that has a watchdog.
+    fn formed_with_watchdog(local: Member) -> Story {
+        let mut intent = intent();
+        intent.services[0].class = Some(Class::Storage);
+        let mut story = Story::of(local, &[], intent);
+        story.feed(Input::Watchdog(Watchdog::Ready));
+        story.form(local);
+        story
+    }
+
+    fn form(&mut self, local: Member) {
+        let story = self;
         story.feed(Input::Lease { until: Instant::FAR });
         story.feed(formed(&[N1, N2, N3]));
         for other in [N1, N2, N3].into_iter().filter(|member| *member != local) {
             story.others(other, &Entry::Report { claims: Vec::new() });
         }
-        story
     }
 
     fn feed(&mut self, input: Input) {
@@ -129,8 +157,12 @@ impl Story {
                 Output::Note(note) => self.notes.push(note),
                 Output::Answer { request, result } => self.answers.push((request, result)),
                 Output::Configured { version, .. } => self.configured.push(version),
+                Output::Arm => self.armed += 1,
                 Output::Clean => self.clean = true,
             }
+        }
+        if self.holds {
+            return self.held.append(&mut payloads);
         }
         for payload in payloads {
             self.said.push(codec::decode(&payload).expect("what engines say is well formed"));
@@ -669,4 +701,55 @@ fn a_digest_survives_the_heartbeat() {
     assert_eq!((entry.state, entry.held, entry.manual), (State::Starting, true, true));
     assert!(Digest::decode(&bytes[..7]).is_err());
     assert!(Digest::decode(&[0x0f; 17]).is_err(), "there is no such state");
+}
+
+#[test]
+fn what_writes_starts_only_when_all_know_of_the_armed_watchdog() {
+    let mut story = Story::formed_with_watchdog(N1);
+    assert_eq!((story.armed, story.acts.len()), (1, 0), "asked once, and waited for");
+    story.holds = true;
+    let timeout = Duration::from_secs(10);
+    story.feed(Input::Watchdog(Watchdog::Armed { timeout }));
+    assert_eq!(story.acts, [], "the others do not know yet");
+    story.holds = false;
+    for payload in core::mem::take(&mut story.held) {
+        story.said.push(codec::decode(&payload).expect("what engines say is well formed"));
+        story.deliver(N1, payload);
+    }
+    assert_eq!(story.engine.observation().watchdog(N1), Some(timeout));
+    assert_eq!(story.said.last(), Some(&Entry::Watchdog { timeout: Some(timeout) }));
+    story.all_done(&START);
+    assert_eq!(story.state(), State::Running);
+    assert_eq!(story.armed, 1);
+}
+
+#[test]
+fn a_watchdog_that_cannot_be_armed_is_remarked_upon() {
+    let mut story = Story::formed_with_watchdog(N1);
+    let reason = "somebody else has it open".to_owned();
+    story.feed(Input::Watchdog(Watchdog::Failed { reason }));
+    story.all_done(&START);
+    let sentences: Vec<&str> = story.notes.iter().map(|note| note.sentence.as_str()).collect();
+    let remark = sentences.iter().find(|sentence| sentence.contains("somebody else"));
+    let remark = remark.unwrap_or_else(|| panic!("{sentences:#?}"));
+    assert!(remark.contains("only another proof frees it"), "{remark}");
+    assert_eq!(story.engine.observation().watchdog(N1), None);
+}
+
+#[test]
+fn a_watchdog_that_nobody_arms_fails_the_start() {
+    let mut story = Story::formed_with_watchdog(N1);
+    story.wait(Timer::Act);
+    let reason = &story.engine.observation().services["web"].failures[&NodeId(1)].blocked;
+    let reason = reason.as_deref().expect("the start failed");
+    assert!(reason.contains("waited in vain for the watchdog to be armed"), "{reason}");
+}
+
+#[test]
+fn a_contained_service_waits_for_no_watchdog() {
+    let mut story = Story::new(N1, &[]);
+    story.feed(Input::Watchdog(Watchdog::Ready));
+    story.form(N1);
+    story.all_done(&START);
+    assert_eq!(story.armed, 0);
 }

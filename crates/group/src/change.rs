@@ -300,7 +300,7 @@ impl Group {
             accepted: membership.accepted.clone(),
             have: membership.log.have(),
             ages: self.ages(membership),
-            waits: self.remaining_waits(membership),
+            waits: self.lasting_waits(membership),
         }
     }
 
@@ -538,8 +538,8 @@ impl Group {
         Some(Value { view, joiners, left, trim, trim_hash, waits })
     }
 
-    /// Newly lost members wait F from the youngest contact among the promises, with them or with
-    /// their lost hub; waits that run already go on. A node that is back in a newer life answers for its former ones itself.
+    /// Newly lost members are waited for from the youngest contact among the promises, with them or
+    /// with their lost hub; waits that run already go on. A node that is back in a newer life answers for its former ones itself.
     fn compose_waits(
         &self,
         membership: &Membership,
@@ -547,11 +547,10 @@ impl Group {
         view: &View,
         left: &[Member],
     ) -> Vec<Wait> {
-        let fence_ms = self.config.timing.fence_wait().as_nanos().div_ceil(1_000_000) as u64;
-        let mut waits: BTreeMap<Absence, u64> = BTreeMap::new();
+        let mut waits: BTreeMap<Absence, Wait> = BTreeMap::new();
         for wait in attempt.promises.values().flat_map(|promise| &promise.waits) {
-            let longest = waits.entry(wait.absence).or_insert(wait.wait_ms);
-            *longest = wait.wait_ms.max(*longest);
+            let youngest = waits.entry(wait.absence).or_insert(*wait);
+            youngest.age_ms = wait.age_ms.min(youngest.age_ms);
         }
         let old = &membership.view;
         for member in &old.members {
@@ -568,11 +567,11 @@ impl Group {
                 incarnation: member.incarnation,
                 generation: view.generation,
             };
-            waits.insert(absence, fence_ms.saturating_sub(youngest.unwrap_or(0)));
+            let age_ms = youngest.unwrap_or(0);
+            waits.insert(absence, Wait { absence, age_ms, is_lapsed: false });
         }
         let here = view.nodes();
-        let waits = waits.into_iter().filter(|(absence, _)| !here.contains(absence.node));
-        waits.map(|(absence, wait_ms)| Wait { absence, wait_ms }).collect()
+        waits.into_values().filter(|wait| !here.contains(wait.absence.node)).collect()
     }
 
     fn propose(&mut self, value: Value, unanimous: Option<NodeSet>) {

@@ -8,7 +8,7 @@ use base::{Instant, NodeSet};
 use crate::lease::Evidence;
 use crate::order::Log;
 use crate::wire::{Absence, Ballot, Value, Wait};
-use crate::{Group, Membership, Output, Phase, ViewChange};
+use crate::{Absent, Group, Membership, Output, Phase, ViewChange};
 
 impl Group {
     /// The successor is recorded: deliver what is kept of the view that ends, and enter it. Not
@@ -23,7 +23,12 @@ impl Group {
         let is_over = |wait: &Wait| {
             wait.absence.generation <= old.view.generation && !old.waits.contains_key(&wait.absence)
         };
-        let waits: Vec<Wait> = value.waits.iter().filter(|wait| !is_over(wait)).copied().collect();
+        let mut waits: Vec<Wait> =
+            value.waits.iter().filter(|wait| !is_over(wait)).copied().collect();
+        for wait in &mut waits {
+            // Whoever promised early may not have known; by now all have delivered the same.
+            wait.is_lapsed = old.waits.get(&wait.absence).is_some_and(|absent| absent.is_lapsed);
+        }
         // A life that a newer one of its node has replaced is lost as well, but not waited for: the
         // newer one answers for it.
         let generation = value.view.generation;
@@ -81,10 +86,13 @@ impl Group {
                 joins.remove(0);
             }
         }
-        let waits: BTreeMap<Absence, Instant> = (waits.iter())
-            .map(|wait| (wait.absence, now + Duration::from_millis(wait.wait_ms)))
+        let waits: BTreeMap<Absence, Absent> = (waits.iter())
+            .map(|wait| {
+                let heard = now.minus(Duration::from_millis(wait.age_ms));
+                (wait.absence, Absent { heard, is_lapsed: wait.is_lapsed })
+            })
             .collect();
-        self.proven.retain(|absence| waits.contains_key(absence));
+        self.proven.retain(|absence, _| waits.contains_key(absence));
         let lost = waits.keys().filter(|absence| absence.generation == view.generation);
         let change = ViewChange {
             joined: value.joiners.clone(),

@@ -42,9 +42,9 @@ pub enum Input {
     Snapshot(Vec<u8>),
     /// A guard says that this life is over and runs nothing.
     Goodbye(Member),
-    /// The machine of that node was seen to be off after this absence had begun. Counts only while
-    /// exactly this absence is waited for.
-    Fenced(Absence),
+    /// It was proven, after this absence had begun, that nothing of that life is left. Counts only
+    /// while exactly this absence is waited for. Not [`Proof::Time`], which the group counts itself.
+    Fenced(Absence, Proof),
     /// What the arbiter of that number answers to an [`Output::Ask`].
     Arbiter(u8, Reply),
 }
@@ -81,9 +81,10 @@ pub enum Output {
         /// What was submitted.
         payload: Vec<u8>,
     },
-    /// An absent node can act no more; at this place in the order.
+    /// An absent node can act no more; at this place in the order. With [`Proof::Time`] its lease is
+    /// over, and the absence lasts: what a lease cannot end may go on. With any other proof it ends.
     Fenced {
-        /// Which absence this ends.
+        /// Which absence.
         absence: Absence,
         /// How it is known.
         proof: Proof,

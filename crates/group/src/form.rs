@@ -399,11 +399,14 @@ impl Group {
         let Phase::Unseeded(unseeded) = &mut self.phase else { return };
         let Some(forming) = unseeded.forming.take() else { return };
         let view = forming.view;
-        let fence_ms = self.config.timing.fence_wait().as_nanos().div_ceil(1_000_000) as u64;
         // Of a configured node that is not here nothing is known: it may still hold a lease.
         let absent = self.config.nodes.difference(view.nodes()).into_iter();
         let waits: Vec<Wait> = absent
-            .map(|node| Wait { absence: any_life(node, view.generation), wait_ms: fence_ms })
+            .map(|node| Wait {
+                absence: any_life(node, view.generation),
+                age_ms: 0,
+                is_lapsed: false,
+            })
             .collect();
         let local = self.local();
         let joiners = view.members.iter().copied().filter(|member| *member != local).collect();

@@ -120,7 +120,7 @@ impl Group {
         let snapshot = Snapshot {
             position: self.position,
             delivered: self.delivered.iter().map(|(origin, last)| (*origin, *last)).collect(),
-            waits: self.remaining_waits(membership),
+            waits: self.lasting_waits(membership),
             state: Vec::new(),
         };
         self.snapshot = Some((value, snapshot));

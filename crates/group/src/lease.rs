@@ -31,7 +31,7 @@ use base::limits::NODES_MAX;
 use base::{Incarnation, Instant, Member, NodeId, View};
 
 use crate::wire::{Absence, Content, Proof, Wait};
-use crate::{Group, Membership, Phase, Timer};
+use crate::{Absent, Group, Membership, Phase, Timer};
 
 /// What a member knows about being known.
 #[derive(Debug)]
@@ -103,19 +103,26 @@ impl Group {
             .collect()
     }
 
-    /// What this member still waits for, in milliseconds, rounded up.
-    pub(crate) fn remaining_waits(&self, membership: &Membership) -> Vec<Wait> {
+    /// What this member still waits for, in milliseconds since the last contact.
+    pub(crate) fn lasting_waits(&self, membership: &Membership) -> Vec<Wait> {
         let waits = membership.waits.iter();
         waits
-            .map(|(absence, until)| {
-                let remaining = until.since(self.now).as_nanos().div_ceil(1_000_000);
-                Wait { absence: *absence, wait_ms: remaining as u64 }
+            .map(|(absence, absent)| Wait {
+                absence: *absence,
+                age_ms: self.now.since(absent.heard).as_millis() as u64,
+                is_lapsed: absent.is_lapsed,
             })
             .collect()
     }
 
-    /// Submits the end of each wait that is over or was proven needless. Time is the hub's to
-    /// tell; anybody may bring a proof.
+    /// When this absence has lasted for F. Whether it is then over, or only its lease is, the layer
+    /// above knows.
+    pub(crate) fn lapses_at(&self, absent: &Absent) -> Instant {
+        absent.heard + self.config.timing.fence_wait()
+    }
+
+    /// Submits the end of each lease that is over and of each absence that was proven needless. Time
+    /// is the hub's to tell; anybody may bring a proof.
     pub(crate) fn submit_due_fences(&mut self) {
         let local = self.local().node;
         let Phase::Member(membership) = &self.phase else { return };
@@ -125,21 +132,24 @@ impl Group {
         let is_hub = membership.view.hub == local;
         let mut due = Vec::new();
         let mut next: Option<Instant> = None;
-        for (absence, until) in &membership.waits {
-            if membership.fences_submitted.contains(absence) {
+        for (absence, absent) in &membership.waits {
+            let was_submitted =
+                |is_time: bool| membership.fences_submitted.contains(&(*absence, is_time));
+            if was_submitted(false) {
                 continue;
             }
-            let proof =
-                self.proof_of(absence).or((is_hub && self.now >= *until).then_some(Proof::Time));
-            match proof {
+            let is_timed = is_hub && !absent.is_lapsed && !was_submitted(true);
+            let until = self.lapses_at(absent);
+            match self.proof_of(absence) {
                 Some(proof) => due.push((*absence, proof)),
-                None if is_hub => next = Some(next.map_or(*until, |next| next.min(*until))),
+                None if is_timed && self.now >= until => due.push((*absence, Proof::Time)),
+                None if is_timed => next = Some(next.map_or(until, |next| next.min(until))),
                 None => {}
             }
         }
         for (absence, proof) in due {
             let Phase::Member(membership) = &mut self.phase else { return };
-            membership.fences_submitted.insert(absence);
+            membership.fences_submitted.insert((absence, proof == Proof::Time));
             self.submit_content(Content::Fence(absence, proof));
         }
         if let Some(until) = next {
@@ -155,8 +165,8 @@ impl Group {
         });
         if goodbye {
             Some(Proof::Goodbye)
-        } else if self.proven.contains(absence) {
-            Some(Proof::Agent)
+        } else if let Some(proof) = self.proven.get(absence) {
+            Some(*proof)
         } else if self.down.contains(absence.node) {
             Some(Proof::Operator)
         } else {

@@ -125,8 +125,8 @@ pub struct Group {
     /// The last number delivered of each origin: part of the replicated state.
     delivered: BTreeMap<Member, u64>,
     goodbyes: BTreeSet<Member>,
-    /// Absences of the present view that a fence agent has proven.
-    proven: BTreeSet<Absence>,
+    /// Absences of the present view that were proven to be over, and how.
+    proven: BTreeMap<Absence, Proof>,
     /// Nodes that a person has declared dead.
     down: NodeSet,
     /// When each node joined and in which life, newest last, for the hold-down.
@@ -209,12 +209,21 @@ struct Membership {
     stranded_since: Option<Instant>,
     /// Since when its hub or the hub's deputy is not in this view, or a change is under way.
     unsteady_since: Option<Instant>,
-    /// Absences and, on this clock, when their waits are over.
-    waits: BTreeMap<Absence, Instant>,
-    /// Fence entries that this node has submitted in this view.
-    fences_submitted: BTreeSet<Absence>,
+    /// Absences until they are proven to be over or their node is back.
+    waits: BTreeMap<Absence, Absent>,
+    /// Fence entries that this node has submitted in this view, and whether for time.
+    fences_submitted: BTreeSet<(Absence, bool)>,
     /// Members that beat but make no progress (the hub's opinion).
     expelled: NodeSet,
+}
+
+/// How long a lost life has been absent.
+#[derive(Clone, Copy, Debug)]
+struct Absent {
+    /// The last contact that anybody had, or later, on this clock.
+    heard: Instant,
+    /// Its lease is over: so says a delivered entry.
+    is_lapsed: bool,
 }
 
 impl Group {
@@ -238,7 +247,7 @@ impl Group {
             position: 0,
             delivered: BTreeMap::new(),
             goodbyes: BTreeSet::new(),
-            proven: BTreeSet::new(),
+            proven: BTreeMap::new(),
             down: NodeSet::EMPTY,
             joins: BTreeMap::new(),
             leaving: false,
@@ -285,10 +294,11 @@ impl Group {
             Input::Persisted(token) => self.persisted(token),
             Input::Snapshot(state) => self.send_snapshot(state),
             Input::Arbiter(arbiter, reply) => self.on_arbiter(arbiter, reply),
-            Input::Fenced(absence) => {
+            Input::Fenced(absence, proof) => {
+                assert!(proof != Proof::Time, "the group counts the time of leases itself");
                 // What was seen of an older absence says nothing about a later life.
                 if self.waits().any(|waited| waited == absence) {
-                    self.proven.insert(absence);
+                    self.proven.entry(absence).or_insert(proof);
                 }
             }
             Input::Goodbye(member) => {

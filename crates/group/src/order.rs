@@ -23,7 +23,7 @@ use std::collections::VecDeque;
 
 use base::{Instant, Member, NodeId, NodeSet, codec};
 
-use crate::wire::{self, Content, Entry, Message, Order, Scope};
+use crate::wire::{self, Content, Entry, Message, Order, Proof, Scope};
 use crate::{Durable, Group, Membership, Output, Phase};
 
 /// Entries ordered and not yet committed in one view.
@@ -313,7 +313,14 @@ impl Group {
                 Content::Fence(absence, proof) => {
                     let Phase::Member(membership) = &mut self.phase else { return };
                     // Two hubs may both have ordered it; the first one counts.
-                    if membership.waits.remove(&absence).is_some() {
+                    let is_first = match (proof, membership.waits.get_mut(&absence)) {
+                        (_, None) => false,
+                        (Proof::Time, Some(absent)) => {
+                            !core::mem::replace(&mut absent.is_lapsed, true)
+                        }
+                        (_, Some(_)) => membership.waits.remove(&absence).is_some(),
+                    };
+                    if is_first {
                         self.outputs.push_back(Output::Fenced { absence, proof });
                     }
                 }

@@ -2,7 +2,7 @@
 
 use core::time::Duration;
 
-use base::{NodeId, NodeSet, View};
+use base::{Instant, NodeId, NodeSet, View};
 
 use crate::wire::{Absence, Standing};
 use crate::{Group, Phase};
@@ -22,7 +22,7 @@ pub struct Status {
     pub waiting: Option<String>,
     /// Until its lease is over, when it has one.
     pub lease: Option<Duration>,
-    /// Absent nodes whose leases may still run.
+    /// Absent nodes of which it is not proven that nothing of them is left.
     pub waits: Vec<WaitStatus>,
     /// Where each peer says that it stands.
     pub peers: Vec<(NodeId, Standing)>,
@@ -64,13 +64,17 @@ pub struct Queues {
     pub unordered: usize,
 }
 
-/// An absent node and how long until it counts as fenced.
+/// An absent node and how long until its lease is over.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct WaitStatus {
     /// Who.
     pub absence: Absence,
     /// How long.
     pub remaining: Duration,
+    /// Since the last contact that anybody had, at most.
+    pub age: Duration,
+    /// The lease is over; only a proof ends the absence.
+    pub is_lapsed: bool,
 }
 
 impl Group {
@@ -97,9 +101,11 @@ impl Group {
             waiting: self.waiting(),
             lease: (lease_until > now).then(|| lease_until.since(now)),
             waits: waits
-                .map(|(absence, until)| WaitStatus {
+                .map(|(absence, absent)| WaitStatus {
                     absence: *absence,
-                    remaining: until.since(now),
+                    remaining: self.lapses_at(absent).since(now),
+                    age: now.since(absent.heard),
+                    is_lapsed: absent.is_lapsed,
                 })
                 .collect(),
             peers: peers.collect(),
@@ -152,7 +158,18 @@ impl Group {
         may.then(|| self.waits())
     }
 
-    /// The absences that are still waited for.
+    /// The absences of which the lease is over, each with the last contact that anybody had, or later,
+    /// on this clock.
+    pub fn lapsed(&self) -> impl Iterator<Item = (Absence, Instant)> {
+        let membership = match &self.phase {
+            Phase::Member(membership) => Some(membership),
+            Phase::Unseeded(_) | Phase::Out => None,
+        };
+        let waits = membership.into_iter().flat_map(|membership| &membership.waits);
+        waits.filter(|(_, absent)| absent.is_lapsed).map(|(absence, a)| (*absence, a.heard))
+    }
+
+    /// The absences that are not proven to be over, whether their leases are or not.
     pub fn waits(&self) -> impl Iterator<Item = Absence> {
         let membership = match &self.phase {
             Phase::Member(membership) => Some(membership),

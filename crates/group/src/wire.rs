@@ -36,22 +36,25 @@ pub struct Absence {
     pub generation: u64,
 }
 
-/// An absence and how long to wait, from the installation on, until its lease is over.
+/// An absence, and how long it has lasted at the installation.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Encode, Decode)]
 pub struct Wait {
     /// Who is waited for.
     #[n(0)]
     pub absence: Absence,
-    /// Milliseconds, rounded up.
+    /// Milliseconds since the last contact, rounded down.
     #[n(1)]
-    pub wait_ms: u64,
+    pub age_ms: u64,
+    /// Its lease is over: delivered in the order of entries. What only a proof can end goes on.
+    #[n(2)]
+    pub is_lapsed: bool,
 }
 
 /// Why a lost member can act no more.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Encode, Decode)]
 #[cbor(index_only)]
 pub enum Proof {
-    /// The fence wait has passed.
+    /// The fence wait has passed: its lease is over. All others prove that the whole life is.
     #[n(0)]
     Time,
     /// Its guard has said that nothing runs there.
@@ -63,6 +66,9 @@ pub enum Proof {
     /// A fence agent has seen that its machine is off.
     #[n(3)]
     Agent,
+    /// Its watchdog, of which it had told all members, has reset the machine by now.
+    #[n(4)]
+    Watchdog,
 }
 
 /// What a view decides about its successor.

@@ -145,7 +145,7 @@ impl Cluster {
         resources
             .filter_map(|resource| match &resource.kind {
                 ResourceKind::Address { address, .. } => Some(*address),
-                ResourceKind::Process { .. } => None,
+                ResourceKind::Process { .. } | ResourceKind::Mount { .. } => None,
             })
             .collect()
     }

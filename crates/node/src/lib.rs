@@ -110,6 +110,9 @@ pub enum Input {
         /// What the agent says.
         answer: FenceAnswer,
     },
+    /// What the watchdog of this machine does; [`engine::Watchdog::Absent`] until something else is
+    /// said.
+    Watchdog(engine::Watchdog),
     /// The configuration that [`Output::Configured`] announced, as read from its text.
     Configured(Box<Cluster>),
 }
@@ -166,11 +169,13 @@ pub enum Output {
     Fence(FenceRun),
     /// End that run of a fence agent, if it still runs; it needs no answer any more.
     FenceStop(u64),
+    /// A storage service waits for the watchdog: arm it, and feed [`Input::Watchdog`].
+    ArmWatchdog,
     /// One level of fence agents was tried; for the history.
     FenceRecord(FenceRecord),
     /// Something to do about addresses.
     Network(network::Output),
-    /// Something to do about a process.
+    /// Something to do about a process or a mount.
     Process(engine::Act),
     /// The answer to a command.
     Answer {
@@ -304,7 +309,7 @@ pub enum Timer {
     Network,
     /// Acts that take too long.
     Engine,
-    /// Fence agents that take too long, or are to be tried again.
+    /// Fence agents that take too long or are to be tried again, watchdogs of lost machines.
     Fencing,
 }
 

@@ -156,7 +156,9 @@ fn is_legal(service: &Service, node: NodeId, wires: &Wires) -> bool {
         ResourceKind::Address { address: core::net::IpAddr::V4(address), .. } => {
             wires.nodes(NetworkId(address.octets()[2].into())).contains(node)
         }
-        ResourceKind::Address { .. } | ResourceKind::Process { .. } => true,
+        ResourceKind::Address { .. }
+        | ResourceKind::Process { .. }
+        | ResourceKind::Mount { .. } => true,
     })
 }
 
@@ -167,6 +169,10 @@ fn all_of_it_works(service: &Service, machine: &Machine, now: u64) -> Result<(),
             ResourceKind::Address { address, .. } => {
                 let mut own = machine.addresses.iter();
                 own.any(|own| own.address == *address) && machine.answers(*address, now)
+            }
+            ResourceKind::Mount { .. } => {
+                let key = (service.name.clone(), resource.name.clone());
+                machine.processes.contains_key(&key)
             }
             ResourceKind::Process { .. } => {
                 let key = (service.name.clone(), resource.name.clone());

@@ -80,6 +80,7 @@ pub(crate) fn service(name: &str, nodes: &[u8]) -> Service {
         start_timeout: Duration::from_secs(10),
         stop_timeout: Duration::from_secs(3),
         priority: engine::PRIORITY_DEFAULT,
+        class: None,
     }
 }
 
@@ -207,6 +208,7 @@ impl World {
                     assert!(node.outstanding.remove(&request), "an answer to no question");
                 }
                 Output::Configured { .. } => {}
+                Output::Arm => unreachable!("nobody here has a watchdog"),
                 Output::Clean => {
                     assert!(node.running.is_empty(), "seed {}: not clean", self.seed);
                     clean = true;

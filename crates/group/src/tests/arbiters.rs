@@ -236,7 +236,9 @@ fn the_longest_value_fits() {
         left: members[NODES_MAX / 2..].to_vec(),
         trim: u64::MAX,
         trim_hash: u64::MAX,
-        waits: nodes().map(|node| Wait { absence: absence(node), wait_ms: u64::MAX }).collect(),
+        waits: nodes()
+            .map(|node| Wait { absence: absence(node), age_ms: u64::MAX, is_lapsed: true })
+            .collect(),
     };
     assert!(base::codec::encode(&value).len() <= crate::VALUE_SIZE_MAX);
 }

@@ -204,10 +204,10 @@ fn an_agents_proof_ends_the_absence_that_it_names_and_no_other() {
     let hub = world.hub();
     let absence = world.node(hub).group.waits().next().expect("it is waited for");
     let other = crate::Absence { generation: absence.generation + 1, ..absence };
-    world.feed(hub, crate::Input::Fenced(other));
+    world.feed(hub, crate::Input::Fenced(other, Proof::Agent));
     world.run(50);
     assert!(world.node(hub).fenced.is_empty());
-    world.feed(hub, crate::Input::Fenced(absence));
+    world.feed(hub, crate::Input::Fenced(absence, Proof::Agent));
     world.run(50);
     assert_eq!(world.node(hub).fenced, [(NodeId(3), Proof::Agent)]);
 }
@@ -358,4 +358,44 @@ fn whoever_is_lost_with_its_hub_is_waited_for_as_long_as_the_hub() {
         world.run(10);
     }
     assert!(!world.holds_lease(far) && !world.holds_lease(hub));
+}
+
+#[test]
+fn a_lease_that_is_over_leaves_the_absence_until_it_is_proven() {
+    let mut world = formed(3, Tie::None);
+    world.stop(3);
+    world.run(5_000);
+    assert_eq!(world.node(1).fenced, [(NodeId(3), Proof::Time)], "said once");
+    let lapsed = |world: &mut World, id: u8| world.node(id).group.lapsed().collect::<Vec<_>>();
+    let hub = world.hub();
+    let (absence, heard) = lapsed(&mut world, hub)[0];
+    let age = world.now.since(heard);
+    assert!(age > core::time::Duration::from_millis(4_900), "it counts from the contact: {age:?}");
+    assert!(world.node(hub).group.to_fence().is_some_and(|mut all| all.any(|a| a == absence)));
+    world.feed(hub, crate::Input::Fenced(absence, Proof::Watchdog));
+    world.run(50);
+    for id in [1, 2] {
+        let proofs = [(NodeId(3), Proof::Time), (NodeId(3), Proof::Watchdog)];
+        assert_eq!(world.node(id).fenced, proofs);
+        assert!(lapsed(&mut world, id).is_empty());
+    }
+}
+
+#[test]
+fn an_absence_outlasts_the_views_that_follow() {
+    let mut world = formed(4, Tie::None);
+    world.stop(4);
+    world.run(5_000);
+    let hub = world.hub();
+    world.stop(hub);
+    world.run(300);
+    let alive = if hub == 1 { 2 } else { 1 };
+    let next = world.node(alive).group.view().expect("it goes on").hub.0;
+    assert_ne!(next, hub);
+    let lapsed: Vec<_> = world.node(next).group.lapsed().collect();
+    let [(absence, heard)] = lapsed[..] else { panic!("{lapsed:?}") };
+    assert_eq!(absence.node, NodeId(4));
+    assert!(world.now.since(heard) > core::time::Duration::from_millis(5_000));
+    let times = world.node(next).fenced.iter().filter(|(node, _)| *node == NodeId(4)).count();
+    assert_eq!(times, 1, "its lease ended once");
 }

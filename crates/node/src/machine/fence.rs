@@ -3,8 +3,11 @@
 //! A lost node is turned off when this node is the hub of the view without it, and only if it held
 //! a service or might have: a machine that ran nothing stays on. Nobody is turned off at a formation:
 //! a node that merely starts more slowly than the others is no danger, and its time runs.
+//!
+//! A lease that is over frees what is contained; a machine that held storage services goes on being
+//! turned off. If it had told of an armed watchdog, that ends the absence as well, later.
 
-use base::{Incarnation, NodeId};
+use base::{Incarnation, Member, NodeId};
 use group::Absence;
 
 use super::{Node, Work};
@@ -22,6 +25,28 @@ impl Node {
         let wanted = wanted.as_deref().map(|absences| (absences, members));
         self.fencing.want(self.now, wanted);
         self.drain_fencing();
+    }
+
+    /// Which lost machines their watchdogs have reset: those that told all of it in the lost life, after
+    /// the time that the last evidence of theirs allows (design, "Leases"). Only the hub of the view
+    /// without them counts, while its lease lasts, as for agents.
+    pub(super) fn mind_watchdogs(&mut self) {
+        self.watchdogs_due = None;
+        if self.group.lapsed().next().is_none() || self.group.to_fence().is_none() {
+            return;
+        }
+        let (now, timing) = (self.now, self.birth.cluster.timing);
+        for (absence, heard) in self.group.lapsed() {
+            let life = Member { node: absence.node, incarnation: absence.incarnation };
+            let Some(timeout) = self.engine.observation().watchdog(life) else { continue };
+            let due = heard + timing.storage_fence_wait(timeout);
+            if now >= due {
+                let proven = group::Input::Fenced(absence, group::Proof::Watchdog);
+                self.work.push_back(Work::Group(proven));
+            } else {
+                self.watchdogs_due = Some(self.watchdogs_due.map_or(due, |next| next.min(due)));
+            }
+        }
     }
 
     /// Whether the lost life held a service: so says the order of entries, on all members alike.
@@ -84,7 +109,8 @@ impl Node {
                 Out::Run(run) => self.outputs.push_back(Output::Fence(run)),
                 Out::Stop(run) => self.outputs.push_back(Output::FenceStop(run)),
                 Out::Proven(absence) => {
-                    self.work.push_back(Work::Group(group::Input::Fenced(absence)));
+                    self.work
+                        .push_back(Work::Group(group::Input::Fenced(absence, group::Proof::Agent)));
                 }
                 Out::Begins { node, level, agents, verb } => {
                     let (verb, agents) = (verb.name(), agents.join(", "));

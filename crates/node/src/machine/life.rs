@@ -163,6 +163,8 @@ impl Node {
         self.transport = transport;
         self.group = group;
         self.engine = engine;
+        let watchdog = engine::Input::Watchdog(self.watchdog.clone());
+        self.work.push_back(Work::Engine(watchdog));
         self.watch = transport::Watch::default();
         self.unwatched = NodeSet::EMPTY;
         self.lease = Instant::ZERO;

@@ -12,7 +12,7 @@ use core::time::Duration;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use base::{Incarnation, Instant, Member, NetworkId, NodeId, NodeSet, Prng, View};
-use engine::{ActionId, Engine, Outcome, ResourceKind, Verb};
+use engine::{ActionId, Engine, Outcome, ResourceKind, Verb, Watchdog};
 use group::{Group, Rejected};
 use network::Network;
 use transport::{Lane, Transport};
@@ -44,6 +44,10 @@ pub struct Node {
     engine: Engine,
     network: Network,
     fencing: Fencing,
+    /// This machine's own watchdog.
+    watchdog: Watchdog,
+    /// When the watchdog of a lost machine has reset it.
+    watchdogs_due: Option<Instant>,
     prng: Prng,
     record: Option<View>,
     report: Report,
@@ -118,6 +122,8 @@ impl Node {
             engine,
             network,
             fencing: Fencing::new(&birth.cluster.fencing),
+            watchdog: Watchdog::default(),
+            watchdogs_due: None,
             prng,
             record: birth.record.clone(),
             report: Report::default(),
@@ -184,6 +190,10 @@ impl Node {
                 self.work.push_back(Work::Group(group::Input::Arbiter(arbiter, reply)));
             }
             Input::Fence { run, answer } => self.fence_answered(run, answer),
+            Input::Watchdog(watchdog) => {
+                self.watchdog = watchdog.clone();
+                self.work.push_back(Work::Engine(engine::Input::Watchdog(watchdog)));
+            }
             Input::Configured(cluster) => self.configured(*cluster),
         }
         self.run();
@@ -204,7 +214,8 @@ impl Node {
         let network = self.network.deadline().map(|(at, _)| (at, Timer::Network));
         let engine = self.engine.deadline().map(|(at, _)| (at, Timer::Engine));
         let fencing = self.fencing.deadline().map(|at| (at, Timer::Fencing));
-        [transport, group, network, engine, fencing].into_iter().flatten().min()
+        let watchdogs = self.watchdogs_due.map(|at| (at, Timer::Fencing));
+        [transport, group, network, engine, fencing, watchdogs].into_iter().flatten().min()
     }
 
     /// An empty buffer with room for a datagram, to receive into; it comes back by itself.
@@ -311,6 +322,7 @@ impl Node {
             }
         }
         self.mind_fencing();
+        self.mind_watchdogs();
         self.work.push_back(Work::Group(group::Input::Turn));
         let now = self.now;
         if self.engine.deadline().is_some_and(|(at, _)| at <= now) {
@@ -527,6 +539,7 @@ impl Node {
                     group::Proof::Goodbye => engine::Proof::Goodbye,
                     group::Proof::Operator => engine::Proof::Operator,
                     group::Proof::Agent => engine::Proof::Agent,
+                    group::Proof::Watchdog => engine::Proof::Watchdog,
                 };
                 let node = absence.node;
                 let sentence = format!("{node} can act no more: {}", how.name());
@@ -590,7 +603,9 @@ impl Node {
                 }
             }
             Out::Act(act) => match &act.resource.kind {
-                ResourceKind::Process { .. } => self.outputs.push_back(Output::Process(act)),
+                ResourceKind::Process { .. } | ResourceKind::Mount { .. } => {
+                    self.outputs.push_back(Output::Process(act));
+                }
                 ResourceKind::Address { address, prefix } => {
                     let (id, address, prefix) = (act.id.0, *address, *prefix);
                     let input = match act.verb {
@@ -614,6 +629,7 @@ impl Node {
             Out::Configured { version, checksum, text } => {
                 self.outputs.push_back(Output::Configured { version, checksum, text });
             }
+            Out::Arm => self.outputs.push_back(Output::ArmWatchdog),
             Out::Clean => self.clean(),
         }
     }

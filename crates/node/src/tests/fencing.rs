@@ -2,7 +2,7 @@
 
 use base::NodeId;
 
-use super::field::Field;
+use super::field::{Field, WATCHDOG};
 use crate::{Command, EventKind, FenceAnswer, FenceVerb, RefusedKind};
 
 const N1: NodeId = NodeId(1);
@@ -101,4 +101,49 @@ fn by_hand_a_machine_is_reset_only_while_its_node_is_in_standby_and_idle() {
     field.until("it is turned on", |field| !at_work(field).is_empty());
     field.agent_says(N2, FenceVerb::On, FenceAnswer::Done);
     field.until("that is recorded", |field| field.seats[&N2].fence_records.len() == 2);
+}
+
+#[test]
+fn a_storage_service_is_fenced_for_after_the_lease_until_the_machine_was_seen_off() {
+    let mut field = Field::storing(3, false);
+    field.kill(N1);
+    field.pass(Field::timing().fence_wait() * 3);
+    assert_eq!(field.where_runs("web"), [], "a lease that is over proves nothing");
+    let lapsed = format!("n1 can act no more: {}", engine::Proof::Time.name());
+    assert_eq!(field.seats[&N2].told(EventKind::Fenced), [lapsed.clone()]);
+    let [(hub, whom)] = at_work(&field)[..] else { panic!("one agent runs") };
+    assert_eq!(whom, N1);
+    field.agent_says(hub, FenceVerb::Off, FenceAnswer::Done);
+    field.until("the status is asked", |field| !at_work(field).is_empty());
+    field.agent_says(hub, FenceVerb::Status, FenceAnswer::PowerOff);
+    field.until("web runs elsewhere", |field| field.where_runs("web") == [N2]);
+    let seen = format!("n1 can act no more: {}", engine::Proof::Agent.name());
+    assert_eq!(field.seats[&N2].told(EventKind::Fenced), [lapsed, seen]);
+}
+
+#[test]
+fn a_watchdog_that_all_were_told_of_frees_what_writes_in_its_time() {
+    let mut field = Field::storing(3, true);
+    let life = field.seats[&N1].node().local();
+    assert_eq!(field.seats[&N2].node().engine().observation().watchdog(life), Some(WATCHDOG));
+    let lost_at = field.now;
+    field.kill(N1);
+    let wait = Field::timing().storage_fence_wait(WATCHDOG);
+    field.pass(wait - Field::timing().path_timeout);
+    assert_eq!(field.where_runs("web"), [], "it may not have been reset yet");
+    field.until("web runs elsewhere", |field| field.where_runs("web") == [N2]);
+    assert!(field.now.since(lost_at) < wait + Field::timing().path_timeout * 2, "not much later");
+    let reset = format!("n1 can act no more: {}", engine::Proof::Watchdog.name());
+    assert_eq!(field.seats[&N2].told(EventKind::Fenced).last(), Some(&reset.as_str()));
+}
+
+#[test]
+fn a_new_life_frees_what_it_does_not_run() {
+    let mut field = Field::storing(3, false);
+    field.kill(N1);
+    field.pass(Field::timing().fence_wait() * 2);
+    assert_eq!(field.where_runs("web"), []);
+    field.start(N1);
+    field.until("web runs", |field| !field.where_runs("web").is_empty());
+    assert!(field.seats[&N2].node().group().waits().next().is_none());
 }

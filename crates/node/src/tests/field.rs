@@ -70,6 +70,9 @@ impl Seat {
     }
 }
 
+/// The timeout of all watchdogs.
+pub(super) const WATCHDOG: Duration = Duration::from_secs(10);
+
 /// The nodes and what is between them.
 pub(super) struct Field {
     pub(super) now: Instant,
@@ -104,6 +107,7 @@ pub(super) fn service(name: &str, last: u8, nodes: u8) -> Service {
         start_timeout: Duration::from_secs(60),
         stop_timeout: Duration::from_secs(60),
         priority: engine::PRIORITY_DEFAULT,
+        class: None,
     }
 }
 
@@ -163,6 +167,22 @@ impl Field {
         for id in (1..=count).map(NodeId) {
             field.kill(id);
             field.start(id);
+        }
+        field.until("web runs", |field| field.where_runs("web") == [NodeId(1)]);
+        field
+    }
+
+    /// The same, where `web` is a storage service, on nodes with a watchdog or without.
+    pub(super) fn storing(count: u8, watchdogs: bool) -> Field {
+        let mut field = Field::fenced(count);
+        let intent = field.texts.get_mut("one").expect("the first configuration");
+        intent.services[0].class = Some(engine::Class::Storage);
+        for id in (1..=count).map(NodeId) {
+            field.kill(id);
+            field.start(id);
+            if watchdogs {
+                field.feed(id, Input::Watchdog(engine::Watchdog::Ready));
+            }
         }
         field.until("web runs", |field| field.where_runs("web") == [NodeId(1)]);
         field
@@ -415,6 +435,10 @@ impl Field {
                 Output::Network(network::Output::Remove { operation, address, .. }) => {
                     seat.addresses.remove(&address);
                     self.changed(id, operation);
+                }
+                Output::ArmWatchdog => {
+                    let armed = engine::Watchdog::Armed { timeout: WATCHDOG };
+                    seat.inbox.push_back(Input::Watchdog(armed));
                 }
                 Output::Network(_) | Output::Note(_) => {}
                 Output::Answer { request, result } => seat.answers.push((request, result)),

@@ -1,0 +1,208 @@
+//! What a lost machine can still do to a service, and therefore what frees the service.
+//!
+//! An address falls silent and a process ends when the lease of their machine is over: the kernel's
+//! gate and the guard see to that. What was handed to a disk is another matter. A mount outlives the
+//! processes that used it, a process that hangs in the kernel does not end when it is killed, and what
+//! is on its way to the disk gets there. Two kernels that write to one file system destroy it. So
+//! there are two classes (design, "Leases: why there is never a second owner"):
+//!
+//! - **contained**: freed when the lease is over ([`Proof::Time`](crate::Proof::Time));
+//! - **storage**: freed only by proof that nothing of that life is left. One of the proofs counts
+//!   time as well: that the machine's **watchdog** has reset it. It holds for a life that had told
+//!   all members of its armed watchdog by an entry, and a member that has a watchdog starts nothing
+//!   of a storage service before that entry was delivered.
+
+use core::time::Duration;
+
+use base::{Incarnation, Member, NodeId};
+use minicbor::{Decode, Encode};
+
+use crate::intent::{Intent, Service};
+use crate::journal::{Rule, bounded};
+use crate::observation::Observation;
+use crate::replica::{Context, Draft, Replica};
+
+/// What frees a service of a lost machine. The stronger one is the greater.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Encode, Decode)]
+#[cbor(index_only)]
+pub enum Class {
+    /// The end of the lease.
+    #[default]
+    #[n(0)]
+    Contained,
+    /// Only a proof that nothing of that life is left.
+    #[n(1)]
+    Storage,
+}
+
+impl Class {
+    /// The name in files, commands and documents.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Class::Contained => "contained",
+            Class::Storage => "storage",
+        }
+    }
+}
+
+impl Service {
+    /// Its class, and why: the first resource that makes it one of storage, or none when the
+    /// configuration says so itself, or when it is contained.
+    #[must_use]
+    pub fn class(&self) -> (Class, Option<&str>) {
+        let writes = self.resources.iter().find(|resource| resource.kind.is_storage());
+        match (writes, self.class) {
+            (Some(resource), _) => (Class::Storage, Some(&resource.name)),
+            (None, class) => (class.unwrap_or_default(), None),
+        }
+    }
+}
+
+/// A node's watchdog, as its driver knows it.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub enum Watchdog {
+    /// It has none: its storage services are freed by other proofs only.
+    #[default]
+    Absent,
+    /// It has one, to be armed before the first storage service starts.
+    Ready,
+    /// It is armed, and stays so while anything of a storage service is on this machine.
+    Armed {
+        /// When it is not fed for so long, it resets the machine.
+        timeout: Duration,
+    },
+    /// It has one that could not be armed; storage services start all the same, and are freed by
+    /// other proofs only.
+    Failed {
+        /// Why.
+        reason: String,
+    },
+}
+
+/// What all members know of a node's watchdog.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Encode, Decode)]
+pub struct Armed {
+    /// The life that said so; nothing is known of others.
+    #[n(0)]
+    pub incarnation: Incarnation,
+    /// When it is not fed for so long, it resets the machine.
+    #[n(1)]
+    pub timeout: Duration,
+}
+
+impl Observation {
+    /// The timeout of the watchdog that this life has told all members of.
+    #[must_use]
+    pub fn watchdog(&self, life: Member) -> Option<Duration> {
+        let armed = self.watchdogs.get(&life.node);
+        armed.filter(|armed| armed.incarnation == life.incarnation).map(|armed| armed.timeout)
+    }
+
+    /// The class by which a service is freed: what it was when it was last started or adopted, or
+    /// what it is by now if that is stronger. What was never configured here may write.
+    #[must_use]
+    pub fn class(&self, intent: &Intent, name: &str) -> Class {
+        let held = self.services.get(name).and_then(|state| state.class);
+        let configured = intent.service(name).map(|spec| spec.class().0);
+        held.max(configured).unwrap_or(Class::Storage)
+    }
+
+    /// The node that may write to the storage of a service although it never said that it runs it.
+    pub(crate) fn doubt(&self, intent: &Intent, name: &str) -> Option<NodeId> {
+        let spec = intent.service(name).filter(|spec| spec.class().0 == Class::Storage)?;
+        spec.nodes.iter().copied().find(|node| self.doubtful.contains(*node))
+    }
+
+    /// What a service that this lost life holds waits for, in words.
+    pub(crate) fn waits_for(&self, intent: &Intent, class: Class, holder: Member) -> String {
+        let name = intent.name_of(holder.node);
+        if class == Class::Contained || !self.lapsed.contains(holder.node) {
+            return format!("waiting until {name} is fenced");
+        }
+        match self.watchdog(holder) {
+            Some(timeout) => format!(
+                "{name} may still write: waiting for its watchdog ({}), a fence agent, or its return",
+                crate::plan::seconds(timeout)
+            ),
+            None => by_proof_only(&name),
+        }
+    }
+}
+
+/// What a storage service waits for when no time frees it.
+pub(crate) fn by_proof_only(name: &str) -> String {
+    format!(
+        "{name} may still write: waiting for a fence agent, its return, or \
+         `mainstay node confirm-down {name}`"
+    )
+}
+
+impl Replica {
+    /// A member says what its watchdog does.
+    pub(crate) fn watchdog(
+        &mut self,
+        context: &mut Context,
+        origin: Member,
+        timeout: Option<Duration>,
+    ) {
+        let node = origin.node;
+        if self.observation.member(node) != Some(origin) {
+            return;
+        }
+        let incarnation = origin.incarnation;
+        let before = match timeout {
+            Some(timeout) => {
+                self.observation.watchdogs.insert(node, Armed { incarnation, timeout })
+            }
+            None => self.observation.watchdogs.remove(&node),
+        };
+        if before == timeout.map(|timeout| Armed { incarnation, timeout }) {
+            return;
+        }
+        let name = self.intent.name_of(node);
+        let sentence = match timeout {
+            Some(timeout) => {
+                let timeout = crate::plan::seconds(timeout);
+                format!("the watchdog of {name} is armed: it resets the machine after {timeout}")
+            }
+            None => format!("the watchdog of {name} is not armed any more"),
+        };
+        let draft = Draft {
+            service: None,
+            because: None,
+            rule: Rule::Remark,
+            chosen: Some(node),
+            rejected: Vec::new(),
+            sentence: bounded(&sentence),
+        };
+        self.event(context, draft);
+    }
+
+    /// Notes for what a lost node's lease does not free.
+    pub(crate) fn note_unproven(&mut self, context: &mut Context, node: NodeId) {
+        let held: Vec<(String, Member)> = (self.observation.services.iter())
+            .filter_map(|(name, state)| {
+                let holder = state.phase.holder().filter(|holder| holder.node == node)?;
+                Some((name.clone(), holder))
+            })
+            .collect();
+        for (service, holder) in held {
+            let class = self.observation.class(&self.intent, &service);
+            if class == Class::Contained {
+                continue;
+            }
+            let why = self.observation.waits_for(&self.intent, class, holder);
+            let draft = Draft {
+                service: Some(&service),
+                because: context.because,
+                rule: Rule::Wait,
+                chosen: None,
+                rejected: Vec::new(),
+                sentence: format!("{service} is not free: {why}"),
+            };
+            let number = self.note(context, draft);
+            self.explain(&service, why, number);
+        }
+    }
+}

@@ -17,7 +17,7 @@ use std::time::Duration;
 
 use api::v1;
 use base::{CLOCK_RATE_ERROR_PERMILLE, Timing};
-use engine::{Mode, Service};
+use engine::{Class, Mode, Service};
 
 use crate::config::duration::format;
 use crate::config::{Cluster, Tie};
@@ -42,9 +42,13 @@ fn of_service(cluster: &Cluster, service: &Service) -> v1::ServiceBound {
     let detection = timing.path_timeout + timing.heartbeat_high;
     let tie = needs_tie(cluster);
     let view_change = timing.collect + if tie { timing.tie_budget } else { Duration::ZERO };
-    let fence_wait = timing.fence_wait();
+    let (class, by) = service.class();
+    let fence_wait = match class {
+        Class::Contained => Some(timing.fence_wait()),
+        Class::Storage => None,
+    };
     let order = timing.heartbeat_high;
-    let free = (detection + view_change).max(fence_wait) + order;
+    let free = fence_wait.map(|wait| (detection + view_change).max(wait) + order);
     let mut why = vec![
         format!(
             "detection {}: path timeout {} and one heartbeat {}",
@@ -57,20 +61,24 @@ fn of_service(cluster: &Cluster, service: &Service) -> v1::ServiceBound {
             format(view_change),
             if tie { " and the tie-breaker" } else { "" }
         ),
-        format!(
-            "F {}: lease {} + release {}, {} ‰ for the clocks' rates, {} granularity; counted \
-             from the last contact, so it runs beside the two above",
-            format(fence_wait),
-            format(timing.lease),
-            format(timing.release),
-            2 * CLOCK_RATE_ERROR_PERMILLE,
-            format(base::CLOCK_GRANULARITY)
-        ),
     ];
-    if fence_wait > detection + view_change {
-        why.push("F is the longer one: a shorter lease makes the takeover faster".into());
-    } else {
-        why.push("detection and view change are longer than F".into());
+    match fence_wait {
+        Some(wait) => {
+            why.push(format!(
+                "F {}: lease {} + release {}, {} ‰ for the clocks' rates, {} granularity; counted \
+                 from the last contact, so it runs beside the two above",
+                format(wait),
+                format(timing.lease),
+                format(timing.release),
+                2 * CLOCK_RATE_ERROR_PERMILLE,
+                format(base::CLOCK_GRANULARITY)
+            ));
+            why.push(match wait > detection + view_change {
+                true => "F is the longer one: a shorter lease makes the takeover faster".into(),
+                false => "detection and view change are longer than F".into(),
+            });
+        }
+        None => why.extend(by_proof(cluster, service, by)),
     }
     why.push(format!(
         "start budget {}: start_timeout; a start that takes less is done earlier",
@@ -109,13 +117,41 @@ fn of_service(cluster: &Cluster, service: &Service) -> v1::ServiceBound {
         name: service.name.clone(),
         detection_ms: millis(detection),
         view_change_ms: millis(view_change),
-        fence_wait_ms: millis(fence_wait),
-        free_ms: millis(free),
+        class: class.name().to_owned(),
+        fence_wait_ms: fence_wait.map(millis),
+        free_ms: free.map(millis),
         start_budget_ms: millis(service.start_timeout),
-        sum_ms: millis(free + service.start_timeout),
+        sum_ms: free.map(|free| millis(free + service.start_timeout)),
         nodes: names.collect(),
         why,
     }
+}
+
+/// Why no time frees a storage service, and what does.
+fn by_proof(cluster: &Cluster, service: &Service, by: Option<&str>) -> Vec<String> {
+    let cause = match by {
+        Some(resource) => format!("its resource {resource} writes until it is gone"),
+        None => "the configuration says so".to_owned(),
+    };
+    let unfenced: Vec<String> = (service.nodes.iter())
+        .filter(|node| !cluster.fences.iter().any(|fence| fence.node == **node))
+        .map(|node| cluster.name_of(*node))
+        .collect();
+    let mut why = vec![format!(
+        "class storage ({cause}): only a proof frees it, so there is no bound; a node that leaves or \
+         is back in order is one, and `mainstay node confirm-down`"
+    )];
+    why.push(match unfenced.is_empty() {
+        true => "all of its nodes have fence agents: the first that has seen the lost one off \
+                 frees it"
+            .to_owned(),
+        false => format!(
+            "no fence agent can turn off {}: without a person it stays down when that node is lost; \
+             a [[fence]] mends that",
+            unfenced.join(", ")
+        ),
+    });
+    why
 }
 
 /// With an even number of nodes a view can be halved.

@@ -122,15 +122,19 @@ pub struct ServiceBound {
     pub detection_ms: u64,
     /// From there until the others agree on a view without it.
     pub view_change_ms: u64,
-    /// F: from the last contact until the lost node has provably stopped; runs beside the two.
-    pub fence_wait_ms: u64,
+    /// What frees it: `contained`, the end of its node's lease; `storage`, a proof that nothing of it is
+    /// left.
+    pub class: String,
+    /// F: from the last contact until the lost node has provably stopped; runs beside the two. Null:
+    /// no time proves that, so it has no bound.
+    pub fence_wait_ms: Option<u64>,
     /// From the loss until the start begins elsewhere: the longer of (detection + view change) and
     /// F, and the time to order the decision.
-    pub free_ms: u64,
+    pub free_ms: Option<u64>,
     /// The start timeout of the service: at most so long until it runs.
     pub start_budget_ms: u64,
     /// All together.
-    pub sum_ms: u64,
+    pub sum_ms: Option<u64>,
     /// The service's nodes in order.
     pub nodes: Vec<String>,
     /// Why these numbers, one sentence each.

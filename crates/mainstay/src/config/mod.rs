@@ -112,7 +112,7 @@ impl Cluster {
 pub fn addresses_of(service: &engine::Service) -> impl Iterator<Item = IpAddr> + '_ {
     service.resources.iter().filter_map(|resource| match &resource.kind {
         engine::ResourceKind::Address { address, .. } => Some(*address),
-        engine::ResourceKind::Process { .. } => None,
+        engine::ResourceKind::Process { .. } | engine::ResourceKind::Mount { .. } => None,
     })
 }
 

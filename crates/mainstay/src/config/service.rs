@@ -6,7 +6,7 @@ use std::time::Duration;
 use base::NodeId;
 use base::limits::{RESOURCES_PER_SERVICE_MAX, SERVICES_MAX};
 use engine::{
-    Failback, Mode, PRIORITY_DEFAULT, PRIORITY_MAX, RESTARTS_MAX, Resource, ResourceKind,
+    Class, Failback, Mode, PRIORITY_DEFAULT, PRIORITY_MAX, RESTARTS_MAX, Resource, ResourceKind,
     RestartLimit, Service,
 };
 use os::shared::ADDRESSES_MAX;
@@ -75,6 +75,7 @@ fn service<'a>(
     let start_timeout = section.duration("start_timeout", timeouts.clone(), found);
     let stop_timeout = section.duration("stop_timeout", timeouts, found);
     let priority = section.number("priority", 0..=u64::from(PRIORITY_MAX), found);
+    let class = class(&mut section, found);
     let span = section.span.clone();
     let resources = resources(&mut section, &name, claimed, found);
     if resources.is_empty() {
@@ -93,6 +94,23 @@ fn service<'a>(
         start_timeout: start_timeout.map_or(START_TIMEOUT_DEFAULT, |placed| placed.value),
         stop_timeout: stop_timeout.map_or(STOP_TIMEOUT_DEFAULT, |placed| placed.value),
         priority: priority.map_or(PRIORITY_DEFAULT, |placed| placed.value as u16),
+        class,
+    }
+}
+
+/// `class = "storage"` of a service whose processes write to something shared. Its resources can make
+/// it one of storage, too, and nothing can make it contained then.
+fn class(section: &mut Section<'_>, found: &mut Diagnostics) -> Option<Class> {
+    let written = section.text("class", found)?;
+    match written.value {
+        "storage" => Some(Class::Storage),
+        "contained" => {
+            found
+                .error(written.span, "`class = \"contained\"` is what a service is by itself")
+                .help("leave it out; a mount makes its service one of storage in any case");
+            None
+        }
+        _ => read::choice(&written, "class", &[("storage", Class::Storage)], found),
     }
 }
 

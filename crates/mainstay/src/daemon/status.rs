@@ -112,7 +112,8 @@ impl Daemon {
                 let transport = status.transport.peers.iter().find(|peer| peer.node == id);
                 let connected = transport.is_some_and(|peer| peer.connected);
                 let is_member = view.is_some_and(|view| view.nodes().contains(id));
-                let wait = waits.iter().find(|wait| wait.absence.node == id);
+                let lasts = |wait: &&group::WaitStatus| wait.absence.node == id && !wait.is_lapsed;
+                let wait = waits.iter().find(lasts);
                 let node_state = if is_local {
                     state(status.group.standing, status.group.is_joining)
                 } else if connected {
@@ -363,6 +364,9 @@ fn resources(service: &engine::ServiceStatus, spec: Option<&engine::Service>) ->
                 }
                 Some(engine::ResourceKind::Process { command, .. }) => {
                     ("process", command.join(" "))
+                }
+                Some(engine::ResourceKind::Mount { device, directory, .. }) => {
+                    ("mount", format!("{device} on {directory}"))
                 }
                 None => ("", String::new()),
             };

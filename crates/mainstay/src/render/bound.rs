@@ -28,18 +28,27 @@ pub fn bound(bound: &Bound, style: Style) -> String {
         return text;
     }
     text.push_str("\nwhen the node of a service is lost, at most:\n\n");
-    let heading =
-        ["SERVICE", "DETECTED", "+ AGREED", "F", "STARTS AFTER", "+ START", "= RUNS AFTER"];
+    let heading = [
+        "SERVICE",
+        "CLASS",
+        "DETECTED",
+        "+ AGREED",
+        "F",
+        "STARTS AFTER",
+        "+ START",
+        "= RUNS AFTER",
+    ];
     let mut table = Table::new(heading);
     for service in &bound.services {
         table.row([
             Cell::from(service.name.as_str()),
+            Cell::from(service.class.as_str()),
             Cell::from(duration(service.detection_ms)),
             Cell::from(duration(service.view_change_ms)),
-            Cell::from(duration(service.fence_wait_ms)),
-            Cell::from(duration(service.free_ms)),
+            Cell::from(service.fence_wait_ms.map_or_else(|| "by proof only".to_owned(), duration)),
+            Cell::from(service.free_ms.map_or_else(|| "the proof".to_owned(), duration)),
             Cell::from(duration(service.start_budget_ms)),
-            Cell::from(duration(service.sum_ms)),
+            Cell::from(service.sum_ms.map_or_else(|| "no bound".to_owned(), duration)),
         ]);
     }
     text.push_str(&table.render(style));

@@ -517,36 +517,36 @@ fn bounds_are_explained() {
     check(
         &super::bound(&bound(CONFIG), Style::PLAIN),
         expect![[r#"
-        detection fast: heartbeat 50ms, path timeout 250ms, lease 750ms, release 100ms, F 879ms
+            detection fast: heartbeat 50ms, path timeout 250ms, lease 750ms, release 100ms, F 879ms
 
-        when the node of a service is lost, at most:
+            when the node of a service is lost, at most:
 
-        SERVICE  DETECTED  + AGREED  F      STARTS AFTER  + START  = RUNS AFTER
-        web      300ms     150ms     879ms  929ms         30s      30.929s
-        cron     300ms     150ms     879ms  929ms         1m       60.929s
+            SERVICE  CLASS      DETECTED  + AGREED  F      STARTS AFTER  + START  = RUNS AFTER
+            web      contained  300ms     150ms     879ms  929ms         30s      30.929s
+            cron     contained  300ms     150ms     879ms  929ms         1m       60.929s
 
-        why, for web:
-          detection 300ms: path timeout 250ms and one heartbeat 50ms
-          view change 150ms: the members' promises
-          F 878.5ms: lease 750ms + release 100ms, 10 ‰ for the clocks' rates, 20ms granularity; counted from the last contact, so it runs beside the two above
-          F is the longer one: a shorter lease makes the takeover faster
-          start budget 30s: start_timeout; a start that takes less is done earlier
+            why, for web:
+              detection 300ms: path timeout 250ms and one heartbeat 50ms
+              view change 150ms: the members' promises
+              F 878.5ms: lease 750ms + release 100ms, 10 ‰ for the clocks' rates, 20ms granularity; counted from the last contact, so it runs beside the two above
+              F is the longer one: a shorter lease makes the takeover faster
+              start budget 30s: start_timeout; a start that takes less is done earlier
 
-        why, for cron:
-          detection 300ms: path timeout 250ms and one heartbeat 50ms
-          view change 150ms: the members' promises
-          F 878.5ms: lease 750ms + release 100ms, 10 ‰ for the clocks' rates, 20ms granularity; counted from the last contact, so it runs beside the two above
-          F is the longer one: a shorter lease makes the takeover faster
-          start budget 1m: start_timeout; a start that takes less is done earlier
-          it has one node: nothing takes it over, and there is no bound
-          its mode is manual: it starts elsewhere only when told
+            why, for cron:
+              detection 300ms: path timeout 250ms and one heartbeat 50ms
+              view change 150ms: the members' promises
+              F 878.5ms: lease 750ms + release 100ms, 10 ‰ for the clocks' rates, 20ms granularity; counted from the last contact, so it runs beside the two above
+              F is the longer one: a shorter lease makes the takeover faster
+              start budget 1m: start_timeout; a start that takes less is done earlier
+              it has one node: nothing takes it over, and there is no bound
+              its mode is manual: it starts elsewhere only when told
 
-        provided that:
-          more than half of the last view goes on, and its members reach each other
-          clocks of nodes run equally fast within 0.5 %; their dates do not matter
-          on the lost node the guard still runs, or the whole node has stopped: it needs up to 100ms to stop the service
-          a virtual machine that its host froze may answer for the rest of its lease when it wakes
-    "#]],
+            provided that:
+              more than half of the last view goes on, and its members reach each other
+              clocks of nodes run equally fast within 0.5 %; their dates do not matter
+              on the lost node the guard still runs, or the whole node has stopped: it needs up to 100ms to stop the service
+              a virtual machine that its host froze may answer for the rest of its lease when it wakes
+        "#]],
     );
 }
 
@@ -557,12 +557,29 @@ fn bounds_add_up() {
         let bound = bound(&CONFIG.replace("\"fast\"", &format!("\"{}\"", preset.name())));
         let fence = preset.timing().fence_wait().as_nanos().div_ceil(1_000_000);
         for service in &bound.services {
-            assert_eq!(u128::from(service.fence_wait_ms), fence);
-            assert_eq!(service.sum_ms, service.free_ms + service.start_budget_ms);
+            let free = service.free_ms.expect("it has a bound");
+            assert_eq!(service.fence_wait_ms.map(u128::from), Some(fence));
+            assert_eq!(service.sum_ms, Some(free + service.start_budget_ms));
             assert!(service.free_ms >= service.fence_wait_ms);
-            assert!(service.free_ms >= service.detection_ms + service.view_change_ms);
+            assert!(free >= service.detection_ms + service.view_change_ms);
         }
     }
+}
+
+#[test]
+fn what_writes_has_no_bound_and_says_what_mends_that() {
+    let storage = CONFIG.replace("name = \"web\"", "name = \"web\"\nclass = \"storage\"");
+    let bound = bound(&storage);
+    let service = bound.services.iter().find(|service| service.name == "web").expect("it is one");
+    assert_eq!(
+        (service.class.as_str(), service.fence_wait_ms, service.sum_ms),
+        ("storage", None, None)
+    );
+    let why = service.why.join("\n");
+    assert!(why.contains("class storage (the configuration says so)"), "{why}");
+    assert!(why.contains("a [[fence]] mends that"), "{why}");
+    let shown = super::bound(&bound, Style::PLAIN);
+    assert!(shown.contains("by proof only"), "{shown}");
 }
 
 #[test]

@@ -29,6 +29,7 @@ impl Daemon {
                 Output::Ask(request) => self.ask_arbiters(request),
                 Output::Fence(run) => self.run_fence(run),
                 Output::FenceStop(run) => self.fencing.stop(run),
+                Output::ArmWatchdog => unreachable!("nobody has said that there is a watchdog"),
                 Output::FenceRecord(record) => self.fence_recorded(record),
                 Output::Network(output) => self.network(output),
                 Output::Process(act) => self.process(act),

@@ -110,7 +110,7 @@ fn a_storage_service_is_fenced_for_after_the_lease_until_the_machine_was_seen_of
     field.pass(Field::timing().fence_wait() * 3);
     assert_eq!(field.where_runs("web"), [], "a lease that is over proves nothing");
     let lapsed = format!("n1 can act no more: {}", engine::Proof::Time.name());
-    assert_eq!(field.seats[&N2].told(EventKind::Fenced), [lapsed.clone()]);
+    assert_eq!(field.seats[&N2].told(EventKind::Fenced), std::slice::from_ref(&lapsed));
     let [(hub, whom)] = at_work(&field)[..] else { panic!("one agent runs") };
     assert_eq!(whom, N1);
     field.agent_says(hub, FenceVerb::Off, FenceAnswer::Done);

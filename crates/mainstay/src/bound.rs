@@ -45,7 +45,9 @@ fn of_service(cluster: &Cluster, service: &Service) -> v1::ServiceBound {
     let (class, by) = service.class();
     let fence_wait = match class {
         Class::Contained => Some(timing.fence_wait()),
-        Class::Storage => None,
+        Class::Storage => {
+            watchdog(cluster, service).map(|timeout| timing.storage_fence_wait(timeout))
+        }
     };
     let order = timing.heartbeat_high;
     let free = fence_wait.map(|wait| (detection + view_change).max(wait) + order);
@@ -63,6 +65,19 @@ fn of_service(cluster: &Cluster, service: &Service) -> v1::ServiceBound {
         ),
     ];
     match fence_wait {
+        Some(wait) if class == Class::Storage => {
+            why.push(format!(
+                "class storage ({}): F {}: the longest watchdog of its nodes {} + evidence {}, {} ‰ for \
+                 the clocks' rates, {} granularity; where a watchdog cannot be armed only a proof \
+                 frees it",
+                cause(by),
+                format(wait),
+                format(watchdog(cluster, service).unwrap_or_default()),
+                format(timing.feeding_evidence()),
+                2 * CLOCK_RATE_ERROR_PERMILLE,
+                format(base::CLOCK_GRANULARITY)
+            ));
+        }
         Some(wait) => {
             why.push(format!(
                 "F {}: lease {} + release {}, {} ‰ for the clocks' rates, {} granularity; counted \
@@ -127,12 +142,25 @@ fn of_service(cluster: &Cluster, service: &Service) -> v1::ServiceBound {
     }
 }
 
-/// Why no time frees a storage service, and what does.
-fn by_proof(cluster: &Cluster, service: &Service, by: Option<&str>) -> Vec<String> {
-    let cause = match by {
+/// The longest timeout of the watchdogs of a service's nodes, if all have one.
+fn watchdog(cluster: &Cluster, service: &Service) -> Option<Duration> {
+    let timeouts = service.nodes.iter().map(|node| cluster.watchdogs.get(node));
+    let timeouts: Option<Vec<Duration>> =
+        timeouts.map(|watchdog| watchdog.map(|watchdog| watchdog.timeout)).collect();
+    timeouts?.into_iter().max()
+}
+
+/// Why a service is one of storage.
+fn cause(by: Option<&str>) -> String {
+    match by {
         Some(resource) => format!("its resource {resource} writes until it is gone"),
         None => "the configuration says so".to_owned(),
-    };
+    }
+}
+
+/// Why no time frees a storage service, and what does.
+fn by_proof(cluster: &Cluster, service: &Service, by: Option<&str>) -> Vec<String> {
+    let cause = cause(by);
     let unfenced: Vec<String> = (service.nodes.iter())
         .filter(|node| !cluster.fences.iter().any(|fence| fence.node == **node))
         .map(|node| cluster.name_of(*node))
@@ -151,6 +179,14 @@ fn by_proof(cluster: &Cluster, service: &Service, by: Option<&str>) -> Vec<Strin
             unfenced.join(", ")
         ),
     });
+    let unwatched: Vec<String> = (service.nodes.iter())
+        .filter(|node| !cluster.watchdogs.contains_key(node))
+        .map(|node| cluster.name_of(*node))
+        .collect();
+    why.push(format!(
+        "no watchdog is configured for {}: with one on each of its nodes there is a bound ([watchdog])",
+        unwatched.join(", ")
+    ));
     why
 }
 

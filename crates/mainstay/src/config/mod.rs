@@ -25,6 +25,7 @@ mod section;
 pub mod service;
 pub mod suggest;
 pub mod tie;
+mod watchdog;
 
 use std::collections::BTreeMap;
 use std::net::{IpAddr, SocketAddr};
@@ -36,6 +37,7 @@ pub use diagnostic::{Diagnostics, Finding};
 pub(crate) use read::name_error;
 pub use section::{TEXT_SIZE_MAX, parse};
 pub use tie::Tie;
+pub use watchdog::Watchdog;
 
 /// The port that nodes talk on unless the configuration says otherwise.
 pub const PORT_DEFAULT: u16 = 7420;
@@ -65,6 +67,8 @@ pub struct Cluster {
     pub fence_policy: node::FencePolicy,
     /// How machines are turned off, in order of node and level.
     pub fences: Vec<Fence>,
+    /// The nodes that have a watchdog, and which.
+    pub watchdogs: BTreeMap<NodeId, Watchdog>,
     /// The services, in the file's order.
     pub services: Vec<engine::Service>,
     /// The text that all this was read from.

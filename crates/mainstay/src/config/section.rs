@@ -10,7 +10,7 @@ use toml::de::{DeTable, DeValue};
 use super::diagnostic::Diagnostics;
 use super::read::{self, Placed, Section, Span, Value};
 use super::tie::{self, Tie};
-use super::{Cluster, Node, PORT_DEFAULT, duration, fence, network, service, suggest};
+use super::{Cluster, Node, PORT_DEFAULT, duration, fence, network, service, suggest, watchdog};
 
 /// Bytes of a configuration: it is broadcast in one message, with the engine's form beside it.
 pub const TEXT_SIZE_MAX: usize = 256 << 10;
@@ -110,7 +110,7 @@ pub(super) fn duplicate<'a>(
 
 fn root<'a>(tree: &'a DeTable<'a>, span: Span, found: &mut Diagnostics) -> Cluster {
     let mut root = Section::new("the file", tree, span.clone());
-    let (nodes, by_name) = nodes(&mut root, found);
+    let (nodes, by_name, own_watchdogs) = nodes(&mut root, found);
     let mut cluster = Cluster {
         name: String::new(),
         id: 0,
@@ -123,6 +123,7 @@ fn root<'a>(tree: &'a DeTable<'a>, span: Span, found: &mut Diagnostics) -> Clust
         networks: Vec::new(),
         fence_policy: node::FencePolicy::default(),
         fences: Vec::new(),
+        watchdogs: BTreeMap::new(),
         services: Vec::new(),
         text: String::new(),
         version: 0,
@@ -153,6 +154,9 @@ fn root<'a>(tree: &'a DeTable<'a>, span: Span, found: &mut Diagnostics) -> Clust
     cluster.networks = network::networks(networks, paths, &by_name, &mut claimed, found);
     let fences = root.tables("fence", "a [[fence]]", found);
     cluster.fences = fence::fences(fences, &by_name, found);
+    let shared_watchdog = root.take("watchdog");
+    cluster.watchdogs =
+        watchdog::watchdogs(shared_watchdog, own_watchdogs, &cluster.nodes, &cluster.timing, found);
     let services = root.tables("service", "a [[service]]", found);
     cluster.services = service::services(services, &by_name, &mut claimed, found);
     super::global::check_aliases(&cluster.networks, &claimed, found);
@@ -165,7 +169,14 @@ fn root<'a>(tree: &'a DeTable<'a>, span: Span, found: &mut Diagnostics) -> Clust
     cluster
 }
 
-fn nodes<'a>(root: &mut Section<'a>, found: &mut Diagnostics) -> (Vec<Node>, Names<'a, NodeId>) {
+/// A node's own words about its watchdog.
+type OwnWatchdog<'a> = (NodeId, &'a Value<'a>);
+
+fn nodes<'a>(
+    root: &mut Section<'a>,
+    found: &mut Diagnostics,
+) -> (Vec<Node>, Names<'a, NodeId>, Vec<OwnWatchdog<'a>>) {
+    let mut watchdogs = Vec::new();
     let mut nodes: Vec<Node> = Vec::new();
     let mut names: BTreeMap<&str, Span> = BTreeMap::new();
     let mut ids: BTreeMap<u64, Span> = BTreeMap::new();
@@ -197,6 +208,7 @@ fn nodes<'a>(root: &mut Section<'a>, found: &mut Diagnostics) -> (Vec<Node>, Nam
                 }
             }
         }
+        let watchdog = section.take("watchdog");
         section.finish(found);
         // A node whose own lines are wrong is still known by its name, so that the places that
         // name it are not called wrong as well.
@@ -204,12 +216,13 @@ fn nodes<'a>(root: &mut Section<'a>, found: &mut Diagnostics) -> (Vec<Node>, Nam
         if let Some(written) = written {
             by_name.insert(written.value, id);
         }
+        watchdogs.extend(watchdog.map(|value| (id, value)));
         if let Some(name) = name {
             nodes.push(Node { id, name });
         }
     }
     nodes.sort_by_key(|node| node.id);
-    (nodes, Names { by_name })
+    (nodes, Names { by_name }, watchdogs)
 }
 
 fn section_cluster<'a>(

@@ -580,6 +580,16 @@ fn what_writes_has_no_bound_and_says_what_mends_that() {
     assert!(why.contains("a [[fence]] mends that"), "{why}");
     let shown = super::bound(&bound, Style::PLAIN);
     assert!(shown.contains("by proof only"), "{shown}");
+
+    let watched = storage + "\n[watchdog]\ndevice = \"/dev/watchdog0\"\ntimeout = \"30s\"\n";
+    let bound = self::bound(&watched);
+    let service = bound.services.iter().find(|service| service.name == "web").expect("it is one");
+    let timing = base::Preset::named(&bound.detection).expect("it is one").timing();
+    let wait = timing.storage_fence_wait(std::time::Duration::from_secs(30));
+    let wait = wait.as_nanos().div_ceil(1_000_000);
+    assert_eq!(service.fence_wait_ms.map(u128::from), Some(wait));
+    let why = service.why.join("\n");
+    assert!(why.contains("the longest watchdog of its nodes 30s"), "{why}");
 }
 
 #[test]

@@ -337,19 +337,27 @@ pub fn describe(path: &Path) -> Result<Description, WatchdogError> {
         return Err(WatchdogError::plain(Step::Find));
     }
     let (major, minor) = numbers(found.rdev());
-    let shown = shown(Path::new("/sys"), major, minor).ok_or(WatchdogError::plain(Step::Find))?;
-    Ok(read(&shown))
+    match shown(Path::new("/sys"), major, minor) {
+        Some(shown) => Ok(read(&shown)),
+        // A driver that does not use what they have in common, of which nothing is shown.
+        None if (major, minor) == LEGACY => {
+            Ok(Description { name: "watchdog".to_owned(), ..Description::default() })
+        }
+        None => Err(WatchdogError::plain(Step::Find)),
+    }
 }
 
 fn numbers(device: u64) -> (u32, u32) {
     (rustix::fs::major(device), rustix::fs::minor(device))
 }
 
-/// Where the kernel shows a device of these numbers. `/dev/watchdog` (misc device 130) is the first
-/// watchdog under its old name.
+/// `/dev/watchdog`: the first watchdog under its old name (admin-guide/devices.txt).
+const LEGACY: (u32, u32) = (10, 130);
+
+/// Where the kernel shows a device of these numbers.
 fn shown(sys: &Path, major: u32, minor: u32) -> Option<PathBuf> {
     let class = sys.join("class/watchdog");
-    if (major, minor) == (10, 130) {
+    if (major, minor) == LEGACY {
         return Some(class.join("watchdog0")).filter(|path| path.exists());
     }
     let wanted = format!("{major}:{minor}");

@@ -6,6 +6,7 @@ mod fence;
 mod gate;
 mod journal;
 mod status;
+mod watchdog;
 
 pub use command::{
     CommandReply, CommandRequest, Error, ErrorCode, LeaveRequest, NodeVerb, PathRequest, PathTest,
@@ -27,6 +28,7 @@ pub use status::{
     Nodes, Path, PathState, Priority, Resource, ResourceState, Service, ServiceMode, ServiceState,
     Services, Status, Verdict, View, Warning,
 };
+pub use watchdog::{Watchdog, WatchdogState};
 
 /// The schema that all top-level answers name in `schema`.
 pub const SCHEMA: u32 = 1;

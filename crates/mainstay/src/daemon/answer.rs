@@ -23,6 +23,9 @@ impl Daemon {
                 return answer.send(Ok(Reply::Bound(crate::bound::bound(&self.cluster))));
             }
             Request::Gate => return self.show_gate(answer),
+            Request::Watchdog => {
+                return answer.send(Ok(Reply::Watchdog(self.show_watchdog())));
+            }
             Request::Fencing => {
                 return answer.send(Ok(Reply::Fencing(self.fencing())));
             }

@@ -12,6 +12,7 @@ use std::net::IpAddr;
 use std::path::PathBuf;
 
 use base::Instant;
+use base::feeding::{Feeding, Sight};
 use os::gate::DaemonGate;
 use os::shared::{DaemonSide, Description, HeldAddress, HeldProcess, Permit, SharedError, Slot};
 
@@ -93,6 +94,18 @@ impl Cover {
         &mut self.shared
     }
 
+    pub(super) fn watchdog(&self) -> os::shared::WatchdogStatus {
+        self.shared.watchdog()
+    }
+
+    pub(super) fn watchdog_timeout(&self) -> Option<std::time::Duration> {
+        self.shared.watchdog_timeout()
+    }
+
+    pub(super) fn sight(&self) -> Sight {
+        self.shared.sight()
+    }
+
     pub(super) fn guard(&self) -> os::shared::GuardStatus {
         self.shared.guard()
     }
@@ -129,8 +142,9 @@ impl Cover {
         resource: &str,
         group: Option<PathBuf>,
         until: Instant,
+        storage: bool,
     ) -> Result<(), String> {
-        let covered = self.enter(service, group, until)?;
+        let covered = self.enter(service, group, until, storage)?;
         covered.starting.insert(resource.to_owned());
         Ok(())
     }
@@ -178,8 +192,9 @@ impl Cover {
         service: &str,
         address: HeldAddress,
         until: Instant,
+        storage: bool,
     ) -> Result<(), String> {
-        let covered = self.enter(service, None, until)?;
+        let covered = self.enter(service, None, until, storage)?;
         covered.description.addresses.retain(|held| held.address != address.address);
         covered.description.addresses.push(address);
         self.describe(service)
@@ -223,21 +238,37 @@ impl Cover {
         service: &str,
         group: Option<PathBuf>,
         until: Instant,
+        storage: bool,
     ) -> Result<&mut Covered, String> {
         if until == Instant::ZERO {
             return Err("this node has no lease".into());
+        }
+        if storage && self.shared.watchdog_timeout().is_some() {
+            // A feeding of the clean machine may be on its way: see `base::feeding`.
+            let sight = Sight { storage, ..self.shared.sight() };
+            if !Feeding::may(os::clock::boottime(), &sight) {
+                return Err("the evidence of a majority is too old to start what writes".into());
+            }
         }
         if let Some(covered) = self.services.get_mut(service) {
             if !self.shared.push(covered.slot, until) {
                 return Err("the guard has just stopped this service here".into());
             }
-            if group.is_some() && covered.description.group != group {
-                covered.description.group = group;
+            let description = &mut covered.description;
+            let is_other = group.is_some() && description.group != group;
+            if is_other || storage && !description.storage {
+                description.group = group.or(description.group.take());
+                // What may write stays so until nothing of it is left.
+                description.storage |= storage;
                 self.describe(service)?;
             }
         } else {
-            let description =
-                Description { service: service.to_owned(), group, ..Description::default() };
+            let description = Description {
+                service: service.to_owned(),
+                group,
+                storage,
+                ..Description::default()
+            };
             let slot = self.shared.register(&description, until).map_err(|e| said(&e))?;
             let (starting, open) = (BTreeSet::new(), BTreeSet::new());
             let covered = Covered { slot, description, starting, open };

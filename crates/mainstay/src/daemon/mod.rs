@@ -31,6 +31,7 @@ mod media;
 mod paths;
 mod probing;
 mod status;
+mod watchdog;
 
 use std::path::PathBuf;
 use std::process::ExitCode;

@@ -295,6 +295,9 @@ impl Daemon {
         for (code, text, help) in self.fence_warnings() {
             warn(code, text, Some(&help));
         }
+        for (code, text) in self.watchdog_warnings() {
+            warn(code, text, Some("mainstay watchdog show"));
+        }
         for text in self.cover.guard().promises.weaknesses() {
             warn("weak-guard", text, None);
         }

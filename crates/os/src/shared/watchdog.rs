@@ -93,11 +93,17 @@ impl DaemonSide {
         words[layout::EVIDENCE].store(evidence.as_nanos(), Ordering::Release);
     }
 
-    /// Whether evidence is fresh enough for a storage service to be entered now.
+    /// What feeding depends on, as it is now.
     #[must_use]
-    pub fn is_evidence_fresh(&self, now: Instant) -> bool {
-        let sight = Sight { storage: true, ..sight(self.mapping.words()) };
-        base::feeding::Feeding::may(now, &sight)
+    pub fn sight(&self) -> Sight {
+        sight(self.mapping.words())
+    }
+
+    /// The timeout in force, while the watchdog is armed: one load.
+    #[must_use]
+    pub fn watchdog_timeout(&self) -> Option<Duration> {
+        let nanos = self.mapping.words()[layout::WATCHDOG_TIMEOUT].load(Ordering::Acquire);
+        (nanos != 0).then(|| Duration::from_nanos(nanos))
     }
 
     /// Asks the guard to arm the watchdog. False: the request before is not answered yet, and nothing was

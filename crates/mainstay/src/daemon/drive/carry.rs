@@ -29,7 +29,7 @@ impl Daemon {
                 Output::Ask(request) => self.ask_arbiters(request),
                 Output::Fence(run) => self.run_fence(run),
                 Output::FenceStop(run) => self.fencing.stop(run),
-                Output::ArmWatchdog => unreachable!("nobody has said that there is a watchdog"),
+                Output::ArmWatchdog => self.arm_watchdog(),
                 Output::FenceRecord(record) => self.fence_recorded(record),
                 Output::Network(output) => self.network(output),
                 Output::Process(act) => self.process(act),
@@ -153,7 +153,10 @@ impl Daemon {
                 let until = self.node.leases().0;
                 let held = HeldAddress { interface, address, prefix };
                 let entered = match self.service_of(address) {
-                    Some(service) => self.cover.adding(&service, held, until),
+                    Some(service) => {
+                        let storage = self.is_storage(&service);
+                        self.cover.adding(&service, held, until, storage)
+                    }
                     None => Err("no service has this address".into()),
                 };
                 match entered {
@@ -199,6 +202,11 @@ impl Daemon {
         }
     }
 
+    fn is_storage(&self, service: &str) -> bool {
+        let engine = self.node.engine();
+        engine.observation().class(engine.intent(), service) == engine::Class::Storage
+    }
+
     fn service_of(&self, address: IpAddr) -> Option<String> {
         let services = self.node.engine().intent().services.iter();
         let mut has = services.filter(|service| {
@@ -216,7 +224,8 @@ impl Daemon {
             Verb::Start => {
                 let group = self.containment.group_path(&service);
                 let until = self.node.leases().0;
-                self.cover.starting(&service, &resource, group, until)
+                let storage = self.is_storage(&service);
+                self.cover.starting(&service, &resource, group, until, storage)
             }
             Verb::Stop | Verb::Kill => {
                 self.stopping.insert(id, (service.clone(), resource.clone()));

@@ -142,6 +142,7 @@ pub(super) struct Daemon {
     pub(super) surveys: BTreeMap<u64, Answer>,
     pub(super) arbiters: Arbiters,
     pub(super) fencing: Fencing,
+    pub(super) watchdog: super::watchdog::Watchdog,
 }
 
 struct Watched {
@@ -263,6 +264,7 @@ impl Daemon {
             surveys: BTreeMap::new(),
             arbiters: Arbiters::new(key, asked),
             fencing,
+            watchdog: super::watchdog::Watchdog::default(),
             errands: Errands::default(),
             goodbyes: Goodbyes::default(),
         };
@@ -310,6 +312,8 @@ impl Daemon {
             }
             self.feed(Input::Turn { drained });
             self.push_leases();
+            self.push_evidence();
+            self.mind_watchdog();
             self.settle();
             self.note_view();
             if std::mem::take(&mut self.look_again) {

@@ -73,6 +73,7 @@ pub const ENDPOINTS: &[Endpoint] = &[
     get("/v1/services", "Services", "All services."),
     get("/v1/nodes", "Nodes", "All nodes."),
     get("/v1/gate", "Gate", "What the kernel lets pass for each service address on this node."),
+    get("/v1/watchdog", "Watchdog", "What resets this node's machine when nothing else can."),
     get("/v1/fence", "Fencing", "How machines are turned off, and whether that would work."),
     get("/v1/fence/history", "FenceHistory", "What this node has turned off and on."),
     get("/v1/bound", "Bound", "How long a failure can keep each service away, and why."),
@@ -165,6 +166,7 @@ pub const ENDPOINTS: &[Endpoint] = &[
     v1::Status,
     v1::TokenReply,
     v1::TokenRequest,
+    v1::Watchdog,
 )))]
 struct Types;
 

@@ -183,3 +183,24 @@ fn links_by_the_names_of_faces_are_made_and_nothing_is_replaced() {
     assert!(text(&output.stderr).contains("lkcli"), "{}", text(&output.stderr));
     assert!(!there.join("lltstat").exists(), "nothing was linked");
 }
+
+#[test]
+fn what_is_no_watchdog_is_refused_with_what_to_do() {
+    let directory = tempfile::tempdir().expect("temporary files can be written");
+    let root = directory.path();
+    for (device, said) in [("/dev/null", "no watchdog"), ("/nowhere/watchdog0", "softdog")] {
+        for words in [&["--yes"][..], &["--reset", "--confirm", "whatever"], &[]] {
+            let all = [&["watchdog", "test", "--device", device], words].concat();
+            let output = mainstay(root, &all);
+            assert_eq!(code(&output), 1, "{all:?}: {}", text(&output.stderr));
+            assert!(text(&output.stdout).contains(said), "{}", text(&output.stdout));
+        }
+    }
+    let output = mainstay(root, &["--json", "watchdog", "test", "--device", "/dev/null"]);
+    let json: serde_json::Value = serde_json::from_slice(&output.stdout).expect("it is JSON");
+    assert_eq!((&json["device"], &json["stopped"]), (&"/dev/null".into(), &false.into()));
+    assert_eq!(json["trouble"].as_array().map(Vec::len), Some(1), "{json}");
+    let words = ["watchdog", "test", "--yes", "--reset"];
+    assert_eq!(code(&mainstay(root, &words)), 64, "one is to be asked for a reset");
+    assert_eq!(code(&mainstay(root, &["watchdog", "show"])), 3, "nobody to ask");
+}

@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use clap::{Args, Parser, Subcommand};
 
 use super::fence::FenceCommand;
+use super::watchdog::WatchdogCommand;
 
 /// Keeps services running on a handful of machines.
 #[derive(Debug, Parser)]
@@ -89,6 +90,11 @@ pub(super) enum Command {
     Fence {
         #[command(subcommand)]
         command: FenceCommand,
+    },
+    /// Look at the device that resets this machine when nothing else can, and try it
+    Watchdog {
+        #[command(subcommand)]
+        command: WatchdogCommand,
     },
     /// Show what the kernel lets pass for each service address on this node
     Gate,

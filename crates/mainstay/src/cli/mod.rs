@@ -22,6 +22,7 @@ mod look;
 mod output;
 mod run;
 mod setup;
+mod watchdog;
 mod witness;
 
 use std::ffi::OsString;
@@ -224,6 +225,7 @@ fn dispatch(context: &Context, command: Command) -> Result<ExitCode, Failure> {
         Command::Disk { command } => disk::disk(context, &command),
         Command::Witness { command } => witness::witness(context, &command),
         Command::Fence { command } => fence::fence(context, command),
+        Command::Watchdog { command } => watchdog::watchdog(context, command),
         Command::Gate => look::gate(context),
         Command::Bound => look::bound(context),
         Command::Why(options) => look::why(context, &options),

@@ -15,6 +15,7 @@ mod services;
 mod status;
 mod style;
 mod table;
+mod watchdog;
 
 pub use bound::bound;
 pub use discover::discovery;
@@ -30,6 +31,7 @@ pub use paths::{Paths, missing_half, path_tests, paths, paths_in_full};
 pub use services::{service, services};
 pub use status::status;
 pub use style::{Colour, Style, duration};
+pub use watchdog::{WatchdogFeeding, WatchdogHolder, WatchdogTest, watchdog, watchdog_test};
 
 #[cfg(test)]
 mod tests;

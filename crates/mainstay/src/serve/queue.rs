@@ -28,6 +28,8 @@ pub enum Request {
     Bound,
     /// → [`Reply::Gate`].
     Gate,
+    /// → [`Reply::Watchdog`].
+    Watchdog,
     /// → [`Reply::Fencing`].
     Fencing,
     /// → [`Reply::FenceHistory`].
@@ -119,6 +121,7 @@ impl Request {
             Request::Status
             | Request::Bound
             | Request::Gate
+            | Request::Watchdog
             | Request::Fencing
             | Request::FenceHistory
             | Request::Why { .. }
@@ -147,6 +150,8 @@ pub enum Reply {
     Bound(v1::Bound),
     /// To [`Request::Gate`].
     Gate(v1::Gate),
+    /// To [`Request::Watchdog`].
+    Watchdog(v1::Watchdog),
     /// To [`Request::Fencing`].
     Fencing(v1::Fencing),
     /// To [`Request::FenceHistory`].

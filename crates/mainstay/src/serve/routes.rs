@@ -87,6 +87,7 @@ pub(super) fn router(handle: Handle, joins: Joins) -> Router {
         .route("/v1/fence/verify", post(fence_verify))
         .route("/v1/fence/{name}/{verb}", post(fence))
         .route("/v1/gate", get(gate))
+        .route("/v1/watchdog", get(watchdog))
         .route("/v1/why", get(why))
         .route("/v1/history", get(history))
         .route("/v1/events", get(events))
@@ -226,6 +227,11 @@ async fn nodes(State(core): State<Core>, Extension(peer): Extension<Peer>) -> An
 async fn gate(State(core): State<Core>, Extension(peer): Extension<Peer>) -> Answer {
     let reply = core.handle.request(Request::Gate, peer.caller).await?;
     Ok(json(&expect_reply!(reply, Gate)))
+}
+
+async fn watchdog(State(core): State<Core>, Extension(peer): Extension<Peer>) -> Answer {
+    let reply = core.handle.request(Request::Watchdog, peer.caller).await?;
+    Ok(json(&expect_reply!(reply, Watchdog)))
 }
 
 async fn fencing(State(core): State<Core>, Extension(peer): Extension<Peer>) -> Answer {

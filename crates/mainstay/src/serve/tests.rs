@@ -56,6 +56,7 @@ impl FakeCore {
             }
             Request::Bound => Reply::Bound(v1::Bound::default()),
             Request::Gate => Reply::Gate(v1::Gate::default()),
+            Request::Watchdog => Reply::Watchdog(v1::Watchdog::default()),
             Request::Fencing => Reply::Fencing(v1::Fencing::default()),
             Request::FenceHistory => Reply::FenceHistory(v1::FenceHistory::default()),
             Request::FenceVerify(_) => Reply::FenceVerification(v1::FenceVerification::default()),

@@ -24,12 +24,15 @@ mod image;
 mod kernel;
 mod machine;
 mod outsider;
+mod packages;
 mod patience;
 mod qmp;
 mod scenarios;
 mod scene;
+mod storage;
 mod wire;
 
+use image::Programs;
 use kernel::Kernel;
 use patience::Patience;
 pub use scenarios::Scenario;
@@ -48,6 +51,10 @@ const NEEDED: [(&str, &str); 8] = [
     ("ldd", "libc-bin"),
     ("dpkg-deb", "dpkg"),
 ];
+
+/// Programs that are only needed in the machines, with their libraries: to log in at an iSCSI target,
+/// and to see persistent reservations with other eyes than ours.
+const PACKAGES: [&str; 4] = ["open-iscsi", "libopeniscsiusr", "sg3-utils", "libsgutils2-1.46-2"];
 
 /// What a scenario gets.
 pub struct Bench {
@@ -122,10 +129,8 @@ pub fn run(root: &Path, arguments: &[&str]) -> Result<ExitCode> {
         Some(program) => program,
         None => build(root, &target)?,
     };
-    let busybox = find("busybox").context("busybox is not here")?;
     let image = cache.join("image.cpio");
-    let tc = find(TC).context("tc is not here")?;
-    image::build(&kernel, &busybox, &tc, &program, &image)?;
+    image::build(&kernel, &programs(&cache, program.clone())?, &image)?;
     say(&format!("Linux {}, {}", kernel.release, program.display()));
     let mut rows = Vec::new();
     for scenario in wanted.scenarios {
@@ -136,6 +141,22 @@ pub fn run(root: &Path, arguments: &[&str]) -> Result<ExitCode> {
     print!("{}", table(&rows));
     let good = rows.iter().all(|row| row.outcome.is_ok());
     Ok(if good { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+/// What the machines have besides the kernel.
+fn programs(cache: &Path, program: PathBuf) -> Result<Programs> {
+    let names = || Ok(PACKAGES.map(str::to_owned).to_vec());
+    let packages = packages::get(cache, "packages", names, |_| Ok(()))?;
+    let here = |name: &str| find(name).with_context(|| format!("{name} is not here"));
+    let files = vec![
+        ("bin/mainstay", program),
+        ("bin/busybox", here("busybox")?),
+        // The one of busybox does not know netem.
+        ("sbin/tc", here(TC)?),
+        ("sbin/iscsistart", packages.join("sbin/iscsistart")),
+        ("bin/sg_persist", packages.join("usr/bin/sg_persist")),
+    ];
+    Ok(Programs { files, packages })
 }
 
 /// One scenario and what came of it.

@@ -72,11 +72,15 @@ impl Control {
         ensure!(!command.contains('\n'), "a command is one line");
         ensure!(command.len() <= COMMAND_MAX, "a command has at most {COMMAND_MAX} bytes");
         self.number += 1;
-        let (begin, end) = marks(self.number);
-        let line =
-            format!("echo; echo {begin}; ( {command} ) </dev/null 2>&1; echo; echo {end}$?\n");
+        let line = line(command, self.number);
         self.stream.write_all(line.as_bytes()).context("tell the machine's shell")
     }
+}
+
+/// What the shell is told: the command in a shell of its own, between its marks.
+fn line(command: &str, number: u64) -> String {
+    let (begin, end) = marks(number);
+    format!("printf '\\n{begin}\\n'; ( {command} ) </dev/null 2>&1; printf '\\n{end}%d\\n' $?\n")
 }
 
 fn marks(number: u64) -> (String, String) {

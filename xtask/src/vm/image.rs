@@ -14,7 +14,8 @@ use std::process::Command;
 use anyhow::{Context, Result, ensure};
 
 use super::cpio::Archive;
-use super::kernel::{self, Kernel};
+use super::kernel::Kernel;
+use super::packages::output;
 
 /// What runs first in a machine.
 const INIT: &str = include_str!("init.sh");
@@ -32,32 +33,27 @@ const MODULES: &[&str] = &[
     "softdog",
     "target_core_mod",
     "target_core_file",
-    "target_core_iblock",
-    "tcm_loop",
-    "scsi_mod",
+    "iscsi_target_mod",
+    "iscsi_tcp",
     "sd_mod",
-    "sg",
-    "configfs",
-    "crc_t10dif",
-    "crct10dif_generic",
-    "loop",
-    "ext4",
 ];
 
 /// Size of a machine's own disk.
 const DISK: u64 = 64 << 20;
 
-/// Makes the archive with these programs, the last one as `/bin/mainstay`.
+/// What goes into the archive besides the kernel's modules.
+pub(crate) struct Programs {
+    /// Where each goes, and from where it comes.
+    pub(crate) files: Vec<(&'static str, PathBuf)>,
+    /// Packages whose libraries come before those of this machine.
+    pub(crate) packages: PathBuf,
+}
+
+/// Makes the archive.
 ///
 /// # Errors
 /// When something that goes into it cannot be read.
-pub(crate) fn build(
-    kernel: &Kernel,
-    busybox: &Path,
-    tc: &Path,
-    program: &Path,
-    to: &Path,
-) -> Result<()> {
+pub(crate) fn build(kernel: &Kernel, programs: &Programs, to: &Path) -> Result<()> {
     let mut archive = Archive::default();
     for directory in ["dev", "proc", "sys", "run", "tmp", "disk", "mnt", "etc/mainstay", "var"] {
         archive.directory(directory);
@@ -67,20 +63,19 @@ pub(crate) fn build(
     archive.file("etc/passwd", 0o644, b"root:x:0:0:root:/:/bin/sh\n");
     archive.file("etc/group", 0o644, b"root:x:0:\n");
     archive.file("etc/hosts", 0o644, b"127.0.0.1 localhost\n");
-    archive.file("bin/busybox", 0o755, &read(busybox)?);
     archive.symlink("bin/sh", "busybox");
     // Where the kernel asks for its modules: kernel.modprobe.
     archive.symlink("sbin/modprobe", "../bin/busybox");
-    archive.file("bin/mainstay", 0o755, &stripped(program, &to.with_extension("stripped"))?);
-    // The one of busybox does not know netem.
-    archive.file("sbin/tc", 0o755, &read(tc)?);
     let mut needed = BTreeSet::new();
-    for program in [busybox, tc, program] {
-        needed.extend(libraries(program)?);
+    for (place, program) in &programs.files {
+        archive.file(place, 0o755, &stripped(program, &to.with_extension("stripped"))?);
+        needed.extend(libraries(program, &programs.packages)?);
     }
     for library in needed {
-        let path = library.to_str().context("a library's path is not text")?;
-        archive.file(path.trim_start_matches('/'), 0o755, &read(&library)?);
+        // Those of the packages go where the loader looks.
+        let place = library.strip_prefix(&programs.packages).unwrap_or(&library);
+        let place = place.to_str().context("a library's path is not text")?;
+        archive.file(place.trim_start_matches('/'), 0o755, &read(&library)?);
     }
     let modules = format!("lib/modules/{}", kernel.release);
     for list in ["modules.dep", "modules.alias", "modules.builtin"] {
@@ -109,10 +104,11 @@ pub(crate) fn disk(to: &Path, files: &[DiskFile]) -> Result<()> {
         fs::set_permissions(&place, fs::Permissions::from_mode(*permissions))?;
     }
     fs::create_dir_all(tree.join("var"))?;
-    plain(to, DISK)?;
+    let file = fs::File::create(to).with_context(|| format!("make {}", to.display()))?;
+    file.set_len(DISK).with_context(|| format!("make {}", to.display()))?;
     let mut command = Command::new(MKFS);
     command.args(["-q", "-F", "-d"]).arg(&tree).arg(to);
-    kernel::output(&mut command)?;
+    output(&mut command)?;
     fs::remove_dir_all(&tree)?;
     Ok(())
 }
@@ -120,34 +116,30 @@ pub(crate) fn disk(to: &Path, files: &[DiskFile]) -> Result<()> {
 /// Where Debian has it; users other than root do not have that directory in their PATH.
 pub(crate) const MKFS: &str = "/sbin/mkfs.ext4";
 
-/// Makes an empty disk.
-///
-/// # Errors
-/// When it cannot be made.
-pub(crate) fn plain(to: &Path, size: u64) -> Result<()> {
-    let file = fs::File::create(to).with_context(|| format!("make {}", to.display()))?;
-    file.set_len(size).with_context(|| format!("make {}", to.display()))
-}
-
 fn read(path: &Path) -> Result<Vec<u8>> {
     fs::read(path).with_context(|| format!("read {}", path.display()))
 }
 
 /// The program without its symbols, which are most of it and would be copied into each machine.
 fn stripped(program: &Path, to: &Path) -> Result<Vec<u8>> {
-    kernel::output(Command::new("strip").arg("-o").arg(to).arg(program))?;
+    output(Command::new("strip").arg("-o").arg(to).arg(program))?;
     read(to)
 }
 
 /// The libraries that a program is loaded with, the loader included; none when it is static.
-fn libraries(program: &Path) -> Result<BTreeSet<PathBuf>> {
-    let output = Command::new("ldd").arg(program).env("LC_ALL", "C").output().context("run ldd")?;
+fn libraries(program: &Path, packages: &Path) -> Result<BTreeSet<PathBuf>> {
+    let mut ldd = Command::new("ldd");
+    ldd.arg(program).env("LC_ALL", "C");
+    ldd.env("LD_LIBRARY_PATH", packages.join("usr/lib/x86_64-linux-gnu"));
+    let output = ldd.output().context("run ldd")?;
     let said = String::from_utf8_lossy(&output.stderr);
     if said.contains("not a dynamic executable") {
         return Ok(BTreeSet::new());
     }
     ensure!(output.status.success(), "ldd {}: {}", program.display(), said.trim());
     let text = String::from_utf8(output.stdout).context("read what ldd says")?;
+    let absent = text.lines().find(|line| line.contains("not found"));
+    ensure!(absent.is_none(), "{}: {}", program.display(), absent.unwrap_or_default().trim());
     let found = loaded(&text);
     ensure!(!found.is_empty(), "ldd names no library of {}", program.display());
     Ok(found)

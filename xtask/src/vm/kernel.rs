@@ -1,19 +1,17 @@
 //! Debian's kernel, unpacked and not installed.
 //!
 //! The cloud kernel is asked for: it is small and has what the scenarios need (virtio, bonding,
-//! netem, softdog, LIO, clsact). The package is downloaded by apt, which checks its signature, and
-//! unpacked into the cache below the target directory, where it stays; delete the directory to get
-//! a newer one. The list of what each module needs is made as on an installed machine, by depmod;
-//! the one of busybox will do.
+//! netem, softdog, LIO, iSCSI, clsact). The list of what each module needs is made as on an
+//! installed machine, by depmod; the one of busybox will do.
 
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use anyhow::{Context, Result, bail, ensure};
+use anyhow::{Context, Result, ensure};
 
-use super::say;
+use super::packages::{self, output};
 
 /// The package that depends on the newest kernel for virtual machines.
 const PACKAGE: &str = "linux-image-cloud-amd64";
@@ -34,34 +32,20 @@ pub(crate) struct Kernel {
 /// # Errors
 /// When it cannot be downloaded or unpacked, with what apt said.
 pub(crate) fn get(cache: &Path) -> Result<Kernel> {
-    let tree = cache.join("kernel");
-    if !tree.exists() {
-        let partial = cache.join("kernel.partial");
-        if partial.exists() {
-            fs::remove_dir_all(&partial)?;
-        }
-        fs::create_dir_all(&partial).with_context(|| format!("make {}", partial.display()))?;
-        unpack(&partial)?;
-        // Last, so that what was interrupted is not taken for complete.
-        fs::rename(&partial, &tree)?;
-    }
+    let tree = packages::get(cache, "kernel", || Ok(vec![package()?]), list_needs)?;
     find(&tree)
 }
 
-fn unpack(tree: &Path) -> Result<()> {
+fn package() -> Result<String> {
     let words = output(Command::new("apt-cache").args(["depends", PACKAGE]))?;
-    let package = dependency(&words).with_context(|| {
+    dependency(&words).with_context(|| {
         format!("{PACKAGE} is unknown here; `apt-get update` fetches the lists of packages")
-    })?;
-    say(&format!("downloading {package}"));
-    output(Command::new("apt-get").args(["download", &package]).current_dir(tree))?;
-    let archives = fs::read_dir(tree)?.collect::<Result<Vec<_>, _>>()?;
-    let [archive] = &archives[..] else { bail!("apt-get download left not one file") };
-    output(Command::new("dpkg-deb").arg("-x").arg(archive.path()).arg(tree))?;
-    fs::remove_file(archive.path())?;
+    })
+}
+
+fn list_needs(tree: &Path) -> Result<()> {
     let release = find(tree)?.release;
-    output(Command::new("busybox").arg("depmod").arg("-b").arg(tree).arg(release))?;
-    Ok(())
+    output(Command::new("busybox").arg("depmod").arg("-b").arg(tree).arg(release)).map(drop)
 }
 
 /// The kernel's package in the answer of `apt-cache depends`.
@@ -124,15 +108,6 @@ fn closure(needs: &str, built_in: &str, names: &[&str]) -> Result<Vec<String>> {
 fn module_name(path: &str) -> String {
     let file = path.rsplit('/').next().unwrap_or(path);
     file.split('.').next().unwrap_or(file).replace('-', "_")
-}
-
-/// What a program prints.
-pub(super) fn output(command: &mut Command) -> Result<String> {
-    let name = command.get_program().to_string_lossy().into_owned();
-    let output = command.output().with_context(|| format!("run {name}"))?;
-    let said = String::from_utf8_lossy(&output.stderr);
-    ensure!(output.status.success(), "{name} failed: {}", said.trim());
-    String::from_utf8(output.stdout).with_context(|| format!("read what {name} says"))
 }
 
 #[cfg(test)]

@@ -33,15 +33,6 @@ pub(crate) struct Card {
     pub(crate) hardware: Hardware,
 }
 
-/// A disk of a machine.
-#[derive(Clone, Debug)]
-pub(crate) struct Disk {
-    /// The file.
-    pub(crate) file: PathBuf,
-    /// Other machines write to it too: nothing is kept back in a cache.
-    pub(crate) is_shared: bool,
-}
-
 /// What a machine is made of.
 #[derive(Clone, Debug)]
 pub(crate) struct Plan {
@@ -55,8 +46,8 @@ pub(crate) struct Plan {
     pub(crate) kernel_words: String,
     /// In the order of their names in the machine: eth0, eth1, …
     pub(crate) cards: Vec<Card>,
-    /// In the order of their names in the machine: vda, vdb, …
-    pub(crate) disks: Vec<Disk>,
+    /// The file that is its disk: vda in the machine.
+    pub(crate) disk: PathBuf,
     /// For its sockets: the path is short.
     pub(crate) sockets: PathBuf,
     /// For what it leaves behind.
@@ -162,17 +153,8 @@ impl Machine {
         command.args(["-device", "virtio-serial-pci"]);
         command.args(["-device", "virtserialport,chardev=shell,name=shell"]);
         command.arg("-qmp").arg(format!("unix:{qmp},server=on,wait=off"));
-        for (at, disk) in plan.disks.iter().enumerate() {
-            let file = option_text(&disk.file)?;
-            // A disk of several machines: QEMU must neither lock it nor keep writes to itself.
-            let (cache, sharing) = match disk.is_shared {
-                true => (",cache=none,file.locking=off", "on"),
-                false => ("", "off"),
-            };
-            let drive = format!("if=none,id=disk{at},format=raw,file={file}{cache}");
-            command.arg("-drive").arg(drive);
-            command.arg("-device").arg(format!("virtio-blk-pci,drive=disk{at},share-rw={sharing}"));
-        }
+        let disk = option_text(&plan.disk)?;
+        command.arg("-drive").arg(format!("if=virtio,format=raw,file={disk}"));
         for (at, card) in plan.cards.iter().enumerate() {
             let socket = option_text(&card.socket)?;
             let hardware = card.hardware.map(|byte| format!("{byte:02x}")).join(":");

@@ -7,6 +7,7 @@ use super::Bench;
 mod network;
 mod panic;
 mod power_off;
+mod reservation;
 
 /// A scenario.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -17,11 +18,13 @@ pub enum Scenario {
     PowerOff,
     /// A card of a bond loses its carrier; a network loses and delays frames.
     Network,
+    /// A machine takes the reservation of a shared disk from another one.
+    Reservation,
 }
 
 impl Scenario {
     /// All, in the order in which they are played.
-    pub const ALL: [Self; 3] = [Self::Panic, Self::PowerOff, Self::Network];
+    pub const ALL: [Self; 4] = [Self::Panic, Self::PowerOff, Self::Network, Self::Reservation];
 
     /// Its name on a command line.
     #[must_use]
@@ -30,6 +33,7 @@ impl Scenario {
             Self::Panic => "panic",
             Self::PowerOff => "power-off",
             Self::Network => "network",
+            Self::Reservation => "reservation",
         }
     }
 
@@ -40,6 +44,9 @@ impl Scenario {
             Self::Panic => "the kernel of the active machine panics and restarts after a while",
             Self::PowerOff => "the active machine loses its power and gets it back",
             Self::Network => "a bond loses a cable, then a network loses and delays; nothing moves",
+            Self::Reservation => {
+                "a reservation of a shared disk is pre-empted; the loser's writes fail"
+            }
         }
     }
 
@@ -58,6 +65,7 @@ impl Scenario {
             Self::Panic => panic::play(bench),
             Self::PowerOff => power_off::play(bench),
             Self::Network => network::play(bench),
+            Self::Reservation => reservation::play(bench),
         }
     }
 }

@@ -15,7 +15,7 @@ use serde_json::Value;
 
 use super::Bench;
 use super::image::{self, DiskFile};
-use super::machine::{Card, Disk, Machine, Plan};
+use super::machine::{Card, Machine, Plan};
 use super::outsider::Outsider;
 use super::patience::Patience;
 use super::wire::{self, Wires};
@@ -50,12 +50,10 @@ pub(crate) struct Wish {
     pub(crate) interfaces: fn(u8) -> String,
     /// Cards of each machine, by the network that they are plugged into.
     pub(crate) cards: &'static [u8],
-    /// Lines of `machine.sh` before the cluster manager is started.
-    pub(crate) before: &'static str,
+    /// Lines of `machine.sh` before the cluster manager is started; given its number.
+    pub(crate) before: fn(u8) -> String,
     /// Words at the end of the cluster's configuration.
-    pub(crate) tail: String,
-    /// Resources of the service before its process, as words of the configuration.
-    pub(crate) disks: Vec<PathBuf>,
+    pub(crate) tail: &'static str,
 }
 
 impl Wish {
@@ -67,9 +65,8 @@ impl Wish {
             panic: 0,
             interfaces: plain_interfaces,
             cards: &[0, 1],
-            before: "",
-            tail: String::new(),
-            disks: Vec::new(),
+            before: |_| String::new(),
+            tail: "",
         }
     }
 }
@@ -349,7 +346,12 @@ fn configuration(names: &[String], wish: &Wish) -> Cluster {
         ],
     };
     let times = TIMES.to_owned();
-    Cluster { services: vec![service], times, tail: wish.tail.clone(), ..Cluster::new(DETECTION) }
+    Cluster {
+        services: vec![service],
+        times,
+        tail: wish.tail.to_owned(),
+        ..Cluster::new(DETECTION)
+    }
 }
 
 /// A random key, as the file has it.
@@ -361,7 +363,7 @@ fn key() -> Result<String> {
 }
 
 fn files(name: &str, id: u8, wish: &Wish, cluster: &str, key: &str) -> Vec<DiskFile> {
-    let script = format!("{}{}\nsupervise\n", (wish.interfaces)(id), wish.before);
+    let script = format!("{}{}\nsupervise\n", (wish.interfaces)(id), (wish.before)(id));
     let file =
         |path: &str, permissions, content: &str| (path.to_owned(), permissions, content.to_owned());
     vec![
@@ -378,15 +380,13 @@ fn plan(bench: &Bench, name: &str, id: u8, wish: &Wish, disk: PathBuf) -> Plan {
         socket: wire::socket(&bench.sockets, name, usize::from(at)),
         hardware: spec::hardware(at, id),
     });
-    let shared = wish.disks.iter().map(|file| Disk { file: file.clone(), is_shared: true });
-    let own = Disk { file: disk, is_shared: false };
     Plan {
         name: name.to_owned(),
         kernel: bench.kernel.image.clone(),
         image: bench.image.clone(),
         kernel_words: format!("panic={}", wish.panic),
         cards: cards.collect(),
-        disks: [own].into_iter().chain(shared).collect(),
+        disk,
         sockets: bench.sockets.clone(),
         logs: bench.logs.clone(),
     }

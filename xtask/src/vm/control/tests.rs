@@ -1,4 +1,6 @@
-use super::{Answer, answer};
+use std::process::Command;
+
+use super::{Answer, answer, line};
 
 fn said(code: i32, text: &str) -> Option<Answer> {
     Some(Answer { code, text: text.into() })
@@ -21,4 +23,17 @@ fn half_an_answer_is_none() {
         assert_eq!(answer(&come[..length], 7), None, "{length}");
     }
     assert_eq!(answer(come, 7), said(12, "first"));
+}
+
+#[test]
+fn a_shell_tells_output_and_exit_code() {
+    for (command, expected) in [
+        ("true", said(0, "")),
+        ("echo one; echo two >&2; exit 3", said(3, "one\ntwo")),
+        ("printf 'no end of line'; false", said(1, "no end of line")),
+        ("cat", said(0, "")),
+    ] {
+        let output = Command::new("sh").arg("-c").arg(line(command, 4)).output().expect("it runs");
+        assert_eq!(answer(&output.stdout, 4), expected, "{command}");
+    }
 }

@@ -1,0 +1,96 @@
+//! Two machines write to one disk, and only the one that holds the reservation may.
+//!
+//! The first one registers its key, reserves (write exclusive, registrants only) and writes in a
+//! loop. The second one takes over as after the loss of the first: it pre-empts the first one's key.
+//! The first machine is well and goes on writing, as a machine that was only cut off would; from
+//! the pre-emption on, each of its writes must fail.
+
+use std::time::Duration;
+
+use anyhow::{Context, Result, ensure};
+use lab::clock;
+
+use crate::vm::Bench;
+use crate::vm::scene::{Scene, Wish};
+use crate::vm::storage::{self, DEVICE};
+
+/// Until the disk is there.
+const DISK: Duration = Duration::from_secs(60);
+/// How long writes are watched before and after.
+const WATCH: Duration = Duration::from_secs(5);
+/// Writes past every cache, a block each time, and notes what came of it.
+const WRITER: &str = "while :; do dd if=/dev/zero of=/dev/sda bs=4096 count=1 oflag=direct \
+                      conv=notrunc 2>>/run/errors && echo good || echo bad; usleep 100000; \
+                      done >/run/writes &";
+
+pub(super) fn play(bench: &Bench) -> Result<Vec<String>> {
+    let mut scene = Scene::start(bench, &Wish { before: storage::script, ..Wish::new(3) })?;
+    for name in ["n1", "n2"] {
+        let patience = scene.patience.clone();
+        patience.wait(&format!("{DEVICE} on {name}"), DISK, || {
+            let there = scene.machine(name).try_run(&format!("test -b {DEVICE}"), DISK)?;
+            Ok((there.code == 0).then_some(()))
+        })?;
+    }
+    persist(&mut scene, "n1", "--register --param-sark=a1")?;
+    persist(&mut scene, "n1", "--reserve --param-rk=a1 --prout-type=5")?;
+    scene.machine("n1").run(WRITER)?;
+    clock::pause(WATCH);
+    let before = writes(&mut scene, "n1")?;
+    ensure!(before.good > 0 && before.bad == 0, "n1 holds the reservation, and wrote {before:?}");
+    let others = write_once(&mut scene, "n2")?;
+    ensure!(others.is_err(), "n2 has no key and can write");
+
+    scene.patience.say("n2 pre-empts the key of n1");
+    persist(&mut scene, "n2", "--register --param-sark=b2")?;
+    let preempt = "--preempt-abort --param-rk=b2 --param-sark=a1 --prout-type=5";
+    persist(&mut scene, "n2", preempt)?;
+    let taken = writes(&mut scene, "n1")?;
+    clock::pause(WATCH);
+    let after = writes(&mut scene, "n1")?;
+    // One may have been written before the pre-emption and noted after we looked.
+    ensure!(
+        after.good <= taken.good + 1 && !after.again,
+        "n1 wrote after its key was pre-empted: {taken:?}, {after:?}"
+    );
+    ensure!(after.bad > taken.bad, "n1 did not try to write: {taken:?}, {after:?}");
+    write_once(&mut scene, "n2")?.map_err(anyhow::Error::msg).context("n2 has the disk now")?;
+    let error = scene.machine("n1").run("grep 'error writing' /run/errors | tail -n 1")?;
+    let kernel = scene.machine("n1").run("dmesg | grep 'reservation conflict' | tail -n 1")?;
+    Ok(vec![
+        format!(
+            "n1 wrote {} times, then failed {} times and never wrote again",
+            after.good, after.bad
+        ),
+        format!("n1: {error}"),
+        format!("n1: {kernel}"),
+    ])
+}
+
+/// What the writer has done so far.
+#[derive(Debug)]
+struct Writes {
+    good: usize,
+    bad: usize,
+    /// A good one after a bad one.
+    again: bool,
+}
+
+fn writes(scene: &mut Scene, name: &str) -> Result<Writes> {
+    let text = scene.machine(name).run("cat /run/writes")?;
+    let lines: Vec<&str> = text.lines().collect();
+    let count = |word| lines.iter().filter(|line| **line == word).count();
+    let again = lines.windows(2).any(|pair| pair == ["bad", "good"]);
+    Ok(Writes { good: count("good"), bad: count("bad"), again })
+}
+
+/// A write of one block; the words of its failure.
+fn write_once(scene: &mut Scene, name: &str) -> Result<Result<(), String>> {
+    let command = format!("dd if=/dev/zero of={DEVICE} bs=4096 seek=1 count=1 oflag=direct");
+    let answer = scene.machine(name).try_run(&command, WATCH * 6)?;
+    Ok(if answer.code == 0 { Ok(()) } else { Err(answer.text) })
+}
+
+fn persist(scene: &mut Scene, name: &str, words: &str) -> Result<()> {
+    scene.machine(name).run(&format!("sg_persist --out {words} {DEVICE}")).map(drop)
+}

@@ -8,6 +8,7 @@ mod network;
 mod panic;
 mod power_off;
 mod reservation;
+mod watchdog;
 
 /// A scenario.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -18,13 +19,16 @@ pub enum Scenario {
     PowerOff,
     /// A card of a bond loses its carrier; a network loses and delays frames.
     Network,
+    /// Guard and daemon of a machine with a storage service are stopped; its watchdog resets it.
+    Watchdog,
     /// A machine takes the reservation of a shared disk from another one.
     Reservation,
 }
 
 impl Scenario {
     /// All, in the order in which they are played.
-    pub const ALL: [Self; 4] = [Self::Panic, Self::PowerOff, Self::Network, Self::Reservation];
+    pub const ALL: [Self; 5] =
+        [Self::Panic, Self::PowerOff, Self::Network, Self::Watchdog, Self::Reservation];
 
     /// Its name on a command line.
     #[must_use]
@@ -33,6 +37,7 @@ impl Scenario {
             Self::Panic => "panic",
             Self::PowerOff => "power-off",
             Self::Network => "network",
+            Self::Watchdog => "watchdog",
             Self::Reservation => "reservation",
         }
     }
@@ -44,6 +49,9 @@ impl Scenario {
             Self::Panic => "the kernel of the active machine panics and restarts after a while",
             Self::PowerOff => "the active machine loses its power and gets it back",
             Self::Network => "a bond loses a cable, then a network loses and delays; nothing moves",
+            Self::Watchdog => {
+                "guard and daemon are stopped beside a storage service; the watchdog resets"
+            }
             Self::Reservation => {
                 "a reservation of a shared disk is pre-empted; the loser's writes fail"
             }
@@ -65,6 +73,7 @@ impl Scenario {
             Self::Panic => panic::play(bench),
             Self::PowerOff => power_off::play(bench),
             Self::Network => network::play(bench),
+            Self::Watchdog => watchdog::play(bench),
             Self::Reservation => reservation::play(bench),
         }
     }

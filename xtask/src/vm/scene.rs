@@ -52,7 +52,9 @@ pub(crate) struct Wish {
     pub(crate) cards: &'static [u8],
     /// Lines of `machine.sh` before the cluster manager is started; given its number.
     pub(crate) before: fn(u8) -> String,
-    /// Words at the end of the cluster's configuration.
+    /// Further lines of the service's table in the configuration.
+    pub(crate) service: &'static str,
+    /// Words at the end of the configuration.
     pub(crate) tail: &'static str,
 }
 
@@ -66,6 +68,7 @@ impl Wish {
             interfaces: plain_interfaces,
             cards: &[0, 1],
             before: |_| String::new(),
+            service: "",
             tail: "",
         }
     }
@@ -240,6 +243,17 @@ impl Scene {
         self.explain(outcome)
     }
 
+    /// How long after `start` the first answer of this machine came.
+    ///
+    /// # Errors
+    /// When none came, or the switches have ended.
+    pub(crate) fn first_answer(&mut self, of: &str, start: Duration) -> Result<Duration> {
+        let runs = self.wires.seen()?.answers.between(start, clock::now()).runs();
+        let run = runs.into_iter().find(|run| run.responder == of);
+        let run = run.with_context(|| format!("{of} did not answer"))?;
+        Ok(Duration::from_nanos(run.first).saturating_sub(start))
+    }
+
     /// What the outsider has seen since shortly before `start`: by questions, and by ARP.
     ///
     /// # Errors
@@ -337,6 +351,7 @@ fn configuration(names: &[String], wish: &Wish) -> Cluster {
     let service = Service {
         name: SERVICE.to_owned(),
         nodes: names.to_vec(),
+        head: wish.service.to_owned(),
         resources: vec![
             Resource::Address { name: "ip".to_owned(), address },
             Resource::Process {

@@ -41,7 +41,8 @@ pub use scenarios::Scenario;
 const TC: &str = "/sbin/tc";
 
 /// The programs that this needs, and the packages of Debian 12 that have them.
-const NEEDED: [(&str, &str); 8] = [
+const NEEDED: [(&str, &str); 9] = [
+    ("apt-get", "apt"),
     ("qemu-system-x86_64", "qemu-system-x86"),
     ("busybox", "busybox-static"),
     (image::MKFS, "e2fsprogs"),
@@ -62,9 +63,7 @@ pub struct Bench {
     image: PathBuf,
     /// For sockets, whose paths must be short.
     sockets: PathBuf,
-    /// For the machines' disks.
-    disks: PathBuf,
-    /// For what stays.
+    /// For what stays: consoles, configuration, disks.
     logs: PathBuf,
     patience: Patience,
 }
@@ -176,13 +175,11 @@ fn play(scenario: Scenario, cache: &Path, kernel: &Kernel, image: &Path) -> Resu
         fs::remove_dir_all(&logs)?;
     }
     fs::create_dir_all(&logs).with_context(|| format!("make {}", logs.display()))?;
-    let name = format!("mainstay-vm-{}", std::process::id());
-    let sockets = std::env::temp_dir().join(name);
+    let sockets = std::env::temp_dir().join(format!("mainstay-vm-{}", std::process::id()));
     fs::create_dir_all(&sockets).with_context(|| format!("make {}", sockets.display()))?;
     let bench = Bench {
         kernel: kernel.clone(),
         image: image.to_owned(),
-        disks: sockets.clone(),
         sockets: sockets.clone(),
         logs: logs.clone(),
         patience: Patience::new(scenario.name()),

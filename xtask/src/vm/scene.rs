@@ -26,7 +26,10 @@ pub(crate) const NETWORKS: u8 = 2;
 /// whatever else runs here; one of them may well stand still for a second.
 const DETECTION: &str = "normal";
 /// What is slower than that.
-const TIMES: &str = ", trouble_high = \"1s\", trouble_low = \"1s\", path_timeout = \"3s\", serial_timeout = \"3s\", lease = \"7s\"";
+const TIMES: &str = concat!(
+    ", trouble_high = \"1s\", trouble_low = \"1s\", path_timeout = \"3s\"",
+    ", serial_timeout = \"3s\", lease = \"7s\""
+);
 /// Until a cluster has formed, or is whole again, once its machines are up.
 const FORMED: Duration = Duration::from_secs(180);
 /// For how long nothing may have changed before the next fault.
@@ -109,7 +112,7 @@ impl Scene {
         let key = key()?;
         let mut machines = Vec::new();
         for (id, name) in (1..=wish.machines).zip(&names) {
-            let disk = bench.disks.join(format!("{name}.disk"));
+            let disk = bench.logs.join(format!("{name}.disk"));
             image::disk(&disk, &files(name, id, wish, &text, &key))?;
             machines.push(Machine::new(plan(bench, name, id, wish, disk), bench.patience.clone()));
         }
@@ -199,9 +202,9 @@ impl Scene {
         self.explain(outcome)
     }
 
-    /// Whether all machines with power say that they are one view and nothing is wrong.
+    /// Whether all machines with power say that they, and no others, are members of the view.
     fn is_whole(&mut self) -> Result<bool> {
-        let names: Vec<String> = self.powered();
+        let names = self.powered();
         for name in &names {
             let answer = self.machine(name).try_run("mainstay --json status", STATUS)?;
             // No daemon yet: no JSON.
@@ -288,6 +291,13 @@ impl Scene {
                 "{} ARP replies of the old owner",
                 owners.late_answers
             );
+            // Else nothing was asked: the new one has to say that it has the address.
+            ensure!(
+                owners.responders.contains(&change.to),
+                "{} answers, and ARP replies came from {:?}",
+                change.to,
+                owners.responders
+            );
             ensure!(away <= limit, "away for {} s, not {} s", secs(away), secs(limit));
             Ok(())
         })();
@@ -311,7 +321,7 @@ impl Scene {
         let outcome = (|| {
             ensure!(answers.changes.is_empty(), "the service moved: {:?}", answers.changes);
             ensure!(answers.responders.len() == 1, "answered by {:?}", answers.responders);
-            ensure!(owners.responders.len() <= 1, "by ARP at {:?}", owners.responders);
+            ensure!(owners.responders == answers.responders, "by ARP at {:?}", owners.responders);
             ensure!(
                 answers.answered_twice == 0,
                 "{} questions had two answers",

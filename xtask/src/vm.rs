@@ -37,8 +37,9 @@ use kernel::Kernel;
 use patience::Patience;
 pub use scenarios::Scenario;
 
-/// Where Debian has it; not in the PATH of users other than root.
+/// Where Debian has them; not in the PATH of users other than root.
 const TC: &str = "/sbin/tc";
+const FSCK: &str = "/sbin/fsck.ext4";
 
 /// The programs that this needs, and the packages of Debian 12 that have them.
 const NEEDED: [(&str, &str); 9] = [
@@ -152,6 +153,8 @@ fn programs(cache: &Path, program: PathBuf) -> Result<Programs> {
         ("bin/busybox", here("busybox")?),
         // The one of busybox does not know netem.
         ("sbin/tc", here(TC)?),
+        ("sbin/mkfs.ext4", here(image::MKFS)?),
+        ("sbin/fsck.ext4", here(FSCK)?),
         ("sbin/iscsistart", packages.join("sbin/iscsistart")),
         ("bin/sg_persist", packages.join("usr/bin/sg_persist")),
     ];

@@ -9,6 +9,7 @@ mod panic;
 mod power_off;
 mod reservation;
 mod watchdog;
+mod writer;
 
 /// A scenario.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -21,14 +22,22 @@ pub enum Scenario {
     Network,
     /// Guard and daemon of a machine with a storage service are stopped; its watchdog resets it.
     Watchdog,
+    /// The same beside a service that writes to a shared disk until the reset.
+    Writer,
     /// A machine takes the reservation of a shared disk from another one.
     Reservation,
 }
 
 impl Scenario {
     /// All, in the order in which they are played.
-    pub const ALL: [Self; 5] =
-        [Self::Panic, Self::PowerOff, Self::Network, Self::Watchdog, Self::Reservation];
+    pub const ALL: [Self; 6] = [
+        Self::Panic,
+        Self::PowerOff,
+        Self::Network,
+        Self::Watchdog,
+        Self::Writer,
+        Self::Reservation,
+    ];
 
     /// Its name on a command line.
     #[must_use]
@@ -38,6 +47,7 @@ impl Scenario {
             Self::PowerOff => "power-off",
             Self::Network => "network",
             Self::Watchdog => "watchdog",
+            Self::Writer => "writer",
             Self::Reservation => "reservation",
         }
     }
@@ -52,6 +62,7 @@ impl Scenario {
             Self::Watchdog => {
                 "guard and daemon are stopped beside a storage service; the watchdog resets"
             }
+            Self::Writer => "the same, and the service writes to a shared disk until the reset",
             Self::Reservation => {
                 "a reservation of a shared disk is pre-empted; the loser's writes fail"
             }
@@ -74,6 +85,7 @@ impl Scenario {
             Self::PowerOff => power_off::play(bench),
             Self::Network => network::play(bench),
             Self::Watchdog => watchdog::play(bench),
+            Self::Writer => writer::play(bench),
             Self::Reservation => reservation::play(bench),
         }
     }

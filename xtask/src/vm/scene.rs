@@ -32,6 +32,8 @@ const TIMES: &str = concat!(
 );
 /// Until a cluster has formed, or is whole again, once its machines are up.
 const FORMED: Duration = Duration::from_secs(180);
+/// What `init` says when the program ended with the exit code of a configuration that is none.
+const REFUSED: &str = "machine: mainstay run ended with 64";
 /// For how long nothing may have changed before the next fault.
 const SETTLE: Duration = Duration::from_secs(3);
 /// What is looked at begins so much before the fault: a gap counts from the last answer before it.
@@ -55,8 +57,12 @@ pub(crate) struct Wish {
     pub(crate) cards: &'static [u8],
     /// Lines of `machine.sh` before the cluster manager is started; given its number.
     pub(crate) before: fn(u8) -> String,
+    /// Machines that may run the service: n1 and those after it.
+    pub(crate) runners: u8,
     /// Further lines of the service's table in the configuration.
     pub(crate) service: &'static str,
+    /// Its further resources, which are started last.
+    pub(crate) resources: &'static str,
     /// Words at the end of the configuration.
     pub(crate) tail: &'static str,
 }
@@ -71,7 +77,9 @@ impl Wish {
             interfaces: plain_interfaces,
             cards: &[0, 1],
             before: |_| String::new(),
+            runners: machines,
             service: "",
+            resources: "",
             tail: "",
         }
     }
@@ -187,6 +195,10 @@ impl Scene {
         let patience = self.patience.clone();
         let mut since: Option<(Duration, String)> = None;
         let outcome = patience.wait("a whole and quiet cluster", FORMED, || {
+            for machine in &self.machines {
+                let ended = machine.console().find(REFUSED, 0)?;
+                ensure!(ended.is_none(), "{} refuses its configuration", machine.name());
+            }
             let active = match self.answers_now()? {
                 Some(active) if self.is_whole()? => Some(active),
                 _ => None,
@@ -360,7 +372,7 @@ fn configuration(names: &[String], wish: &Wish) -> Cluster {
     let command = ["/bin/mainstay", "lab", "responder", "--port", &responder::PORT.to_string()];
     let service = Service {
         name: SERVICE.to_owned(),
-        nodes: names.to_vec(),
+        nodes: names[..usize::from(wish.runners)].to_vec(),
         head: wish.service.to_owned(),
         resources: vec![
             Resource::Address { name: "ip".to_owned(), address },
@@ -374,7 +386,8 @@ fn configuration(names: &[String], wish: &Wish) -> Cluster {
     Cluster {
         services: vec![service],
         times,
-        tail: wish.tail.to_owned(),
+        // The service is the last table but those of the tail: what follows is part of it.
+        tail: format!("{}{}", wish.resources, wish.tail),
         ..Cluster::new(DETECTION)
     }
 }

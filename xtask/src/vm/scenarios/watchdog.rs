@@ -18,21 +18,23 @@ const WORDS: &str = "softdog: Initiating system reboot";
 /// From the end of the feeding to these words, at most.
 const RESET: Duration = Duration::from_secs(60);
 /// Longer than any takeover.
-const TAKEOVER: Duration = Duration::from_secs(90);
+pub(super) const TAKEOVER: Duration = Duration::from_secs(90);
 /// The last contact may be so much before the stop: heartbeats are 200 ms apart, and a machine is
 /// slow to send one.
 const CONTACT: Duration = Duration::from_millis(1500);
-/// What makes the service one of storage is in its own table.
-const CONFIGURATION: &str = "[watchdog]\ndevice = \"/dev/watchdog0\"\ntimeout = \"10s\"\n";
+/// A line of the service's own table.
+pub(super) const CLASS: &str = "class = \"storage\"\n";
+pub(super) const CONFIGURATION: &str =
+    "[watchdog]\ndevice = \"/dev/watchdog0\"\ntimeout = \"10s\"\n";
 
 /// Stops all processes of the program but the service's own, which goes on answering, and names them.
-const FREEZE: &str = "for p in $(pidof mainstay); do grep -q responder /proc/$p/cmdline || \
+pub(super) const FREEZE: &str = "for p in $(pidof mainstay); do grep -q responder /proc/$p/cmdline || \
                       { kill -STOP $p && tr '\\0' ' ' </proc/$p/cmdline; echo; }; done";
 
 pub(super) fn play(bench: &Bench) -> Result<Vec<String>> {
     let wish = Wish {
         before: |_| "modprobe softdog\n".to_owned(),
-        service: "class = \"storage\"\n",
+        service: CLASS,
         tail: CONFIGURATION,
         ..Wish::new(3)
     };

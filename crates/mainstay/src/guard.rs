@@ -70,12 +70,13 @@ use os::event::{Events, Interest, Poll, Timer, Token};
 use os::gate::Gate;
 use os::lock::Lock;
 use os::netlink::Netlink;
+use os::notify::Init;
 use os::process::{Containment, Exit, Relaunch};
 use os::shared::{DaemonSide, GUARD_TICK, GuardSide, Promises};
 use os::signal::{Signal, Signals};
 
 use entries::Entries;
-use log::say;
+use log::{Line, say};
 use network::Network;
 use watchdog::{Former, Watchdog};
 
@@ -97,6 +98,8 @@ const GOODBYE_AFTER: Duration = Duration::from_secs(1);
 const LEFTOVERS_BUDGET: Duration = Duration::from_secs(10);
 /// How long everything may take to be gone at the end.
 const FINISH_BUDGET: Duration = Duration::from_secs(10);
+/// What a service manager gives the guard beyond its own budgets.
+const INIT_MARGIN: Duration = Duration::from_secs(15);
 /// How often stale services of a former guard are looked at.
 const LEFTOVERS_TICK: Duration = Duration::from_millis(5);
 /// Exit code when something could not be ended, or is not known to have ended.
@@ -219,7 +222,13 @@ pub fn run(options: &Options) -> anyhow::Result<ExitCode> {
         gated,
     });
 
+    let init = Init::of_this_process().unwrap_or_else(|error| {
+        say!("the service manager that started this cannot be told anything: {error}");
+        Init::nobody()
+    });
+    init.tell("READY=1\nSTATUS=the guard is ready, the daemon starts");
     let mut guard = Guard {
+        init,
         shared,
         relaunch,
         entries,
@@ -367,6 +376,7 @@ struct Finish {
 }
 
 struct Guard {
+    init: Init,
     shared: Arc<GuardSide>,
     relaunch: Relaunch,
     entries: Entries,
@@ -450,6 +460,7 @@ impl Guard {
                     self.entries.forget_kills();
                     let budget = self.shared.leave_budget().unwrap_or(self.leave_budget);
                     self.leave = Some(now + budget);
+                    self.tell_stopping(budget);
                     self.note_kill(os::process::terminate(pid));
                     // One that somebody stopped must hear it too.
                     self.note_kill(os::process::interrupt_stop(pid));
@@ -458,6 +469,7 @@ impl Guard {
                 (None, _) => {
                     say!("told to end, and there is no daemon: ending all services");
                     self.leave = Some(now);
+                    self.tell_stopping(Duration::ZERO);
                     self.finish(now, 0);
                 }
             },
@@ -468,6 +480,24 @@ impl Guard {
             }
             // The loop reaps in every turn.
             Signal::Child | Signal::User1 => {}
+        }
+    }
+
+    /// The service manager ends what is left when a stop takes longer than it was told: never before the
+    /// guard itself has given up.
+    fn tell_stopping(&self, leave: Duration) {
+        use std::fmt::Write;
+        let budget = leave + FINISH_BUDGET + INIT_MARGIN;
+        let mut line = Line::new();
+        let written = write!(
+            line,
+            "STOPPING=1\nSTATUS=services leave, for {} s at most\nEXTEND_TIMEOUT_USEC={}",
+            leave.as_secs(),
+            budget.as_micros()
+        );
+        written.expect("three short lines");
+        if !self.init.tell(line.text()) {
+            say!("the service manager does not listen how long this stop may take");
         }
     }
 

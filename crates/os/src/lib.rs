@@ -29,6 +29,7 @@
 //! | [`watchdog`] | the device that resets this machine unless it is fed |
 //! | [`realtime`] | real-time class, locked memory |
 //! | [`signal`] | signals as events |
+//! | [`notify`] | telling the service manager how far we are |
 //! | [`credential`] | who is at the other end of a local socket |
 //! | [`lock`] | one owner of a directory at a time |
 
@@ -41,6 +42,7 @@ pub mod event;
 pub mod gate;
 pub mod lock;
 pub mod netlink;
+pub mod notify;
 pub mod persist;
 pub mod process;
 pub mod realtime;

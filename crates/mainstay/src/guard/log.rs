@@ -23,10 +23,22 @@ impl fmt::Write for Line {
     }
 }
 
+impl Line {
+    /// An empty one.
+    pub(super) fn new() -> Line {
+        Line { bytes: [0; LINE_MAX], length: 0 }
+    }
+
+    /// What was written into it.
+    pub(super) fn text(&self) -> &str {
+        std::str::from_utf8(&self.bytes[..self.length]).unwrap_or_default()
+    }
+}
+
 /// Writes one line if standard error takes it now; a line that it does not take is lost.
 pub(super) fn write(arguments: fmt::Arguments<'_>) {
     use fmt::Write;
-    let mut line = Line { bytes: [0; LINE_MAX], length: 0 };
+    let mut line = Line::new();
     let complete = line.write_str("mainstay guard: ").and_then(|()| line.write_fmt(arguments));
     if complete.is_err() {
         return;

@@ -185,7 +185,6 @@ fn cluster(lab: &Lab, order: &Order) -> Result<Cluster> {
         Service {
             name: service_name(index),
             nodes: nodes.collect(),
-            head: String::new(),
             resources: vec![
                 Resource::Address {
                     name: "ip".to_owned(),

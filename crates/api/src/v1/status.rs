@@ -43,6 +43,9 @@ pub struct Status {
     pub node: LocalNode,
     /// The membership that the answering node is in, or was last in.
     pub view: View,
+    /// How far the answering node is that leaves; null while it does not.
+    #[serde(default)]
+    pub leaving: Option<Leaving>,
     /// All configured nodes, in order of id.
     #[serde(default)]
     pub nodes: Vec<Node>,
@@ -124,6 +127,21 @@ pub struct LocalNode {
     /// What closes its service addresses when no process of it can.
     #[serde(default)]
     pub gate: GateKind,
+}
+
+/// A node that leaves: its services stop, and start elsewhere.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct Leaving {
+    /// Services that it held when it began.
+    pub services: u32,
+    /// How many of them have stopped.
+    pub stopped: u32,
+    /// Since it began, milliseconds.
+    pub elapsed_ms: u64,
+    /// After so long it stops everything and ends.
+    pub budget_ms: u64,
+    /// Those that are still here.
+    pub stopping: Vec<String>,
 }
 
 /// The agreed membership as the answering node has it.

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use api::client::escape;
+use api::client::{ClientError, escape};
 use api::v1;
 use serde::Serialize;
 
@@ -12,9 +12,15 @@ use super::arguments::{
 };
 use super::{Context, Done, EXIT_DEGRADED, EXIT_DOWN, Failure, look, setup};
 use crate::config::{duration, files};
+use crate::render;
 
 /// How often a waiting command looks.
 const WAIT_STEP: Duration = Duration::from_millis(100);
+/// How often one that waits for a node to leave looks.
+const LEAVE_STEP: Duration = Duration::from_millis(500);
+/// What the node may take beyond its own budget, and what it may take before it says one.
+const LEAVE_GRACE: Duration = Duration::from_secs(30);
+const LEAVE_WAIT: Duration = Duration::from_secs(3_600);
 
 pub(super) fn service(context: &Context, command: ServiceCommand) -> Done {
     use v1::ServiceVerb;
@@ -194,7 +200,41 @@ pub(super) fn seed(context: &Context, options: &SeedOptions) -> Done {
 }
 
 pub(super) fn leave(context: &Context, options: &LeaveOptions) -> Done {
-    command_sent(context, "/v1/leave", &v1::LeaveRequest { reason: options.reason.clone() })
+    let request = v1::LeaveRequest { reason: options.reason.clone() };
+    let code = command_sent(context, "/v1/leave", &request)?;
+    if !options.wait || code != 0 {
+        return Ok(code);
+    }
+    await_end(context)
+}
+
+/// Says how far the node is that leaves, until it is gone.
+#[expect(clippy::disallowed_methods, reason = "a command at a terminal, which Ctrl-C ends")]
+fn await_end(context: &Context) -> Done {
+    let client = context.client()?;
+    let mut said = String::new();
+    let mut left = LEAVE_WAIT;
+    while !left.is_zero() {
+        let status: v1::Status = match client.get("/v1/status") {
+            Ok(status) => status,
+            // It has left, and its daemon has ended.
+            Err(ClientError::Unreachable { .. } | ClientError::Silent(_)) => return Ok(0),
+            Err(error) => return Err(error.into()),
+        };
+        if let Some(leaving) = &status.leaving {
+            let budget =
+                Duration::from_millis(leaving.budget_ms.saturating_sub(leaving.elapsed_ms));
+            left = left.min(budget + LEAVE_GRACE);
+            let sentence = render::leaving(leaving);
+            if sentence != said {
+                context.output.note(&format!("{sentence}\n"));
+                said = sentence;
+            }
+        }
+        std::thread::sleep(LEAVE_STEP);
+        left = left.saturating_sub(LEAVE_STEP);
+    }
+    Err(Failure::other("this node has not left within its budget: see `mainstay status`"))
 }
 
 pub(super) fn token(context: &Context, options: &TokenOptions) -> Done {

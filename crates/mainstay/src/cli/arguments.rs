@@ -230,6 +230,9 @@ pub(super) struct SeedOptions {
 
 #[derive(Debug, Args)]
 pub(super) struct LeaveOptions {
+    /// Wait until the node has left, and say how far it is
+    #[arg(long)]
+    pub(super) wait: bool,
     /// Why, for the journal
     #[arg(long, value_name = "TEXT")]
     pub(super) reason: Option<String>,

@@ -27,6 +27,7 @@ mod fencing;
 mod gate;
 mod goodbyes;
 mod journal;
+mod leaving;
 mod media;
 mod paths;
 mod probing;

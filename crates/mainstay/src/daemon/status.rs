@@ -42,6 +42,7 @@ impl Daemon {
                 gate: self.gate_kind(),
             },
             view: self.view(&status, is_primary),
+            leaving: self.leaving_part(),
             nodes,
             paths,
             services,

@@ -29,7 +29,7 @@ pub use journal::{event, events, notes};
 pub use membership::{membership, node, nodes};
 pub use paths::{Paths, missing_half, path_tests, paths, paths_in_full};
 pub use services::{service, services};
-pub use status::status;
+pub use status::{leaving, status};
 pub use style::{Colour, Style, duration};
 pub use watchdog::{WatchdogFeeding, WatchdogHolder, WatchdogTest, watchdog, watchdog_test};
 

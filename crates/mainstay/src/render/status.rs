@@ -3,7 +3,7 @@
 //! First the verdict, then why; a node that is cut off says so before it says anything else, since
 //! all the rest is old. Paths are columns of the nodes' table: a row is a peer, a column a network.
 
-use api::v1::{Counter, Node, NodeState, Path, PathState, ServiceState, Status, Verdict};
+use api::v1::{Counter, Leaving, Node, NodeState, Path, PathState, ServiceState, Status, Verdict};
 
 use super::services::service_table;
 use super::style::{Colour, Style, duration, fine};
@@ -38,6 +38,22 @@ pub fn status(status: &Status, style: Style) -> String {
             let room = style.width.saturating_sub(INDENT);
             text.push_str(&format!("{word}  {}\n", cut(&sentence, room)));
         }
+    }
+    text
+}
+
+/// How far a node is that leaves.
+#[must_use]
+pub fn leaving(leaving: &Leaving) -> String {
+    let mut text = format!(
+        "leaving: {} of {} services stopped, {} of {}",
+        leaving.stopped,
+        leaving.services,
+        duration(leaving.elapsed_ms / 1000 * 1000),
+        duration(leaving.budget_ms)
+    );
+    if !leaving.stopping.is_empty() {
+        text.push_str(&format!("; still here: {}", leaving.stopping.join(", ")));
     }
     text
 }
@@ -79,6 +95,9 @@ fn headline(status: &Status, style: Style, text: &mut String) {
     let indent = " ".repeat(INDENT);
     if let Some(waiting) = &status.view.waiting {
         text.push_str(&format!("{indent}{waiting}\n"));
+    }
+    if let Some(leaving) = &status.leaving {
+        text.push_str(&format!("{indent}{}\n", self::leaving(leaving)));
     }
     if status.view.primary {
         let view = &status.view;

@@ -68,6 +68,7 @@ fn large() -> Status {
             version: "0.1.0".into(),
             gate: GateKind::Kernel,
         },
+        leaving: None,
         view: View {
             generation: 7,
             lineage: "0badcafe".into(),
@@ -659,4 +660,17 @@ fn a_path_that_is_kept_back_and_a_lone_half_are_explained() {
     ] {
         assert!(text.contains(expected), "{text}");
     }
+}
+
+#[test]
+fn a_node_that_leaves_says_how_far_it_is() {
+    let leaving = Leaving {
+        services: 5,
+        stopped: 2,
+        elapsed_ms: 12_700,
+        budget_ms: 90_000,
+        stopping: vec!["db".into(), "mail".into()],
+    };
+    let said = super::leaving(&leaving);
+    assert_eq!(said, "leaving: 2 of 5 services stopped, 12 s of 90 s; still here: db, mail");
 }

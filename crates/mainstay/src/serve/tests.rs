@@ -103,6 +103,7 @@ fn status(cluster: &Cluster, primary: bool) -> v1::Status {
         reasons: Vec::new(),
         cluster: v1::Cluster { name: cluster.name.clone(), ..v1::Cluster::default() },
         node: v1::LocalNode { name: "n1".into(), ..v1::LocalNode::default() },
+        leaving: None,
         view: v1::View { members: vec!["n1".into()], primary, ..v1::View::default() },
         nodes: Vec::new(),
         paths: Vec::new(),

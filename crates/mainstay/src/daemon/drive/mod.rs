@@ -121,9 +121,7 @@ pub(super) struct Daemon {
     /// What carrying out an output led to, for after all outputs are carried out.
     follow_ups: VecDeque<Input>,
     is_carrying_out: bool,
-    /// When to end without being let go.
-    quit_at: Option<Instant>,
-    leave_budget: Duration,
+    pub(super) leaving: Option<super::leaving::Leaving>,
     /// A look at the interfaces did not fit into the queue.
     look_again: bool,
     left: bool,
@@ -198,8 +196,6 @@ impl Daemon {
             joins: server.joins(),
         };
         let discovery = discovery::start(discovery, done);
-        let stop = cluster.services.iter().map(|service| service.stop_timeout).max();
-        let leave_budget = stop.unwrap_or_default() + cluster.timing.stall;
         let now = os::clock::boottime();
         let poll = Poll::new()?;
         let timer = Timer::new()?;
@@ -251,8 +247,7 @@ impl Daemon {
             removing: BTreeMap::new(),
             follow_ups: VecDeque::new(),
             is_carrying_out: false,
-            quit_at: None,
-            leave_budget,
+            leaving: None,
             look_again: false,
             left: false,
             trouble: BTreeSet::new(),
@@ -319,7 +314,7 @@ impl Daemon {
             if std::mem::take(&mut self.look_again) {
                 self.request(addresses::Request::Look);
             }
-            self.quit_if_overdue();
+            self.mind_leaving();
             let said = self.media.mend(os::clock::boottime(), &self.poll);
             self.say_all(said);
             self.go_on_testing();
@@ -332,6 +327,7 @@ impl Daemon {
                 self.probing.deadline(),
                 self.errands.deadline(),
                 self.aliases.deadline(),
+                self.leaving_deadline(),
             ];
             let wake = deadlines.into_iter().flatten().min();
             self.wake_at(if drained {
@@ -411,20 +407,6 @@ impl Daemon {
     fn leave(&mut self) {
         self.limit_leave();
         self.feed(Input::Command { request: 0, command: node::Command::Leave });
-    }
-
-    /// From now on this node has so long to leave.
-    pub(super) fn limit_leave(&mut self) {
-        self.quit_at.get_or_insert(os::clock::boottime() + self.leave_budget);
-    }
-
-    /// Others may not be there to let this node go; it ends all the same.
-    fn quit_if_overdue(&mut self) {
-        if self.quit_at.is_some_and(|at| os::clock::boottime() >= at) {
-            self.quit_at = None;
-            self.journal.say("nobody lets this node go: it stops everything and ends");
-            self.feed(Input::Command { request: 0, command: node::Command::Quit });
-        }
     }
 
     /// Takes what came over a network; false when there may be more.

@@ -37,6 +37,7 @@ fn picture() -> Picture {
     };
     let status = v1::Status {
         node: v1::LocalNode { id: 0, name: "galaxy".into(), ..v1::LocalNode::default() },
+        leaving: None,
         view: v1::View {
             primary: true,
             members: vec!["galaxy".into(), "nebula".into()],

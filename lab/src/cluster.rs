@@ -49,6 +49,8 @@ pub struct Service {
     pub name: String,
     /// Where it may run.
     pub nodes: Vec<String>,
+    /// Further lines of its table, as they stand in the file.
+    pub head: String,
     /// In the order in which they start.
     pub resources: Vec<Resource>,
 }
@@ -115,6 +117,7 @@ impl Cluster {
         let service = Service {
             name: SERVICE.to_owned(),
             nodes: lab.node_names(),
+            head: String::new(),
             resources: [address].into_iter().chain(second).chain([server]).collect(),
         };
         Ok(Self { services: vec![service], ..Self::new(detection) })
@@ -200,9 +203,10 @@ fn network_table(
 impl Service {
     fn text(&self) -> String {
         let mut text = format!(
-            "\n[[service]]\nname = {}\nnodes = {}\n",
+            "\n[[service]]\nname = {}\nnodes = {}\n{}",
             quoted(&self.name),
-            list(&self.nodes)
+            list(&self.nodes),
+            self.head
         );
         for resource in &self.resources {
             let (name, kind, key, value) = match resource {

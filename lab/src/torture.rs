@@ -185,6 +185,7 @@ fn cluster(lab: &Lab, order: &Order) -> Result<Cluster> {
         Service {
             name: service_name(index),
             nodes: nodes.collect(),
+            head: String::new(),
             resources: vec![
                 Resource::Address {
                     name: "ip".to_owned(),

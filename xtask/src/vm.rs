@@ -37,11 +37,13 @@ use kernel::Kernel;
 use patience::Patience;
 pub use scenarios::Scenario;
 
-/// Where Debian has it; not in the PATH of users other than root.
+/// Where Debian has them; not in the PATH of users other than root.
 const TC: &str = "/sbin/tc";
+const FSCK: &str = "/sbin/fsck.ext4";
 
 /// The programs that this needs, and the packages of Debian 12 that have them.
-const NEEDED: [(&str, &str); 8] = [
+const NEEDED: [(&str, &str); 9] = [
+    ("apt-get", "apt"),
     ("qemu-system-x86_64", "qemu-system-x86"),
     ("busybox", "busybox-static"),
     (image::MKFS, "e2fsprogs"),
@@ -62,9 +64,7 @@ pub struct Bench {
     image: PathBuf,
     /// For sockets, whose paths must be short.
     sockets: PathBuf,
-    /// For the machines' disks.
-    disks: PathBuf,
-    /// For what stays.
+    /// For what stays: consoles, configuration, disks.
     logs: PathBuf,
     patience: Patience,
 }
@@ -153,6 +153,8 @@ fn programs(cache: &Path, program: PathBuf) -> Result<Programs> {
         ("bin/busybox", here("busybox")?),
         // The one of busybox does not know netem.
         ("sbin/tc", here(TC)?),
+        ("sbin/mkfs.ext4", here(image::MKFS)?),
+        ("sbin/fsck.ext4", here(FSCK)?),
         ("sbin/iscsistart", packages.join("sbin/iscsistart")),
         ("bin/sg_persist", packages.join("usr/bin/sg_persist")),
     ];
@@ -176,13 +178,11 @@ fn play(scenario: Scenario, cache: &Path, kernel: &Kernel, image: &Path) -> Resu
         fs::remove_dir_all(&logs)?;
     }
     fs::create_dir_all(&logs).with_context(|| format!("make {}", logs.display()))?;
-    let name = format!("mainstay-vm-{}", std::process::id());
-    let sockets = std::env::temp_dir().join(name);
+    let sockets = std::env::temp_dir().join(format!("mainstay-vm-{}", std::process::id()));
     fs::create_dir_all(&sockets).with_context(|| format!("make {}", sockets.display()))?;
     let bench = Bench {
         kernel: kernel.clone(),
         image: image.to_owned(),
-        disks: sockets.clone(),
         sockets: sockets.clone(),
         logs: logs.clone(),
         patience: Patience::new(scenario.name()),

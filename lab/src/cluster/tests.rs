@@ -20,6 +20,7 @@ fn the_file_is_as_in_the_design() {
     cluster.services.push(Service {
         name: "web".to_owned(),
         nodes: spec.node_names(),
+        head: String::new(),
         resources: vec![
             Resource::Address { name: "ip".into(), address: "10.77.0.100/24".into() },
             Resource::Process {

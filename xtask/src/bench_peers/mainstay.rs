@@ -16,8 +16,12 @@ impl Installed for Mainstay {
     fn start(&mut self, lab: &mut Lab) -> Result<()> {
         let address =
             Resource::Address { name: "ip".to_owned(), address: format!("{SERVICE_ADDRESS}/24") };
-        let service =
-            Service { name: SERVICE.to_owned(), nodes: lab.node_names(), resources: vec![address] };
+        let service = Service {
+            name: SERVICE.to_owned(),
+            nodes: lab.node_names(),
+            head: String::new(),
+            resources: vec![address],
+        };
         let cluster = Cluster { services: vec![service], ..Cluster::new(self.detection) };
         lab.write_cluster(&cluster)?;
         lab.start_all()

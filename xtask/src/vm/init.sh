@@ -1,7 +1,7 @@
 #!/bin/busybox sh
 # The first process of a machine. It makes what an init system makes (the file systems that
 # systemd mounts, at the same places), mounts the machine's own disk, gives the harness a shell on
-# the second serial port, and lets the disk's machine.sh do the rest.
+# a virtio port, and lets the disk's machine.sh do the rest.
 /bin/busybox --install -s /bin
 export PATH=/sbin:/bin HOME=/
 mount -t proc proc /proc

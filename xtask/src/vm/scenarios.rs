@@ -8,6 +8,8 @@ mod network;
 mod panic;
 mod power_off;
 mod reservation;
+mod watchdog;
+mod writer;
 
 /// A scenario.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -18,13 +20,24 @@ pub enum Scenario {
     PowerOff,
     /// A card of a bond loses its carrier; a network loses and delays frames.
     Network,
+    /// Guard and daemon of a machine with a storage service are stopped; its watchdog resets it.
+    Watchdog,
+    /// The same beside a service that writes to a shared disk until the reset.
+    Writer,
     /// A machine takes the reservation of a shared disk from another one.
     Reservation,
 }
 
 impl Scenario {
     /// All, in the order in which they are played.
-    pub const ALL: [Self; 4] = [Self::Panic, Self::PowerOff, Self::Network, Self::Reservation];
+    pub const ALL: [Self; 6] = [
+        Self::Panic,
+        Self::PowerOff,
+        Self::Network,
+        Self::Watchdog,
+        Self::Writer,
+        Self::Reservation,
+    ];
 
     /// Its name on a command line.
     #[must_use]
@@ -33,6 +46,8 @@ impl Scenario {
             Self::Panic => "panic",
             Self::PowerOff => "power-off",
             Self::Network => "network",
+            Self::Watchdog => "watchdog",
+            Self::Writer => "writer",
             Self::Reservation => "reservation",
         }
     }
@@ -44,6 +59,10 @@ impl Scenario {
             Self::Panic => "the kernel of the active machine panics and restarts after a while",
             Self::PowerOff => "the active machine loses its power and gets it back",
             Self::Network => "a bond loses a cable, then a network loses and delays; nothing moves",
+            Self::Watchdog => {
+                "guard and daemon are stopped beside a storage service; the watchdog resets"
+            }
+            Self::Writer => "the same, and the service writes to a shared disk until the reset",
             Self::Reservation => {
                 "a reservation of a shared disk is pre-empted; the loser's writes fail"
             }
@@ -65,6 +84,8 @@ impl Scenario {
             Self::Panic => panic::play(bench),
             Self::PowerOff => power_off::play(bench),
             Self::Network => network::play(bench),
+            Self::Watchdog => watchdog::play(bench),
+            Self::Writer => writer::play(bench),
             Self::Reservation => reservation::play(bench),
         }
     }

@@ -26,9 +26,14 @@ pub(crate) const NETWORKS: u8 = 2;
 /// whatever else runs here; one of them may well stand still for a second.
 const DETECTION: &str = "normal";
 /// What is slower than that.
-const TIMES: &str = ", trouble_high = \"1s\", trouble_low = \"1s\", path_timeout = \"3s\", serial_timeout = \"3s\", lease = \"7s\"";
+const TIMES: &str = concat!(
+    ", trouble_high = \"1s\", trouble_low = \"1s\", path_timeout = \"3s\"",
+    ", serial_timeout = \"3s\", lease = \"7s\""
+);
 /// Until a cluster has formed, or is whole again, once its machines are up.
 const FORMED: Duration = Duration::from_secs(180);
+/// What `init` says when the program ended with the exit code of a configuration that is none.
+const REFUSED: &str = "machine: mainstay run ended with 64";
 /// For how long nothing may have changed before the next fault.
 const SETTLE: Duration = Duration::from_secs(3);
 /// What is looked at begins so much before the fault: a gap counts from the last answer before it.
@@ -52,7 +57,13 @@ pub(crate) struct Wish {
     pub(crate) cards: &'static [u8],
     /// Lines of `machine.sh` before the cluster manager is started; given its number.
     pub(crate) before: fn(u8) -> String,
-    /// Words at the end of the cluster's configuration.
+    /// Machines that may run the service: n1 and those after it.
+    pub(crate) runners: u8,
+    /// Further lines of the service's table in the configuration.
+    pub(crate) service: &'static str,
+    /// Its further resources, which are started last.
+    pub(crate) resources: &'static str,
+    /// Words at the end of the configuration.
     pub(crate) tail: &'static str,
 }
 
@@ -66,6 +77,9 @@ impl Wish {
             interfaces: plain_interfaces,
             cards: &[0, 1],
             before: |_| String::new(),
+            runners: machines,
+            service: "",
+            resources: "",
             tail: "",
         }
     }
@@ -106,7 +120,7 @@ impl Scene {
         let key = key()?;
         let mut machines = Vec::new();
         for (id, name) in (1..=wish.machines).zip(&names) {
-            let disk = bench.disks.join(format!("{name}.disk"));
+            let disk = bench.logs.join(format!("{name}.disk"));
             image::disk(&disk, &files(name, id, wish, &text, &key))?;
             machines.push(Machine::new(plan(bench, name, id, wish, disk), bench.patience.clone()));
         }
@@ -181,6 +195,10 @@ impl Scene {
         let patience = self.patience.clone();
         let mut since: Option<(Duration, String)> = None;
         let outcome = patience.wait("a whole and quiet cluster", FORMED, || {
+            for machine in &self.machines {
+                let ended = machine.console().find(REFUSED, 0)?;
+                ensure!(ended.is_none(), "{} refuses its configuration", machine.name());
+            }
             let active = match self.answers_now()? {
                 Some(active) if self.is_whole()? => Some(active),
                 _ => None,
@@ -196,9 +214,9 @@ impl Scene {
         self.explain(outcome)
     }
 
-    /// Whether all machines with power say that they are one view and nothing is wrong.
+    /// Whether all machines with power say that they, and no others, are members of the view.
     fn is_whole(&mut self) -> Result<bool> {
-        let names: Vec<String> = self.powered();
+        let names = self.powered();
         for name in &names {
             let answer = self.machine(name).try_run("mainstay --json status", STATUS)?;
             // No daemon yet: no JSON.
@@ -240,6 +258,17 @@ impl Scene {
         self.explain(outcome)
     }
 
+    /// How long after `start` the first answer of this machine came.
+    ///
+    /// # Errors
+    /// When none came, or the switches have ended.
+    pub(crate) fn first_answer(&mut self, of: &str, start: Duration) -> Result<Duration> {
+        let runs = self.wires.seen()?.answers.between(start, clock::now()).runs();
+        let run = runs.into_iter().find(|run| run.responder == of);
+        let run = run.with_context(|| format!("{of} did not answer"))?;
+        Ok(Duration::from_nanos(run.first).saturating_sub(start))
+    }
+
     /// What the outsider has seen since shortly before `start`: by questions, and by ARP.
     ///
     /// # Errors
@@ -274,6 +303,13 @@ impl Scene {
                 "{} ARP replies of the old owner",
                 owners.late_answers
             );
+            // Else nothing was asked: the new one has to say that it has the address.
+            ensure!(
+                owners.responders.contains(&change.to),
+                "{} answers, and ARP replies came from {:?}",
+                change.to,
+                owners.responders
+            );
             ensure!(away <= limit, "away for {} s, not {} s", secs(away), secs(limit));
             Ok(())
         })();
@@ -297,7 +333,7 @@ impl Scene {
         let outcome = (|| {
             ensure!(answers.changes.is_empty(), "the service moved: {:?}", answers.changes);
             ensure!(answers.responders.len() == 1, "answered by {:?}", answers.responders);
-            ensure!(owners.responders.len() <= 1, "by ARP at {:?}", owners.responders);
+            ensure!(owners.responders == answers.responders, "by ARP at {:?}", owners.responders);
             ensure!(
                 answers.answered_twice == 0,
                 "{} questions had two answers",
@@ -336,7 +372,8 @@ fn configuration(names: &[String], wish: &Wish) -> Cluster {
     let command = ["/bin/mainstay", "lab", "responder", "--port", &responder::PORT.to_string()];
     let service = Service {
         name: SERVICE.to_owned(),
-        nodes: names.to_vec(),
+        nodes: names[..usize::from(wish.runners)].to_vec(),
+        head: wish.service.to_owned(),
         resources: vec![
             Resource::Address { name: "ip".to_owned(), address },
             Resource::Process {
@@ -349,7 +386,8 @@ fn configuration(names: &[String], wish: &Wish) -> Cluster {
     Cluster {
         services: vec![service],
         times,
-        tail: wish.tail.to_owned(),
+        // The service is the last table but those of the tail: what follows is part of it.
+        tail: format!("{}{}", wish.resources, wish.tail),
         ..Cluster::new(DETECTION)
     }
 }

@@ -4,7 +4,8 @@
 //! It is the kernel's own implementation of SCSI with persistent reservations (SPC-4, 5.14; the
 //! kernel's Documentation/target), set up through configfs as `targetcli` would. The target keeps
 //! reservations in a file when asked to (and every kernel's initiator asks), and refuses them
-//! where it cannot write that: hence the directory. To the others the disk is /dev/sda.
+//! where it cannot write that: hence the directory. To the others the disk is /dev/sda; an ext4 is on it
+//! to begin with.
 
 use lab::spec;
 
@@ -39,6 +40,7 @@ fn target() -> String {
          modprobe target_core_file; modprobe iscsi_target_mod\n\
          c=/sys/kernel/config/target/core/fileio_0/disk\n\
          mkdir -p $c\n\
+         truncate -s {SIZE} /disk/lun; mkfs.ext4 -q -F /disk/lun\n\
          echo fd_dev_name=/disk/lun,fd_dev_size={SIZE} >$c/control\n\
          echo 1 >$c/enable\n\
          t=/sys/kernel/config/target/iscsi/{NAME}/tpgt_1\n\
@@ -52,16 +54,15 @@ fn target() -> String {
     )
 }
 
-/// Logs in as soon as the target is there, while the machine goes on booting.
+/// Logs in as soon as the target is there. The machine goes on when the disk is there.
 fn initiator(id: u8) -> String {
     let (own, portal) = (initiator_name(id), spec::node_address(NETWORK, TARGET));
     format!(
         "modprobe iscsi_tcp; modprobe sd_mod\n\
-         (\n\
-         \x20 for turn in $(seq 60); do\n\
-         \x20   iscsistart -i {own} -t {NAME} -g 1 -a {portal} >>/run/iscsi.log 2>&1 && break\n\
-         \x20   sleep 1\n\
-         \x20 done\n\
-         ) &\n"
+         for turn in $(seq 100); do\n\
+         \x20 iscsistart -i {own} -t {NAME} -g 1 -a {portal} >>/run/iscsi.log 2>&1 && break\n\
+         \x20 sleep 1\n\
+         done\n\
+         for turn in $(seq 100); do [ -b {DEVICE} ] && break; sleep 0.2; done\n"
     )
 }

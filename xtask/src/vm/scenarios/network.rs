@@ -13,10 +13,10 @@ use crate::vm::scene::{Scene, Wish};
 
 /// How long each fault is watched.
 const WATCH: Duration = Duration::from_secs(20);
-/// How often the bond looks at the carrier, and how long the kernel may take to say so.
+/// How long a bond, which looks at its carriers ten times a second, may take to change its card.
 const CARRIER: Duration = Duration::from_secs(15);
-/// Of an emulated machine whose bond changes its card, so many seconds without an answer are none.
-const BLINK: Duration = Duration::from_secs(3);
+/// The longest time without an answer while a bond changes its card: far below the path timeout.
+const BLINK: Duration = Duration::from_secs(2);
 
 /// By its path: the shell of busybox takes its own one otherwise, which knows nothing of netem.
 const TC: &str = "/sbin/tc";
@@ -88,10 +88,11 @@ fn lose_and_delay(scene: &mut Scene, owner: &str) -> Result<Vec<String>> {
         machine.run(&format!("{TC} qdisc del dev eth1 root"))?;
     }
     ensure!(dropped(&counted) > 0, "nothing was lost: {counted}");
-    // Netem's own figures come first, the gate's clsact after them.
-    let counted = counted.split(" overlimits").next().unwrap_or(&counted);
-    let counted = counted.split_whitespace().collect::<Vec<_>>().join(" ");
-    Ok(vec![format!("{owner}: {counted}")])
+    // Netem's own figures come first, those of the gate's clsact after them.
+    let words: Vec<&str> =
+        counted.split(',').next().unwrap_or(&counted).split_whitespace().collect();
+    let counted = words.join(" ");
+    Ok(vec![format!("{owner}: {counted})")])
 }
 
 /// The number in `(dropped 12, overlimits …`.

@@ -14,8 +14,6 @@ use crate::vm::Bench;
 use crate::vm::scene::{Scene, Wish};
 use crate::vm::storage::{self, DEVICE};
 
-/// Until the disk is there.
-const DISK: Duration = Duration::from_secs(60);
 /// How long writes are watched before and after.
 const WATCH: Duration = Duration::from_secs(5);
 /// Writes past every cache, a block each time, and notes what came of it.
@@ -25,13 +23,6 @@ const WRITER: &str = "while :; do dd if=/dev/zero of=/dev/sda bs=4096 count=1 of
 
 pub(super) fn play(bench: &Bench) -> Result<Vec<String>> {
     let mut scene = Scene::start(bench, &Wish { before: storage::script, ..Wish::new(3) })?;
-    for name in ["n1", "n2"] {
-        let patience = scene.patience.clone();
-        patience.wait(&format!("{DEVICE} on {name}"), DISK, || {
-            let there = scene.machine(name).try_run(&format!("test -b {DEVICE}"), DISK)?;
-            Ok((there.code == 0).then_some(()))
-        })?;
-    }
     persist(&mut scene, "n1", "--register --param-sark=a1")?;
     persist(&mut scene, "n1", "--reserve --param-rk=a1 --prout-type=5")?;
     scene.machine("n1").run(WRITER)?;

@@ -72,8 +72,26 @@ impl Disk {
             );
         };
         let wanted = |name: &str| node.is_none_or(|node| node == name);
-        mounts.iter().filter(|(name, _)| wanted(name)).for_each(|(_, mount)| mount.set(health));
+        for (_, mount) in mounts.iter().filter(|(name, _)| wanted(name)) {
+            mount.set(health);
+        }
         Ok(())
+    }
+
+    /// What a machine asked of it fails while `work` takes its power: processes that wait for a
+    /// frozen disk cannot end, and a machine without power asks nothing.
+    pub(crate) fn without<T>(&self, node: &str, work: impl FnOnce() -> T) -> T {
+        let mounts = match self {
+            Self::Served(mounts) => mounts.as_slice(),
+            Self::File { .. } => &[],
+        };
+        let mount = mounts.iter().find(|(name, _)| name == node).map(|(_, mount)| mount);
+        let before = mount.map(|mount| mount.set(Health::Broken));
+        let done = work();
+        if let Some((mount, before)) = mount.zip(before) {
+            mount.set(before);
+        }
+        done
     }
 
     /// Nothing of it is in the way of a next lab.

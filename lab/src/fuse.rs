@@ -94,12 +94,16 @@ impl Mount {
         Ok(Self { place, health, wake: Some(wake), thread: Some(thread) })
     }
 
-    pub(crate) fn set(&self, health: Health) {
-        *self.health.lock().unwrap_or_else(PoisonError::into_inner) = health;
+    /// Its health before.
+    pub(crate) fn set(&self, health: Health) -> Health {
+        let mut own = self.health.lock().unwrap_or_else(PoisonError::into_inner);
+        let before = std::mem::replace(&mut *own, health);
+        drop(own);
         if let Some(wake) = &self.wake {
             // A full pipe wakes as well.
             let _full = rustix::io::write(wake, &[0]);
         }
+        before
     }
 }
 

@@ -237,7 +237,10 @@ impl Lab {
         }
         let machine = self.node_mut(name)?.machine.take();
         let mut machine = machine.expect("checked above; nothing else took it");
-        let ended = machine.end();
+        let ended = match &self.disk {
+            Some(disk) => disk.without(name, || machine.end()),
+            None => machine.end(),
+        };
         for switch in &mut self.switches {
             switch.disconnect(name)?;
         }
@@ -460,7 +463,11 @@ impl Lab {
 impl Drop for Lab {
     fn drop(&mut self) {
         for node in &mut self.nodes {
-            node.machine = None;
+            let machine = node.machine.take();
+            match &self.disk {
+                Some(disk) => disk.without(&node.name, || drop(machine)),
+                None => drop(machine),
+            }
         }
         self.lines.clear();
         self.terminals = None;

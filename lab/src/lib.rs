@@ -19,6 +19,7 @@
 //! a bare machine lacks, no root where the kernel lets users make namespaces, and nothing of the
 //! rest of the workspace: to the lab, Mainstay is a program with a command line and a socket.
 
+mod arbiters;
 mod cgroup;
 mod device;
 mod disk;
@@ -58,6 +59,7 @@ pub mod trace;
 pub mod wait;
 
 pub use api::Status;
+pub use arbiters::Tie;
 pub use client::{Client, Mode, Probe};
 pub use cluster::Cluster;
 pub use enter::enter;

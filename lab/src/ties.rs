@@ -10,77 +10,20 @@
 //! on. Of three arbiters one is killed, and one node goes on without it.
 
 use std::io::Write;
-use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
-use anyhow::{Context, Result, bail, ensure};
+use anyhow::{Context, Result, bail};
 use rustix::rand::{GetRandomFlags, getrandom};
 use serde::{Deserialize, Serialize};
 
 use crate::api;
+use crate::arbiters::{self, Arbiters, Tie};
 use crate::clock::{self, milliseconds};
 use crate::cluster::Cluster;
-use crate::enter;
 use crate::lab::Lab;
 use crate::scene::{PATIENCE, Scene};
-use crate::spec::{self, CLIENT_HOST, Spec};
+use crate::spec::Spec;
 use crate::wait;
-
-/// Who breaks the ties.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum Tie {
-    /// A shared disk.
-    Disk,
-    /// A witness on the client's machine.
-    Witness,
-    /// An etcd on the client's machine.
-    Etcd,
-    /// These three, of which two must agree.
-    Three,
-    /// A person.
-    Manual,
-    /// Nobody.
-    None,
-}
-
-impl Tie {
-    /// All kinds.
-    pub const ALL: [Self; 6] =
-        [Self::Disk, Self::Witness, Self::Etcd, Self::Three, Self::Manual, Self::None];
-
-    /// Its name on a command line; of a single one, also in the configuration.
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::Disk => "disk",
-            Self::Witness => "witness",
-            Self::Etcd => "etcd",
-            Self::Three => "three",
-            Self::Manual => "manual",
-            Self::None => "none",
-        }
-    }
-
-    /// The kind of that name.
-    pub fn named(name: &str) -> Option<Self> {
-        Self::ALL.into_iter().find(|tie| tie.name() == name)
-    }
-
-    /// The arbiters that it consists of.
-    fn parts(self) -> &'static [Self] {
-        match self {
-            Self::Disk => &[Self::Disk],
-            Self::Witness => &[Self::Witness],
-            Self::Etcd => &[Self::Etcd],
-            Self::Three => &[Self::Disk, Self::Witness, Self::Etcd],
-            Self::Manual | Self::None => &[],
-        }
-    }
-
-    fn decides(self) -> bool {
-        !self.parts().is_empty()
-    }
-}
 
 /// What to play.
 #[derive(Debug, Clone)]
@@ -124,95 +67,6 @@ const WATCH: Duration = Duration::from_secs(1);
 const NOBODY: Duration = Duration::from_secs(4);
 /// Looks for a quiet cluster before a cut.
 const LOOKS: u32 = 5;
-const WITNESS_PORT: u16 = 7402;
-const ETCD_PORT: u16 = 2379;
-
-/// The arbiters that run on the client's machine.
-struct Arbiters {
-    program: String,
-    children: Vec<(Tie, Child)>,
-}
-
-impl Arbiters {
-    fn directory(part: Tie) -> String {
-        format!("{}/{}", enter::DIRECTORY, part.name())
-    }
-
-    /// Starts one of them, or repairs it.
-    fn start(&mut self, lab: &Lab, part: Tie) -> Result<()> {
-        let address = spec::node_address(0, CLIENT_HOST);
-        let directory = Self::directory(part);
-        let words: Vec<String> = match part {
-            Tie::Disk if lab.disk_can_fail() => return lab.disk_thaw(None),
-            Tie::Witness => {
-                let listen = format!("{address}:{WITNESS_PORT}");
-                let words = ["witness", "serve", "--dir", &directory, "--listen", &listen];
-                words.map(str::to_owned).to_vec()
-            }
-            Tie::Etcd => {
-                let clients = format!("http://{address}:{ETCD_PORT}");
-                let peers = format!("http://{address}:{}", ETCD_PORT + 1);
-                let cluster = format!("default={peers}");
-                let words = [
-                    ["--data-dir", &directory],
-                    ["--listen-client-urls", &clients],
-                    ["--advertise-client-urls", &clients],
-                    ["--listen-peer-urls", &peers],
-                    ["--initial-advertise-peer-urls", &peers],
-                    ["--initial-cluster", &cluster],
-                ];
-                words.as_flattened().iter().map(|word| (*word).to_owned()).collect()
-            }
-            Tie::Disk | Tie::Three | Tie::Manual | Tie::None => return Ok(()),
-        };
-        let program = if part == Tie::Etcd { "etcd" } else { &self.program };
-        let child = outside(lab, program, &words, |command| {
-            let log = std::fs::File::create(format!("{directory}.log"))?;
-            command.stdin(Stdio::null()).stdout(log.try_clone()?).stderr(log);
-            command.spawn()
-        });
-        self.children.push((part, child.with_context(|| format!("starting {}", part.name()))?));
-        Ok(())
-    }
-
-    /// Kills one of them; a disk freezes, and what was written before may land when it thaws.
-    fn kill(&mut self, lab: &Lab, part: Tie) -> Result<()> {
-        if part == Tie::Disk {
-            return lab.disk_freeze(None);
-        }
-        let place = self.children.iter().position(|(of, _)| *of == part);
-        let (_, mut child) = self.children.remove(place.context("it runs")?);
-        child.kill().context("killing the tie-breaker")?;
-        child.wait().context("waiting for the tie-breaker")?;
-        Ok(())
-    }
-}
-
-impl Drop for Arbiters {
-    fn drop(&mut self) {
-        for (_, child) in &mut self.children {
-            // The lab ends, and everything in it.
-            let _gone = child.kill();
-            let _gone = child.wait();
-        }
-    }
-}
-
-/// Starts something on the client's machine.
-fn outside<T: Send>(
-    lab: &Lab,
-    program: &str,
-    words: &[String],
-    start: impl FnOnce(&mut Command) -> std::io::Result<T> + Send,
-) -> Result<T> {
-    lab.client().namespace().run(|| {
-        let mut command = Command::new(program);
-        for variable in enter::PRIVATE {
-            command.env_remove(variable);
-        }
-        Ok(start(command.args(words))?)
-    })
-}
 
 /// The lab that it is played in.
 ///
@@ -266,10 +120,7 @@ pub fn play(lab: Lab, order: &Order, out: &mut dyn Write) -> Result<Outcome> {
 /// A quiet cluster of two with this tie-breaker. Whoever was away comes back at once: otherwise the
 /// hold-down, which doubles with each return, would be what is measured.
 fn form(mut lab: Lab, order: &Order) -> Result<(Scene, Arbiters)> {
-    let tail = match order.tie.parts() {
-        [] => format!("\n[tiebreaker]\nkind = \"{}\"\n", order.tie.name()),
-        parts => parts.iter().map(|part| table(&lab, *part)).collect(),
-    };
+    let tail = arbiters::tables(&lab, order.tie);
     let cluster = Cluster {
         times: ", hold = \"1ms\"".to_owned(),
         tail,
@@ -278,51 +129,9 @@ fn form(mut lab: Lab, order: &Order) -> Result<(Scene, Arbiters)> {
     // The disk is the tie-breaker alone: as a path it would keep the nodes in touch.
     lab.write_cluster(&Cluster { disk: false, ..cluster })?;
     lab.prepare_disk()?;
-    let program = lab.spec().program.to_str().context("the program's path is not text")?.to_owned();
-    let mut arbiters = Arbiters { program, children: Vec::new() };
-    for part in order.tie.parts() {
-        if *part == Tie::Witness {
-            introduce(&mut lab, &arbiters.program)?;
-        }
-        arbiters.start(&lab, *part)?;
-    }
+    let arbiters = Arbiters::start_all(&mut lab, order.tie)?;
     let (scene, _) = Scene::start(lab, &order.detection)?;
     Ok((scene, arbiters))
-}
-
-/// One arbiter in the configuration.
-fn table(lab: &Lab, part: Tie) -> String {
-    let address = spec::node_address(0, CLIENT_HOST);
-    let how = match part {
-        Tie::Disk => {
-            let end = |name: String| {
-                let path = spec::disk_path(&name);
-                format!("{name} = \"{}\"", path.display())
-            };
-            let ends: Vec<String> = lab.node_names().into_iter().map(end).collect();
-            format!("nodes = {{ {} }}", ends.join(", "))
-        }
-        Tie::Witness => format!("address = \"{address}:{WITNESS_PORT}\""),
-        Tie::Etcd => format!("endpoints = [\"http://{address}:{ETCD_PORT}\"]"),
-        Tie::Three | Tie::Manual | Tie::None => String::new(),
-    };
-    format!("\n[[tiebreaker]]\nkind = \"{}\"\n{how}\n", part.name())
-}
-
-/// `witness key` on a member, `witness add` on the witness.
-fn introduce(lab: &mut Lab, program: &str) -> Result<()> {
-    let output = lab.run_program("n1", &["witness", "key"])?;
-    ensure!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
-    let directory = Arbiters::directory(Tie::Witness);
-    let words = ["witness", "add", "demo", "--id", "10", "--dir", &directory].map(str::to_owned);
-    let added = outside(lab, program, &words, |command| {
-        let all = command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
-        let mut child = all.spawn()?;
-        child.stdin.take().expect("it is piped").write_all(&output.stdout)?;
-        child.wait_with_output()
-    })?;
-    ensure!(added.status.success(), "{}", String::from_utf8_lossy(&added.stderr));
-    Ok(())
 }
 
 /// The nodes that are in a primary view of their own.

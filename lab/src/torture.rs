@@ -24,6 +24,7 @@ use rustix::process::Signal;
 use serde::Serialize;
 
 use crate::api;
+use crate::arbiters::{self, Arbiters, Tie};
 use crate::client::{Mode, Probe};
 use crate::clock::{self, milliseconds};
 use crate::cluster::{Cluster, Resource, Service};
@@ -63,8 +64,8 @@ pub struct Order {
     pub nodes: u8,
     /// A preset.
     pub detection: String,
-    /// Further tables of the configuration, such as a tie-breaker.
-    pub tail: String,
+    /// Who breaks the ties; it takes blows as well.
+    pub tie: Tie,
 }
 
 /// What came of it.
@@ -147,6 +148,9 @@ pub fn play(order: &Order, out: &mut dyn Write) -> Result<Report> {
 struct Round<'a> {
     order: &'a Order,
     lab: Lab,
+    arbiters: Arbiters,
+    /// The arbiter that is down or stopped.
+    mute: Option<Tie>,
     /// Processes that are stopped.
     frozen: Vec<(String, Which)>,
     /// Nodes without power.
@@ -199,7 +203,10 @@ fn cluster(lab: &Lab, order: &Order) -> Result<Cluster> {
         }
     };
     let services = (0..SERVICES).map(service).collect();
-    Ok(Cluster { services, tail: order.tail.clone(), ..Cluster::new(&order.detection) })
+    let tail = arbiters::tables(lab, order.tie);
+    // A disk that breaks ties is no path: the nodes would hardly ever lose each other.
+    let disk = lab.spec().disk && !order.tie.parts().contains(&Tie::Disk);
+    Ok(Cluster { services, tail, disk, ..Cluster::new(&order.detection) })
 }
 
 fn play_round(
@@ -210,15 +217,19 @@ fn play_round(
     out: &mut dyn Write,
 ) -> Result<()> {
     // With a disk the nodes hardly ever lose each other.
-    let spec = Spec { disk: chance.below(3) == 0, ..Spec::new(order.nodes, 2)? };
+    let disk = chance.below(3) == 0 || order.tie.parts().contains(&Tie::Disk);
+    let spec = Spec { disk, ..Spec::new(order.nodes, 2)? };
     writeln!(out, "  {} nodes{}", spec.nodes, if spec.disk { " with a shared disk" } else { "" })?;
     let mut lab = Lab::new(spec)?;
     lab.write_cluster(&cluster(&lab, order)?)?;
     lab.prepare_disk()?;
+    let arbiters = Arbiters::start_all(&mut lab, order.tie)?;
     lab.start_all()?;
     let mut round = Round {
         order,
         lab,
+        arbiters,
+        mute: None,
         frozen: Vec::new(),
         dark: Vec::new(),
         power: BTreeMap::new(),
@@ -277,6 +288,7 @@ impl Round<'_> {
             let _gone = self.lab.kill(&node, Signal::CONT, which);
         }
         self.lab.heal_all()?;
+        self.unmute()?;
         for node in std::mem::take(&mut self.dark) {
             self.lab.power_on(&node)?;
             self.power.entry(node.clone()).or_default().push(clock::now().as_nanos() as u64);

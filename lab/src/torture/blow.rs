@@ -9,6 +9,7 @@ use serde_json::json;
 use super::chance::Chance;
 use super::{Round, SERVICES, service_name};
 use crate::api;
+use crate::arbiters::Tie;
 use crate::clock;
 use crate::lab::Which;
 use crate::spec;
@@ -27,6 +28,9 @@ pub(super) enum Blow {
     PowerOn(String),
     DiskFreeze(Option<String>),
     Hog(String),
+    /// An arbiter is killed, or stopped.
+    Mute(Tie, Signal),
+    Unmute,
     Move(String, String),
     Configure(u64),
 }
@@ -64,6 +68,9 @@ impl std::fmt::Display for Blow {
             Blow::DiskFreeze(Some(node)) => write!(f, "freeze the disk for {node}"),
             Blow::Hog(node) => write!(f, "two busy loops on {node}"),
             Blow::Move(service, node) => write!(f, "move {service} to {node}"),
+            Blow::Mute(part, Signal::KILL) => write!(f, "kill the tie-breaker ({})", part.name()),
+            Blow::Mute(part, _) => write!(f, "stop the tie-breaker ({})", part.name()),
+            Blow::Unmute => f.write_str("the tie-breaker goes on"),
             Blow::Configure(number) => write!(f, "change the configuration: number {number}"),
         }
     }
@@ -84,6 +91,12 @@ impl Round<'_> {
         }
         if let Some(dark) = self.dark.first().filter(|_| chance.below(3) == 0) {
             return Blow::PowerOn(dark.clone());
+        }
+        let parts = self.order.tie.parts();
+        if !parts.is_empty() && chance.below(8) == 0 {
+            let signal = if chance.below(2) == 0 { Signal::KILL } else { Signal::STOP };
+            let blow = Blow::Mute(*chance.pick(parts), signal);
+            return if self.mute.is_some() { Blow::Unmute } else { blow };
         }
         let is_free = !self.dark.contains(&node) && !self.frozen.iter().any(|it| it.0 == node);
         match chance.below(23) {
@@ -155,6 +168,14 @@ impl Round<'_> {
                 self.lab.start(node)
             }
             Blow::DiskFreeze(node) => self.lab.disk_freeze(node.as_deref()),
+            Blow::Mute(part, signal) => {
+                self.mute = Some(*part);
+                match *signal {
+                    Signal::KILL => self.arbiters.kill(&self.lab, *part),
+                    signal => self.arbiters.stop(&self.lab, *part, signal),
+                }
+            }
+            Blow::Unmute => self.unmute(),
             Blow::Hog(node) => {
                 for _ in 0..2 {
                     let busy = "end=$(($(date +%s)+4)); while [ $(date +%s) -lt $end ]; do :; done";
@@ -172,6 +193,16 @@ impl Round<'_> {
                 self.configure(*number);
                 Ok(())
             }
+        }
+    }
+
+    /// The arbiter that was killed or stopped goes on.
+    pub(super) fn unmute(&mut self) -> Result<()> {
+        let Some(part) = self.mute.take() else { return Ok(()) };
+        if self.arbiters.runs(part) {
+            self.arbiters.stop(&self.lab, part, Signal::CONT)
+        } else {
+            self.arbiters.start(&self.lab, part)
         }
     }
 

@@ -567,6 +567,10 @@ pub(super) enum LabCommand {
         /// How many nodes
         #[arg(long, default_value_t = 3)]
         nodes: u8,
+        /// Who breaks the ties; it takes blows as well
+        #[arg(long, value_parser = ["none", "disk", "witness", "etcd", "three"],
+              default_value = "none")]
+        tie: String,
         /// How fast failures are noticed: ultra, fast, normal, classic
         #[arg(long, value_name = "PRESET", default_value = "fast")]
         detection: String,

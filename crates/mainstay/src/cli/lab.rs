@@ -4,9 +4,9 @@ use std::io::Write;
 use std::time::Duration;
 
 use lab::scenarios::{self, Scenario};
-use lab::ties::{self, Tie};
+use lab::ties;
 use lab::torture::Order;
-use lab::{Cluster, Lab, Spec};
+use lab::{Cluster, Lab, Spec, Tie};
 
 use super::arguments::LabCommand;
 use super::{Context, Done, EXIT_DEGRADED, Failure};
@@ -43,10 +43,10 @@ pub(super) fn lab(context: &Context, command: LabCommand) -> Done {
             }
             ties(context, &ties::Order { tie, times: repetitions, detection, kill })
         }
-        LabCommand::Torture { seed, steps, first, blows, nodes, detection } => {
+        LabCommand::Torture { seed, steps, first, blows, nodes, tie, detection } => {
             check_detection(&detection)?;
-            let tail = String::new();
-            torture(context, &Order { seed, first, steps, blows, nodes, detection, tail })
+            let tie = Tie::named(&tie).expect("the words are those of the lab");
+            torture(context, &Order { seed, first, steps, blows, nodes, tie, detection })
         }
         LabCommand::Scale { nodes, monitor, seconds, detection, alone } => {
             let presets = detection.iter().map(|name| interval(name)).collect::<Result<_, _>>()?;

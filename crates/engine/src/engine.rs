@@ -17,6 +17,7 @@ use base::limits::PAYLOAD_SIZE_MAX;
 use base::{Instant, Member, NodeId, Timing};
 
 use crate::command::{Command, Refusal};
+use crate::inability::Own;
 use crate::input::{Found, Input, Output, Timer, ViewChange};
 use crate::intent::{Intent, Mode};
 use crate::journal::Note;
@@ -50,6 +51,9 @@ pub struct Engine {
     settle_at: Option<Instant>,
     settle_sent: bool,
     stable_at: Option<Instant>,
+    unable: Own,
+    /// When to say that something of it lasts.
+    unable_at: Option<Instant>,
     /// Since when each service does what it does, as this node learned of it.
     seen: BTreeMap<String, (State, Option<Member>, Instant)>,
     outputs: VecDeque<Output>,
@@ -82,6 +86,8 @@ impl Engine {
             settle_at: None,
             settle_sent: false,
             stable_at: None,
+            unable: Own::default(),
+            unable_at: None,
             seen: BTreeMap::new(),
             outputs: VecDeque::new(),
         }
@@ -99,6 +105,11 @@ impl Engine {
             Input::Delivered { position, origin, payload } => {
                 if self.ready && !self.excluded {
                     let entry = codec::decode::<Entry>(&payload).ok();
+                    if let Some(Entry::Unable { services }) = &entry
+                        && origin == self.local
+                    {
+                        self.unable.delivered(services);
+                    }
                     self.apply(now, Event::Entry { position, origin, entry });
                 }
             }
@@ -118,10 +129,11 @@ impl Engine {
                     self.apply(now, Event::Fenced { absence, proof });
                 }
             }
-            Input::Acted { id, outcome } => self.runner.acted(now, id, outcome),
+            Input::Acted { id, outcome } => self.runner.acted(now, id, outcome, &self.unable),
             Input::ResourceChanged { service, resource, change } => {
                 self.runner.changed(now, &service, &resource, change);
             }
+            Input::Unable { services } => self.unable.see(now, services),
             Input::Lease { until } => self.runner.set_lease(now, until),
             Input::Watchdog(watchdog) => {
                 self.is_arming = false;
@@ -178,6 +190,7 @@ impl Engine {
             self.runner.deadline().map(|at| (at, Timer::Act)),
             self.settle_at.map(|at| (at, Timer::Settle)),
             self.stable_at.map(|at| (at, Timer::Stable)),
+            self.unable_at.map(|at| (at, Timer::Unable)),
         ];
         timers.into_iter().flatten().min()
     }
@@ -235,6 +248,7 @@ impl Engine {
             self.outputs.push_back(configured(&replica));
         }
         self.replica = replica;
+        self.unable.forget();
         self.ready = true;
         if let Some(change) = self.early.take() {
             self.view(now, change);
@@ -379,6 +393,7 @@ impl Engine {
         if change.formed || change.joined.contains(&self.local) {
             self.reported = false;
             self.watchdog_said = None;
+            self.unable.forget();
         }
         self.apply(now, Event::View(change));
     }
@@ -409,6 +424,12 @@ impl Engine {
     /// What follows from any input: reports, acts and entries of the runner, timers.
     fn after(&mut self, now: Instant) {
         if self.is_primary() {
+            // Before the report, after which services are placed here.
+            let known = self.replica.observation.unable.get(&self.local.node);
+            if let Some(services) = self.unable.news(now, known) {
+                self.submit(&Entry::Unable { services });
+            }
+            self.unable_at = self.unable.deadline(now);
             if !self.reported {
                 self.reported = true;
                 self.submit(&Entry::Report { claims: self.runner.claims() });
@@ -429,6 +450,7 @@ impl Engine {
             }
             self.stable_at = self.runner.stability(now, &self.replica);
         } else {
+            self.unable_at = None;
             self.settle_at = None;
             self.stable_at = None;
         }

@@ -10,6 +10,7 @@ use std::collections::BTreeMap;
 use base::Member;
 use base::limits::{NAME_SIZE_MAX, SERVICES_MAX};
 
+use crate::inability::{Inability, Stage};
 use crate::intent::list;
 use crate::journal::{Rule, bounded};
 use crate::observation::{DecisionId, Phase, ServiceState};
@@ -50,6 +51,7 @@ impl Replica {
                 self.event(context, draft);
             }
             Entry::Watchdog { timeout } => self.watchdog(context, origin, timeout),
+            Entry::Unable { services } => self.unable(context, origin, services),
             Entry::Command { .. } => unreachable!("commands are answered by their caller"),
         }
     }
@@ -234,9 +236,21 @@ impl Replica {
                 blocked(state, reason);
                 (Phase::Idle, sentence)
             }
+            (Phase::Starting { .. }, Ending::Unable { reason }) => {
+                let reason = bounded(&reason);
+                let sentence = format!("{service} did not start on {name}: {reason}");
+                // What it has said of itself since is newer.
+                let unable = self.observation.unable.entry(origin.node).or_default();
+                let why = Inability { reason, stage: Stage::Lasting };
+                let known = unable.entry(service.to_owned()).or_insert_with(|| why.clone());
+                if !known.is_now() {
+                    *known = why;
+                }
+                (Phase::Idle, sentence)
+            }
             (
                 Phase::Starting { .. } | Phase::Stopping { .. },
-                Ending::Stopped | Ending::StartFailed { .. },
+                Ending::Stopped | Ending::StartFailed { .. } | Ending::Unable { .. },
             ) => (Phase::Idle, format!("{service} is stopped on {name}, confirmed")),
             (
                 Phase::Starting { holder, .. } | Phase::Stopping { holder, .. },

@@ -4,6 +4,8 @@
 //! members and alone decides what the cluster knows; and what happened on this node, which reaches
 //! the others, and this node's own plan, only as an entry.
 
+use std::collections::BTreeMap;
+
 use base::{Instant, Member, View};
 use minicbor::{Decode, Encode};
 
@@ -58,6 +60,12 @@ pub enum Input {
     },
     /// What this node's watchdog does.
     Watchdog(Watchdog),
+    /// What this node cannot run for now, each service with the reason; all others it can, as far
+    /// as it knows.
+    Unable {
+        /// By service.
+        services: BTreeMap<String, String>,
+    },
     /// This node was left out, or is leaving: stop everything, then [`Output::Clean`].
     Excluded,
     /// A deadline has passed.
@@ -225,4 +233,6 @@ pub enum Timer {
     Settle,
     /// A service has run for a whole restart window.
     Stable,
+    /// This node has been unable to run a service for so long that it moves.
+    Unable,
 }

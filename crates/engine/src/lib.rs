@@ -30,6 +30,7 @@ mod commands;
 mod engine;
 mod entries;
 mod fnv;
+mod inability;
 mod input;
 mod intent;
 mod journal;
@@ -45,6 +46,7 @@ pub use class::{Armed, Class, Watchdog};
 pub use command::{Command, Refusal};
 pub use commands::TEXT_SIZE_MAX;
 pub use engine::Engine;
+pub use inability::{Inability, LASTS_AFTER, Stage};
 pub use input::{
     Act, ActionId, Found, Input, Outcome, Output, Proof, ResourceChange, Timer, Verb, ViewChange,
 };

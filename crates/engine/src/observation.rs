@@ -15,6 +15,7 @@ use base::{Incarnation, Member, NodeId, NodeSet, View};
 use minicbor::{Decode, Encode};
 
 use crate::class::{Armed, Class};
+use crate::inability::Inability;
 use crate::intent::{Intent, Mode, Service};
 use crate::plan;
 
@@ -77,6 +78,9 @@ pub struct Observation {
     /// The watchdogs that members have told of.
     #[n(10)]
     pub watchdogs: BTreeMap<NodeId, Armed>,
+    /// What members cannot run for now, by service.
+    #[n(11)]
+    pub unable: BTreeMap<NodeId, BTreeMap<String, Inability>>,
 }
 
 /// What is known of one service.
@@ -360,6 +364,12 @@ impl Observation {
     #[must_use]
     pub fn member(&self, node: NodeId) -> Option<Member> {
         self.view.as_ref().and_then(|view| view.member(node))
+    }
+
+    /// Why the node cannot run the service for now.
+    #[must_use]
+    pub fn inability(&self, node: NodeId, service: &str) -> Option<&Inability> {
+        self.unable.get(&node).and_then(|services| services.get(service))
     }
 
     /// Whether this life of the node is about to leave.

@@ -19,6 +19,7 @@
 use base::{Member, NodeId};
 
 use crate::class::by_proof_only;
+use crate::inability::{Inability, Stage};
 use crate::intent::{Failback, Intent, Mode, Service};
 use crate::journal::Rule;
 use crate::observation::{Observation, Phase, Request, ServiceState, Wish};
@@ -127,6 +128,10 @@ pub(crate) fn ineligible(
         "about to leave"
     } else if !manual && state.mode(spec, node) == Mode::Manual {
         "manual"
+    } else if let Some(inability) =
+        observation.inability(node, &spec.name).filter(|inability| inability.is_now())
+    {
+        return Some(inability.reason.clone());
     } else {
         return state.blocked(node).map(str::to_owned);
     };
@@ -252,7 +257,8 @@ impl Look<'_> {
             Phase::Idle => self.idle(),
             Phase::Starting { holder, .. } => self.leave(*holder).unwrap_or(Step::Nothing),
             Phase::Running { holder, .. } => {
-                self.leave(*holder).or_else(|| self.failback(*holder)).unwrap_or(Step::Nothing)
+                let step = self.leave(*holder).or_else(|| self.flee(*holder));
+                step.or_else(|| self.failback(*holder)).unwrap_or(Step::Nothing)
             }
             Phase::Failed { holder, reason, .. } => {
                 self.leave(*holder).unwrap_or_else(|| self.failed(*holder, reason))
@@ -293,7 +299,13 @@ impl Look<'_> {
         let member = place.node.and_then(|node| self.observation.member(node));
         let Some(member) = member else {
             let broken = spec.nodes.iter().any(|node| self.state.blocked(*node).is_some());
-            let reason = if broken {
+            let unable = spec.nodes.iter().any(|node| {
+                let inability = self.observation.inability(*node, self.name);
+                inability.is_some_and(Inability::is_now) && self.observation.is_member(*node)
+            });
+            let reason = if unable {
+                "no node can run it now: it starts as soon as one says that it can"
+            } else if broken {
                 "no node can run it after failures: clear it once the cause is repaired"
             } else {
                 "no node can run it"
@@ -345,6 +357,25 @@ impl Look<'_> {
         ))
     }
 
+    /// A service that its node cannot run any more goes where it can; it stays where no other node
+    /// can run it either.
+    fn flee(&self, holder: Member) -> Option<Step> {
+        let spec = self.spec?;
+        let inability = self.observation.inability(holder.node, self.name)?;
+        if inability.stage != Stage::Lasting
+            || unstartable(self.intent, self.observation, spec, self.state).is_some()
+            || self.state.mode(spec, holder.node) == Mode::Manual
+        {
+            return None;
+        }
+        let place = place(self.observation, spec, self.state, None);
+        // One that has only just become able again is about to be followed by this one, or to fail.
+        let node = place.node.filter(|node| self.observation.inability(*node, self.name).is_none());
+        let node = self.intent.name_of(node?);
+        let reason = format!("{}; it moves to {node}", inability.reason);
+        Some(self.act(PlanVerb::Stop, holder, Rule::Failover, reason, place.rejected, None))
+    }
+
     fn failback(&self, holder: Member) -> Option<Step> {
         let spec = self.spec?;
         if spec.failback == Failback::Never
@@ -359,7 +390,9 @@ impl Look<'_> {
             // A forgiven failure is good enough when the service must move, not for leaving a
             // place where all is well.
             let failed = self.state.failures.get(node).and_then(|f| f.blocked.clone());
-            match ineligible(self.observation, spec, self.state, *node, false).or(failed) {
+            let unable = self.observation.inability(*node, self.name).map(|it| it.reason.clone());
+            let not_now = ineligible(self.observation, spec, self.state, *node, false);
+            match not_now.or(failed).or(unable) {
                 Some(why) => rejected.push((*node, why)),
                 None => {
                     let reason = format!("it fails back to {}", self.intent.name_of(*node));

@@ -346,6 +346,10 @@ impl Replica {
                 nodes
             });
         let has = |member: &Member| view.has(*member);
+        // A new life says so itself.
+        let goes_on =
+            |node: &NodeId| here.contains(*node) && joined.iter().all(|m| m.node != *node);
+        observation.unable.retain(|node, _| goes_on(node));
         observation
             .draining
             .retain(|node, incarnation| has(&Member { node: *node, incarnation: *incarnation }));

@@ -21,6 +21,7 @@ use std::collections::BTreeMap;
 use base::{Instant, Member};
 
 use crate::class::{Class, Watchdog};
+use crate::inability;
 use crate::input::{Act, ActionId, Found, Outcome, ResourceChange, Verb};
 use crate::intent::{Intent, Resource, list};
 use crate::observation::{DecisionId, Phase};
@@ -69,6 +70,8 @@ struct Local {
     writes: bool,
     /// The decision for which it was said that there is no watchdog.
     warned: Option<DecisionId>,
+    /// Why the start could not succeed here, if the service was not at fault.
+    unable: Option<String>,
 }
 
 /// One resource on this node.
@@ -238,7 +241,13 @@ impl Runner {
     }
 
     /// The answer to an act.
-    pub(crate) fn acted(&mut self, now: Instant, id: ActionId, outcome: Outcome) {
+    pub(crate) fn acted(
+        &mut self,
+        now: Instant,
+        id: ActionId,
+        outcome: Outcome,
+        unable: &inability::Own,
+    ) {
         let found = self.services.iter_mut().find_map(|(name, local)| {
             let index = local.parts.iter().position(|part| part.act == Some(id))?;
             Some((name.clone(), local, index))
@@ -259,6 +268,7 @@ impl Runner {
             (Doing::Starting, Some(reason)) => {
                 part.doing = Doing::Failed;
                 part.reason = Some(reason);
+                local.unable = unable.reason(&name).map(str::to_owned);
             }
             (Doing::Stopping, Some(reason)) => {
                 part.reason = Some(reason);
@@ -613,6 +623,8 @@ impl Runner {
         }
         let result = if !stuck.is_empty() {
             Ending::StopFailed { reason: list(stuck) }
+        } else if let Some(reason) = local.unable.take().filter(|_| failed.is_some()) {
+            Ending::Unable { reason }
         } else if let Some(reason) = failed {
             Ending::StartFailed { reason: reason.clone() }
         } else {
@@ -656,6 +668,7 @@ impl Local {
     fn begin_start(&mut self, decision: DecisionId, wanted: Vec<Resource>, deadline: Instant) {
         self.begun = Some(decision);
         self.running = None;
+        self.unable = None;
         // What runs as it is wanted stays; from the first failed one on, or when what runs is not
         // what is wanted, everything is stopped first.
         let runs = self.parts.iter().filter(|part| part.doing != Doing::Stopped);

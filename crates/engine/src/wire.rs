@@ -4,10 +4,12 @@
 //! reports what came of a decision names exactly that decision; a late one changes nothing.
 
 use core::time::Duration;
+use std::collections::BTreeMap;
 
 use minicbor::{Decode, Encode};
 
 use crate::command::Command;
+use crate::inability::Inability;
 use crate::observation::DecisionId;
 
 /// One entry.
@@ -93,6 +95,13 @@ pub enum Entry {
         #[n(0)]
         timeout: Option<Duration>,
     },
+    /// All that the member cannot run for now; everything else it can. Sent whenever that changes.
+    #[n(8)]
+    Unable {
+        /// By service.
+        #[n(0)]
+        services: BTreeMap<String, Inability>,
+    },
 }
 
 /// A service of which something runs on the reporting member.
@@ -119,6 +128,14 @@ pub enum Ending {
     #[n(2)]
     StartFailed {
         /// Which resource, and what happened.
+        #[n(0)]
+        reason: String,
+    },
+    /// It could not be started there for now, through no fault of its own, and none of its
+    /// resources runs; confirmed.
+    #[n(4)]
+    Unable {
+        /// Why.
         #[n(0)]
         reason: String,
     },

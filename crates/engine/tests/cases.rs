@@ -21,6 +21,7 @@
 //! Below the line comes the plan for the situation itself, and for each event the notes that it
 //! brings about, each with its rule in brackets and the nodes that were passed over.
 
+use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -28,8 +29,8 @@ use std::time::Duration;
 use base::{Incarnation, Member, NodeId, NodeSet, View};
 use engine::{
     Absence, Claim, Class, Command, DecisionId, Effect, Ending, Entry, Event, Failback, Failures,
-    Intent, Mode, NodeSpec, Phase, Proof, Replica, Resource, ResourceKind, RestartLimit, Service,
-    ViewChange, Wish, plan,
+    Inability, Intent, Mode, NodeSpec, Phase, Proof, Replica, Resource, ResourceKind, RestartLimit,
+    Service, Stage, ViewChange, Wish, plan,
 };
 
 const LINES_MAX: usize = 48;
@@ -346,6 +347,7 @@ impl Case {
 
     /// What a node reports: `n1 runs web db:ip`, `n1 started web`, `n1 stopped web`,
     /// `n1 start-failed web REASON`, `n1 stop-failed web REASON`, `n1 stopped-foreign web`,
+    /// `n1 start-unable web REASON`, `n1 unable [web,db [lasting|over] REASON]`,
     /// `n1 late started web`, `n1 failed web SECONDS REASON`, `n1 stable web`, `n1 remarks web TEXT`.
     fn said(&self, origin: Member, words: &[&str]) -> Entry {
         let decision = |service: &str| {
@@ -370,6 +372,22 @@ impl Case {
             ["stopped", service] => outcome(service, Ending::Stopped),
             ["start-failed", service, reason @ ..] => {
                 outcome(service, Ending::StartFailed { reason: reason.join(" ") })
+            }
+            ["start-unable", service, reason @ ..] => {
+                outcome(service, Ending::Unable { reason: reason.join(" ") })
+            }
+            ["unable"] => Entry::Unable { services: BTreeMap::new() },
+            ["unable", service, rest @ ..] => {
+                let stage = match rest.first() {
+                    Some(&"lasting") => Stage::Lasting,
+                    Some(&"over") => Stage::Over,
+                    _ => Stage::New,
+                };
+                let reason = rest[usize::from(stage != Stage::New)..].join(" ");
+                let services = service.split(',').map(|service| {
+                    (service.to_owned(), Inability { reason: reason.clone(), stage })
+                });
+                Entry::Unable { services: services.collect() }
             }
             ["stop-failed", service, reason @ ..] => {
                 outcome(service, Ending::StopFailed { reason: reason.join(" ") })

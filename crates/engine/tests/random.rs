@@ -108,7 +108,8 @@ fn step(world: &mut World) {
                 world.restart_daemon(index);
             }
         }
-        95..=97 => {
+        95 => world.picture(index),
+        96..=97 => {
             if !world.pending.is_empty() {
                 let pick = world.prng.range(0..=world.pending.len() as u64 - 1) as usize;
                 world.fence(world.pending[pick]);
@@ -173,6 +174,9 @@ fn configuration(world: &mut World) -> Command {
 /// Fine weather: nothing fails any more, everybody is fenced, comes back and is cleared.
 fn heal(world: &mut World) {
     world.storm = false;
+    for index in 0..world.nodes.len() {
+        world.picture(index);
+    }
     world.settle();
     while let Some(absence) = world.pending.first().copied() {
         world.fence(absence);

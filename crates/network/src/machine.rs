@@ -7,6 +7,7 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use base::Instant;
 
 use crate::own::Owned;
+use crate::subnet;
 use crate::wire::{self, Heard, Mac};
 use crate::{AddressStatus, Config, Counters, Input, Interface, Output, Phase, Status, Timer};
 
@@ -181,6 +182,17 @@ impl Network {
             .map(|timer| timer.filter(|(at, _)| self.leased() && *at < self.lease)),
         });
         sweep.chain(entries.flatten()).min()
+    }
+
+    /// Whether an interface of this node could carry the address now; also before the interfaces are
+    /// known. `prefix` is what the configuration says of its subnet, for the message.
+    ///
+    /// # Errors
+    /// A sentence that names what there is instead.
+    pub fn can_carry(&self, address: IpAddr, prefix: u8) -> Result<(), String> {
+        let Some(interfaces) = self.interfaces.as_deref() else { return Ok(()) };
+        let is_service = |other| self.is_service(other);
+        subnet::select(interfaces, (address, prefix), is_service).map(|_| ())
     }
 
     /// Everything that can be looked at.

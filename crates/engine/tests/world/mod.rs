@@ -323,6 +323,19 @@ impl World {
         }
     }
 
+    /// The node sees anew what it cannot run; in fine weather that is nothing.
+    pub(crate) fn picture(&mut self, index: usize) {
+        let mut services = BTreeMap::new();
+        for name in ["db", "mail", "new", "web"] {
+            if self.storm && self.prng.chance(1, 3) {
+                services.insert(name.to_owned(), "no carrier".to_owned());
+            }
+        }
+        if self.nodes[index].engine.is_some() {
+            self.feed(index, Input::Unable { services });
+        }
+    }
+
     pub(crate) fn propose(&mut self, index: usize, command: Command) -> bool {
         self.requests += 1;
         let request = self.requests;

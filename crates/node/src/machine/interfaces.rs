@@ -1,8 +1,10 @@
 //! The interfaces that work, and the networks whose local end is on one of them.
 
 use core::net::IpAddr;
+use std::collections::BTreeMap;
 
 use base::NetworkId;
+use engine::ResourceKind;
 
 use super::{Node, Work};
 use crate::config::LocalEnd;
@@ -49,6 +51,29 @@ impl Node {
             }
         }
         self.weigh();
+    }
+
+    /// Tells the engine which services have an address that no interface here can carry now.
+    pub(super) fn see_inability(&mut self) {
+        let mut unable: BTreeMap<String, String> = BTreeMap::new();
+        for service in &self.engine.intent().services {
+            if !service.nodes.contains(&self.local.node) {
+                continue;
+            }
+            let reasons = service.resources.iter().filter_map(|resource| match &resource.kind {
+                ResourceKind::Address { address, prefix } => {
+                    self.network.can_carry(*address, *prefix).err()
+                }
+                _ => None,
+            });
+            if let Some(reason) = reasons.into_iter().next() {
+                unable.insert(service.name.clone(), reason);
+            }
+        }
+        if self.unable != unable {
+            self.unable.clone_from(&unable);
+            self.work.push_back(Work::Engine(engine::Input::Unable { services: unable }));
+        }
     }
 
     pub(super) fn heal(&mut self, id: NetworkId) {

@@ -176,6 +176,8 @@ impl Node {
             let link = transport::Input::Link { network, up: false };
             self.work.push_back(Work::Transport(link));
         }
+        self.unable.clear();
+        self.see_inability();
         self.event(EventKind::Reborn, None, format!("new incarnation {incarnation}"));
         self.hand_out_goodbyes();
         if seed {

@@ -62,6 +62,8 @@ pub struct Node {
     /// The interfaces that work, for networks that come and go.
     interfaces: Vec<Working>,
     networks_down: BTreeSet<NetworkId>,
+    /// What the engine was told that cannot run here, and why.
+    unable: BTreeMap<String, String>,
     life: Life,
     last_token: u64,
     tokens: BTreeMap<u64, Token>,
@@ -135,6 +137,7 @@ impl Node {
             unsubmitted: VecDeque::new(),
             interfaces: Vec::new(),
             networks_down: BTreeSet::new(),
+            unable: BTreeMap::new(),
             life: Life::Lived,
             last_token: 0,
             tokens: BTreeMap::new(),
@@ -402,7 +405,12 @@ impl Node {
                     self.drain_engine();
                 }
                 Work::Network(input) => {
+                    let is_picture = matches!(input, network::Input::Interfaces(_));
                     self.network.handle(self.now, input);
+                    if is_picture {
+                        // Before what fails because of it.
+                        self.see_inability();
+                    }
                     while let Some(output) = self.network.poll_output() {
                         self.on_network(output);
                     }
@@ -716,6 +724,7 @@ impl Node {
         self.work.push_back(Work::Network(network::Input::Configure { addresses }));
         self.fencing.configure(&self.birth.cluster.fencing);
         self.drain_fencing();
+        self.see_inability();
     }
 
     fn view_event(&mut self, view: &View) {

@@ -115,7 +115,8 @@ fn group_golden() -> Vec<Vec<u8>> {
 pub fn engine_entry(bytes: &[u8]) {
     same_again!(engine::Entry, bytes);
     let _: bool = engine::is_configuration(bytes);
-    let mut engine = engine::Engine::new(member(1), intent(), timing(), Vec::new(), NOW);
+    let mut engine =
+        engine::Engine::new(member(1), intent(), String::new(), timing(), Vec::new(), NOW);
     let formed = engine::ViewChange {
         view: view(),
         joined: view().members,
@@ -135,11 +136,13 @@ pub fn engine_entry(bytes: &[u8]) {
         drain(|| engine.poll_output());
     }
     // Whatever was delivered, the state can be handed to a joiner, who is then equal.
-    let mut joiner = engine::Engine::new(member(2), intent(), timing(), Vec::new(), NOW);
+    let mut joiner =
+        engine::Engine::new(member(2), intent(), String::new(), timing(), Vec::new(), NOW);
     joiner.restore(NOW, &engine.snapshot()).expect("a snapshot can be restored");
     assert_eq!(joiner.checksum(), engine.checksum());
     // Bytes that are no snapshot are refused.
-    let mut other = engine::Engine::new(member(3), intent(), timing(), Vec::new(), NOW);
+    let mut other =
+        engine::Engine::new(member(3), intent(), String::new(), timing(), Vec::new(), NOW);
     let _: Result<(), Malformed> = other.restore(NOW, bytes);
 }
 
@@ -168,7 +171,7 @@ fn engine_golden() -> Vec<Vec<u8>> {
     entries.push(Entry::Outcome { service: service(), decision: None, result });
     entries.push(Entry::Remark { service: service(), text: "seen".into() });
     let mut golden: Vec<_> = entries.iter().map(codec::encode).collect();
-    let engine = engine::Engine::new(member(1), intent(), timing(), Vec::new(), NOW);
+    let engine = engine::Engine::new(member(1), intent(), String::new(), timing(), Vec::new(), NOW);
     golden.push(engine.snapshot());
     golden
 }

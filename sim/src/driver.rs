@@ -332,14 +332,12 @@ impl World {
                 }
             }
             Output::Configured { text, .. } => {
-                if !text.is_empty() {
-                    let intent = intent_of(&text);
-                    let what = Written::Agreed(Box::new(intent.clone()));
-                    self.write(number, Write { token: None, what });
-                    let node = self.machines[number].node();
-                    let cluster = Box::new(self.setup.cluster(intent, node));
-                    daemon.inbox.push_back(Item::Input(Input::Configured(cluster)));
-                }
+                let intent = intent_of(&text);
+                let what = Written::Agreed(Box::new(intent.clone()));
+                self.write(number, Write { token: None, what });
+                let node = self.machines[number].node();
+                let cluster = Box::new(self.setup.cluster(intent, node));
+                daemon.inbox.push_back(Item::Input(Input::Configured(cluster)));
             }
             Output::Told { .. } => unreachable!("nobody here tells anything"),
             Output::Goodbyes(frames) => self.machines[number].guard.goodbyes = frames,

@@ -60,12 +60,14 @@ pub struct Engine {
 }
 
 impl Engine {
-    /// An engine that does not know its cluster yet. `found` is what runs here under the guard of
+    /// An engine that does not know its cluster yet. `text` is the file that `intent` was read from;
+    /// joiners get it from here. `found` is what runs here under the guard of
     /// an earlier life: it is adopted or stopped once the cluster has heard of it.
     #[must_use]
     pub fn new(
         local: Member,
         intent: Intent,
+        text: String,
         timing: Timing,
         found: Vec<Found>,
         now: Instant,
@@ -75,7 +77,7 @@ impl Engine {
             start_wait: timing.start_wait,
             now,
             runner: Runner::new(local, &intent, found),
-            replica: Replica::new(intent),
+            replica: Replica::new(intent, text),
             ready: false,
             early: None,
             reported: false,
@@ -269,7 +271,7 @@ impl Engine {
         &self.replica.intent
     }
 
-    /// The file that the intent was read from; empty when it was never replicated.
+    /// The file that the intent was read from.
     #[must_use]
     pub fn text(&self) -> &str {
         &self.replica.text

@@ -142,7 +142,7 @@ pub enum Output {
         version: u64,
         /// Its checksum.
         checksum: u64,
-        /// The file it was read from; empty when that was never replicated.
+        /// The file it was read from.
         text: String,
     },
     /// A storage service is about to start: arm the watchdog that is [ready](Watchdog::Ready), and

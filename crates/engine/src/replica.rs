@@ -71,7 +71,7 @@ pub struct Replica {
     /// The configuration in force.
     #[n(0)]
     pub intent: Intent,
-    /// The file it was read from; empty when that was never replicated.
+    /// The file it was read from.
     #[n(1)]
     pub text: String,
     /// What is known.
@@ -119,12 +119,12 @@ pub(crate) struct Draft<'a> {
 impl Replica {
     /// The state before anything was delivered.
     #[must_use]
-    pub fn new(intent: Intent) -> Replica {
+    pub fn new(intent: Intent, text: String) -> Replica {
         let services = intent.services.iter();
         let services = services.map(|spec| (spec.name.clone(), ServiceState::default())).collect();
         Replica {
             intent,
-            text: String::new(),
+            text,
             observation: Observation { services, ..Observation::default() },
             position: 0,
             malformed: 0,
@@ -331,7 +331,7 @@ impl Replica {
             // Nothing is known but the configuration: every configured node may run anything.
             let (intent, text) =
                 (core::mem::take(&mut self.intent), core::mem::take(&mut self.text));
-            *self = Replica { text, ..Replica::new(intent) };
+            *self = Replica::new(intent, text);
             self.decisions = view.generation << 32;
             self.observation.suspects = self.intent.node_set().union(view.nodes());
             self.observation.unreported = view.nodes();

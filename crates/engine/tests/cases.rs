@@ -98,7 +98,7 @@ fn run(name: &str, input: &str) -> String {
     lines.next().expect("the sentence");
     let mut case = Case {
         name: name.to_owned(),
-        replica: Replica::new(Intent::default()),
+        replica: Replica::new(Intent::default(), String::new()),
         position: 100,
         life: [FIRST.0; 16],
     };
@@ -136,11 +136,8 @@ impl Case {
                 let nodes = names.iter().zip(1..);
                 let nodes =
                     nodes.map(|(name, id)| NodeSpec { id: NodeId(id), name: (*name).into() });
-                self.replica = Replica::new(Intent {
-                    nodes: nodes.collect(),
-                    version: 7,
-                    ..Intent::default()
-                });
+                let intent = Intent { nodes: nodes.collect(), version: 7, ..Intent::default() };
+                self.replica = Replica::new(intent, String::new());
                 self.replica.observation.settled = true;
                 self.members(names);
             }

@@ -101,7 +101,7 @@ impl Story {
             found.iter().map(|name| Found { service: "web".to_owned(), resource: resource(name) });
         let timing = Preset::Fast.timing();
         Story {
-            engine: Engine::new(local, intent, timing, found.collect(), now),
+            engine: Engine::new(local, intent, String::new(), timing, found.collect(), now),
             local,
             now,
             position: 0,

@@ -108,8 +108,9 @@ impl World {
             }
             let is_member = members.contains(&spec.id.0);
             let local = Member { node: spec.id, incarnation: Incarnation(1) };
-            let engine = is_member
-                .then(|| Engine::new(local, intent.clone(), timing, found_on(&running), now));
+            let engine = is_member.then(|| {
+                Engine::new(local, intent.clone(), String::new(), timing, found_on(&running), now)
+            });
             nodes.push(Node {
                 id: spec.id,
                 life: 1,
@@ -453,7 +454,8 @@ impl World {
         node.life += 1;
         let found = found_on(&node.running);
         let (local, intent) = (node.identity(), self.intent.clone());
-        node.engine = Some(Engine::new(local, intent, Preset::Fast.timing(), found, now));
+        node.engine =
+            Some(Engine::new(local, intent, String::new(), Preset::Fast.timing(), found, now));
         node.excluded = false;
         let others = self.members().iter().any(|member| *member != index);
         if self.nodes[index].member {
@@ -514,7 +516,8 @@ impl World {
         node.life += 1;
         let (local, found) = (node.identity(), found_on(&node.running));
         let intent = self.intent.clone();
-        node.engine = Some(Engine::new(local, intent, Preset::Fast.timing(), found, now));
+        node.engine =
+            Some(Engine::new(local, intent, String::new(), Preset::Fast.timing(), found, now));
         self.change_view(&[], &[], &[index]);
     }
 

@@ -157,6 +157,7 @@ impl Node {
         self.birth.found = Vec::new();
         self.birth.certified = false;
         self.birth.cluster.intent = self.engine.intent().clone();
+        self.birth.cluster.text = self.engine.text().to_owned();
         let prng = self.prng.child("life");
         self.prng = prng;
         let (transport, group, engine) = layers(&self.birth, self.local, &self.prng, self.now);

@@ -773,6 +773,13 @@ fn layers(birth: &Birth, local: Member, prng: &Prng, now: Instant) -> (Transport
     (
         Transport::new(transport, prng.child("transport"), now),
         Group::new(group, prng.child("group"), now),
-        Engine::new(local, cluster.intent.clone(), cluster.timing, birth.found.clone(), now),
+        Engine::new(
+            local,
+            cluster.intent.clone(),
+            cluster.text.clone(),
+            cluster.timing,
+            birth.found.clone(),
+            now,
+        ),
     )
 }

@@ -288,8 +288,7 @@ impl Daemon {
 
     /// Another configuration is in force: written down, read, and given to the core.
     fn configured(&mut self, version: u64, checksum: u64, text: String) {
-        if text.is_empty() || (version, checksum) == (self.cluster.version, self.cluster.checksum) {
-            self.cluster.version = version;
+        if (version, checksum) == (self.cluster.version, self.cluster.checksum) {
             return;
         }
         let file = self.root.cluster();

@@ -84,6 +84,13 @@ impl Arbiters {
         let program = lab.spec().program.to_str().context("the program's path is not text")?;
         let mut arbiters = Self { program: program.to_owned(), children: Vec::new() };
         for part in tie.parts() {
+            // What an arbiter of an earlier lab in this process remembers is of another cluster.
+            match std::fs::remove_dir_all(Self::directory(*part)) {
+                Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+                    return Err(error).context("removing what an arbiter remembered");
+                }
+                _ => {}
+            }
             if *part == Tie::Witness {
                 introduce(lab, &arbiters.program)?;
             }

@@ -15,6 +15,7 @@ mod fences;
 mod frozen;
 mod interfaces;
 mod media;
+mod selective;
 mod sizes;
 mod storm;
 mod wrongs;
@@ -73,6 +74,10 @@ const LAST_PROBES: u64 = 40;
 pub enum Scenario {
     /// One network of the active node, one that the client does not use.
     CutOneNetwork,
+    /// The network of the active node that its service needs; another one is left.
+    ServiceNetwork,
+    /// That network of all nodes for 3 s: the switch is off.
+    SwitchOff,
     /// All networks of the active node.
     CutAllNetworks,
     /// Between the active node and the others, who all stay in touch with those outside: the
@@ -124,8 +129,10 @@ pub enum Scenario {
 
 impl Scenario {
     /// All, in the order of the acceptance criteria.
-    pub const ALL: [Self; 22] = [
+    pub const ALL: [Self; 24] = [
         Self::CutOneNetwork,
+        Self::ServiceNetwork,
+        Self::SwitchOff,
         Self::CutAllNetworks,
         Self::Partition,
         Self::StopDaemon,
@@ -153,6 +160,8 @@ impl Scenario {
     pub fn name(self) -> &'static str {
         match self {
             Self::CutOneNetwork => "cut-one-network",
+            Self::ServiceNetwork => "service-network",
+            Self::SwitchOff => "switch-off",
             Self::CutAllNetworks => "cut-all-networks",
             Self::Partition => "partition",
             Self::StopDaemon => "stop-daemon",
@@ -230,13 +239,13 @@ impl Scenario {
     /// Whether the service is meant to be elsewhere afterwards.
     fn moves(self) -> bool {
         match self {
-            Self::CutOneNetwork | Self::KillDaemon => false,
+            Self::CutOneNetwork | Self::SwitchOff | Self::KillDaemon => false,
             Self::DiskOnly | Self::LineOnly | Self::PulledCables | Self::OneWay => false,
             Self::DiskFrozen | Self::Storm | Self::Flood | Self::NamedWrongs => false,
             Self::Interfaces | Self::Sizes | Self::FenceByHand => false,
             Self::CutAllNetworks | Self::Partition | Self::Move | Self::PowerOff => true,
             Self::StopDaemon | Self::StopDaemonAndGuard | Self::FrozenOwner => true,
-            Self::FloodedTakeover | Self::FenceRungs => true,
+            Self::FloodedTakeover | Self::FenceRungs | Self::ServiceNetwork => true,
         }
     }
 
@@ -266,6 +275,8 @@ impl Scenario {
         let is_gated = scene.status(&active).is_some_and(|status| status.node.gate == "kernel");
         let outcome = match self {
             Self::CutOneNetwork => cut_one_network(scene, &active).map(Played::from),
+            Self::ServiceNetwork => selective::service_network(scene, &active),
+            Self::SwitchOff => selective::switch_off(scene),
             Self::CutAllNetworks => cut_all_networks(scene, &active).map(Played::from),
             Self::Partition => partition(scene, &active).map(Played::from),
             Self::StopDaemon => stop(scene, &active, Which::Daemon).map(Played::from),

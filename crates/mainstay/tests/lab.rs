@@ -7,21 +7,35 @@ use std::sync::Mutex;
 
 static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());
 
-/// Plays a scenario with patient times: a busy machine must not look like a failure.
-fn play(scenario: &str, times: u32) {
+/// What `mainstay lab WORDS` says; it must be content. With patient times: a busy machine must not
+/// look like a failure.
+fn lab(words: &[&str]) -> String {
     let _one = ONE_AT_A_TIME.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
     let output = Command::new(env!("CARGO_BIN_EXE_mainstay"))
-        .args(["lab", "scenario", scenario, "--detection", "normal", "--times"])
-        .arg(times.to_string())
+        .arg("lab")
+        .args(words)
+        .args(["--detection", "normal"])
         .env_remove("MAINSTAY_LAB")
         .stdin(Stdio::null())
         .output()
         .expect("the program is there");
-    let said = String::from_utf8_lossy(&output.stdout);
+    let said = String::from_utf8_lossy(&output.stdout).into_owned();
     let errors = String::from_utf8_lossy(&output.stderr);
-    assert!(output.status.success(), "{scenario}: {}\n{said}{errors}", output.status);
+    assert!(output.status.success(), "{words:?}: {}\n{said}{errors}", output.status);
+    said
+}
+
+/// Plays a scenario.
+fn play(scenario: &str, times: u32) {
+    let said = lab(&["scenario", scenario, "--times", &times.to_string()]);
     let figures = said.lines().filter(|line| line.contains("probes")).count();
     assert_eq!(figures, times as usize, "{said}");
+}
+
+#[test]
+fn what_one_node_loses_goes_elsewhere_and_what_all_lose_moves_nothing() {
+    play("service-network", 1);
+    play("switch-off", 1);
 }
 
 #[test]
@@ -106,17 +120,7 @@ fn machines_need_not_agree_on_what_a_network_takes() {
 
 /// Two nodes, few cuts: the long runs are made by hand.
 fn ties(tie: &str, words: &[&str]) {
-    let _one = ONE_AT_A_TIME.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
-    let output = Command::new(env!("CARGO_BIN_EXE_mainstay"))
-        .args(["lab", "ties", "--detection", "normal", "--tie", tie])
-        .args(words)
-        .env_remove("MAINSTAY_LAB")
-        .stdin(Stdio::null())
-        .output()
-        .expect("the program is there");
-    let said = String::from_utf8_lossy(&output.stdout);
-    let errors = String::from_utf8_lossy(&output.stderr);
-    assert!(output.status.success(), "{tie}: {}\n{said}{errors}", output.status);
+    let said = lab(&[&["ties", "--tie", tie], words].concat());
     assert!(said.starts_with(&format!("{tie}: ")), "{said}");
 }
 
@@ -159,15 +163,8 @@ fn without_a_tie_breaker_nobody_goes_on_until_a_person_speaks() {
 
 #[test]
 fn blows_by_lot_never_make_two_owners() {
-    let _one = ONE_AT_A_TIME.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
-    let output = Command::new(env!("CARGO_BIN_EXE_mainstay"))
-        .args(["lab", "torture", "--steps", "8", "--detection", "normal"])
-        .env_remove("MAINSTAY_LAB")
-        .stdin(Stdio::null())
-        .output()
-        .expect("the program is there");
-    let said = String::from_utf8_lossy(&output.stdout);
-    let errors = String::from_utf8_lossy(&output.stderr);
-    assert!(output.status.success(), "{}\n{said}{errors}", output.status);
+    let said = lab(&["torture", "--steps", "8"]);
+    assert!(said.contains("0 breaches, 0 failures"), "{said}");
+    let said = lab(&["torture", "--steps", "8", "--nodes", "2", "--tie", "witness"]);
     assert!(said.contains("0 breaches, 0 failures"), "{said}");
 }

@@ -80,7 +80,7 @@ pub(super) fn isolated(scene: &mut Scene, active: &str) -> Result<Played> {
     Ok(played)
 }
 
-fn recovered(length: Duration) -> String {
+pub(super) fn recovered(length: Duration) -> String {
     format!("answered {:.0} ms after the cable was back", milliseconds(length))
 }
 
@@ -313,6 +313,9 @@ pub(super) fn pulled_cables(scene: &mut Scene, active: &str) -> Result<Played> {
     while clock::now() < start + length {
         let (node, network) = &cables[chance.below(cables.len() as u64) as usize];
         let span = (PULLED_MAX - PULLED_MIN).as_millis() as u64;
+        let is_clients = node == active && client_networks.contains(network);
+        // Without the client's network for a second the service goes where it can be reached.
+        let span = if is_clients { 0 } else { span };
         let out_for = PULLED_MIN + Duration::from_millis(chance.below(span + 1));
         let at = clock::now();
         scene.lab.cut(node, network)?;
@@ -320,7 +323,7 @@ pub(super) fn pulled_cables(scene: &mut Scene, active: &str) -> Result<Played> {
         let healed = clock::now();
         scene.lab.heal(node, network)?;
         pulls += 1;
-        if node == active && client_networks.contains(network) {
+        if is_clients {
             let back = scene.wait_for_answer(PATIENCE).map(|_| clock::now());
             let back = scene.explain(back)?;
             // An answer may have been on its way when the cable was pulled.

@@ -56,7 +56,6 @@ const READ: u32 = 15;
 const WRITE: u32 = 16;
 const RELEASE: u32 = 18;
 const FSYNC: u32 = 20;
-const FLUSH: u32 = 25;
 const INIT: u32 = 26;
 const ACCESS: u32 = 34;
 /// Requests without an answer: forget, interrupt, forget several.
@@ -64,6 +63,10 @@ const UNANSWERED: [u32; 3] = [2, 36, 42];
 const VERSION: (u32, u32) = (7, 31);
 /// The kernel keeps no pages of it: what one node wrote the other one reads.
 const DIRECT: u32 = 1;
+/// No request when somebody closes it, as with a device. Programs that are started while the disk is
+/// frozen would hang in exec(2), which closes what they inherit, and with them whoever looks at them
+/// in `/proc`: the whole machine.
+const NO_FLUSH: u32 = 1 << 5;
 /// Seconds for which the kernel may believe the size: it never changes.
 const BELIEVED: u64 = 3600;
 const INODE: u64 = 1;
@@ -175,8 +178,8 @@ impl Server {
             (WRITE, _) => self.write(body),
             (INIT, _) => Ok(init(body)),
             (ATTRIBUTES, _) => Ok(self.attributes()),
-            (OPEN, _) => Ok([numbers(&[0]), halves(&[DIRECT, 0])].concat()),
-            (RELEASE | FSYNC | FLUSH | ACCESS, _) => Ok(Vec::new()),
+            (OPEN, _) => Ok([numbers(&[0]), halves(&[DIRECT | NO_FLUSH, 0])].concat()),
+            (RELEASE | FSYNC | ACCESS, _) => Ok(Vec::new()),
             _ => Err(Errno::NOSYS),
         };
         let (error, body) = match outcome {

@@ -208,6 +208,11 @@ pub enum ResourceChange {
     },
     /// It is not there any more.
     Vanished,
+    /// It is there and does not work.
+    Broken {
+        /// Why.
+        reason: String,
+    },
     /// Somebody else uses it as well. It still works, so nothing is done but saying so.
     Conflict {
         /// Who or what.

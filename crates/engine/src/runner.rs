@@ -302,6 +302,7 @@ impl Runner {
             }
             ResourceChange::Exited { .. } => "exited".to_owned(),
             ResourceChange::Vanished => "is not there any more".to_owned(),
+            ResourceChange::Broken { reason } => reason,
             ResourceChange::Conflict { detail } => {
                 let text = format!("{resource} is in conflict: {detail}");
                 if part.reason.as_ref() != Some(&text) {

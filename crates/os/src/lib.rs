@@ -22,6 +22,7 @@
 //! | [`segment`] | announcements on all Ethernet segments at once |
 //! | [`serial`] | a serial port as a raw pipe of bytes |
 //! | [`block`] | blocks of a shared disk past every cache, and the device's health |
+//! | [`mount`] | what is mounted, who uses it, and whether a device is given up |
 //! | [`cgroup`] | control groups: the box that a service cannot leave |
 //! | [`process`] | start, watch and kill processes, with or without control groups |
 //! | [`persist`] | small files, replaced atomically, with checksum and the generation before |
@@ -41,6 +42,7 @@ pub mod ethernet;
 pub mod event;
 pub mod gate;
 pub mod lock;
+pub mod mount;
 pub mod netlink;
 pub mod notify;
 pub mod persist;

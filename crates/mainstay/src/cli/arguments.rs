@@ -40,6 +40,14 @@ pub(super) enum Command {
     /// The daemon itself; started by the guard
     #[command(hide = true)]
     Daemon(DaemonOptions),
+    /// Asks a device something; started by the daemon
+    #[command(hide = true)]
+    StorageHelper {
+        /// users, free or answers
+        word: String,
+        /// The device or the directory
+        path: PathBuf,
+    },
     /// Create a cluster of which this machine is the first node
     Init(InitOptions),
     /// Find machines and interfaces that hear each other, and propose networks

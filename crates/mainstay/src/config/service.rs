@@ -6,8 +6,8 @@ use std::time::Duration;
 use base::NodeId;
 use base::limits::{RESOURCES_PER_SERVICE_MAX, SERVICES_MAX};
 use engine::{
-    Class, Failback, Mode, PRIORITY_DEFAULT, PRIORITY_MAX, RESTARTS_MAX, Resource, ResourceKind,
-    RestartLimit, Service,
+    Check, Class, Failback, Mode, PRIORITY_DEFAULT, PRIORITY_MAX, RESTARTS_MAX, Resource,
+    ResourceKind, RestartLimit, Service,
 };
 use os::shared::ADDRESSES_MAX;
 
@@ -181,9 +181,10 @@ fn resources<'a>(
         let kind = match kind.value {
             "address" => address(&mut section, &format!("{service}/{name}"), claimed, found),
             "process" => process(&mut section, found),
+            "mount" => mount(&mut section, found),
             _ => {
                 // The other keys belong to a kind that is not known here: nothing to say of them.
-                network::unsupported(&kind, "resource", "address, process", found);
+                network::unsupported(&kind, "resource", "address, process, mount", found);
                 resources.push(Resource { name, kind: nothing() });
                 continue;
             }
@@ -286,4 +287,90 @@ fn process(section: &mut Section<'_>, found: &mut Diagnostics) -> Option<Resourc
         None
     });
     Some(ResourceKind::Process { command: command?, directory, environment, user })
+}
+
+/// Directories that a mount would take from the system.
+const OF_THE_SYSTEM: [&str; 14] = [
+    "/", "/bin", "/boot", "/dev", "/etc", "/lib", "/lib64", "/proc", "/root", "/run", "/sbin",
+    "/sys", "/usr", "/var",
+];
+
+fn mount(section: &mut Section<'_>, found: &mut Diagnostics) -> Option<ResourceKind> {
+    section.require("device", "\"/dev/disk/by-id/…\"", found);
+    section.require("directory", "\"/srv/data\"", found);
+    section.require("filesystem", "\"ext4\"", found);
+    let device = section.text("device", found).and_then(|written| {
+        let is_named = ["UUID=", "LABEL="].iter().any(|by| {
+            let name = written.value.strip_prefix(by);
+            name.is_some_and(|name| !name.is_empty() && !name.contains('/'))
+        });
+        if is_named || written.value.starts_with("/dev/") {
+            if is_unstable(written.value) {
+                found
+                    .warning(
+                        written.span,
+                        format!("{} may be another disk after a start", written.value),
+                    )
+                    .help("name it by `/dev/disk/by-id/…`, `UUID=…` or `LABEL=…`");
+            }
+            return Some(written.value.to_owned());
+        }
+        found
+            .error(written.span, "`device` must be a block device: `/dev/…`, `UUID=…` or `LABEL=…`")
+            .help(
+                "what is no device of this machine (NFS, SMB) is mounted from a script of your own",
+            );
+        None
+    });
+    let directory = section.text("directory", found).and_then(|written| {
+        let path = written.value;
+        let is_plain = path.starts_with('/')
+            && !path.contains("//")
+            && !path.split('/').any(|part| part == "." || part == "..")
+            && (path == "/" || !path.ends_with('/'))
+            && !path.contains('\0');
+        if !is_plain {
+            found
+                .error(written.span, "`directory` must be a whole path")
+                .help("begin with `/`, without `.`, `..`, `//` or a `/` at the end");
+            return None;
+        }
+        if OF_THE_SYSTEM.contains(&path) {
+            found.error(written.span, format!("a mount on {path} would take it from the system"));
+            return None;
+        }
+        Some(path.to_owned())
+    });
+    let filesystem = section.text("filesystem", found).and_then(|written| {
+        let is_word = |c: char| c.is_ascii_alphanumeric() || c == '_' || c == '-' || c == '.';
+        if !written.value.is_empty() && written.value.chars().all(is_word) {
+            return Some(written.value.to_owned());
+        }
+        found
+            .error(written.span, "`filesystem` must be a kind as the kernel calls it, like `ext4`");
+        None
+    });
+    let options = section.text("options", found).map(|written| {
+        if written.value.contains([' ', '\0', '\n']) {
+            found.error(written.span, "`options` are separated by commas, without blanks");
+        }
+        written.value.to_owned()
+    });
+    let check = section.text("check", found).and_then(|written| {
+        let words = [("never", Check::Never), ("auto", Check::Auto), ("always", Check::Always)];
+        read::choice(&written, "check", &words, found)
+    });
+    Some(ResourceKind::Mount {
+        device: device?,
+        directory: directory?,
+        filesystem: filesystem?,
+        options: options.unwrap_or_default(),
+        check: check.unwrap_or_default(),
+    })
+}
+
+/// Names that the kernel gives in the order in which it finds disks.
+fn is_unstable(device: &str) -> bool {
+    let name = device.strip_prefix("/dev/").unwrap_or_default();
+    ["sd", "vd", "hd", "xvd", "nvme"].iter().any(|kind| name.starts_with(kind))
 }

@@ -149,6 +149,30 @@ impl Cover {
         Ok(())
     }
 
+    /// Enters a mount that a former life of the daemon has left: its service is not released, and no
+    /// goodbye is said, before it is gone.
+    ///
+    /// # Errors
+    /// When it does not fit.
+    pub(super) fn remains(&mut self, service: &str, resource: &str) -> Result<(), String> {
+        if !self.services.contains_key(service) {
+            let description = Description {
+                service: service.to_owned(),
+                storage: true,
+                ..Description::default()
+            };
+            // It has no right to run anything: that comes when it is entered for a start.
+            let over = os::clock::boottime();
+            let slot = self.shared.register(&description, over).map_err(|e| said(&e))?;
+            let (starting, open) = (BTreeSet::new(), BTreeSet::new());
+            let covered = Covered { slot, description, starting, open };
+            self.services.insert(service.to_owned(), covered);
+        }
+        let covered = self.services.get_mut(service).expect("it was just entered");
+        covered.starting.insert(resource.to_owned());
+        Ok(())
+    }
+
     /// The right to start something of a service that was entered.
     pub(super) fn permit(&self, service: &str) -> Option<Permit> {
         self.services.get(service).map(|covered| self.shared.permit(covered.slot))

@@ -29,6 +29,7 @@ mod goodbyes;
 mod journal;
 mod leaving;
 mod media;
+pub mod mounts;
 mod paths;
 mod probing;
 mod status;
@@ -93,6 +94,12 @@ enum Done {
     Fence { run: u64, answer: node::FenceAnswer },
     /// The agents of a node were checked.
     FenceVerified { question: u64, checks: Vec<api::v1::FenceCheck> },
+    /// A file system was mounted, or could not be.
+    Mounted { id: engine::ActionId, service: String, resource: String, result: Result<(), String> },
+    /// A mounted file system does not work any more.
+    MountBroken { service: String, resource: String, reason: String },
+    /// A line for the journal.
+    Said(String),
     /// Something went wrong that concerns no single act.
     Trouble(String),
 }
@@ -147,7 +154,7 @@ pub fn run(options: &Options) -> Result<ExitCode> {
         None => (None, None),
     };
     let mut cover = Cover::new(shared, gate);
-    let left = look_for_leftovers(&cluster, &containment, &mut cover)?;
+    let mut left = look_for_leftovers(&cluster, &containment, &mut cover)?;
 
     let mut entropy = [0; 16];
     os::clock::random(&mut entropy);
@@ -160,10 +167,10 @@ pub fn run(options: &Options) -> Result<ExitCode> {
         entropy,
         seed: u64::from_be_bytes(seed),
         record: memory.record,
-        found: left.found,
+        found: std::mem::take(&mut left.found),
         certified,
     };
-    let (processes, remains) = (left.processes, left.remains);
+    let Leftovers { processes, remains, mounts, .. } = left;
     let start = drive::Start {
         root,
         store,
@@ -175,6 +182,7 @@ pub fn run(options: &Options) -> Result<ExitCode> {
         containment,
         processes,
         remains,
+        mounts,
         birth,
     };
     drive::Daemon::start(start)?.run()
@@ -238,6 +246,8 @@ struct Leftovers {
     processes: Vec<Living>,
     /// Those whose first process has ended: service and resource.
     remains: Vec<(String, String)>,
+    /// File systems that are mounted, each with its service.
+    mounts: Vec<(String, engine::Resource)>,
 }
 
 /// What a former life of this daemon left running under the guard: it is adopted if the
@@ -298,6 +308,19 @@ fn look_for_leftovers(
                 _ if is_there => {}
                 _ => cover.removed(held.address),
             }
+        }
+    }
+    // Whatever became of those who mounted it, guard included: what is mounted here can write.
+    for service in &cluster.services {
+        for resource in &service.resources {
+            if !matches!(resource.kind, ResourceKind::Mount { .. })
+                || !mounts::is_mounted(&resource.kind).context("look at what is mounted")?
+            {
+                continue;
+            }
+            cover.remains(&service.name, &resource.name).map_err(anyhow::Error::msg)?;
+            left.found.push(Found { service: service.name.clone(), resource: resource.clone() });
+            left.mounts.push((service.name.clone(), resource.clone()));
         }
     }
     Ok(left)

@@ -48,6 +48,8 @@ pub struct Node {
     watchdog: Watchdog,
     /// When the watchdog of a lost machine has reset it.
     watchdogs_due: Option<Instant>,
+    /// The last turn.
+    turned_at: Instant,
     prng: Prng,
     record: Option<View>,
     report: Report,
@@ -126,6 +128,7 @@ impl Node {
             fencing: Fencing::new(&birth.cluster.fencing),
             watchdog: Watchdog::default(),
             watchdogs_due: None,
+            turned_at: now,
             prng,
             record: birth.record.clone(),
             report: Report::default(),
@@ -218,7 +221,12 @@ impl Node {
         let engine = self.engine.deadline().map(|(at, _)| (at, Timer::Engine));
         let fencing = self.fencing.deadline().map(|at| (at, Timer::Fencing));
         let watchdogs = self.watchdogs_due.map(|at| (at, Timer::Fencing));
-        [transport, group, network, engine, fencing, watchdogs].into_iter().flatten().min()
+        // A lease is evidence only when somebody looks at it: in a view of one node, which has nobody
+        // to send to, too.
+        let turn = self.birth.cluster.timing.heartbeat_high;
+        let held = self.engine.held().next().map(|_| (self.turned_at + turn, Timer::Group));
+        let all = [transport, group, network, engine, fencing, watchdogs, held];
+        all.into_iter().flatten().min()
     }
 
     /// An empty buffer with room for a datagram, to receive into; it comes back by itself.
@@ -318,6 +326,7 @@ impl Node {
     }
 
     fn turn(&mut self, drained: bool) {
+        self.turned_at = self.now;
         while let Some(payload) = self.unsubmitted.pop_front() {
             if !self.submit(payload.clone()) {
                 self.unsubmitted.push_front(payload);

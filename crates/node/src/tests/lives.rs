@@ -211,3 +211,11 @@ fn leave_is_refused_between_two_lives() {
     field.free_disk(N1);
     field.until("it is a member again", |field| field.seats[&N2].members().len() == 3);
 }
+
+#[test]
+fn a_node_that_is_alone_is_woken_up_before_its_lease_is_over() {
+    let field = Field::formed(1);
+    let node = field.seats[&NodeId(1)].node();
+    let (at, _) = node.deadline().expect("it holds a service");
+    assert!(at < node.leases().0, "else nobody extends it");
+}

@@ -220,6 +220,7 @@ impl Daemon {
     fn process(&mut self, act: engine::Act) {
         let (id, verb, service) = (act.id, act.verb, act.service.clone());
         let resource = act.resource.name.clone();
+        let is_mount = matches!(act.resource.kind, ResourceKind::Mount { .. });
         let entered = match verb {
             Verb::Start => {
                 let group = self.containment.group_path(&service);
@@ -234,7 +235,11 @@ impl Daemon {
         };
         let handed = entered.and_then(|()| {
             let permit = self.cover.permit(&act.service);
-            self.agents.act(act, permit).map_err(|error| format!("no thread: {error}"))
+            let handed = match is_mount {
+                true => self.mounts.act(act, permit),
+                false => self.agents.act(act, permit),
+            };
+            handed.map_err(|error| format!("no thread: {error}"))
         });
         if let Err(reason) = handed {
             self.stopping.remove(&id);

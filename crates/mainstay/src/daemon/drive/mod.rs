@@ -26,6 +26,7 @@ use super::fencing::Fencing;
 use super::goodbyes::Goodbyes;
 use super::journal::Journal;
 use super::media::{Media, NETWORKS, Taken};
+use super::mounts::Mounts;
 use super::probing::Probing;
 use super::{Done, addresses, convert, discovery};
 use crate::config::hosts::Hosts;
@@ -66,6 +67,7 @@ pub(super) struct Start {
     pub(super) containment: Containment,
     pub(super) processes: Vec<super::Living>,
     pub(super) remains: Vec<(String, String)>,
+    pub(super) mounts: Vec<(String, engine::Resource)>,
     pub(super) birth: node::Birth,
 }
 
@@ -108,6 +110,7 @@ pub(super) struct Daemon {
     signals: os::signal::Signals,
     reports: os::event::Receiver<Done>,
     agents: Agents,
+    mounts: Mounts,
     addresses: SyncSender<addresses::Request>,
     disk: SyncSender<Write>,
     calls: Bell,
@@ -163,6 +166,7 @@ impl Daemon {
             containment,
             processes,
             remains,
+            mounts: mounted,
             birth,
         } = start;
         use os::signal::Signal;
@@ -175,6 +179,7 @@ impl Daemon {
         let (fencing, fence_trouble) =
             Fencing::start(&root, done.clone()).context("remember what was fenced")?;
         let agents = Agents::new(containment.clone(), logs, done.clone());
+        let mounts = Mounts::new("/proc/self/exe".into(), done.clone());
         let addresses = addresses::start(root.clone(), hosts.clone(), attachments, done.clone())
             .context("start looking at interfaces")?;
         let media = Media::new(birth.local.node, birth.local.incarnation, done.clone());
@@ -237,6 +242,7 @@ impl Daemon {
             signals,
             reports,
             agents,
+            mounts,
             addresses,
             disk,
             calls,
@@ -282,6 +288,12 @@ impl Daemon {
         daemon.open_networks();
         for (service, resource, process) in processes {
             daemon.watch_process(service, resource, process);
+        }
+        for (service, resource) in mounted {
+            if let Err(error) = daemon.mounts.adopt(&service, &resource) {
+                let name = &resource.name;
+                daemon.journal.say(&format!("{service}: cannot watch {name}: {error}"));
+            }
         }
         daemon.carry_out();
         for (service, resource) in remains {
@@ -541,6 +553,25 @@ impl Daemon {
                 self.feed(Input::Acted { id, outcome });
                 self.settle();
             }
+            Done::Mounted { id, service, resource, result } => {
+                let outcome = match result {
+                    Ok(()) => Outcome::Done,
+                    // What was left behind may still mount it: it is under cover until its stop is
+                    // confirmed.
+                    Err(reason) => Outcome::Failed { reason },
+                };
+                self.journal.say(&match &outcome {
+                    Outcome::Done => format!("{service}/{resource} is mounted"),
+                    Outcome::Failed { reason } => format!("{service}/{resource}: {reason}"),
+                });
+                self.feed(Input::Acted { id, outcome });
+                self.settle();
+            }
+            Done::MountBroken { service, resource, reason } => {
+                let change = ResourceChange::Broken { reason };
+                self.feed(Input::ResourceChanged { service, resource, change });
+            }
+            Done::Said(text) => self.journal.say(&text),
             Done::Hosts(hosts) => self.hosts_changed(hosts),
             Done::Fence { run, answer } => self.fence_ended(run, answer),
             Done::FenceVerified { question, checks } => self.fence_verified(question, checks),

@@ -23,6 +23,7 @@
 //! | [`serial`] | a serial port as a raw pipe of bytes |
 //! | [`block`] | blocks of a shared disk past every cache, and the device's health |
 //! | [`mount`] | what is mounted, who uses it, and whether a device is given up |
+//! | [`reservation`] | a shared disk that refuses the writes of whoever lost it |
 //! | [`cgroup`] | control groups: the box that a service cannot leave |
 //! | [`process`] | start, watch and kill processes, with or without control groups |
 //! | [`persist`] | small files, replaced atomically, with checksum and the generation before |
@@ -48,6 +49,7 @@ pub mod notify;
 pub mod persist;
 pub mod process;
 pub mod realtime;
+pub mod reservation;
 pub mod segment;
 pub mod serial;
 pub mod shared;

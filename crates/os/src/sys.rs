@@ -18,6 +18,7 @@ use crate::shared::Permit;
 
 mod batch;
 pub(crate) mod bpf;
+pub(crate) mod reservation;
 pub(crate) mod watchdog;
 
 pub(crate) use batch::Batch;

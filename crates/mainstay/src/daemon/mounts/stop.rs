@@ -20,6 +20,8 @@ use super::{Worker, helper};
 const AGAIN: Duration = Duration::from_millis(100);
 /// Of the time that a kill has, so much is kept for taking the mount out of sight.
 const DETACH_BUDGET: Duration = Duration::from_millis(1_500);
+/// So long before its time is over it says why it has not come about.
+const LAST_WORD: Duration = Duration::from_millis(500);
 /// One look at who uses it.
 const LOOK_BUDGET: Duration = Duration::from_secs(2);
 /// Users that are named.
@@ -29,7 +31,10 @@ impl Worker {
     pub(super) fn stop(&mut self, act: &Act, inbox: &mut Inbox) -> Result<(), Fault> {
         let what = self.what.clone();
         let (began, is_kill) = (os::clock::boottime(), act.verb == Verb::Kill);
-        let budget = act.deadline.since(began);
+        // The engine gives up at the deadline, and what is said before then is heard.
+        let whole = act.deadline.since(began);
+        let budget = whole.saturating_sub(LAST_WORD.min(whole / 5));
+        let until = began + budget;
         let detach_at = began + budget.saturating_sub(DETACH_BUDGET.min(budget / 3));
         // Asked first, for half of the time; a kill asks nobody.
         let kill_at = if is_kill { began } else { began + budget / 2 };
@@ -38,19 +43,19 @@ impl Worker {
         loop {
             let table = os::mount::table().map_err(|error| error.to_string())?;
             if what.mounted(&table).is_none() {
-                return self.await_device(act.deadline, inbox, &last);
+                return self.await_device(until, inbox, &last);
             }
             let now = os::clock::boottime();
             if is_kill && now >= detach_at {
-                return self.detach(act.deadline, inbox, &last);
+                return self.detach(until, inbox, &last);
             }
-            if now >= act.deadline {
+            if now >= until {
                 return Err(format!("is still mounted: {last}").into());
             }
             let mut command = Command::new("umount");
             command.arg("--").arg(&what.directory);
-            let until = if is_kill { detach_at } else { act.deadline };
-            match run::run(&mut command, until, inbox, &mut self.left_behind, &mut |_| {}) {
+            let end = if is_kill { detach_at } else { until };
+            match run::run(&mut command, end, inbox, &mut self.left_behind, &mut |_| {}) {
                 Ok(ended) if ended.code == Some(0) => continue,
                 Ok(ended) => last = ended.why(),
                 Err(Fault::Said(reason)) => last = reason,

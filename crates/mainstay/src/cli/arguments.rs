@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use clap::{Args, Parser, Subcommand};
 
 use super::fence::FenceCommand;
+use super::reservation::ReservationCommand;
 use super::watchdog::WatchdogCommand;
 
 /// Keeps services running on a handful of machines.
@@ -98,6 +99,11 @@ pub(super) enum Command {
     Fence {
         #[command(subcommand)]
         command: FenceCommand,
+    },
+    /// Look at persistent reservations of a shared disk, and change them by hand
+    Reservation {
+        #[command(subcommand)]
+        command: ReservationCommand,
     },
     /// Look at the device that resets this machine when nothing else can, and try it
     Watchdog {

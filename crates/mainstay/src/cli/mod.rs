@@ -20,6 +20,7 @@ mod fence;
 mod lab;
 mod look;
 mod output;
+mod reservation;
 mod run;
 mod setup;
 mod watchdog;
@@ -230,6 +231,7 @@ fn dispatch(context: &Context, command: Command) -> Result<ExitCode, Failure> {
         Command::Witness { command } => witness::witness(context, &command),
         Command::Fence { command } => fence::fence(context, command),
         Command::Watchdog { command } => watchdog::watchdog(context, command),
+        Command::Reservation { command } => reservation::reservation(context, command),
         Command::Gate => look::gate(context),
         Command::Bound => look::bound(context),
         Command::Why(options) => look::why(context, &options),

@@ -539,7 +539,13 @@ fn intent() -> engine::Intent {
         priority: engine::PRIORITY_DEFAULT,
         class: None,
     };
-    engine::Intent { nodes: specs.to_vec(), services: vec![service], version: 1, checksum: 5 }
+    engine::Intent {
+        nodes: specs.to_vec(),
+        services: vec![service],
+        version: 1,
+        checksum: 5,
+        jeopardy: None,
+    }
 }
 
 fn view() -> View {

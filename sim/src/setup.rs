@@ -173,7 +173,8 @@ impl Setup {
         };
         let spare = services.split_off(count as usize);
         let specs = (0..nodes).map(|number| NodeSpec { id: node_id(number), name: name(number) });
-        let intent = Intent { nodes: specs.collect(), services, version: 1, checksum: 1 };
+        let intent =
+            Intent { nodes: specs.collect(), services, version: 1, checksum: 1, jeopardy: None };
         assert_eq!(intent.check(), Ok(()), "a drawn configuration is correct");
         let calm = unit * 6;
         // Formation comes before the faults in most runs, and among them in some.

@@ -117,8 +117,12 @@ impl Observation {
     /// What a service that this lost life holds waits for, in words.
     pub(crate) fn waits_for(&self, intent: &Intent, class: Class, holder: Member) -> String {
         let name = intent.name_of(holder.node);
-        if class == Class::Contained || !self.lapsed.contains(holder.node) {
+        let is_kept = self.is_kept(intent.jeopardy, holder.node);
+        if !self.lapsed.contains(holder.node) || class == Class::Contained && !is_kept {
             return format!("waiting until {name} is fenced");
+        }
+        if class == Class::Contained {
+            return crate::jeopardy::waits_for(&name);
         }
         match self.watchdog(holder) {
             Some(timeout) => format!(
@@ -189,7 +193,8 @@ impl Replica {
             .collect();
         for (service, holder) in held {
             let class = self.observation.class(&self.intent, &service);
-            if class == Class::Contained {
+            let is_kept = self.observation.is_kept(self.intent.jeopardy, node);
+            if class == Class::Contained && !is_kept {
                 continue;
             }
             let why = self.observation.waits_for(&self.intent, class, holder);

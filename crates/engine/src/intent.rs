@@ -14,6 +14,7 @@ use base::{NodeId, NodeSet};
 use minicbor::{Decode, Encode};
 
 use crate::class::Class;
+use crate::jeopardy::Jeopardy;
 
 /// Restarts that a service may allow within its window; each is a stamp in the replicated state.
 pub const RESTARTS_MAX: u32 = 100;
@@ -33,6 +34,10 @@ pub struct Intent {
     /// Of the configuration text, made by whoever read it; opaque here.
     #[n(3)]
     pub checksum: u64,
+    /// What becomes of the services of a node that was lost with its last path; takeover when nothing
+    /// is said.
+    #[n(4)]
+    pub jeopardy: Option<Jeopardy>,
 }
 
 /// A configured node.

@@ -33,6 +33,7 @@ mod fnv;
 mod inability;
 mod input;
 mod intent;
+mod jeopardy;
 mod journal;
 mod observation;
 mod plan;
@@ -54,6 +55,7 @@ pub use intent::{
     Check, Failback, Intent, Mode, NodeSpec, PRIORITY_DEFAULT, PRIORITY_MAX, RESTARTS_MAX,
     Resource, ResourceKind, RestartLimit, Service, nearest,
 };
+pub use jeopardy::Jeopardy;
 pub use journal::{
     JOURNAL_SIZE_MAX, Journal, NOTES_PER_SERVICE_MAX, Note, REASON_SIZE_MAX, REJECTED_PER_NOTE_MAX,
     Rule,

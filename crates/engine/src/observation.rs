@@ -81,6 +81,9 @@ pub struct Observation {
     /// What members cannot run for now, by service.
     #[n(11)]
     pub unable: BTreeMap<NodeId, BTreeMap<String, Inability>>,
+    /// Members to which one path is left, and lost ones to which it was.
+    #[n(12)]
+    pub jeopardy: NodeSet,
 }
 
 /// What is known of one service.

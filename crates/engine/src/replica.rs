@@ -476,8 +476,10 @@ impl Replica {
         // The note stays known: what only a proof frees follows from it as well.
         let because = self.absence_notes.get(&node).copied();
         let name = self.fenced_note(context, node, because, Proof::Time);
-        for service in self.free(node, absence.incarnation, Class::Contained) {
-            self.freed(context, &service, &format!("{name} is fenced"));
+        if !self.observation.is_kept(self.intent.jeopardy, node) {
+            for service in self.free(node, absence.incarnation, Class::Contained) {
+                self.freed(context, &service, &format!("{name} is fenced"));
+            }
         }
         self.note_unproven(context, node);
     }
@@ -509,6 +511,7 @@ impl Observation {
         self.absences.remove(&node);
         self.lapsed.remove(node);
         self.doubtful.remove(node);
+        self.jeopardy.remove(node);
         let member = self.member(node);
         let is_past = |armed: &Armed| member.is_none_or(|m| m.incarnation != armed.incarnation);
         if self.watchdogs.get(&node).is_some_and(is_past) {

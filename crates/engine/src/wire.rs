@@ -6,6 +6,7 @@
 use core::time::Duration;
 use std::collections::BTreeMap;
 
+use base::NodeId;
 use minicbor::{Decode, Encode};
 
 use crate::command::Command;
@@ -101,6 +102,16 @@ pub enum Entry {
         /// By service.
         #[n(0)]
         services: BTreeMap<String, Inability>,
+    },
+    /// From the hub: one path is left to a member, or more again.
+    #[n(9)]
+    Jeopardy {
+        /// To which.
+        #[n(0)]
+        node: NodeId,
+        /// Whether it is so.
+        #[n(1)]
+        is_so: bool,
     },
 }
 

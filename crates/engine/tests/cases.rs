@@ -215,6 +215,7 @@ impl Case {
         let observation = &self.replica.observation;
         match *words {
             ["unsettled"] => self.replica.observation.settled = false,
+            ["hold"] => self.replica.intent.jeopardy = Some(engine::Jeopardy::Hold),
             ["standby", node] => {
                 let node = self.node(node);
                 self.replica.observation.standby.insert(node);
@@ -409,6 +410,8 @@ impl Case {
             ["stable", service] => {
                 Entry::Stable { service: (*service).to_owned(), decision: decision(service) }
             }
+            ["jeopardy", node] => Entry::Jeopardy { node: self.node(node), is_so: true },
+            ["no-jeopardy", node] => Entry::Jeopardy { node: self.node(node), is_so: false },
             ["watchdog", seconds] => {
                 let seconds = seconds.parse().ok().map(Duration::from_secs);
                 Entry::Watchdog { timeout: seconds }

@@ -46,7 +46,7 @@ fn intent() -> Intent {
     let nodes = [(1, "n1"), (2, "n2"), (3, "n3")];
     let nodes = nodes.map(|(id, name)| NodeSpec { id: NodeId(id), name: name.to_owned() });
     let services = vec![service("web", &[NodeId(1), NodeId(2)])];
-    Intent { nodes: nodes.to_vec(), services, version: 1, checksum: 11 }
+    Intent { nodes: nodes.to_vec(), services, version: 1, checksum: 11, jeopardy: None }
 }
 
 fn view(generation: u64, members: &[Member]) -> View {

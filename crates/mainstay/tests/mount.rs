@@ -126,7 +126,7 @@ say "no device"
 mkdir other
 mount $disk $PWD/other
 apply "s|device = \".*\"|device = \"$disk\"|"
-wait_for said "is mounted on $PWD/other already"
+wait_for journal "is mounted on $PWD/other already: unmount it there"
 say "mounted elsewhere"
 # This machine writes to it: no other may start it, either.
 wait_for is broken-unsafe

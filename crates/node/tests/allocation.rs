@@ -15,7 +15,13 @@ const NODES: u8 = 3;
 
 fn birth(node: NodeId) -> Birth {
     let nodes = (1..=NODES).map(|id| NodeSpec { id: NodeId(id), name: format!("n{id}") });
-    let intent = Intent { nodes: nodes.collect(), services: Vec::new(), version: 1, checksum: 1 };
+    let intent = Intent {
+        nodes: nodes.collect(),
+        services: Vec::new(),
+        version: 1,
+        checksum: 1,
+        jeopardy: None,
+    };
     let network = |id| NetworkSpec {
         ring: Vec::new(),
         id: NetworkId(id),

@@ -86,7 +86,8 @@ pub(crate) fn service(name: &str, nodes: &[u8]) -> Service {
 
 pub(crate) fn intent(nodes: u8, services: Vec<Service>) -> Intent {
     let nodes = (1..=nodes).map(|id| NodeSpec { id: NodeId(id), name: format!("n{id}") });
-    let intent = Intent { nodes: nodes.collect(), services, version: 1, checksum: 1 };
+    let intent =
+        Intent { nodes: nodes.collect(), services, version: 1, checksum: 1, jeopardy: None };
     intent.check().expect("a lawful intent");
     intent
 }

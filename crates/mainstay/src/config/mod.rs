@@ -65,6 +65,8 @@ pub struct Cluster {
     pub networks: Vec<Network>,
     /// What is done with a machine that was turned off.
     pub fence_policy: node::FencePolicy,
+    /// What becomes of the services of a node that was lost with its last path.
+    pub jeopardy: Option<engine::Jeopardy>,
     /// How machines are turned off, in order of node and level.
     pub fences: Vec<Fence>,
     /// The nodes that have a watchdog, and which.

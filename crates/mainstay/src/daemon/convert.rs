@@ -35,6 +35,7 @@ pub(super) fn cluster(cluster: &Cluster, local: NodeId) -> node::Cluster {
             services: cluster.services.clone(),
             version: cluster.version,
             checksum: cluster.checksum,
+            jeopardy: cluster.jeopardy,
         },
         text: cluster.text.clone(),
     }

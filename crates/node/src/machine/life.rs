@@ -171,6 +171,8 @@ impl Node {
         self.lease = Instant::ZERO;
         self.network.set_lease(Instant::ZERO);
         self.report = Report::default();
+        self.single.clear();
+        self.jeopardy_said_at = u64::MAX;
         self.engine_changed = true;
         self.peer_reports.clear();
         for network in self.networks_down.iter().copied() {

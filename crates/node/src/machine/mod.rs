@@ -3,6 +3,7 @@
 mod convert;
 mod fence;
 mod interfaces;
+mod jeopardy;
 mod life;
 mod weight;
 mod words;
@@ -50,6 +51,14 @@ pub struct Node {
     watchdogs_due: Option<Instant>,
     /// The last turn.
     turned_at: Instant,
+    /// A path has come or gone since who has one left was counted.
+    paths_changed: bool,
+    /// Since when one path is left to whom.
+    single: BTreeMap<NodeId, Instant>,
+    /// All are to be told, if this is the hub.
+    jeopardy_due: bool,
+    /// The position at which that was last done.
+    jeopardy_said_at: u64,
     prng: Prng,
     record: Option<View>,
     report: Report,
@@ -129,6 +138,10 @@ impl Node {
             watchdog: Watchdog::default(),
             watchdogs_due: None,
             turned_at: now,
+            paths_changed: false,
+            single: BTreeMap::new(),
+            jeopardy_due: false,
+            jeopardy_said_at: u64::MAX,
             prng,
             record: birth.record.clone(),
             report: Report::default(),
@@ -335,6 +348,7 @@ impl Node {
         }
         self.mind_fencing();
         self.mind_watchdogs();
+        self.mind_jeopardy();
         self.work.push_back(Work::Group(group::Input::Turn));
         let now = self.now;
         if self.engine.deadline().is_some_and(|(at, _)| at <= now) {
@@ -456,6 +470,7 @@ impl Node {
                 self.work.push_back(group(group::Input::Heard { from, echo, evidence_age, row }));
             }
             Out::Connected { peer } => {
+                self.paths_changed = true;
                 self.work.push_back(group(group::Input::Connected(peer)));
                 // The digest came with the heartbeats that made the connection.
                 if let Some((_, report)) =
@@ -471,6 +486,7 @@ impl Node {
                 self.unwatched.remove(node);
             }
             Out::Lost { peer, why } => {
+                self.paths_changed = true;
                 self.work.push_back(group(group::Input::Lost(peer)));
                 let node = peer.node;
                 if why == transport::LostReason::Unwatched {
@@ -489,6 +505,7 @@ impl Node {
             }
             Out::Goodbye { from } => self.work.push_back(group(group::Input::Goodbye(from))),
             Out::PathChanged { path, state, direction } => {
+                self.paths_changed = true;
                 if state == transport::PathState::Alive {
                     self.heal(path.network);
                 }
@@ -542,6 +559,9 @@ impl Node {
             }
             Out::Ask(request) => self.outputs.push_back(Output::Ask(request)),
             Out::View(change) => {
+                // Another hub sees other paths.
+                self.jeopardy_due = true;
+                self.jeopardy_said_at = u64::MAX;
                 self.view_event(&change.view);
                 self.work
                     .push_back(Work::Engine(engine::Input::View(convert::view_change(change))));

@@ -147,3 +147,22 @@ fn a_new_life_frees_what_it_does_not_run() {
     field.until("web runs", |field| !field.where_runs("web").is_empty());
     assert!(field.seats[&N2].node().group().waits().next().is_none());
 }
+
+#[test]
+fn who_is_lost_with_the_last_path_keeps_its_services_when_that_is_wished() {
+    let mut field = Field::holding(3);
+    field.until("all know of the one path that is left", |field| {
+        let jeopardy = |seat: &super::field::Seat| seat.node().engine().observation().jeopardy;
+        field
+            .seats
+            .values()
+            .all(|seat| [N1, N2, N3].into_iter().all(|n| jeopardy(seat).contains(n)))
+    });
+    let owner = field.where_runs("web")[0];
+    field.kill(owner);
+    field.pass(Field::timing().fence_wait() * 3);
+    assert_eq!(field.where_runs("web"), [], "nobody knows what became of it");
+    let other = if owner == N3 { N2 } else { N3 };
+    field.command(other, Command::ConfirmDown(owner));
+    field.until("web runs elsewhere", |field| !field.where_runs("web").is_empty());
+}

@@ -116,7 +116,8 @@ impl Field {
     pub(super) fn new(count: u8) -> Field {
         let nodes = (1..=count).map(|id| NodeSpec { id: NodeId(id), name: format!("n{id}") });
         let services = vec![service("web", 100, count)];
-        let intent = Intent { nodes: nodes.collect(), services, version: 1, checksum: 1 };
+        let intent =
+            Intent { nodes: nodes.collect(), services, version: 1, checksum: 1, jeopardy: None };
         let mut field = Field {
             now: Instant::from_nanos(1_000_000_000),
             seats: BTreeMap::new(),
@@ -183,6 +184,19 @@ impl Field {
             if watchdogs {
                 field.feed(id, Input::Watchdog(engine::Watchdog::Ready));
             }
+        }
+        field.until("web runs", |field| field.where_runs("web") == [NodeId(1)]);
+        field
+    }
+
+    /// A field in which a node that is lost with its last path keeps its services. There is one path.
+    pub(super) fn holding(count: u8) -> Field {
+        let mut field = Field::new(count);
+        let intent = field.texts.get_mut("one").expect("the first configuration");
+        intent.jeopardy = Some(engine::Jeopardy::Hold);
+        for id in (1..=count).map(NodeId) {
+            field.kill(id);
+            field.start(id);
         }
         field.until("web runs", |field| field.where_runs("web") == [NodeId(1)]);
         field

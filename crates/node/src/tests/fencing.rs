@@ -151,6 +151,10 @@ fn a_new_life_frees_what_it_does_not_run() {
 #[test]
 fn who_is_lost_with_the_last_path_keeps_its_services_when_that_is_wished() {
     let mut field = Field::holding(3);
+    field.pass(Field::timing().path_timeout * 4);
+    let none = |field: &Field| field.seats[&N2].node().engine().observation().jeopardy.is_empty();
+    assert!(none(&field), "two paths lead to each");
+    field.dead = Some(base::NetworkId(1));
     field.until("all know of the one path that is left", |field| {
         let jeopardy = |seat: &super::field::Seat| seat.node().engine().observation().jeopardy;
         field

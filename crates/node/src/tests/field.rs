@@ -81,6 +81,8 @@ pub(super) struct Field {
     pub(super) texts: BTreeMap<String, Intent>,
     /// How machines can be turned off.
     pub(super) fencing: Vec<crate::FenceSpec>,
+    /// A network on which nothing arrives.
+    pub(super) dead: Option<base::NetworkId>,
     count: u8,
     last_request: u64,
 }
@@ -123,6 +125,7 @@ impl Field {
             seats: BTreeMap::new(),
             texts: BTreeMap::from([("one".to_owned(), intent)]),
             fencing: Vec::new(),
+            dead: None,
             count,
             last_request: 0,
         };
@@ -189,7 +192,7 @@ impl Field {
         field
     }
 
-    /// A field in which a node that is lost with its last path keeps its services. There is one path.
+    /// A field in which a node that is lost with its last path keeps its services.
     pub(super) fn holding(count: u8) -> Field {
         let mut field = Field::new(count);
         let intent = field.texts.get_mut("one").expect("the first configuration");
@@ -421,7 +424,7 @@ impl Field {
             let Some(output) = node.poll_output() else { return };
             match output {
                 Output::Transmit { path, bytes } => {
-                    if !self.is_cut(id, path.peer) {
+                    if !self.is_cut(id, path.peer) && self.dead != Some(path.network) {
                         let peer = self.seats.get_mut(&path.peer).expect("paths lead to seats");
                         let network = path.network;
                         peer.inbox.push_back(Input::Receive { network, bytes });

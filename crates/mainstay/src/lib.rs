@@ -14,4 +14,5 @@ pub mod guard;
 pub mod join;
 pub mod probe;
 pub mod render;
+pub mod risks;
 pub mod serve;

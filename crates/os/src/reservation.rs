@@ -50,7 +50,7 @@ impl Key {
     #[must_use]
     pub fn of_node(cluster: u32, node: u8) -> Key {
         // "ms", the cluster, the node: so people see whose it is. Never zero.
-        Key(0x6d73 << 48 | u64::from(cluster) << 16 | u64::from(node) + 1)
+        Key(0x6d73 << 48 | u64::from(cluster) << 16 | (u64::from(node) + 1))
     }
 
     /// The cluster and the node of a key that [`Key::of_node`] has made.

@@ -100,6 +100,8 @@ pub(super) enum Command {
         #[command(subcommand)]
         command: FenceCommand,
     },
+    /// Show what the promise rests on for each node and service, and what would make it stronger
+    Risks,
     /// Look at persistent reservations of a shared disk, and change them by hand
     Reservation {
         #[command(subcommand)]

@@ -131,6 +131,29 @@ fn unknown<'a>(what: &str, name: &str, known: impl Iterator<Item = &'a str>) -> 
     }
 }
 
+/// Degraded when something could be stronger.
+pub(super) fn risks(context: &Context) -> Done {
+    let client = context.client()?;
+    let shown: v1::ConfigShow = client.get("/v1/config")?;
+    let parsed = config::parse(&shown.text, "cluster.toml", shown.version);
+    let (cluster, _) = parsed.map_err(|found| {
+        context.output.note(&found.render(context.output.has_error_colour()));
+        Failure::other("the configuration is not usable")
+    })?;
+    let status: v1::Status = client.get("/v1/status")?;
+    let said = crate::risks::Said {
+        tie_trouble: status.health.tie_breaker.as_deref(),
+        fencing: &client.get("/v1/fence")?,
+        gate: &client.get("/v1/gate")?,
+        watchdog: &client.get("/v1/watchdog")?,
+        is_virtual: crate::risks::is_virtual(),
+    };
+    let risks = crate::risks::risks(&cluster, said);
+    context.output.show(&risks, render::risks)?;
+    let is_weak = risks.rests.iter().any(|rest| rest.remedy.is_some());
+    Ok(if is_weak { EXIT_DEGRADED } else { 0 })
+}
+
 /// From the daemon; when that is not reachable, from the file, since nothing but the
 /// configuration goes into it.
 pub(super) fn bound(context: &Context) -> Done {

@@ -232,6 +232,7 @@ fn dispatch(context: &Context, command: Command) -> Result<ExitCode, Failure> {
         Command::Fence { command } => fence::fence(context, command),
         Command::Watchdog { command } => watchdog::watchdog(context, command),
         Command::Reservation { command } => reservation::reservation(context, command),
+        Command::Risks => look::risks(context),
         Command::Gate => look::gate(context),
         Command::Bound => look::bound(context),
         Command::Why(options) => look::why(context, &options),

@@ -1,9 +1,10 @@
-//! Members to which one path is left, as the hub sees it, told to all by an entry.
+//! Members to which one path is left, as the hub sees it, told to all by an entry where that makes a
+//! difference.
 
 use core::time::Duration;
 
 use base::{Medium, NodeId};
-use engine::Entry;
+use engine::{Entry, Jeopardy};
 use transport::PathState;
 
 use super::Node;
@@ -28,7 +29,8 @@ impl Node {
             }
             self.jeopardy_due = true;
         }
-        if !self.jeopardy_due && self.single.is_empty() {
+        let is_wished = self.engine.intent().jeopardy == Some(Jeopardy::Hold);
+        if !is_wished || !self.jeopardy_due && self.single.is_empty() {
             return;
         }
         let local = self.local.node;

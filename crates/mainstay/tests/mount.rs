@@ -138,7 +138,7 @@ m service clear db >/dev/null 2>&1 || true
 wait_for said "the kernel has not given up"
 say "mounted in another namespace"
 kill $(cat /proc/$elsewhere/task/$elsewhere/children) $elsewhere 2>/dev/null || true
-free() { "$M" storage-helper free $disk; }
+free() { "$M" ask-storage free $disk; }
 wait_for free
 dd if=/dev/zero of=$disk bs=1M count=8 conv=fsync 2>/dev/null
 m service clear db >/dev/null 2>&1 || true

@@ -43,7 +43,7 @@ pub(super) enum Command {
     Daemon(DaemonOptions),
     /// Asks a device something; started by the daemon
     #[command(hide = true)]
-    StorageHelper {
+    AskStorage {
         /// users, free or answers
         word: String,
         /// The device or the directory

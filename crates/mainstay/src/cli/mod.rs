@@ -211,8 +211,8 @@ fn dispatch(context: &Context, command: Command) -> Result<ExitCode, Failure> {
     let code = match command {
         Command::Run => return run::run(context),
         Command::Daemon(options) => return run::daemon(context, &options),
-        Command::StorageHelper { word, path } => {
-            let code = crate::daemon::mounts::helper::main(&word, &path);
+        Command::AskStorage { word, path } => {
+            let code = crate::daemon::mounts::question::main(&word, &path);
             return Ok(ExitCode::from(u8::try_from(code).expect("a small number")));
         }
         Command::Init(options) => setup::init(context, &options),

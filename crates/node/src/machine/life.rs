@@ -10,8 +10,9 @@
 use base::{Incarnation, Instant, NodeSet};
 use group::Rejected;
 
+use super::layers::layers;
 use super::words::{refused, rejection};
-use super::{Life, Node, Token, UNSUBMITTED_MAX, Work, layers};
+use super::{Life, Node, Token, UNSUBMITTED_MAX, Work};
 use crate::fencing::Hand;
 use crate::report::Report;
 use crate::{Command, Durable, EventKind, Output, Refused, RefusedKind};

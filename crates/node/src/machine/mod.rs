@@ -4,6 +4,7 @@ mod convert;
 mod fence;
 mod interfaces;
 mod jeopardy;
+mod layers;
 mod life;
 mod weight;
 mod words;
@@ -24,6 +25,7 @@ use crate::report::Report;
 use crate::status::{PeerReport, Status};
 use crate::{Durable, Event, EventKind, Input, Output, Timer};
 use interfaces::Working;
+use layers::layers;
 use words::{broken_direction, path_state, refused};
 
 /// Engine entries that the group could not take yet; beyond this, commands of people are refused.
@@ -774,41 +776,4 @@ impl Node {
     pub fn lag(&self) -> Duration {
         self.transport.lag()
     }
-}
-
-/// New layers for a new life.
-fn layers(birth: &Birth, local: Member, prng: &Prng, now: Instant) -> (Transport, Group, Engine) {
-    let cluster = &birth.cluster;
-    let transport = transport::Config {
-        local: local.node,
-        incarnation: local.incarnation,
-        session: birth.session(local.incarnation),
-        cluster: cluster.id,
-        keys: birth.keys,
-        active_key: 0,
-        timing: cluster.timing,
-        peers: cluster.peers(local.node),
-    };
-    let group = group::Config {
-        local,
-        nodes: cluster.nodes(),
-        seed: cluster.seed,
-        tie: cluster.tie,
-        timing: cluster.timing,
-        record: birth.record.clone(),
-        configuration: cluster.intent.version,
-        certified: birth.certified,
-    };
-    (
-        Transport::new(transport, prng.child("transport"), now),
-        Group::new(group, prng.child("group"), now),
-        Engine::new(
-            local,
-            cluster.intent.clone(),
-            cluster.text.clone(),
-            cluster.timing,
-            birth.found.clone(),
-            now,
-        ),
-    )
 }

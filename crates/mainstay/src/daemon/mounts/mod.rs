@@ -8,13 +8,13 @@
 //! ```
 //!
 //! Whatever can wait for a device is a process: `mount`, `umount`, `fsck.KIND`, and our own
-//! [`helper`]. One that hangs in the kernel is left behind; the daemon, and this thread, are not.
+//! [`question`]. One that hangs in the kernel is left behind; the daemon, and this thread, are not.
 //!
 //! **Rule:** a stop is confirmed only when the directory shows the file system no more *and* the kernel has
 //! given up the device. A mount that was detached, or is seen from another namespace, still writes; its
 //! service keeps its holder, until the device is free or something proves that this machine is dead.
 
-pub mod helper;
+pub mod question;
 mod run;
 mod start;
 mod stop;
@@ -52,15 +52,15 @@ enum Job {
 
 /// The threads.
 pub(super) struct Mounts {
-    helper: PathBuf,
+    asker: PathBuf,
     done: event::Sender<Done>,
     workers: BTreeMap<(String, String), Sender<Job>>,
 }
 
 impl Mounts {
-    /// `helper` is the program that runs as [`helper`].
-    pub(super) fn new(helper: PathBuf, done: event::Sender<Done>) -> Mounts {
-        Mounts { helper, done, workers: BTreeMap::new() }
+    /// `program` is the one that runs as [`question`].
+    pub(super) fn new(program: PathBuf, done: event::Sender<Done>) -> Mounts {
+        Mounts { asker: program, done, workers: BTreeMap::new() }
     }
 
     /// Hands an act on a mount to its thread.
@@ -96,7 +96,7 @@ impl Mounts {
             None => {
                 let (sender, jobs) = channel();
                 let worker = Worker {
-                    helper: self.helper.clone(),
+                    asker: self.asker.clone(),
                     done: self.done.clone(),
                     service: service.to_owned(),
                     resource: resource.name.clone(),
@@ -178,7 +178,7 @@ pub(super) fn is_mounted(kind: &ResourceKind) -> std::io::Result<bool> {
 
 /// One mount's thread.
 struct Worker {
-    helper: PathBuf,
+    asker: PathBuf,
     done: event::Sender<Done>,
     service: String,
     resource: String,
@@ -266,7 +266,7 @@ impl Worker {
         match &mut self.question {
             None if now.since(self.asked_at) >= QUESTION_INTERVAL => {
                 self.asked_at = now;
-                let asked = helper::ask(&self.helper, "answers", &self.what.device()).spawn();
+                let asked = question::ask(&self.asker, "answers", &self.what.device()).spawn();
                 // Without a process to ask with nothing is known of the device.
                 self.question = asked.ok();
             }
@@ -281,7 +281,7 @@ impl Worker {
                 }
                 Ok(Some(status)) => {
                     self.question = None;
-                    if status.code() == Some(helper::NO) {
+                    if status.code() == Some(question::NO) {
                         return Err("its device gives an error when it is read".to_owned());
                     }
                 }

@@ -10,7 +10,7 @@ use engine::{Act, Check};
 use os::shared::Permit;
 
 use super::run::{self, Fault, Inbox};
-use super::{Worker, helper};
+use super::{Worker, question};
 
 /// Between two lines about the progress of a check.
 const PROGRESS_INTERVAL: Duration = Duration::from_secs(5);
@@ -144,11 +144,11 @@ impl Worker {
         until: Instant,
         inbox: &mut Inbox,
     ) -> Result<bool, Fault> {
-        let mut command = helper::ask(&self.helper, "free", device);
+        let mut command = question::ask(&self.asker, "free", device);
         let ended = run::run(&mut command, until, inbox, &mut self.left_behind, &mut |_| {})?;
         match ended.code {
             Some(0) => Ok(true),
-            Some(helper::NO) => Ok(false),
+            Some(question::NO) => Ok(false),
             _ => Err(format!("{}: {}", device.display(), ended.why()).into()),
         }
     }

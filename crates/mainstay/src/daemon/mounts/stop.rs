@@ -14,7 +14,7 @@ use os::mount::User;
 use os::process::Process;
 
 use super::run::{self, Fault, Inbox};
-use super::{Worker, helper};
+use super::{Worker, question};
 
 /// Between two attempts.
 const AGAIN: Duration = Duration::from_millis(100);
@@ -126,10 +126,10 @@ impl Worker {
     }
 
     fn users(&mut self, inbox: &mut Inbox) -> Result<Vec<User>, Fault> {
-        let mut command = helper::ask(&self.helper, "users", &self.what.directory);
+        let mut command = question::ask(&self.asker, "users", &self.what.directory);
         let until = os::clock::boottime() + LOOK_BUDGET;
         match run::run(&mut command, until, inbox, &mut self.left_behind, &mut |_| {}) {
-            Ok(ended) => Ok(helper::users(&ended.output)),
+            Ok(ended) => Ok(question::users(&ended.output)),
             // It waits for the device, or there is no memory: then nobody is known.
             Err(Fault::Said(reason)) => {
                 self.say(&format!("cannot see who uses it: {reason}"));

@@ -12,8 +12,8 @@ fn the_progress_of_a_check_is_read() {
 }
 
 #[test]
-fn what_the_helper_prints_is_read() {
-    let users = helper::users("12\t99\tsh\tworks in it\nnonsense\n13\t7\tmy\tsqld\n");
+fn what_is_printed_of_users_is_read() {
+    let users = question::users("12\t99\tsh\tworks in it\nnonsense\n13\t7\tmy\tsqld\n");
     assert_eq!(users.len(), 2);
     assert_eq!((users[0].pid, users[0].started, users[0].how.as_str()), (12, 99, "works in it"));
 }

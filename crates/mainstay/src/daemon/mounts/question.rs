@@ -1,4 +1,4 @@
-//! What may wait for a device, in a process that can be left behind: `mainstay storage-helper …`.
+//! What may wait for a device, in a process that can be left behind: `mainstay ask-storage …`.
 //!
 //! | words | does | exit code |
 //! |---|---|---|
@@ -14,7 +14,7 @@ use std::process::{Command, Stdio};
 use os::mount::User;
 
 /// The name of the hidden command.
-pub const COMMAND: &str = "storage-helper";
+pub const COMMAND: &str = "ask-storage";
 /// The answer is no.
 pub const NO: i32 = 10;
 /// There is no answer.

@@ -60,7 +60,7 @@ pub fn on<'a>(table: &'a [Mount], directory: &Path) -> Option<&'a Mount> {
     table.iter().rfind(|mount| mount.directory == directory)
 }
 
-/// `36 35 98:0 /mnt1 /mnt2 rw,noatime master:1 - ext3 /dev/root rw,errors=continue`
+/// `36 35 98:0 /mnt1 /mnt2 rw,noatime shared:1 - ext3 /dev/root rw,errors=continue`
 fn line(line: &[u8]) -> Option<Mount> {
     let line = String::from_utf8_lossy(line);
     let (head, tail) = line.split_once(" - ")?;

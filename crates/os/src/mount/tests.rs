@@ -4,7 +4,7 @@ use super::*;
 
 #[test]
 fn a_line_of_the_table_is_read_whole() {
-    let text = br"36 35 98:0 /a /mnt/two\040words rw,noatime master:1 - ext4 /dev/sd\134a rw,errors=remount-ro";
+    let text = br"36 35 98:0 /a /mnt/two\040words rw,noatime shared:1 - ext4 /dev/sd\134a rw,errors=remount-ro";
     let mount = line(text).expect("a line");
     assert_eq!(mount.device, (98, 0));
     assert_eq!(mount.directory, Path::new("/mnt/two words"));

@@ -5,13 +5,14 @@
 //! killed, until a daemon takes it away or the machine goes off. Whatever is left of a storage
 //! service, a process that stands still or cannot be killed included, may write at any time.
 //!
-//! A watchdog is fed by the guard: with evidence that is fresh, or when nothing of a storage service is
-//! left. A machine that stands still feeds nothing. When nothing has come for its timeout, the machine
-//! is reset.
+//! A watchdog is fed by the guard when `base::feeding` says so, which is what ships: with evidence that is
+//! fresh, or when nothing of a storage service is left. A machine that stands still feeds nothing. When
+//! nothing has come for its timeout, the machine is reset.
 
 use core::time::Duration;
 
-use base::Prng;
+use base::feeding::{Act, Outcome, Sight};
+use base::{Instant, Prng};
 use engine::{Check, Class, Resource, ResourceKind, Service, Watchdog};
 use node::Input;
 
@@ -20,12 +21,14 @@ use crate::machine::{Daemon, Item, Machine};
 use crate::setup::{Setup, name, nanos};
 use crate::world::{Severity, World};
 
-/// The guard feeds so often within the timeout.
-const FEEDINGS: u64 = 8;
+/// The guard looks so often within the timeout.
+const LOOKS: u64 = 16;
 
 /// An armed watchdog.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub struct Feeding {
+    /// When it may be fed.
+    pub rule: base::feeding::Feeding,
     /// Without feeding for so long it resets the machine, in nanoseconds.
     pub timeout: u64,
     /// When it was fed last, in real time.
@@ -87,19 +90,34 @@ impl World {
         let watchdog = if self.prng.chance(1, 8) {
             Watchdog::Failed { reason: "it is busy".to_owned() }
         } else {
-            let feeding = Feeding { timeout: nanos(timeout), fed_at: self.now };
-            self.machines[number].guard.watchdog = Some(feeding);
-            self.trace(|| format!("{} arms its watchdog: {timeout:?}", name(number)));
-            let boot = self.machines[number].boots;
-            self.queue.push(self.now + feeding.timeout / FEEDINGS, Event::Watchdog(number, boot));
-            Watchdog::Armed { timeout }
+            match self.open_watchdog(number, timeout) {
+                true => Watchdog::Armed { timeout },
+                false => Watchdog::Failed { reason: "evidence is too old".to_owned() },
+            }
         };
         daemon.inbox.push_back(Item::Input(Input::Watchdog(watchdog)));
     }
 
+    /// The guard arms the device, if it may now.
+    fn open_watchdog(&mut self, number: usize, timeout: Duration) -> bool {
+        let local = self.machines[number].local(self.now);
+        let mut rule = base::feeding::Feeding::new();
+        rule.want();
+        if rule.turn(local, &self.sight(number)) != Some(Act::Arm) {
+            return false;
+        }
+        rule.done(local, Outcome::Armed(timeout));
+        let feeding = Feeding { rule, timeout: nanos(timeout), fed_at: self.now };
+        self.trace(|| format!("{} arms its watchdog: {timeout:?}", name(number)));
+        let boot = self.machines[number].boots;
+        self.queue.push(self.now + feeding.timeout / LOOKS, Event::Watchdog(number, boot));
+        self.machines[number].guard.watchdog = Some(feeding);
+        true
+    }
+
     /// What a starting daemon learns of the watchdog.
     pub(crate) fn watchdog_of(&self, number: usize) -> Watchdog {
-        match (self.machines[number].guard.watchdog, self.setup.watchdogs[number]) {
+        match (&self.machines[number].guard.watchdog, self.setup.watchdogs[number]) {
             (Some(_), Some(timeout)) => Watchdog::Armed { timeout },
             (_, None) => Watchdog::Absent,
             (None, Some(_)) => Watchdog::Ready,
@@ -108,18 +126,20 @@ impl World {
 
     /// The guard feeds the watchdog if it may, and the watchdog looks whether it was fed.
     pub(crate) fn feed_watchdog(&mut self, number: usize, boot: u32) {
-        let may_feed = self.may_feed(number);
+        let (now, sight) = (self.now, self.sight(number));
         let machine = &mut self.machines[number];
         if !machine.is_on || machine.boots != boot {
             return;
         }
+        let (local, stands_still) = (machine.local(now), machine.frozen_until.is_some());
         let Some(feeding) = &mut machine.guard.watchdog else { return };
-        if may_feed {
-            feeding.fed_at = self.now;
+        if !stands_still && feeding.rule.turn(local, &sight) == Some(Act::Feed) {
+            feeding.rule.done(local, Outcome::Fed);
+            feeding.fed_at = now;
         }
         let resets_at = feeding.fed_at + feeding.timeout;
-        let next = (self.now + feeding.timeout / FEEDINGS).min(resets_at);
-        if self.now < resets_at {
+        let next = (now + feeding.timeout / LOOKS).min(resets_at);
+        if now < resets_at {
             return self.queue.push(next, Event::Watchdog(number, boot));
         }
         self.trace(|| format!("{} is reset by its watchdog", name(number)));
@@ -127,21 +147,23 @@ impl World {
         self.power_off(number, Some(back));
     }
 
-    fn may_feed(&self, number: usize) -> bool {
-        let machine = &self.machines[number];
-        if machine.frozen_until.is_some() {
-            return false;
+    /// What the guard of a machine sees.
+    fn sight(&self, number: usize) -> Sight {
+        let (machine, timing) = (&self.machines[number], &self.setup.timing);
+        let is_storage = |service: &str| self.setup.is_storage(service);
+        let covers = machine.guard.covers.iter().filter(|(service, _)| is_storage(service));
+        let deadlines = covers.clone().map(|(_, cover)| cover.deadline.minus(timing.lease));
+        let mut left =
+            machine.processes.keys().filter(|(service, _)| is_storage(service)).peekable();
+        let storage = left.peek().is_some() || covers.clone().next().is_some();
+        // What nobody covers any more, the guard has killed.
+        let is_killed = |service| machine.guard.covers.get(service).is_none_or(|one| one.is_killed);
+        Sight {
+            evidence: deadlines.max().unwrap_or(Instant::ZERO),
+            freshness: timing.feeding_evidence(),
+            storage,
+            killed: left.any(|(service, _)| is_killed(service)),
         }
-        let services = machine.processes.keys().map(|(service, _)| service);
-        if !services.into_iter().any(|service| self.setup.is_storage(service)) {
-            return true;
-        }
-        let timing = &self.setup.timing;
-        let covers = machine.guard.covers.iter();
-        let held = covers.filter(|(service, _)| self.setup.is_storage(service));
-        let evidence = held.map(|(_, cover)| cover.deadline.minus(timing.lease)).max();
-        let now = machine.local(self.now);
-        evidence.is_some_and(|evidence| now.since(evidence) <= timing.feeding_evidence())
     }
 
     /// Something of a service is about to begin on a machine.

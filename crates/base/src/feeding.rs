@@ -12,6 +12,8 @@
 //!   order looks again just before ([`Feeding::may`]), and once more afterwards ([`Feeding::late`]). One
 //!   that came through too late, because somebody stopped the guard between the two, is mended by a
 //!   timeout that is shorter by as much.
+//! - After a storage service was killed nothing feeds until it is confirmed that all of it is gone: evidence
+//!   of a life that came later says nothing about what the former one has left.
 //! - On a clean machine, where nothing is left that could write, it is always fed: being out of the
 //!   cluster is no reason for a reset.
 //! - Arming is a feeding: opening the device starts its timer.
@@ -37,10 +39,12 @@ const RETRY: Duration = Duration::from_millis(500);
 pub struct Sight {
     /// X: the newest own stamp that more than half of the view has echoed. [`Instant::ZERO`]: none.
     pub evidence: Instant,
-    /// δ.
+    /// δ. Zero: no daemon has said it, nor entered what a former one has left here.
     pub freshness: Duration,
     /// Something of a storage service is here, or may be: entered, and not confirmed to be gone.
     pub storage: bool,
+    /// ... and of one that was killed.
+    pub killed: bool,
 }
 
 /// What is to be done with the device. Answer each with [`Feeding::done`].
@@ -72,9 +76,11 @@ pub enum Reason {
     Clean,
     /// Evidence is fresh: it is fed.
     Fresh,
+    /// A storage service was killed and is not confirmed to be gone: it is not fed.
+    Killed,
     /// Evidence is too old: it is not fed.
     Stale,
-    /// There is no evidence: it is not fed.
+    /// There is no evidence, or no daemon has looked yet what is here: it is not fed.
     None,
 }
 
@@ -123,8 +129,12 @@ impl Feeding {
     /// Why it is fed, or is not.
     #[must_use]
     pub fn reason(now: Instant, sight: &Sight) -> Reason {
-        if !sight.storage {
+        if sight.freshness.is_zero() {
+            Reason::None
+        } else if !sight.storage {
             Reason::Clean
+        } else if sight.killed {
+            Reason::Killed
         } else if sight.evidence == Instant::ZERO {
             Reason::None
         } else if now <= sight.evidence + sight.freshness {

@@ -8,7 +8,7 @@ fn at(ms: u64) -> Instant {
 }
 
 fn storage(evidence: u64) -> Sight {
-    Sight { evidence: at(evidence), freshness: DELTA, storage: true }
+    Sight { evidence: at(evidence), freshness: DELTA, storage: true, killed: false }
 }
 
 fn clean(evidence: u64) -> Sight {
@@ -91,6 +91,26 @@ fn arming_beside_a_storage_service_needs_evidence_too() {
     );
     feeding.want();
     assert_eq!(feeding.turn(at(9_000), &clean(0)), Some(Act::Arm));
+}
+
+#[test]
+fn nothing_is_taken_over_before_a_daemon_has_looked_what_is_left() {
+    let mut feeding = Feeding::new();
+    feeding.want();
+    let unknown = Sight { freshness: Duration::ZERO, ..clean(0) };
+    assert_eq!(feeding.turn(at(5_000), &unknown), None);
+    let left = Sight { killed: true, ..storage(0) };
+    assert_eq!(feeding.turn(at(5_100), &left), None, "it has found something");
+    assert_eq!(feeding.turn(at(9_000), &clean(0)), Some(Act::Arm));
+}
+
+#[test]
+fn nothing_feeds_beside_what_was_killed_until_it_is_gone() {
+    let mut feeding = armed();
+    let killed = Sight { killed: true, ..storage(4_990) };
+    assert_eq!(feeding.turn(at(5_000), &killed), None, "however fresh the evidence");
+    assert_eq!(Feeding::reason(at(5_000), &killed), Reason::Killed);
+    assert_eq!(feeding.turn(at(5_000), &clean(0)), Some(Act::Feed), "confirmed");
 }
 
 #[test]

@@ -271,7 +271,7 @@ impl Cover {
             // A feeding of the clean machine may be on its way: see `base::feeding`.
             let sight = Sight { storage, ..self.shared.sight() };
             if !Feeding::may(os::clock::boottime(), &sight) {
-                return Err("the evidence of a majority is too old to start what writes".into());
+                return Err("the watchdog is not fed now, so nothing that writes is started".into());
             }
         }
         if let Some(covered) = self.services.get_mut(service) {

@@ -153,6 +153,9 @@ impl Daemon {
                                               too old"
                             .to_owned()
                     }
+                    (None, Reason::Killed) => {
+                        "a storage service was killed and is not confirmed to be gone".to_owned()
+                    }
                     (None, Reason::None) => {
                         "a storage service is here, and this node is in no view".to_owned()
                     }

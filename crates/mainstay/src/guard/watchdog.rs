@@ -12,8 +12,9 @@
 //!
 //! That a device is armed is written to a file before it is opened. A guard that finds that file takes the
 //! device over ([`Former`]): the former one was killed, the timer runs, and nobody else would feed it. By
-//! then everything that the former guard had left is gone, else the new one has ended with an error and the
-//! machine is reset, as it must be.
+//! then the processes that the former guard had left are gone, else the new one has ended with an error; and
+//! it waits until a daemon has looked for file systems that are still mounted and has ended them. If that takes
+//! too long the machine is reset, as it must be.
 //!
 //! It is stopped when the guard ends, if nothing of a storage service is left. A service that did not
 //! confirm its stop, perhaps with a file system still mounted, leaves it armed.
@@ -296,6 +297,10 @@ impl Watchdog {
         let Some(timeout) = self.feeding.timeout() else { return };
         let is_fed = |reason| matches!(reason, Reason::Clean | Reason::Fresh);
         match (is_fed(before), is_fed(reason)) {
+            (true, false) if reason == Reason::Killed => say!(
+                "the watchdog is not fed: a storage service was killed and is not confirmed to be gone; \
+                 this machine is reset within {timeout:?} unless that changes"
+            ),
             (true, false) => say!(
                 "the watchdog is not fed: a storage service is here and the last evidence of a \
                  majority is {} ms old; this machine is reset within {timeout:?} unless that changes",

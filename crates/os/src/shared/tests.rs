@@ -307,6 +307,7 @@ fn a_storage_service_is_in_sight_until_it_is_released() {
     guard.set_killed(1, guard.held(1).unwrap().generation, SOON);
     guard.set_gone(1, SOON);
     assert!(guard.sight().storage, "its processes are gone, its mounts may not be");
+    assert_eq!(Feeding::reason(SOON, &guard.sight()), Reason::Killed, "fresh evidence or not");
     daemon.release(slot);
     assert_eq!(Feeding::reason(LATER, &guard.sight()), Reason::Clean);
     daemon.describe(contained, &description(4)).unwrap();

@@ -218,14 +218,19 @@ impl GuardSide {
 fn sight(words: &[std::sync::atomic::AtomicU64]) -> Sight {
     let used = words[layout::USED].load(Ordering::Acquire);
     let used = usize::try_from(used).unwrap_or(usize::MAX).min(super::ENTRIES_MAX);
-    let storage = (0..used).map(|slot| hot(words, slot)).any(|hot| {
-        hot[layout::GENERATION].load(Ordering::Acquire) & 1 == 1
-            && hot[layout::STORAGE].load(Ordering::Acquire) != 0
-    });
+    let (mut storage, mut killed) = (false, false);
+    for hot in (0..used).map(|slot| hot(words, slot)) {
+        let generation = hot[layout::GENERATION].load(Ordering::Acquire);
+        if generation & 1 == 1 && hot[layout::STORAGE].load(Ordering::Acquire) != 0 {
+            storage = true;
+            killed |= hot[layout::KILLED_GENERATION].load(Ordering::Acquire) == generation;
+        }
+    }
     Sight {
         evidence: Instant::from_nanos(words[layout::EVIDENCE].load(Ordering::Acquire)),
         freshness: Duration::from_nanos(get(words, layout::FRESHNESS)),
         storage,
+        killed,
     }
 }
 

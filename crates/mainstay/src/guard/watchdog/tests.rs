@@ -74,7 +74,8 @@ struct Stage {
 /// A guard that takes over `/dev/watchdog7` of a former one.
 fn stage(storage: bool, evidence: Duration) -> Stage {
     let now = os::clock::boottime();
-    let sight = Sight { evidence: now + HOUR, freshness: Duration::from_secs(1), storage };
+    let sight =
+        Sight { evidence: now + HOUR, freshness: Duration::from_secs(1), storage, killed: false };
     let sight = Sight { evidence: sight.evidence.minus(evidence), ..sight };
     let scene = Scene { sight, told: Vec::new(), refuses: None, held_up: None };
     let scene = Arc::new(Mutex::new(scene));
@@ -160,7 +161,7 @@ fn an_order_that_waited_too_long_is_not_carried_out() {
     // The loop sees good evidence; by the time the thread looks it is old.
     stage.see(|sight| sight.evidence = Instant::from_nanos(1));
     let evidence = os::clock::boottime() + HOUR + HOUR;
-    let fresh = Sight { evidence, freshness: HOUR, storage: true };
+    let fresh = Sight { evidence, freshness: HOUR, storage: true, killed: false };
     stage.watchdog.sight = Arc::new(move || fresh);
     let before = stage.watchdog.desk.ordered.load(Ordering::Relaxed);
     while stage.watchdog.desk.ordered.load(Ordering::Relaxed) == before {

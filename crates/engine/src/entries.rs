@@ -10,7 +10,7 @@ use std::collections::BTreeMap;
 use base::Member;
 use base::limits::{NAME_SIZE_MAX, SERVICES_MAX};
 
-use crate::inability::{Inability, Stage};
+use crate::inability::{Inability, Stage, shortened};
 use crate::intent::list;
 use crate::journal::{Rule, bounded};
 use crate::observation::{DecisionId, Phase, ServiceState};
@@ -206,6 +206,7 @@ impl Replica {
     ) {
         let position = self.position;
         let name = self.intent.name_of(origin.node);
+        let left = self.observation.inabilities_left(origin.node);
         let Some(state) = self.observation.services.get_mut(service) else { return };
         let because = state.note;
         let Some(decision) = decision else {
@@ -241,11 +242,12 @@ impl Replica {
                 let reason = bounded(&reason);
                 let sentence = format!("{service} did not start on {name}: {reason}");
                 // What it has said of itself since is newer.
+                let reason = shortened(&reason);
                 let unable = self.observation.unable.entry(origin.node).or_default();
-                let why = Inability { reason, stage: Stage::Lasting };
-                let known = unable.entry(service.to_owned()).or_insert_with(|| why.clone());
-                if !known.is_now() {
-                    *known = why;
+                let is_known = unable.get(service).is_some_and(Inability::is_now);
+                if !is_known && unable.len() < left {
+                    let why = Inability { reason, stage: Stage::Lasting };
+                    unable.insert(service.to_owned(), why);
                 }
                 (Phase::Idle, sentence)
             }

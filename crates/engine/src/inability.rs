@@ -11,24 +11,39 @@
 //! would move everything to a node that is about to fail in the same way (design §6, "local or global
 //! failure"). When the switch returns, the carriers come back one after the other as well: a node that
 //! can run a service again is good enough for one that runs nowhere, but nothing moves to it before
-//! its inability has been **over** for the same time. These times are measured by the node itself, so
+//! its inability has been **over** for the same time. That time doubles with each return within ten
+//! minutes, so that a cable with a loose contact does not carry services to and fro. These times are measured by the node itself, so
 //! that no clock gets into the replicated state: it says each step.
 
 use core::time::Duration;
 use std::collections::BTreeMap;
 
 use base::limits::{NAME_SIZE_MAX, SERVICES_MAX};
-use base::{Instant, Member};
+use base::{Instant, Member, NodeId};
 use minicbor::{Decode, Encode};
 
 use crate::intent::list;
 use crate::journal::{Rule, bounded};
+use crate::observation::Observation;
 use crate::plan;
 use crate::replica::{Context, Draft, Replica};
+
+#[cfg(test)]
+mod tests;
 
 /// How long a node must have been unable to run a service before the service moves away from it, and
 /// able again before a service moves to it.
 pub const LASTS_AFTER: Duration = Duration::from_secs(1);
+
+/// Endings within this time count for how long the next one is watched.
+const RETURNS_WINDOW: Duration = Duration::from_secs(600);
+/// The longest that an inability is watched after its end.
+const OVER_MAX: Duration = Duration::from_secs(256);
+/// Bytes of a reason; the state holds one for each node and service.
+pub(crate) const INABILITY_SIZE_MAX: usize = 64;
+/// Inabilities of all nodes together: what is beyond is found out by a start that does not succeed.
+/// With the longest names 2.2 MB, which a snapshot can carry.
+pub const INABILITIES_MAX: usize = 16_384;
 
 /// Why a node cannot run a service for now.
 #[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
@@ -71,6 +86,8 @@ pub(crate) type Inabilities = BTreeMap<String, Inability>;
 #[derive(Debug, Default)]
 pub(crate) struct Own {
     seen: BTreeMap<String, Seen>,
+    /// When inabilities of services ended lately.
+    ends: BTreeMap<String, Vec<Instant>>,
     /// Submitted and not delivered yet.
     said: Option<Inabilities>,
 }
@@ -81,6 +98,8 @@ struct Seen {
     is_over: bool,
     /// Since when it is so, or over.
     since: Instant,
+    /// After so long it lasts, or is forgotten.
+    lasts: Duration,
 }
 
 impl Own {
@@ -89,13 +108,18 @@ impl Own {
         for (name, seen) in &mut self.seen {
             if !seen.is_over && !picture.contains_key(name) {
                 (seen.is_over, seen.since) = (true, now);
+                let ends = self.ends.entry(name.clone()).or_default();
+                ends.retain(|end| now.since(*end) < RETURNS_WINDOW);
+                ends.push(now);
+                seen.lasts = OVER_MAX.min(LASTS_AFTER * (1 << (ends.len() - 1).min(8)));
             }
         }
         for (name, reason) in picture {
-            let fresh = || Seen { reason: String::new(), is_over: true, since: now };
+            let fresh =
+                || Seen { reason: String::new(), is_over: true, since: now, lasts: LASTS_AFTER };
             let seen = self.seen.entry(name).or_insert_with(fresh);
             if seen.is_over {
-                (seen.is_over, seen.since) = (false, now);
+                (seen.is_over, seen.since, seen.lasts) = (false, now, LASTS_AFTER);
             }
             seen.reason = reason;
         }
@@ -113,19 +137,30 @@ impl Own {
         now: Instant,
         known: Option<&Inabilities>,
     ) -> Option<Inabilities> {
-        self.seen.retain(|_, seen| !seen.is_over || now < seen.since + LASTS_AFTER);
+        self.seen.retain(|_, seen| !seen.is_over || now < seen.since + seen.lasts);
+        self.ends.retain(|_, ends| ends.last().is_some_and(|end| now.since(*end) < RETURNS_WINDOW));
         let own: Inabilities = (self.seen.iter())
             .map(|(name, seen)| {
                 let stage = match seen.is_over {
                     true => Stage::Over,
-                    false if now < seen.since + LASTS_AFTER => Stage::New,
+                    false if now < seen.since + seen.lasts => Stage::New,
                     false => Stage::Lasting,
                 };
-                (name.clone(), Inability { reason: bounded(&seen.reason), stage })
+                (name.clone(), Inability { reason: shortened(&seen.reason), stage })
             })
             .collect();
-        let is_known = self.said.is_none() && *known.unwrap_or(&Inabilities::new()) == own;
-        if is_known || self.said.as_ref() == Some(&own) {
+        // Other words for the same are no news.
+        let is_same = |other: &Inabilities| {
+            let stages = |all: &Inabilities| {
+                all.iter().map(|(name, why)| (name.clone(), why.stage)).collect::<Vec<_>>()
+            };
+            stages(other) == stages(&own)
+        };
+        let is_told = match &self.said {
+            Some(said) => is_same(said),
+            None => is_same(known.unwrap_or(&Inabilities::new())),
+        };
+        if is_told {
             return None;
         }
         self.said = Some(own.clone());
@@ -146,7 +181,7 @@ impl Own {
 
     /// When the next inability begins to last, or is forgotten.
     pub(crate) fn deadline(&self, now: Instant) -> Option<Instant> {
-        let due = self.seen.values().map(|seen| seen.since + LASTS_AFTER);
+        let due = self.seen.values().map(|seen| seen.since + seen.lasts);
         due.filter(|due| *due > now).min()
     }
 }
@@ -161,8 +196,8 @@ impl Replica {
         let services: Inabilities = services
             .into_iter()
             .filter(|(name, _)| name.len() <= NAME_SIZE_MAX)
-            .take(SERVICES_MAX)
-            .map(|(name, why)| (name, Inability { reason: bounded(&why.reason), ..why }))
+            .take(SERVICES_MAX.min(self.observation.inabilities_left(node)))
+            .map(|(name, why)| (name, Inability { reason: shortened(&why.reason), ..why }))
             .collect();
         let before = match services.is_empty() {
             true => self.observation.unable.remove(&node),
@@ -188,7 +223,7 @@ impl Replica {
             let seconds = plan::seconds(LASTS_AFTER);
             parts.push(match lasting.next() {
                 Some(why) => format!("{name} has been unable for {seconds}: {}", why.reason),
-                None => format!("{name} has been able for {seconds}"),
+                None => format!("{name} has been able for long enough"),
             });
         }
         let draft = Draft {
@@ -201,4 +236,19 @@ impl Replica {
         };
         self.event(context, draft);
     }
+}
+
+impl Observation {
+    /// How many inabilities this node may have, beside those of the others.
+    pub(crate) fn inabilities_left(&self, node: NodeId) -> usize {
+        let others = self.unable.iter().filter(|(other, _)| **other != node);
+        INABILITIES_MAX.saturating_sub(others.map(|(_, services)| services.len()).sum())
+    }
+}
+
+/// At most [`INABILITY_SIZE_MAX`] bytes of a reason, whole letters.
+pub(crate) fn shortened(reason: &str) -> String {
+    let end = (0..=INABILITY_SIZE_MAX.min(reason.len())).rev();
+    let end = end.into_iter().find(|end| reason.is_char_boundary(*end)).unwrap_or(0);
+    reason[..end].to_owned()
 }

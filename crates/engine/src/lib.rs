@@ -47,7 +47,7 @@ pub use class::{Armed, Class, Watchdog};
 pub use command::{Command, Refusal};
 pub use commands::TEXT_SIZE_MAX;
 pub use engine::Engine;
-pub use inability::{Inability, LASTS_AFTER, Stage};
+pub use inability::{INABILITIES_MAX, Inability, LASTS_AFTER, Stage};
 pub use input::{
     Act, ActionId, Found, Input, Outcome, Output, Proof, ResourceChange, Timer, Verb, ViewChange,
 };

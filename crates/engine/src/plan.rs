@@ -131,7 +131,8 @@ pub(crate) fn ineligible(
     } else if let Some(inability) =
         observation.inability(node, &spec.name).filter(|inability| inability.is_now())
     {
-        return Some(inability.reason.clone());
+        let failed = state.blocked(node).map(|reason| format!("; {reason}"));
+        return Some(format!("{}{}", inability.reason, failed.unwrap_or_default()));
     } else {
         return state.blocked(node).map(str::to_owned);
     };
@@ -301,7 +302,9 @@ impl Look<'_> {
             let broken = spec.nodes.iter().any(|node| self.state.blocked(*node).is_some());
             let unable = spec.nodes.iter().any(|node| {
                 let inability = self.observation.inability(*node, self.name);
-                inability.is_some_and(Inability::is_now) && self.observation.is_member(*node)
+                inability.is_some_and(Inability::is_now)
+                    && self.observation.is_member(*node)
+                    && self.state.blocked(*node).is_none()
             });
             let reason = if unable {
                 "no node can run it now: it starts as soon as one says that it can"

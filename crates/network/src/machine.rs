@@ -185,14 +185,13 @@ impl Network {
     }
 
     /// Whether an interface of this node could carry the address now; also before the interfaces are
-    /// known. `prefix` is what the configuration says of its subnet, for the message.
+    /// known.
     ///
     /// # Errors
-    /// A sentence that names what there is instead.
-    pub fn can_carry(&self, address: IpAddr, prefix: u8) -> Result<(), String> {
+    /// In a few words, and without the interfaces that have nothing to do with it: they come and go.
+    pub fn can_carry(&self, address: IpAddr) -> Result<(), String> {
         let Some(interfaces) = self.interfaces.as_deref() else { return Ok(()) };
-        let is_service = |other| self.is_service(other);
-        subnet::select(interfaces, (address, prefix), is_service).map(|_| ())
+        subnet::usable(interfaces, address, |other| self.is_service(other))
     }
 
     /// Everything that can be looked at.

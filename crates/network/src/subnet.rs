@@ -59,6 +59,33 @@ pub(crate) fn select<'a>(
     ))
 }
 
+/// Whether an interface carries the address and works.
+///
+/// # Errors
+/// What is wrong with the one that carries it, in a few words.
+pub(crate) fn usable(
+    interfaces: &[Interface],
+    address: IpAddr,
+    is_service: impl Fn(IpAddr) -> bool,
+) -> Result<(), String> {
+    let mut carriers = interfaces.iter().filter(|interface| {
+        interface.addresses.iter().any(|own| {
+            own.prefix < bits(own.address)
+                && !is_service(own.address)
+                && contains((own.address, own.prefix), address)
+        })
+    });
+    let first = carriers.clone().next();
+    if carriers.any(|interface| interface.up && interface.carrier) {
+        return Ok(());
+    }
+    Err(match first {
+        None => format!("no interface has a subnet with {address}"),
+        Some(one) if !one.up => format!("{} is switched off", one.name),
+        Some(one) => format!("{} has no carrier", one.name),
+    })
+}
+
 /// Bits of an address of that family.
 pub(crate) const fn bits(address: IpAddr) -> u8 {
     if address.is_ipv4() { 32 } else { 128 }

@@ -61,9 +61,7 @@ impl Node {
                 continue;
             }
             let reasons = service.resources.iter().filter_map(|resource| match &resource.kind {
-                ResourceKind::Address { address, prefix } => {
-                    self.network.can_carry(*address, *prefix).err()
-                }
+                ResourceKind::Address { address, .. } => self.network.can_carry(*address).err(),
                 _ => None,
             });
             if let Some(reason) = reasons.into_iter().next() {

@@ -168,6 +168,27 @@ fn a_view_by_hand_has_a_new_lineage() {
 }
 
 #[test]
+fn of_two_primaries_that_meet_after_a_view_by_hand_the_smaller_one_stops_and_says_so() {
+    let mut world = World::new(3, Tie::None);
+    world.start_all();
+    world.run(1_000);
+    world.cut(1, 2);
+    world.cut(1, 3);
+    world.run(2_000);
+    let record = world.stop(1);
+    world.restart(1, 2, record);
+    world.node(1).group.seed().expect("it hears nobody");
+    world.run(2_000);
+    assert_eq!((world.members(1), world.members(2)), (vec![1], vec![2, 3]), "a person did that");
+    world.heal();
+    world.run(200);
+    let said = world.node(1).excluded.clone().expect("it stops at once");
+    assert!(said.contains("another primary view, of 2 members"), "{said}");
+    assert!(world.node(2).excluded.is_none() && world.node(3).excluded.is_none());
+    assert_eq!(world.members(2), [2, 3]);
+}
+
+#[test]
 fn a_view_by_hand_ends_the_waiting_of_all_survivors() {
     let mut world = World::new(5, Tie::None);
     world.start_all();

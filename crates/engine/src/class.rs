@@ -108,10 +108,24 @@ impl Observation {
         held.max(configured).unwrap_or(Class::Storage)
     }
 
-    /// The node that may write to the storage of a service although it never said that it runs it.
+    /// A node that may write to the storage of a service although it never said that it runs it. Which
+    /// nodes the service may run on **now** says nothing about that: the list may have been another one
+    /// when the node was lost.
     pub(crate) fn doubt(&self, intent: &Intent, name: &str) -> Option<NodeId> {
-        let spec = intent.service(name).filter(|spec| spec.class().0 == Class::Storage)?;
-        spec.nodes.iter().copied().find(|node| self.doubtful.contains(*node))
+        intent.service(name).filter(|spec| spec.class().0 == Class::Storage)?;
+        self.doubtful.into_iter().next()
+    }
+
+    /// A lost node that may write to what is known as the storage of a service.
+    pub(crate) fn may_write(&self, name: &str) -> Option<NodeId> {
+        let state = self.services.get(name);
+        let holders = state.into_iter().flat_map(|state| {
+            state.phase.holder().into_iter().chain(state.intruders.iter().copied())
+        });
+        let is_lost = |node: &NodeId| !self.is_member(*node) || self.unreported.contains(*node);
+        let lost = holders.map(|member| member.node).find(is_lost);
+        let doubted = self.doubtful.union(self.suspects).into_iter();
+        lost.or_else(|| doubted.into_iter().find(|node| !self.is_member(*node)))
     }
 
     /// What a service that this lost life holds waits for, in words.

@@ -8,6 +8,7 @@
 use base::limits::NAME_SIZE_MAX;
 use base::{Member, NodeId};
 
+use crate::class::Class;
 use crate::command::{Command, Refusal};
 use crate::intent::{Intent, Mode, Service, list, nearest};
 use crate::journal::Rule;
@@ -405,6 +406,9 @@ impl Replica {
         if let Err(defect) = intent.check() {
             return refuse(defect);
         }
+        if let Some(why) = self.forgets_storage(intent) {
+            return refuse(why);
+        }
         for node in self.intent.node_set().difference(intent.node_set()) {
             let name = self.name(node);
             if self.observation.is_member(node) {
@@ -419,6 +423,38 @@ impl Replica {
         }
         let change = Change::Configure { intent: Box::new(intent.clone()), text: text.to_owned() };
         Ok((change, format!("configuration version {}", intent.version)))
+    }
+
+    /// Why a new configuration would let a lost node's storage be written to by another: it is known by
+    /// the name of its service, by the service's class and by what makes it one of storage. As long as a
+    /// lost node may write to it these stay.
+    fn forgets_storage(&self, intent: &Intent) -> Option<String> {
+        for old in &self.intent.services {
+            let name = &old.name;
+            if self.observation.class(&self.intent, name) != Class::Storage {
+                continue;
+            }
+            let writes = |service: &Service| {
+                let writes = service.resources.iter().filter(|resource| resource.kind.is_storage());
+                writes.map(|resource| resource.kind.clone()).collect::<Vec<_>>()
+            };
+            let what = match intent.service(name) {
+                None => "its removal or its new name",
+                Some(new) if new.class().0 != Class::Storage => "its class",
+                Some(new) if writes(old).iter().any(|kind| !writes(new).contains(kind)) => {
+                    "a change of what it mounts"
+                }
+                Some(_) => continue,
+            };
+            if let Some(node) = self.observation.may_write(name) {
+                let node = self.name(node);
+                return Some(format!(
+                    "{node} may still write to the storage of {name}, and {what} would let others do so \
+                     too: fence {node} first, or `mainstay node confirm-down {node}`"
+                ));
+            }
+        }
+        None
     }
 
     fn name(&self, node: NodeId) -> String {

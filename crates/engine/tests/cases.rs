@@ -196,6 +196,16 @@ impl Case {
                 "manual" => service.mode = Mode::Manual,
                 "failback" => service.failback = Failback::Automatic,
                 "storage" => service.class = Some(Class::Storage),
+                "mounts" => service.resources.push(Resource {
+                    name: "data".to_owned(),
+                    kind: ResourceKind::Mount {
+                        device: "/dev/sdb".to_owned(),
+                        directory: "/srv".to_owned(),
+                        filesystem: "ext4".to_owned(),
+                        options: String::new(),
+                        check: engine::Check::Auto,
+                    },
+                }),
                 "restart" => {
                     let limit = words.next().and_then(|limit| limit.split_once('/'));
                     let (count, window) = limit.expect("restart COUNT/SECONDS");
@@ -438,6 +448,17 @@ impl Case {
             ["remove", name] => drop(intent.services.remove(at(name))),
             ["nodes", name, nodes @ ..] => {
                 intent.services[at(name)].nodes = nodes.iter().map(|n| self.node(n)).collect();
+            }
+            ["contained", name] => intent.services[at(name)].class = None,
+            ["rename", name, new] => intent.services[at(name)].name = (*new).to_owned(),
+            ["directory", name, directory] => {
+                // What it mounts, and where.
+                let data = intent.services[at(name)].resources.last_mut();
+                let ResourceKind::Mount { directory: old, .. } = &mut data.expect("some").kind
+                else {
+                    panic!("{}: {name} mounts nothing", self.name);
+                };
+                *old = (*directory).to_owned();
             }
             ["command", name] => {
                 let resources = &mut intent.services[at(name)].resources;

@@ -197,3 +197,115 @@ fn what_the_kernel_has_not_given_up_keeps_its_holder() {
         "== free once nothing has it",
     ]);
 }
+
+const CRASHED: &str = r#"
+# Ends the daemon alone; its guard starts the next one.
+lives=0
+crash() {
+  lives=$((lives + 1))
+  kill -9 $(cat /proc/$guard/task/$guard/children)
+  wait_for again
+}
+again() { test "$(grep -c "starting it again" a.log)" -ge $lives; }
+forgotten() { journal "runs nothing of it"; }
+free() { "$M" ask-storage free $disk; }
+run a; guard=$!
+wait_for is running
+unshare --mount --propagation private sh -c "touch there; sleep 600" & copy=$!
+wait_for test -e there
+m service stop db
+wait_for is broken-unsafe
+crash
+wait_for journal "db/data: is not mounted, but $disk is in use on this machine"
+wait_for said "the kernel has not given up"
+wait_for is broken-unsafe
+forgotten || say "what was detached is held by the next daemon"
+kill $(cat /proc/$copy/task/$copy/children) $copy 2>/dev/null || true
+wait_for free
+m service clear db >/dev/null
+# A cluster of one that dies forgets that it was to be stopped.
+wait_for is running
+say "and freed when the kernel has given it up"
+m service stop db
+wait_for is stopped
+
+mount -t tmpfs none /usr/local/sbin
+cat >/usr/local/sbin/fsck.ext4 <<EOF
+#!/bin/sh
+test -e $PWD/quick && exit 0
+echo \$\$ >$PWD/fsck.pid
+exec sleep 600
+EOF
+chmod +x /usr/local/sbin/fsck.ext4
+m service start db >/dev/null
+wait_for test -s fsck.pid
+touch quick
+crash
+wait_for is running
+kill -0 $(cat fsck.pid) 2>/dev/null || say "a check that went on was ended first"
+mounted && ! forgotten && say "and it runs again"
+"#;
+
+#[test]
+fn what_a_dead_daemon_left_of_a_mount_is_held_or_ended_by_the_next() {
+    let Some(said) = run(Spaces::NetAndMounts, &format!("{BEGINNING}{CRASHED}")) else { return };
+    if said.output.contains("no loop device") {
+        println!("skipped, no loop devices here");
+        return;
+    }
+    said.has(&[
+        "== what was detached is held by the next daemon",
+        "== and freed when the kernel has given it up",
+        "== a check that went on was ended first",
+        "== and it runs again",
+    ]);
+}
+
+const NAMELESS: &str = r#"
+name=/dev/shm/$(basename $PWD)
+trap 'release; rm -f $name' EXIT
+name() { ln -s $disk $name; }
+free() { "$M" ask-storage free $disk; }
+name
+sed -i "s|device = \".*\"|device = \"$name\"|" a/etc/mainstay/cluster.toml
+run a; guard=$!
+wait_for is running
+unshare --mount --propagation private sh -c "touch there; sleep 600" & copy=$!
+wait_for test -e there
+rm $name
+m service stop db
+wait_for is broken-unsafe
+said "the kernel has not given up" && say "without its name it is not taken for gone"
+not_mounted && say "though it was unmounted here"
+kill $(cat /proc/$copy/task/$copy/children) $copy 2>/dev/null || true
+wait_for free
+m service clear db >/dev/null
+wait_for is stopped
+say "found free by its number"
+
+name
+m service start db >/dev/null
+wait_for is running
+rm $name
+kill -9 $(cat /proc/$guard/task/$guard/children)
+wait_for journal "starting it again"
+wait_for is running
+m service stop db
+wait_for is stopped
+not_mounted && free && say "unmounted by a daemon that never knew the name"
+"#;
+
+#[test]
+fn a_device_that_loses_its_name_is_known_by_its_number() {
+    let Some(said) = run(Spaces::NetAndMounts, &format!("{BEGINNING}{NAMELESS}")) else { return };
+    if said.output.contains("no loop device") {
+        println!("skipped, no loop devices here");
+        return;
+    }
+    said.has(&[
+        "== without its name it is not taken for gone",
+        "== though it was unmounted here",
+        "== found free by its number",
+        "== unmounted by a daemon that never knew the name",
+    ]);
+}

@@ -112,6 +112,29 @@ pub fn number(device: &Path) -> io::Result<(u32, u32)> {
     Ok((rustix::fs::major(number), rustix::fs::minor(number)))
 }
 
+/// The kernel's own node of a block device, whatever became of other names for it; none when the kernel
+/// has no such device.
+///
+/// # Errors
+/// When the kernel has it, and there is no node of it in `/dev`.
+pub fn node(number: (u32, u32)) -> io::Result<Option<PathBuf>> {
+    let (major, minor) = number;
+    let known = match fs::read_to_string(format!("/sys/dev/block/{major}:{minor}/uevent")) {
+        Ok(known) => known,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+        Err(error) => return Err(error),
+    };
+    let name = known.lines().find_map(|line| line.strip_prefix("DEVNAME="));
+    let path = name.map(|name| Path::new("/dev").join(name));
+    match path {
+        Some(path) if self::number(&path).is_ok_and(|found| found == number) => Ok(Some(path)),
+        _ => {
+            let sentence = format!("there is no node of the block device {major}:{minor} in /dev");
+            Err(io::Error::new(io::ErrorKind::NotFound, sentence))
+        }
+    }
+}
+
 /// Whether nothing on this machine has claimed the device: no mount, of any namespace and detached ones
 /// included, no volume group, no RAID. May wait for the device.
 ///

@@ -201,6 +201,33 @@ impl Containment {
         self.start(service, resource, program, Some(permit.clone()))
     }
 
+    /// Makes a program that only works for a resource, as `mount` does, start among the resource's
+    /// processes and in a session of its own, so that it is found by the next life of a daemon that dies.
+    /// Others of the resource may be there. It does not start (`ECANCELED`) when the permit is over.
+    ///
+    /// # Errors
+    /// When the control group cannot be made or opened.
+    pub fn enclose(
+        &self,
+        service: &str,
+        resource: &str,
+        command: &mut Command,
+        permit: Option<&Permit>,
+    ) -> io::Result<()> {
+        let group = match self {
+            Containment::Groups(tree) => {
+                let group = tree.service(service).child(resource);
+                group.create()?;
+                Some(group.entrance()?)
+            }
+            Containment::Marked { .. } => None,
+        };
+        command.env(MARKER, self.marker(service, Some(resource)));
+        let entry = sys::Entry { group, user: None, permit: permit.cloned() };
+        sys::enter_before_exec(command, entry);
+        Ok(())
+    }
+
     fn start(
         &self,
         service: &str,

@@ -149,15 +149,21 @@ impl Cover {
         Ok(())
     }
 
-    /// Enters a mount that a former life of the daemon has left: its service is not released, and no
-    /// goodbye is said, before it is gone.
+    /// Enters a mount that a former life of the daemon has left, or may have: its service is not
+    /// released, and no goodbye is said, before it is gone.
     ///
     /// # Errors
     /// When it does not fit.
-    pub(super) fn remains(&mut self, service: &str, resource: &str) -> Result<(), String> {
+    pub(super) fn remains(
+        &mut self,
+        service: &str,
+        resource: &str,
+        group: Option<PathBuf>,
+    ) -> Result<(), String> {
         if !self.services.contains_key(service) {
             let description = Description {
                 service: service.to_owned(),
+                group,
                 storage: true,
                 ..Description::default()
             };
@@ -170,6 +176,10 @@ impl Cover {
         }
         let covered = self.services.get_mut(service).expect("it was just entered");
         covered.starting.insert(resource.to_owned());
+        if !covered.description.storage {
+            covered.description.storage = true;
+            self.describe(service)?;
+        }
         Ok(())
     }
 

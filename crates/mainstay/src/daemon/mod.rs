@@ -237,6 +237,15 @@ fn explain(error: files::FileError) -> anyhow::Error {
 /// A process that lives, with the service and the resource that it is.
 type Living = (String, String, Process);
 
+/// A file system that is mounted, or may be.
+struct LeftMount {
+    service: String,
+    resource: engine::Resource,
+    trace: mounts::Trace,
+    /// Why it counts as there although nobody sees it mounted.
+    doubt: Option<String>,
+}
+
 /// What a former life of this daemon left.
 #[derive(Default)]
 struct Leftovers {
@@ -246,8 +255,8 @@ struct Leftovers {
     processes: Vec<Living>,
     /// Those whose first process has ended: service and resource.
     remains: Vec<(String, String)>,
-    /// File systems that are mounted, each with its service.
-    mounts: Vec<(String, engine::Resource)>,
+    /// File systems that are mounted, or may be, each with its service.
+    mounts: Vec<LeftMount>,
 }
 
 /// What a former life of this daemon left running under the guard: it is adopted if the
@@ -310,20 +319,48 @@ fn look_for_leftovers(
             }
         }
     }
-    // Whatever became of those who mounted it, guard included: what is mounted here can write.
-    for service in &cluster.services {
-        for resource in &service.resources {
-            if !matches!(resource.kind, ResourceKind::Mount { .. })
-                || !mounts::is_mounted(&resource.kind).context("look at what is mounted")?
-            {
-                continue;
-            }
-            cover.remains(&service.name, &resource.name).map_err(anyhow::Error::msg)?;
-            left.found.push(Found { service: service.name.clone(), resource: resource.clone() });
-            left.mounts.push((service.name.clone(), resource.clone()));
-        }
-    }
+    look_for_mounts(cluster, containment, cover, &mut left)?;
     Ok(left)
+}
+
+/// Whatever became of those who mounted it, guard included: what is mounted here can write, seen or not.
+fn look_for_mounts(
+    cluster: &Cluster,
+    containment: &Containment,
+    cover: &mut Cover,
+    left: &mut Leftovers,
+) -> Result<()> {
+    let entries = cover.shared().entries();
+    let was_held = |service: &str| {
+        entries
+            .iter()
+            .any(|entry| entry.description.storage && entry.description.service == service)
+    };
+    let mut asked = Vec::new();
+    for service in &cluster.services {
+        let is_mount =
+            |resource: &&engine::Resource| matches!(resource.kind, ResourceKind::Mount { .. });
+        asked.extend(service.resources.iter().filter(is_mount).map(|resource| mounts::Asked {
+            service: &service.name,
+            resource,
+            was_held: was_held(&service.name),
+        }));
+    }
+    let looked = mounts::look_all(mounts::PROGRAM.as_ref(), containment, &asked)
+        .context("look at what is mounted")?;
+    for (mounts::Asked { service, resource, .. }, looked) in asked.into_iter().zip(looked) {
+        let (trace, doubt) = match looked {
+            mounts::Left::Nothing => continue,
+            mounts::Left::Mounted(trace) => (trace, None),
+            mounts::Left::Remains(trace, why) => (trace, Some(why)),
+        };
+        let group = containment.group_path(service);
+        cover.remains(service, &resource.name, group).map_err(anyhow::Error::msg)?;
+        left.found.push(Found { service: service.to_owned(), resource: resource.clone() });
+        let (service, resource) = (service.to_owned(), resource.clone());
+        left.mounts.push(LeftMount { service, resource, trace, doubt });
+    }
+    Ok(())
 }
 
 /// The name of a node for people.

@@ -54,3 +54,17 @@ fn a_user_of_a_file_system_is_found_with_its_use() {
     let user = user.expect("it works there");
     assert_eq!((user.name.as_str(), user.how.as_str()), ("sleep", "works in it"));
 }
+
+#[test]
+fn a_device_is_found_by_its_number_alone() {
+    assert_eq!(node((4_095, 1_048_575)).expect("it is asked"), None);
+    let all = fs::read_dir("/sys/class/block").expect("the kernel lists its devices");
+    let names = all.map(|entry| entry.expect("readable").file_name());
+    let nodes = names.map(|name| Path::new("/dev").join(name));
+    for device in nodes.take(8) {
+        // Not every machine has a node of each.
+        if let Ok(number) = number(&device) {
+            assert_eq!(node(number).expect("it is there"), Some(device));
+        }
+    }
+}

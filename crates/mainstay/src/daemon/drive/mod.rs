@@ -26,7 +26,7 @@ use super::fencing::Fencing;
 use super::goodbyes::Goodbyes;
 use super::journal::Journal;
 use super::media::{Media, NETWORKS, Taken};
-use super::mounts::Mounts;
+use super::mounts::{Mounts, PROGRAM};
 use super::probing::Probing;
 use super::{Done, addresses, convert, discovery};
 use crate::config::hosts::Hosts;
@@ -67,7 +67,7 @@ pub(super) struct Start {
     pub(super) containment: Containment,
     pub(super) processes: Vec<super::Living>,
     pub(super) remains: Vec<(String, String)>,
-    pub(super) mounts: Vec<(String, engine::Resource)>,
+    pub(super) mounts: Vec<super::LeftMount>,
     pub(super) birth: node::Birth,
 }
 
@@ -179,7 +179,7 @@ impl Daemon {
         let (fencing, fence_trouble) =
             Fencing::start(&root, done.clone()).context("remember what was fenced")?;
         let agents = Agents::new(containment.clone(), logs, done.clone());
-        let mounts = Mounts::new("/proc/self/exe".into(), done.clone());
+        let mounts = Mounts::new(PROGRAM.into(), containment.clone(), done.clone());
         let addresses = addresses::start(root.clone(), hosts.clone(), attachments, done.clone())
             .context("start looking at interfaces")?;
         let media = Media::new(birth.local.node, birth.local.incarnation, done.clone());
@@ -289,13 +289,22 @@ impl Daemon {
         for (service, resource, process) in processes {
             daemon.watch_process(service, resource, process);
         }
-        for (service, resource) in mounted {
-            if let Err(error) = daemon.mounts.adopt(&service, &resource) {
+        let mut doubts = Vec::new();
+        for super::LeftMount { service, resource, trace, doubt } in mounted {
+            if let Err(error) = daemon.mounts.adopt(&service, &resource, trace) {
                 let name = &resource.name;
                 daemon.journal.say(&format!("{service}: cannot watch {name}: {error}"));
             }
+            if let Some(reason) = doubt {
+                daemon.journal.say(&format!("{service}/{}: {reason}", resource.name));
+                doubts.push((service, resource.name, ResourceChange::Broken { reason }));
+            }
         }
         daemon.carry_out();
+        // Held here until a stop has confirmed that it is gone.
+        for (service, resource, change) in doubts {
+            daemon.feed(Input::ResourceChanged { service, resource, change });
+        }
         for (service, resource) in remains {
             let change = ResourceChange::Exited { code: None, signal: None };
             daemon.feed(Input::ResourceChanged { service, resource, change });

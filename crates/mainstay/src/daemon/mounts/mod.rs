@@ -13,13 +13,19 @@
 //! **Rule:** a stop is confirmed only when the directory shows the file system no more *and* the kernel has
 //! given up the device. A mount that was detached, or is seen from another namespace, still writes; its
 //! service keeps its holder, until the device is free or something proves that this machine is dead.
+//!
+//! **Rule:** none of this is forgotten with a daemon that dies. Its next life takes every mount for there
+//! that it does not find free (module [`left`]), and a device is known by its number, not by a name that
+//! udev takes away.
 
+mod left;
 pub mod question;
 mod run;
 mod start;
 mod stop;
 #[cfg(test)]
 mod tests;
+mod trace;
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -30,10 +36,13 @@ use std::time::Duration;
 use base::Instant;
 use engine::{Act, ActionId, Check, ResourceKind, Verb};
 use os::event;
+use os::process::Containment;
 use os::shared::Permit;
 
 use super::Done;
+pub(super) use left::{Asked, Left, look_all};
 use run::Inbox;
+pub(super) use trace::Trace;
 
 /// Between two looks at the table.
 const LOOK_INTERVAL: Duration = Duration::from_secs(1);
@@ -42,25 +51,32 @@ const QUESTION_INTERVAL: Duration = Duration::from_secs(5);
 /// A device that has not answered for so long has failed.
 const ANSWER_MAX: Duration = Duration::from_secs(15);
 const STACK_SIZE: usize = 256 << 10;
+/// The program that runs as [`question`]: this one.
+pub(super) const PROGRAM: &str = "/proc/self/exe";
 
 /// What one thread is told.
 enum Job {
     Act(Act, Option<Permit>),
-    /// It is mounted already: a former life of the daemon has done it.
-    Adopt,
+    /// A former life of the daemon has mounted it, or may have: what is known of it.
+    Adopt(Trace),
 }
 
 /// The threads.
 pub(super) struct Mounts {
     asker: PathBuf,
+    containment: Containment,
     done: event::Sender<Done>,
     workers: BTreeMap<(String, String), Sender<Job>>,
 }
 
 impl Mounts {
     /// `program` is the one that runs as [`question`].
-    pub(super) fn new(program: PathBuf, done: event::Sender<Done>) -> Mounts {
-        Mounts { asker: program, done, workers: BTreeMap::new() }
+    pub(super) fn new(
+        program: PathBuf,
+        containment: Containment,
+        done: event::Sender<Done>,
+    ) -> Mounts {
+        Mounts { asker: program, containment, done, workers: BTreeMap::new() }
     }
 
     /// Hands an act on a mount to its thread.
@@ -72,7 +88,7 @@ impl Mounts {
         self.send(&service, &resource, Job::Act(act, permit))
     }
 
-    /// Looks after a mount that is there already.
+    /// Looks after a mount that is there already, or remembers what is known of one that may be.
     ///
     /// # Errors
     /// When the machine has no thread left.
@@ -80,8 +96,9 @@ impl Mounts {
         &mut self,
         service: &str,
         resource: &engine::Resource,
+        trace: Trace,
     ) -> std::io::Result<()> {
-        self.send(service, resource, Job::Adopt)
+        self.send(service, resource, Job::Adopt(trace))
     }
 
     fn send(
@@ -97,10 +114,12 @@ impl Mounts {
                 let (sender, jobs) = channel();
                 let worker = Worker {
                     asker: self.asker.clone(),
+                    containment: self.containment.clone(),
                     done: self.done.clone(),
                     service: service.to_owned(),
                     resource: resource.name.clone(),
                     what: What::of(&resource.kind),
+                    trace: Trace::default(),
                     is_watched: false,
                     question: None,
                     asked_at: Instant::ZERO,
@@ -157,10 +176,11 @@ impl What {
     }
 
     /// What is mounted in the directory, when it is from this device.
-    fn mounted(&self, table: &[os::mount::Mount]) -> Option<os::mount::Mount> {
+    fn mounted(&self, table: &[os::mount::Mount], trace: &Trace) -> Option<os::mount::Mount> {
         let there = os::mount::on(table, &self.directory)?;
         let device = self.device();
-        let is_ours = os::mount::number(&device).is_ok_and(|number| number == there.device)
+        let is_ours = trace.is(there.device)
+            || os::mount::number(&device).is_ok_and(|number| number == there.device)
             // Some kinds of file system have a number of their own.
             || std::fs::canonicalize(&device).is_ok_and(|path| path == Path::new(&there.source))
             || there.source == self.device;
@@ -168,21 +188,16 @@ impl What {
     }
 }
 
-/// Whether a mount resource is mounted here.
-///
-/// # Errors
-/// When the table cannot be read: then nothing may be taken for unmounted.
-pub(super) fn is_mounted(kind: &ResourceKind) -> std::io::Result<bool> {
-    Ok(What::of(kind).mounted(&os::mount::table()?).is_some())
-}
-
 /// One mount's thread.
 struct Worker {
     asker: PathBuf,
+    containment: Containment,
     done: event::Sender<Done>,
     service: String,
     resource: String,
     what: What,
+    /// What is known of the device that was, or may have been, mounted.
+    trace: Trace,
     is_watched: bool,
     /// The device has been asked.
     question: Option<Child>,
@@ -201,7 +216,10 @@ impl Worker {
             };
             self.left_behind.retain_mut(|child| matches!(child.try_wait(), Ok(None)));
             match next {
-                Ok(Job::Adopt) => self.is_watched = true,
+                Ok(Job::Adopt(trace)) => {
+                    self.is_watched = trace.shown.is_some();
+                    self.trace = trace;
+                }
                 Ok(Job::Act(act, permit)) => {
                     self.is_watched = false;
                     self.what = What::of(&act.resource.kind);
@@ -253,7 +271,7 @@ impl Worker {
     fn judge(&mut self) -> Result<(), String> {
         let table = os::mount::table().map_err(|error| format!("cannot be looked at: {error}"))?;
         let directory = self.what.directory.display();
-        let Some(mount) = self.what.mounted(&table) else {
+        let Some(mount) = self.what.mounted(&table, &self.trace) else {
             return Err(format!("is not mounted on {directory} any more"));
         };
         if mount.is_read_only() && !self.what.is_read_only() {
@@ -266,7 +284,8 @@ impl Worker {
         match &mut self.question {
             None if now.since(self.asked_at) >= QUESTION_INTERVAL => {
                 self.asked_at = now;
-                let asked = question::ask(&self.asker, "answers", &self.what.device()).spawn();
+                let asked =
+                    question::ask(&self.asker, "answers", &self.trace.path(&self.what)).spawn();
                 // Without a process to ask with nothing is known of the device.
                 self.question = asked.ok();
             }

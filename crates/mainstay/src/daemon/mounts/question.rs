@@ -3,7 +3,7 @@
 //! | words | does | exit code |
 //! |---|---|---|
 //! | `users DIRECTORY` | prints who uses the file system there: number, start, name, use; with tabs | 0 |
-//! | `free DEVICE` | whether the kernel has given up the device | 0 yes, [`NO`] no |
+//! | `free DEVICE` | whether the kernel has given up the device | 0 yes, [`NO`] no, [`ABSENT`] none there |
 //! | `answers DEVICE` | reads its first block past every cache | 0 yes, [`NO`] no |
 //!
 //! Anything else that goes wrong is said on standard error, with code [`FAILED`].
@@ -17,6 +17,8 @@ use os::mount::User;
 pub const COMMAND: &str = "ask-storage";
 /// The answer is no.
 pub const NO: i32 = 10;
+/// Behind the node there is no device, or no medium in it.
+pub const ABSENT: i32 = 12;
 /// There is no answer.
 pub const FAILED: i32 = 11;
 
@@ -31,7 +33,14 @@ pub fn main(word: &str, path: &Path) -> i32 {
             }
             0
         }),
-        "free" => os::mount::is_free(path).map(|free| if free { 0 } else { NO }),
+        "free" => match os::mount::is_free(path) {
+            Ok(free) => Ok(if free { 0 } else { NO }),
+            Err(error) if is_absent(&error) => {
+                eprintln!("{}: {error}", path.display());
+                Ok(ABSENT)
+            }
+            Err(error) => Err(error),
+        },
         "answers" => match os::mount::answers(path) {
             Ok(()) => Ok(0),
             Err(error) => {
@@ -48,6 +57,11 @@ pub fn main(word: &str, path: &Path) -> i32 {
         eprintln!("{}: {error}", path.display());
         FAILED
     })
+}
+
+/// ENXIO, ENODEV, ENOMEDIUM (errno(3)).
+fn is_absent(error: &std::io::Error) -> bool {
+    matches!(error.raw_os_error(), Some(6 | 19 | 123))
 }
 
 /// What `users` has printed.

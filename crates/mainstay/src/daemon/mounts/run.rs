@@ -1,7 +1,8 @@
 //! Programs that may hang in the kernel, and jobs that come meanwhile.
 //!
 //! A program is the first of a process group of its own. When its time is over, or a stop has come, the
-//! group is killed; a program that does not end then waits for a device, and is left behind.
+//! group is killed; a program that does not end then waits for a device, and is left behind. What may
+//! write (`fsck`, `mount`) runs among the processes of its resource: see [`Place`].
 
 use std::collections::VecDeque;
 use std::io::{BufRead, BufReader, Read};
@@ -12,6 +13,8 @@ use std::time::Duration;
 
 use base::Instant;
 use engine::Verb;
+use os::process::Containment;
+use os::shared::Permit;
 
 use super::Job;
 
@@ -24,6 +27,8 @@ const LAST_WORDS: Duration = Duration::from_millis(200);
 /// Bytes of a program's output that are kept.
 const OUTPUT_SIZE_MAX: usize = 64 << 10;
 const STACK_SIZE: usize = 128 << 10;
+/// The permit of a program was over when it was about to start: see [`Containment::enclose`].
+const ECANCELED: i32 = 125;
 const PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 
 /// Why something did not come about.
@@ -81,6 +86,21 @@ impl Inbox {
     }
 }
 
+/// Where a program runs.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Place<'a> {
+    /// Wherever: it cannot write, or the kernel keeps the device claimed for as long as it does.
+    Outside,
+    /// Among the processes of its resource, where the guard ends it, a stop waits for it, and the next
+    /// life of the daemon finds it.
+    Inside {
+        containment: &'a Containment,
+        service: &'a str,
+        resource: &'a str,
+        permit: Option<&'a Permit>,
+    },
+}
+
 /// How a program ended by itself.
 #[derive(Debug)]
 pub(super) struct Ended {
@@ -105,23 +125,31 @@ impl Ended {
 /// output as it comes.
 pub(super) fn run(
     command: &mut Command,
+    place: Place<'_>,
     until: Instant,
     inbox: &mut Inbox,
     left_behind: &mut Vec<Child>,
     progress: &mut dyn FnMut(&str),
 ) -> Result<Ended, Fault> {
     let name = command.get_program().to_string_lossy().into_owned();
+    command.env("PATH", PATH).env("LC_ALL", "C").current_dir("/");
+    match place {
+        Place::Outside => drop(command.process_group(0)),
+        Place::Inside { containment, service, resource, permit } => containment
+            .enclose(service, resource, command, permit)
+            .map_err(|error| format!("{name} has no control group to run in: {error}"))?,
+    }
     let mut child = command
-        .env("PATH", PATH)
-        .env("LC_ALL", "C")
-        .current_dir("/")
-        .process_group(0)
         .stdin(Stdio::null())
         .stdout(Stdio::piped())
         .stderr(Stdio::piped())
         .spawn()
         .map_err(|error| match error.kind() {
             std::io::ErrorKind::NotFound => format!("the program {name} is not on this machine"),
+            // What took its time must not go on when the guard has ended the service.
+            _ if error.raw_os_error() == Some(ECANCELED) => {
+                "the guard has just stopped this service here".to_owned()
+            }
             _ => format!("{name} cannot be run: {error}"),
         })?;
     let output = lines(child.stdout.take().expect("it is piped"));

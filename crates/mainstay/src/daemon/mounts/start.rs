@@ -9,8 +9,8 @@ use base::Instant;
 use engine::{Act, Check};
 use os::shared::Permit;
 
-use super::run::{self, Fault, Inbox};
-use super::{Worker, question};
+use super::run::{self, Fault, Inbox, Place};
+use super::{Trace, Worker, question};
 
 /// Between two lines about the progress of a check.
 const PROGRESS_INTERVAL: Duration = Duration::from_secs(5);
@@ -29,21 +29,18 @@ impl Worker {
         let what = self.what.clone();
         let until = act.deadline;
         let device = self.find_device()?;
+        self.trace = Trace::of(&what, None);
         self.look_at_directory()?;
         self.look_for_claims(&device, until, inbox)?;
         self.look_at_kind(&device, until, inbox)?;
-        self.check(&device, until, inbox)?;
-        // A start that took its time must not go on when the guard has ended the service.
-        if permit.is_some_and(|permit| !permit.is_valid()) {
-            return Err("the guard has just stopped this service here".to_owned().into());
-        }
+        self.check(&device, permit, until, inbox)?;
         let mut command = Command::new("mount");
         command.arg("-t").arg(&what.filesystem);
         if !what.options.is_empty() {
             command.arg("-o").arg(&what.options);
         }
         command.arg("--").arg(&device).arg(&what.directory);
-        let ended = run::run(&mut command, until, inbox, &mut self.left_behind, &mut |_| {})?;
+        let ended = self.run_inside(&mut command, permit, until, inbox, &mut |_| {})?;
         let (device, directory) = (device.display(), what.directory.display());
         if ended.code != Some(0) {
             return Err(format!(
@@ -53,7 +50,9 @@ impl Worker {
             .into());
         }
         let table = os::mount::table().map_err(|error| format!("after mounting: {error}"))?;
-        match what.mounted(&table) {
+        let mounted = what.mounted(&table, &self.trace);
+        self.trace = Trace { shown: mounted.as_ref().map(|mount| mount.device), ..self.trace };
+        match mounted {
             None => Err(format!("{device} was mounted and is not on {directory}").into()),
             Some(mount) if mount.is_read_only() && !what.is_read_only() => Err(format!(
                 "{device} could be mounted read-only alone: it is write-protected (`blockdev --getro \
@@ -83,7 +82,7 @@ impl Worker {
         // Before anything in it is touched: what is mounted there may hang.
         let table = os::mount::table().map_err(|error| error.to_string())?;
         if let Some(mount) = os::mount::on(&table, directory) {
-            return Err(match self.what.mounted(&table) {
+            return Err(match self.what.mounted(&table, &self.trace) {
                 Some(_) => format!(
                     "is mounted on {shown} already, and not by this node's agent: take it out of \
                      /etc/fstab (or add `noauto`) and unmount it"
@@ -145,7 +144,8 @@ impl Worker {
         inbox: &mut Inbox,
     ) -> Result<bool, Fault> {
         let mut command = question::ask(&self.asker, "free", device);
-        let ended = run::run(&mut command, until, inbox, &mut self.left_behind, &mut |_| {})?;
+        let left = &mut self.left_behind;
+        let ended = run::run(&mut command, Place::Outside, until, inbox, left, &mut |_| {})?;
         match ended.code {
             Some(0) => Ok(true),
             Some(question::NO) => Ok(false),
@@ -161,7 +161,8 @@ impl Worker {
     ) -> Result<(), Fault> {
         let mut command = Command::new("blkid");
         command.args(["-p", "-o", "value", "-s", "TYPE", "--"]).arg(device);
-        let ended = run::run(&mut command, until, inbox, &mut self.left_behind, &mut |_| {})?;
+        let left = &mut self.left_behind;
+        let ended = run::run(&mut command, Place::Outside, until, inbox, left, &mut |_| {})?;
         let (wanted, found) = (&self.what.filesystem, ended.output.trim());
         let shown = device.display();
         if found.is_empty() {
@@ -181,7 +182,27 @@ impl Worker {
         Ok(())
     }
 
-    fn check(&mut self, device: &Path, until: Instant, inbox: &mut Inbox) -> Result<(), Fault> {
+    /// Runs what may write.
+    fn run_inside(
+        &mut self,
+        command: &mut Command,
+        permit: Option<&Permit>,
+        until: Instant,
+        inbox: &mut Inbox,
+        progress: &mut dyn FnMut(&str),
+    ) -> Result<run::Ended, Fault> {
+        let (containment, service) = (&self.containment, self.service.as_str());
+        let place = Place::Inside { containment, service, resource: &self.resource, permit };
+        run::run(command, place, until, inbox, &mut self.left_behind, progress)
+    }
+
+    fn check(
+        &mut self,
+        device: &Path,
+        permit: Option<&Permit>,
+        until: Instant,
+        inbox: &mut Inbox,
+    ) -> Result<(), Fault> {
         let kind = self.what.filesystem.clone();
         let program = format!("fsck.{kind}");
         let always = match self.what.check {
@@ -221,7 +242,7 @@ impl Worker {
                 let _ending = done.send_waiting(super::Done::Said(text));
             }
         };
-        let ended = run::run(&mut command, until, inbox, &mut self.left_behind, &mut progress)?;
+        let ended = self.run_inside(&mut command, permit, until, inbox, &mut progress)?;
         let took = os::clock::boottime().since(began);
         let shown = device.display();
         match ended.code {

@@ -10,10 +10,11 @@ use std::time::Duration;
 
 use base::Instant;
 use engine::{Act, Verb};
-use os::mount::User;
+use os::mount::{Mount, User};
 use os::process::Process;
 
-use super::run::{self, Fault, Inbox};
+use super::run::{self, Fault, Inbox, Place};
+use super::trace::{self, Known, Trace};
 use super::{Worker, question};
 
 /// Between two attempts.
@@ -42,7 +43,7 @@ impl Worker {
         let mut last = String::new();
         loop {
             let table = os::mount::table().map_err(|error| error.to_string())?;
-            if what.mounted(&table).is_none() {
+            if what.mounted(&table, &self.trace).is_none() {
                 return self.await_device(until, inbox, &last);
             }
             let now = os::clock::boottime();
@@ -55,7 +56,8 @@ impl Worker {
             let mut command = Command::new("umount");
             command.arg("--").arg(&what.directory);
             let end = if is_kill { detach_at } else { until };
-            match run::run(&mut command, end, inbox, &mut self.left_behind, &mut |_| {}) {
+            let left = &mut self.left_behind;
+            match run::run(&mut command, Place::Outside, end, inbox, left, &mut |_| {}) {
                 Ok(ended) if ended.code == Some(0) => continue,
                 Ok(ended) => last = ended.why(),
                 Err(Fault::Said(reason)) => last = reason,
@@ -73,41 +75,98 @@ impl Worker {
         }
     }
 
-    /// The directory does not show it any more: done when nothing has the device.
+    /// The directory does not show it any more: done when nothing has the device, and nothing is left
+    /// that may still mount it.
     fn await_device(&mut self, until: Instant, inbox: &mut Inbox, last: &str) -> Result<(), Fault> {
-        let device = self.what.device();
-        let shown = device.display();
+        let by = if last.is_empty() { String::new() } else { format!(" ({last})") };
         loop {
-            match os::mount::number(&device) {
-                // A device that has gone takes nothing.
-                Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(()),
-                Err(error) => return Err(format!("{shown}: {error}").into()),
-                Ok(number) => {
-                    let table = os::mount::table().map_err(|error| error.to_string())?;
-                    if let Some(other) = table.iter().find(|mount| mount.device == number) {
-                        let at = other.directory.display();
-                        return Err(format!(
-                            "{shown} is mounted on {at} as well, and not by Mainstay: unmount it there"
-                        )
-                        .into());
-                    }
-                }
-            }
-            // One that is asked at the end still has a moment to answer.
-            if self.is_free(&device, until + LAST_WORD / 2, inbox)? {
+            let kept = match self.programs_left()? {
+                Some(why) => Some(why),
+                None => self.device_kept(until, inbox)?,
+            };
+            let Some(why) = kept else {
+                self.trace = Trace::default();
                 return Ok(());
-            }
+            };
             if os::clock::boottime() >= until {
-                let by = if last.is_empty() { String::new() } else { format!(" ({last})") };
-                return Err(format!(
-                    "is unmounted, but the kernel has not given up {shown}{by}: it was detached while in \
-                     use, or is mounted in another namespace; it may still write"
-                )
-                .into());
+                return Err(format!("{why}{by}; it may still write").into());
             }
             if inbox.is_interrupted(AGAIN) {
                 return Err(Fault::Interrupted);
             }
+        }
+    }
+
+    /// Ends what still checks or mounts it; why not, while that lasts.
+    fn programs_left(&self) -> Result<Option<String>, Fault> {
+        let (service, resource) = (self.service.as_str(), Some(self.resource.as_str()));
+        let said = |error: std::io::Error| format!("what mounts or checks it: {error}");
+        if self.containment.is_empty(service, resource).map_err(said)? {
+            self.containment.remove(service, resource).map_err(said)?;
+            return Ok(None);
+        }
+        self.containment.kill(service, resource).map_err(said)?;
+        let pids = self.containment.pids(service, resource).map_err(said)?;
+        let pids: Vec<String> = pids.iter().map(u32::to_string).collect();
+        Ok(Some(format!(
+            "is not mounted, but what checks or mounts it does not end (process {}): it waits for the \
+             device",
+            pids.join(", ")
+        )))
+    }
+
+    /// Why the kernel still has the device, if it has.
+    fn device_kept(&mut self, until: Instant, inbox: &mut Inbox) -> Result<Option<String>, Fault> {
+        let table = os::mount::table().map_err(|error| error.to_string())?;
+        let (named, directory) = (self.what.device(), self.what.directory.clone());
+        let shown = named.display();
+        let (number, device) = match self.trace.device {
+            // Names come and go (udev takes links away); the number stays as long as it is in use.
+            Known::Number(number) => match trace::node(&self.what, number) {
+                Ok(device) => (Some(number), device),
+                Err(error) => return Err(format!("{shown}: {error}").into()),
+            },
+            Known::Nothing | Known::Lost => match os::mount::number(&named) {
+                Ok(number) => (Some(number), Some(named.clone())),
+                Err(error) if error.kind() == std::io::ErrorKind::NotFound => (None, None),
+                Err(error) => return Err(format!("{shown}: {error}").into()),
+            },
+        };
+        let is_it =
+            |mount: &&Mount| Some(mount.device) == number || Some(mount.device) == self.trace.shown;
+        if let Some(other) = table.iter().find(is_it) {
+            let at = other.directory.display();
+            return Err(format!(
+                "{shown} is mounted on {at} as well, and not by Mainstay: unmount it there"
+            )
+            .into());
+        }
+        match (device, number) {
+            // One asked at the end still has a moment to answer.
+            (Some(device), _) => match self.is_free(&device, until + LAST_WORD / 2, inbox)? {
+                true => Ok(None),
+                false => Ok(Some(format!(
+                    "is unmounted, but the kernel has not given up {shown}: it was detached while in use, \
+                     or is mounted in another namespace"
+                ))),
+            },
+            // The kernel has no such device any more, and nothing that is mounted from it: it takes
+            // nothing.
+            (None, Some(_)) => Ok(None),
+            (None, None) if self.trace.device == Known::Lost => Err(format!(
+                "{shown} is not to be found, and an earlier life of this daemon may have mounted it: \
+                 bring it back, or restart this machine; it may still write"
+            )
+            .into()),
+            (None, None) => match os::mount::on(&table, &directory) {
+                Some(mount) => Err(format!(
+                    "{shown} is not to be found, and {} is mounted on {}: unmount that",
+                    mount.source,
+                    directory.display()
+                )
+                .into()),
+                None => Ok(None),
+            },
         }
     }
 
@@ -117,7 +176,8 @@ impl Worker {
         let shown = directory.display();
         let mut command = Command::new("umount");
         command.arg("--lazy").arg("--").arg(&directory);
-        let ended = run::run(&mut command, until, inbox, &mut self.left_behind, &mut |_| {})?;
+        let left = &mut self.left_behind;
+        let ended = run::run(&mut command, Place::Outside, until, inbox, left, &mut |_| {})?;
         if ended.code != Some(0) {
             return Err(format!("{shown} could not even be detached: {}", ended.why()).into());
         }
@@ -128,7 +188,8 @@ impl Worker {
     fn users(&mut self, inbox: &mut Inbox) -> Result<Vec<User>, Fault> {
         let mut command = question::ask(&self.asker, "users", &self.what.directory);
         let until = os::clock::boottime() + LOOK_BUDGET;
-        match run::run(&mut command, until, inbox, &mut self.left_behind, &mut |_| {}) {
+        let left = &mut self.left_behind;
+        match run::run(&mut command, Place::Outside, until, inbox, left, &mut |_| {}) {
             Ok(ended) => Ok(question::users(&ended.output)),
             // It waits for the device, or there is no memory: then nobody is known.
             Err(Fault::Said(reason)) => {

@@ -449,8 +449,8 @@ impl Replica {
             if let Some(node) = self.observation.may_write(name) {
                 let node = self.name(node);
                 return Some(format!(
-                    "{node} may still write to the storage of {name}, and {what} would let others do so \
-                     too: fence {node} first, or `mainstay node confirm-down {node}`"
+                    "{node} may still write to the storage of {name}: {what} must wait; fence {node}, or \
+                     `mainstay node confirm-down {node}`"
                 ));
             }
         }

@@ -42,10 +42,10 @@ pub struct Limits {
 
 impl Limits {
     /// The acceptance criteria are those of `fast`; a slower preset frees a lost node's services
-    /// later (its F), and gets twice that.
+    /// later (its F), and gets three times that: machines that play many nodes and a flood are slow.
     pub fn of(detection: &str) -> Self {
         let takeover = match detection {
-            "normal" => Duration::from_secs(6),
+            "normal" => Duration::from_secs(9),
             "classic" => Duration::from_secs(45),
             _ => Duration::from_secs(2),
         };

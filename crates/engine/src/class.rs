@@ -99,6 +99,32 @@ impl Observation {
         armed.filter(|armed| armed.incarnation == life.incarnation).map(|armed| armed.timeout)
     }
 
+    /// The timeout of the watchdog that resets the machine of this lost life for sure, if one does. Its
+    /// guard feeds it without evidence as long as nothing that writes was entered there, so the life
+    /// must have held a service that was one of storage **before** anything of it ran; and the reset is
+    /// taken as a proof only when everything that the end of the lease leaves with it is of that kind.
+    #[must_use]
+    pub fn resets(&self, intent: &Intent, life: Member) -> Option<Duration> {
+        let timeout = self.watchdog(life)?;
+        let node = life.node;
+        if self.doubtful.contains(node) {
+            return None;
+        }
+        let is_kept = self.is_kept(intent.jeopardy, node);
+        let mut watched = false;
+        for (name, state) in &self.services {
+            let holds = state.phase.holder().is_some_and(|holder| holder.node == node);
+            let intrudes = state.intruders.iter().any(|member| member.node == node);
+            let stays = is_kept || self.class(intent, name) == Class::Storage;
+            let is_proven = holds && !intrudes && state.watched;
+            if (holds || intrudes) && stays && !is_proven {
+                return None;
+            }
+            watched |= is_proven;
+        }
+        watched.then_some(timeout)
+    }
+
     /// The class by which a service is freed: what it was when it was last started or adopted, or
     /// what it is by now if that is stronger. What was never configured here may write.
     #[must_use]
@@ -138,7 +164,7 @@ impl Observation {
         if class == Class::Contained {
             return crate::jeopardy::waits_for(&name);
         }
-        match self.watchdog(holder) {
+        match self.resets(intent, holder) {
             Some(timeout) => format!(
                 "{name} may still write: waiting for its watchdog ({}), a fence agent, or its return",
                 crate::plan::seconds(timeout)

@@ -161,6 +161,8 @@ impl Replica {
         let state = self.observation.services.get_mut(service).expect("the caller has seen it");
         state.intruders.retain(|member| member.node != holder.node);
         state.class = Some(class);
+        // What another has found here may have been started as one that is contained.
+        state.watched &= state.phase.holder().is_some_and(|former| former.node == holder.node);
         state.phase = phase;
         state.since = self.position;
         state.request = None;

@@ -123,6 +123,10 @@ pub struct ServiceState {
     /// Its class when it was last started or adopted.
     #[n(10)]
     pub class: Option<Class>,
+    /// Whether it was one of storage before anything of it ran: then its node's watchdog was not fed
+    /// without evidence from that moment on, and its reset is a proof.
+    #[n(11)]
+    pub watched: bool,
 }
 
 impl Default for ServiceState {
@@ -139,6 +143,7 @@ impl Default for ServiceState {
             reason: String::new(),
             note: None,
             class: None,
+            watched: false,
         }
     }
 }

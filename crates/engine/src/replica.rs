@@ -224,9 +224,11 @@ impl Replica {
                     && state.request.is_some_and(|request| request.operator);
                 state.request = None;
                 state.class = self.intent.service(&action.service).map(|spec| spec.class().0);
+                state.watched = state.class == Some(Class::Storage);
             }
             PlanVerb::Restart => {
                 assert!(state.phase.holder() == Some(holder), "only the holder restarts");
+                // Some of it may have run before it became one of storage: `watched` stays.
                 state.class = Some(class);
                 state.phase = Phase::Starting { holder, decision, partial: false };
                 state.request = None;
@@ -308,11 +310,15 @@ impl Replica {
 
     /// Nothing of these lives of a node runs any more: nothing at all, or nothing contained.
     fn free(&mut self, node: NodeId, newest: Incarnation, most: Class) -> Vec<String> {
-        let gone = |member: &Member| member.node == node && member.incarnation <= newest;
         let names: Vec<String> = (self.observation.services.keys())
             .filter(|name| self.observation.class(&self.intent, name) <= most)
             .cloned()
             .collect();
+        self.free_these(node, newest, names)
+    }
+
+    fn free_these(&mut self, node: NodeId, newest: Incarnation, names: Vec<String>) -> Vec<String> {
+        let gone = |member: &Member| member.node == node && member.incarnation <= newest;
         let mut freed = Vec::new();
         for name in names {
             let state = self.observation.services.get_mut(&name).expect("it was just listed");
@@ -446,6 +452,10 @@ impl Replica {
         }
         if proof == Proof::Time {
             return self.lapsed(context, absence);
+        }
+        let life = Member { node, incarnation: absence.incarnation };
+        if proof == Proof::Watchdog && self.observation.resets(&self.intent, life).is_none() {
+            return; // it was fed as long as nothing that writes was entered there
         }
         let was_lapsed = self.observation.lapsed.contains(node);
         let was_doubtful = self.observation.doubtful.contains(node);

@@ -255,6 +255,7 @@ impl Case {
                 let text = rest.get(1..).unwrap_or_default().join(" ");
                 let holder = at.unwrap_or(Member { node: NodeId(0), incarnation: FIRST });
                 state.class = self.replica.intent.service(service).map(|spec| spec.class().0);
+                state.watched = state.class == Some(Class::Storage);
                 match what {
                     "wish" => state.wish = Wish::Stopped,
                     "running" => state.phase = Phase::Running { holder, decision },
@@ -466,6 +467,7 @@ impl Case {
                     command.push("--new".to_owned());
                 }
             }
+            ["storage", name] => intent.services[at(name)].class = Some(Class::Storage),
             ["add-node", name] => {
                 let id = NodeId(1 + u8::try_from(intent.nodes.len()).expect("few nodes"));
                 intent.nodes.push(NodeSpec { id, name: (*name).to_owned() });

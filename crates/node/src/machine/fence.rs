@@ -27,7 +27,8 @@ impl Node {
         self.drain_fencing();
     }
 
-    /// Which lost machines their watchdogs have reset: those that told all of it in the lost life, after
+    /// Which lost machines their watchdogs have reset: those that told all of it in the lost life and
+    /// held something that keeps it from being fed (`engine::Observation::resets`), after
     /// the time that the last evidence of theirs allows (design, "Leases"). Only the hub of the view
     /// without them counts, while its lease lasts, as for agents.
     pub(super) fn mind_watchdogs(&mut self) {
@@ -38,7 +39,8 @@ impl Node {
         let (now, timing) = (self.now, self.birth.cluster.timing);
         for (absence, heard) in self.group.lapsed() {
             let life = Member { node: absence.node, incarnation: absence.incarnation };
-            let Some(timeout) = self.engine.observation().watchdog(life) else { continue };
+            let (observation, intent) = (self.engine.observation(), self.engine.intent());
+            let Some(timeout) = observation.resets(intent, life) else { continue };
             let due = heard + timing.storage_fence_wait(timeout);
             if now >= due {
                 let proven = group::Input::Fenced(absence, group::Proof::Watchdog);

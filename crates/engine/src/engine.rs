@@ -76,7 +76,7 @@ impl Engine {
             local,
             start_wait: timing.start_wait,
             now,
-            runner: Runner::new(local, &intent, found),
+            runner: Runner::new(local, &intent, &timing, found),
             replica: Replica::new(intent, text),
             ready: false,
             early: None,
@@ -263,6 +263,12 @@ impl Engine {
     #[must_use]
     pub fn checksum(&self) -> u64 {
         self.replica.checksum()
+    }
+
+    /// The place in the total order of the entry that was delivered last.
+    #[must_use]
+    pub fn position(&self) -> u64 {
+        self.replica.position
     }
 
     /// The intent in force.

@@ -194,6 +194,12 @@ pub enum Outcome {
         /// In words.
         reason: String,
     },
+    /// A start was not begun, through no fault of the service: it may be with newer evidence that the
+    /// others know this node.
+    NotNow {
+        /// In words.
+        reason: String,
+    },
 }
 
 /// What happened to a resource without being asked for.

@@ -18,7 +18,7 @@
 use core::time::Duration;
 use std::collections::BTreeMap;
 
-use base::{Instant, Member};
+use base::{Instant, Member, Timing};
 
 use crate::class::{Class, Watchdog};
 use crate::inability;
@@ -41,6 +41,9 @@ pub(crate) struct Runner {
     services: BTreeMap<String, Local>,
     next_action: u64,
     lease: Instant,
+    /// What writes is started only when the lease lasts for so long, where a watchdog is armed: the
+    /// evidence is younger than what the watchdog may be fed on, with half of that to spare.
+    young: Duration,
     watchdog: Watchdog,
     /// The timeout of the watchdog that all members know of.
     announced: Option<Duration>,
@@ -72,6 +75,8 @@ struct Local {
     warned: Option<DecisionId>,
     /// Why the start could not succeed here, if the service was not at fault.
     unable: Option<String>,
+    /// What was not begun with this lease, and why: it waits for the next one.
+    refused: Option<(Instant, String)>,
 }
 
 /// One resource on this node.
@@ -138,7 +143,12 @@ impl Part {
 }
 
 impl Runner {
-    pub(crate) fn new(local: Member, intent: &Intent, found: Vec<Found>) -> Runner {
+    pub(crate) fn new(
+        local: Member,
+        intent: &Intent,
+        timing: &Timing,
+        found: Vec<Found>,
+    ) -> Runner {
         let mut services: BTreeMap<String, Local> = BTreeMap::new();
         for Found { service, resource } in found {
             let local = services.entry(service).or_default();
@@ -162,6 +172,7 @@ impl Runner {
             // No two lives of a node use the same number: each life has a range of its own.
             next_action: local.incarnation.0.wrapping_shl(20),
             lease: Instant::ZERO,
+            young: timing.lease.saturating_sub(timing.feeding_evidence() / 2),
             watchdog: Watchdog::default(),
             announced: None,
             arms: false,
@@ -257,6 +268,13 @@ impl Runner {
         let reason = match outcome {
             Outcome::Done => None,
             Outcome::Failed { reason } => Some(reason),
+            Outcome::NotNow { reason } if part.doing == Doing::Starting => {
+                part.act = None;
+                part.doing = Doing::Stopped;
+                local.refused = Some((self.lease, reason));
+                return self.step(now, &name);
+            }
+            Outcome::NotNow { reason } => Some(reason),
         };
         part.act = None;
         match (part.doing, reason) {
@@ -514,8 +532,11 @@ impl Runner {
             Watchdog::Ready => false,
             Watchdog::Armed { timeout } => self.announced == Some(timeout),
         };
+        let young = self.armed().map_or(Duration::ZERO, |_| self.young);
         let local = self.services.get_mut(name).expect("services are stepped by name");
         let may_start = !local.writes || is_announced;
+        let is_fresh = !local.writes || now + young <= lease;
+        let was_refused = local.refused.as_ref().is_some_and(|(former, _)| *former == lease);
         let Some(Job::Start { decision, deadline, floor, wanted, clean }) = &mut local.job else {
             unreachable!("the caller has seen a start")
         };
@@ -565,12 +586,21 @@ impl Runner {
                 false
             }
             Doing::Stopped if now >= deadline => {
-                let reason = match now < lease {
-                    true if may_start => "took too long",
-                    true => "waited in vain for the watchdog to be armed",
-                    false => "got no lease in time",
+                // Nothing was tried, so the service is not at fault.
+                let in_vain = match &local.refused {
+                    _ if now >= lease => None,
+                    _ if !may_start => Some("for the watchdog to be armed"),
+                    _ if !is_fresh => Some("for fresh evidence that the others know this node"),
+                    Some((_, reason)) if was_refused => Some(reason.as_str()),
+                    _ => None,
                 };
-                local.begin_stop(Some(decision), Some(format!("{resource} {reason}")));
+                local.unable = in_vain.map(|what| format!("{resource} waited in vain {what}"));
+                let reason = match &local.unable {
+                    Some(reason) => reason.clone(),
+                    None if now < lease => format!("{resource} took too long"),
+                    None => format!("{resource} got no lease in time"),
+                };
+                local.begin_stop(Some(decision), Some(reason));
                 true
             }
             // Nor is anything that writes, before all know how long to wait for this machine.
@@ -578,6 +608,8 @@ impl Runner {
                 self.arms = self.watchdog == Watchdog::Ready;
                 false
             }
+            // ... nor without evidence that is fresh when it begins.
+            Doing::Stopped if now < lease && (!is_fresh || was_refused) => false,
             // Without a lease nothing is started; one that comes in time will do.
             Doing::Stopped if now < lease => {
                 if let (true, Watchdog::Failed { reason }) = (local.writes, &self.watchdog)
@@ -670,6 +702,7 @@ impl Local {
         self.begun = Some(decision);
         self.running = None;
         self.unable = None;
+        self.refused = None;
         // What runs as it is wanted stays; from the first failed one on, or when what runs is not
         // what is wanted, everything is stopped first.
         let runs = self.parts.iter().filter(|part| part.doing != Doing::Stopped);

@@ -233,6 +233,17 @@ impl Story {
         self.feed(Input::Tick);
     }
 
+    /// Why the start did not succeed, for which the service is not blocked.
+    fn unable(&self) -> String {
+        assert!(self.engine.observation().services["web"].failures.is_empty(), "nothing failed");
+        let mut said = self.said.iter().rev();
+        let found = said.find_map(|entry| match entry {
+            Entry::Outcome { result: Ending::Unable { reason }, .. } => Some(reason.clone()),
+            _ => None,
+        });
+        found.unwrap_or_else(|| panic!("{:#?}", self.said))
+    }
+
     fn state(&self) -> State {
         self.engine.status().services[0].state
     }
@@ -737,12 +748,44 @@ fn a_watchdog_that_cannot_be_armed_is_remarked_upon() {
 }
 
 #[test]
-fn a_watchdog_that_nobody_arms_fails_the_start() {
+fn a_watchdog_that_nobody_arms_is_no_fault_of_the_service() {
     let mut story = Story::formed_with_watchdog(N1);
     story.wait(Timer::Act);
-    let reason = &story.engine.observation().services["web"].failures[&NodeId(1)].blocked;
-    let reason = reason.as_deref().expect("the start failed");
-    assert!(reason.contains("waited in vain for the watchdog to be armed"), "{reason}");
+    assert!(story.unable().contains("waited in vain for the watchdog to be armed"));
+    assert_eq!(story.phase().holder(), Some(N2), "and it may be tried here again");
+}
+
+#[test]
+fn what_writes_waits_for_fresh_evidence() {
+    let mut story = Story::formed_with_watchdog(N1);
+    let timing = Preset::Fast.timing();
+    let old = story.now + (timing.lease - timing.feeding_evidence());
+    story.feed(Input::Lease { until: old });
+    story.feed(Input::Watchdog(Watchdog::Armed { timeout: Duration::from_secs(10) }));
+    assert_eq!(story.acts, [], "there is a lease, on evidence that is too old to feed on");
+    story.feed(Input::Lease { until: story.now + timing.lease });
+    let not_now = || Outcome::NotNow { reason: "for the guard".to_owned() };
+    let (id, act) = story.act();
+    assert_eq!(act, "start ip");
+    story.feed(Input::Acted { id, outcome: not_now() });
+    assert_eq!(story.acts, [], "newer evidence is waited for");
+    story.feed(Input::Lease { until: story.now + timing.lease + Duration::from_millis(1) });
+    story.all_done(&START);
+    assert_eq!(story.state(), State::Running);
+}
+
+#[test]
+fn evidence_that_stays_old_is_no_fault_of_the_service() {
+    let mut story = Story::formed_with_watchdog(N1);
+    story.feed(Input::Lease { until: Instant::ZERO });
+    story.feed(Input::Watchdog(Watchdog::Armed { timeout: Duration::from_secs(10) }));
+    let (deadline, _) = story.engine.deadline().expect("the start's");
+    story.feed(Input::Lease { until: deadline + Duration::from_millis(1) });
+    let (id, _) = story.act();
+    story.feed(Input::Acted { id, outcome: Outcome::NotNow { reason: "for him".to_owned() } });
+    story.wait(Timer::Act);
+    assert!(story.unable().contains("waited in vain for fresh evidence"), "{}", story.unable());
+    assert_eq!((story.acts.len(), story.phase().holder()), (0, Some(N2)));
 }
 
 #[test]

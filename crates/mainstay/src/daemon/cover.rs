@@ -32,6 +32,24 @@ struct Covered {
     open: BTreeSet<IpAddr>,
 }
 
+/// Why something was not entered.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Refused {
+    /// No fault of the service: it may be entered with newer evidence.
+    NotNow(String),
+    /// It does not fit.
+    Never(String),
+}
+
+impl Refused {
+    /// In words.
+    pub(super) fn reason(self) -> String {
+        match self {
+            Refused::NotNow(reason) | Refused::Never(reason) => reason,
+        }
+    }
+}
+
 impl Cover {
     /// Takes over what a former life of the daemon has entered.
     pub(super) fn new(shared: DaemonSide, gate: Option<DaemonGate>) -> Cover {
@@ -143,7 +161,7 @@ impl Cover {
         group: Option<PathBuf>,
         until: Instant,
         storage: bool,
-    ) -> Result<(), String> {
+    ) -> Result<(), Refused> {
         let covered = self.enter(service, group, until, storage)?;
         covered.starting.insert(resource.to_owned());
         Ok(())
@@ -227,11 +245,11 @@ impl Cover {
         address: HeldAddress,
         until: Instant,
         storage: bool,
-    ) -> Result<(), String> {
+    ) -> Result<(), Refused> {
         let covered = self.enter(service, None, until, storage)?;
         covered.description.addresses.retain(|held| held.address != address.address);
         covered.description.addresses.push(address);
-        self.describe(service)
+        self.describe(service).map_err(Refused::Never)
     }
 
     /// An address is gone.
@@ -267,26 +285,24 @@ impl Cover {
         });
     }
 
+    /// Before anything of it begins. What may write is in the guard's sight first; only then clock and
+    /// evidence are looked at, as in [`Cover::open`]: whoever is stopped between the two looks at a
+    /// clock that went on, and a guard that feeds as on a clean machine has done so before.
     fn enter(
         &mut self,
         service: &str,
         group: Option<PathBuf>,
         until: Instant,
         storage: bool,
-    ) -> Result<&mut Covered, String> {
+    ) -> Result<&mut Covered, Refused> {
         if until == Instant::ZERO {
-            return Err("this node has no lease".into());
+            return Err(Refused::NotNow("this node has no lease".into()));
         }
-        if storage && self.shared.watchdog_timeout().is_some() {
-            // A feeding of the clean machine may be on its way: see `base::feeding`.
-            let sight = Sight { storage, ..self.shared.sight() };
-            if !Feeding::may(os::clock::boottime(), &sight) {
-                return Err("the watchdog is not fed now, so nothing that writes is started".into());
-            }
-        }
+        let is_new = !self.services.contains_key(service);
         if let Some(covered) = self.services.get_mut(service) {
             if !self.shared.push(covered.slot, until) {
-                return Err("the guard has just stopped this service here".into());
+                let reason = "the guard has just stopped this service here";
+                return Err(Refused::NotNow(reason.into()));
             }
             let description = &mut covered.description;
             let is_other = group.is_some() && description.group != group;
@@ -294,7 +310,7 @@ impl Cover {
                 description.group = group.or(description.group.take());
                 // What may write stays so until nothing of it is left.
                 description.storage |= storage;
-                self.describe(service)?;
+                self.describe(service).map_err(Refused::Never)?;
             }
         } else {
             let description = Description {
@@ -303,12 +319,37 @@ impl Cover {
                 storage,
                 ..Description::default()
             };
-            let slot = self.shared.register(&description, until).map_err(|e| said(&e))?;
+            let slot = (self.shared.register(&description, until))
+                .map_err(|error| Refused::Never(said(&error)))?;
             let (starting, open) = (BTreeSet::new(), BTreeSet::new());
             let covered = Covered { slot, description, starting, open };
             self.services.insert(service.to_owned(), covered);
         }
+        let is_fed = || Feeding::may(os::clock::boottime(), &self.shared.sight());
+        if storage && self.shared.watchdog_timeout().is_some() && !is_fed() {
+            // A feeding of the clean machine may be on its way: see `base::feeding`.
+            if is_new {
+                let covered = self.services.remove(service).expect("it was just entered");
+                self.shared.release(covered.slot);
+            }
+            let reason = "the watchdog is not fed now, so nothing that writes is started";
+            return Err(Refused::NotNow(reason.into()));
+        }
         Ok(self.services.get_mut(service).expect("it was just entered"))
+    }
+
+    /// What runs and has become one of storage is in the guard's sight as such before anybody is told
+    /// that this node knows of it.
+    pub(super) fn mark_storage(&mut self, is_storage: impl Fn(&str) -> bool) {
+        let new = self.services.iter().filter(|(_, covered)| !covered.description.storage);
+        let names: Vec<String> =
+            new.map(|(name, _)| name.clone()).filter(|name| is_storage(name)).collect();
+        for name in names {
+            let covered = self.services.get_mut(&name).expect("it was just seen");
+            covered.description.storage = true;
+            // It became no longer, so it fits.
+            let _fits = self.describe(&name);
+        }
     }
 
     fn describe(&mut self, service: &str) -> Result<(), String> {
@@ -320,3 +361,6 @@ impl Cover {
 fn said(error: &SharedError) -> String {
     error.to_string()
 }
+
+#[cfg(test)]
+mod tests;

@@ -123,7 +123,7 @@ impl GuardSide {
     }
 
     /// The memory's file.
-    pub(super) fn descriptor(&self) -> &OwnedFd {
+    pub fn descriptor(&self) -> &OwnedFd {
         &self.file
     }
 

@@ -9,12 +9,14 @@ use node::{Durable, Input, Output};
 use os::event::{Interest, Token};
 use os::shared::HeldAddress;
 
+use super::super::cover::Refused;
 use super::super::disk::{self, Write};
 use super::super::{addresses, convert};
 use super::{Daemon, ETHERNET};
 
 impl Daemon {
     pub(super) fn carry_out(&mut self) {
+        self.mind_classes();
         while let Some(output) = self.node.poll_output() {
             match output {
                 Output::Transmit { path, bytes } => {
@@ -155,7 +157,9 @@ impl Daemon {
                 let entered = match self.service_of(address) {
                     Some(service) => {
                         let storage = self.is_storage(&service);
-                        self.cover.adding(&service, held, until, storage)
+                        self.push_evidence();
+                        let entered = self.cover.adding(&service, held, until, storage);
+                        entered.map_err(Refused::reason)
                     }
                     None => Err("no service has this address".into()),
                 };
@@ -207,6 +211,22 @@ impl Daemon {
         engine.observation().class(engine.intent(), service) == engine::Class::Storage
     }
 
+    /// The guard knows of what has become one of storage before anybody is told that this node does: by
+    /// then its machine is one that others count on the reset of, and no goodbye is said for it.
+    fn mind_classes(&mut self) {
+        let engine = self.node.engine();
+        let (intent, observation) = (engine.intent(), engine.observation());
+        let known = (engine.position(), intent.version, intent.checksum);
+        if self.classes_known.replace(known) == Some(known) {
+            return;
+        }
+        self.cover.mark_storage(|service| {
+            let held = observation.services.get(service).and_then(|state| state.class);
+            let configured = intent.service(service).map(|spec| spec.class().0);
+            held.max(configured) == Some(engine::Class::Storage)
+        });
+    }
+
     fn service_of(&self, address: IpAddr) -> Option<String> {
         let services = self.node.engine().intent().services.iter();
         let mut has = services.filter(|service| {
@@ -226,6 +246,7 @@ impl Daemon {
                 let group = self.containment.group_path(&service);
                 let until = self.node.leases().0;
                 let storage = self.is_storage(&service);
+                self.push_evidence();
                 self.cover.starting(&service, &resource, group, until, storage)
             }
             Verb::Stop | Verb::Kill => {
@@ -239,14 +260,17 @@ impl Daemon {
                 true => self.mounts.act(act, permit),
                 false => self.agents.act(act, permit),
             };
-            handed.map_err(|error| format!("no thread: {error}"))
+            handed.map_err(|error| Refused::Never(format!("no thread: {error}")))
         });
-        if let Err(reason) = handed {
+        if let Err(refused) = handed {
             self.stopping.remove(&id);
             if verb == Verb::Start {
                 self.cover.ended(&service, &resource);
             }
-            let outcome = Outcome::Failed { reason };
+            let outcome = match refused {
+                Refused::NotNow(reason) => Outcome::NotNow { reason },
+                Refused::Never(reason) => Outcome::Failed { reason },
+            };
             self.follow_ups.push_back(Input::Acted { id, outcome });
         }
     }

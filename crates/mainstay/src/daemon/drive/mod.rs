@@ -144,6 +144,8 @@ pub(super) struct Daemon {
     pub(super) arbiters: Arbiters,
     pub(super) fencing: Fencing,
     pub(super) watchdog: super::watchdog::Watchdog,
+    /// The state (position, version, checksum) of which the guard has the classes.
+    classes_known: Option<(u64, u64, u64)>,
 }
 
 struct Watched {
@@ -266,6 +268,7 @@ impl Daemon {
             arbiters: Arbiters::new(key, asked),
             fencing,
             watchdog: super::watchdog::Watchdog::default(),
+            classes_known: None,
             errands: Errands::default(),
             goodbyes: Goodbyes::default(),
         };
@@ -571,7 +574,9 @@ impl Daemon {
                 };
                 self.journal.say(&match &outcome {
                     Outcome::Done => format!("{service}/{resource} is mounted"),
-                    Outcome::Failed { reason } => format!("{service}/{resource}: {reason}"),
+                    Outcome::Failed { reason } | Outcome::NotNow { reason } => {
+                        format!("{service}/{resource}: {reason}")
+                    }
                 });
                 self.feed(Input::Acted { id, outcome });
                 self.settle();

@@ -40,15 +40,18 @@ pub use scenarios::Scenario;
 /// Where Debian has them; not in the PATH of users other than root.
 const TC: &str = "/sbin/tc";
 const FSCK: &str = "/sbin/fsck.ext4";
+const BLKID: &str = "/sbin/blkid";
 
 /// The programs that this needs, and the packages of Debian 12 that have them.
-const NEEDED: [(&str, &str); 9] = [
+const NEEDED: [(&str, &str); 11] = [
     ("apt-get", "apt"),
     ("qemu-system-x86_64", "qemu-system-x86"),
     ("busybox", "busybox-static"),
     (image::MKFS, "e2fsprogs"),
     (TC, "iproute2"),
     ("setpriv", "util-linux"),
+    (BLKID, "util-linux"),
+    ("mount", "mount"),
     ("strip", "binutils"),
     ("ldd", "libc-bin"),
     ("dpkg-deb", "dpkg"),
@@ -155,6 +158,10 @@ fn programs(cache: &Path, program: PathBuf) -> Result<Programs> {
         ("sbin/tc", here(TC)?),
         ("sbin/mkfs.ext4", here(image::MKFS)?),
         ("sbin/fsck.ext4", here(FSCK)?),
+        // Their options are those of util-linux, which the mount agent expects.
+        ("sbin/blkid", here(BLKID)?),
+        ("sbin/mount", here("mount")?),
+        ("sbin/umount", here("umount")?),
         ("sbin/iscsistart", packages.join("sbin/iscsistart")),
         ("bin/sg_persist", packages.join("usr/bin/sg_persist")),
     ];

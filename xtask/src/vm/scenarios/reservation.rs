@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 use lab::clock;
+use serde_json::Value;
 
 use crate::vm::Bench;
 use crate::vm::scene::{Scene, Wish};
@@ -23,8 +24,7 @@ const WRITER: &str = "while :; do dd if=/dev/zero of=/dev/sda bs=4096 count=1 of
 
 pub(super) fn play(bench: &Bench) -> Result<Vec<String>> {
     let mut scene = Scene::start(bench, &Wish { before: storage::script, ..Wish::new(3) })?;
-    persist(&mut scene, "n1", "--register --param-sark=a1")?;
-    persist(&mut scene, "n1", "--reserve --param-rk=a1 --prout-type=5")?;
+    let mut said = vec![reservation(&mut scene, "n1", &format!("reserve {DEVICE}"))?];
     scene.machine("n1").run(WRITER)?;
     clock::pause(WATCH);
     let before = writes(&mut scene, "n1")?;
@@ -33,9 +33,7 @@ pub(super) fn play(bench: &Bench) -> Result<Vec<String>> {
     ensure!(others.is_err(), "n2 has no key and can write");
 
     scene.patience.say("n2 pre-empts the key of n1");
-    persist(&mut scene, "n2", "--register --param-sark=b2")?;
-    let preempt = "--preempt-abort --param-rk=b2 --param-sark=a1 --prout-type=5";
-    persist(&mut scene, "n2", preempt)?;
+    said.push(reservation(&mut scene, "n2", &format!("preempt {DEVICE} --from n1"))?);
     let taken = writes(&mut scene, "n1")?;
     clock::pause(WATCH);
     let after = writes(&mut scene, "n1")?;
@@ -48,14 +46,35 @@ pub(super) fn play(bench: &Bench) -> Result<Vec<String>> {
     write_once(&mut scene, "n2")?.map_err(anyhow::Error::msg).context("n2 has the disk now")?;
     let error = scene.machine("n1").run("grep 'error writing' /run/errors | tail -n 1")?;
     let kernel = scene.machine("n1").run("dmesg | grep 'reservation conflict' | tail -n 1")?;
-    Ok(vec![
+    said.extend([
         format!(
             "n1 wrote {} times, then failed {} times and never wrote again",
             after.good, after.bad
         ),
         format!("n1: {error}"),
         format!("n1: {kernel}"),
-    ])
+        keys(&mut scene, "n1")?,
+    ]);
+    let shown = scene.machine("n1").run(&format!("mainstay --json reservation show {DEVICE}"))?;
+    let shown: Value = serde_json::from_str(&shown).context("what is shown is not JSON")?;
+    let (keys, holder) = (&shown["keys"], &shown["holder"]["node"]);
+    ensure!(
+        keys.as_array().is_some_and(|keys| keys.len() == 1) && *holder == "n2",
+        "n2 has the disk and the only key, and n1 is shown {shown}"
+    );
+    said.push(format!("n1: mainstay reservation show: {holder} has it, {keys}"));
+    Ok(said)
+}
+
+/// What another program reads from the disk: one key, and that it is the holder's.
+fn keys(scene: &mut Scene, name: &str) -> Result<String> {
+    let read = format!("sg_persist --in --no-inquiry --read-keys {DEVICE}");
+    let keys = scene.machine(name).run(&read)?;
+    ensure!(keys.contains(", 1 registered reservation key follows"), "not one key: {keys}");
+    let read = format!("sg_persist --in --no-inquiry --read-reservation {DEVICE}");
+    let held = scene.machine(name).run(&read)?;
+    let words: Vec<&str> = held.split_whitespace().collect();
+    Ok(format!("sg_persist: {}", words.join(" ")))
 }
 
 /// What the writer has done so far.
@@ -82,6 +101,8 @@ fn write_once(scene: &mut Scene, name: &str) -> Result<Result<(), String>> {
     Ok(if answer.code == 0 { Ok(()) } else { Err(answer.text) })
 }
 
-fn persist(scene: &mut Scene, name: &str, words: &str) -> Result<()> {
-    scene.machine(name).run(&format!("sg_persist --out {words} {DEVICE}")).map(drop)
+/// What `mainstay reservation` says.
+fn reservation(scene: &mut Scene, name: &str, words: &str) -> Result<String> {
+    let answer = scene.machine(name).run(&format!("mainstay reservation {words}"))?;
+    Ok(format!("{name}: mainstay reservation {words}: {answer}"))
 }

@@ -10,21 +10,26 @@ use std::time::Duration;
 use anyhow::{Context, Result, ensure};
 use lab::clock;
 
-use super::watchdog::{CLASS, CONFIGURATION, FREEZE, TAKEOVER};
+use super::watchdog::{CONFIGURATION, FREEZE, TAKEOVER};
 use crate::vm::Bench;
 use crate::vm::scene::{Scene, Wish, secs};
 use crate::vm::storage::{self, DEVICE};
 
-/// A process that mounts, writes, and unmounts when it is told to end.
+/// The file system is checked and mounted, and then written to.
 const RESOURCES: &str = r#"[[service.resource]]
+name = "data"
+kind = "mount"
+device = "/dev/sda"
+directory = "/mnt"
+filesystem = "ext4"
+
+[[service.resource]]
 name = "writer"
 kind = "process"
 command = ["/bin/sh", "/disk/writer.sh"]
 
 "#;
 const WRITER: &str = "\
-trap 'umount /mnt; exit 0' TERM
-mount -t ext4 /dev/sda /mnt || exit 1
 while :; do
   echo $(hostname) $(cat /proc/uptime) >>/mnt/lines
   sync
@@ -43,14 +48,8 @@ fn before(id: u8) -> String {
 }
 
 pub(super) fn play(bench: &Bench) -> Result<Vec<String>> {
-    let wish = Wish {
-        before,
-        runners: 2,
-        service: CLASS,
-        resources: RESOURCES,
-        tail: CONFIGURATION,
-        ..Wish::new(3)
-    };
+    let wish =
+        Wish { before, runners: 2, resources: RESOURCES, tail: CONFIGURATION, ..Wish::new(3) };
     let mut scene = Scene::start(bench, &wish)?;
     let owner = scene.settle()?;
     let (wait, limit) = scene.bounds(&owner)?;

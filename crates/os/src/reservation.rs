@@ -175,11 +175,14 @@ impl Disk {
     /// Takes the other key's registration away, and the reservation if that had it, and ends what it
     /// has on its way. This machine must be registered with `key`.
     ///
+    /// The kernel's names and text have it the other way round, but `old_key` goes where the disk expects
+    /// the key of the caller (SPC-4, 6.16.3; `sd_pr_preempt` and `nvme_pr_preempt`), as a machine shows.
+    ///
     /// # Errors
     /// As [`Disk::register`].
     pub fn preempt(&self, key: Key, other: Key, kind: Kind) -> io::Result<()> {
         let preemption =
-            sys::Preemption { old_key: other.0, new_key: key.0, kind: kind.number(), flags: 0 };
+            sys::Preemption { old_key: key.0, new_key: other.0, kind: kind.number(), flags: 0 };
         self.change("pre-empt", sys::Change::PreemptAndAbort(&preemption))
     }
 

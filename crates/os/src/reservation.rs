@@ -9,7 +9,7 @@
 //! The kernel has one interface for SCSI-3 and NVMe (linux/pr.h; Documentation/block/pr.rst). Two facts
 //! that its headers do not say: what the *disk* refuses comes back as a **positive** number (the SCSI
 //! result, whose low byte is the status, or the NVMe status) and leaves `errno` alone; and keys can be read
-//! since Linux 6.4 only.
+//! by it since Linux 6.4 only. Before that SCSI disks are asked by a command of their own (`SG_IO`).
 //!
 //! Every call waits for the disk, where no signal reaches it.
 
@@ -34,6 +34,11 @@ const NVME_CONFLICT: u32 = 0x83;
 const IGNORE_KEY: u32 = 1;
 /// Keys of one disk that are read.
 const KEYS_MAX: usize = 256;
+
+/// Actions of PERSISTENT RESERVE IN (SPC-4, 6.15), and the bytes before its list: generation, length.
+const READ_KEYS: u8 = 0;
+const READ_RESERVATION: u8 = 1;
+const SCSI_HEAD: usize = 8;
 
 /// A key of a machine with a disk; not zero.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -198,11 +203,20 @@ impl Disk {
     /// Who is registered and who has it.
     ///
     /// # Errors
-    /// As [`Disk::register`]; [`io::ErrorKind::Unsupported`] before Linux 6.4 as well.
+    /// As [`Disk::register`]; [`io::ErrorKind::Unsupported`] for NVMe before Linux 6.4 as well.
     pub fn state(&self) -> io::Result<State> {
         let mut keys = vec![0; KEYS_MAX];
-        let (count, status) =
-            sys::read_keys(self.file.as_fd(), &mut keys).map_err(|e| self.unreadable(e))?;
+        let (count, status) = match sys::read_keys(self.file.as_fd(), &mut keys) {
+            Ok(read) => read,
+            Err(error) => {
+                let error = self.unreadable(error);
+                return if error.kind() == io::ErrorKind::Unsupported {
+                    self.state_by_scsi().unwrap_or(Err(error))
+                } else {
+                    Err(error)
+                };
+            }
+        };
         self.judge("read the keys", status)?;
         keys.truncate(count as usize);
         let mut keys: Vec<Key> = keys.into_iter().filter_map(Key::new).collect();
@@ -212,6 +226,18 @@ impl Disk {
         self.judge("read the reservation", status)?;
         let held = Key::new(held.key).map(|key| (key, Kind::of(held.kind)));
         Ok(State { keys, held })
+    }
+
+    /// The same from a SCSI disk itself, where the kernel has no call for it; none if it is no such disk.
+    fn state_by_scsi(&self) -> Option<io::Result<State>> {
+        let mut bytes = vec![0; SCSI_HEAD + 8 * KEYS_MAX];
+        let (count, status) =
+            sys::persistent_reserve_in(self.file.as_fd(), READ_KEYS, &mut bytes).ok()?;
+        let keys = self.judge("read the keys", status).map(|()| scsi_keys(&bytes[..count]));
+        let (count, status) =
+            sys::persistent_reserve_in(self.file.as_fd(), READ_RESERVATION, &mut bytes).ok()?;
+        let held = self.judge("read the reservation", status).map(|()| scsi_held(&bytes[..count]));
+        Some(keys.and_then(|keys| Ok(State { keys, held: held? })))
     }
 
     fn change(&self, what: &str, change: sys::Change<'_>) -> io::Result<()> {
@@ -266,4 +292,34 @@ impl Disk {
             format!("{refused}, or this kernel cannot read them (Linux 6.4 is the first that can)"),
         )
     }
+}
+
+/// The list in an answer, as far as it came.
+fn scsi_list(bytes: &[u8]) -> &[u8] {
+    let Some((_, rest)) = bytes.split_first_chunk::<4>() else { return &[] };
+    let Some((length, list)) = rest.split_first_chunk() else { return &[] };
+    &list[..list.len().min(u32::from_be_bytes(*length) as usize)]
+}
+
+/// The registered keys (SPC-4, 6.15.2).
+fn scsi_keys(bytes: &[u8]) -> Vec<Key> {
+    let keys = scsi_list(bytes).chunks_exact(8).filter_map(|key| key.first_chunk());
+    let mut keys: Vec<Key> = keys.filter_map(|key| Key::new(u64::from_be_bytes(*key))).collect();
+    keys.sort_unstable();
+    keys
+}
+
+/// The reservation (SPC-4, 6.15.3): its key, then after five bytes scope and kind.
+fn scsi_held(bytes: &[u8]) -> Option<(Key, Kind)> {
+    let (key, rest) = scsi_list(bytes).split_first_chunk()?;
+    let kind = match rest.get(5)? & 0xf {
+        5 => Kind::WriteExclusive,
+        6 => Kind::ExclusiveAccess,
+        // The others in the numbers of linux/pr.h.
+        3 => Kind::Other(2),
+        7 => Kind::Other(5),
+        8 => Kind::Other(6),
+        other => Kind::Other(other.into()),
+    };
+    Some((Key::new(u64::from_be_bytes(*key))?, kind))
 }

@@ -62,3 +62,26 @@ fn what_has_no_reservations_says_so() {
         assert!(error.to_string().contains("it has no persistent reservations"), "{error}");
     }
 }
+
+#[test]
+fn answers_of_a_scsi_disk_are_read() {
+    let (one, two) = (0x6d73_0000_000a_0002_u64, 0x2a_u64);
+    let mut keys = vec![0, 0, 0, 7, 0, 0, 0, 16];
+    keys.extend(one.to_be_bytes());
+    keys.extend(two.to_be_bytes());
+    // What the disk did not say is not read.
+    keys.extend([0xff; 8]);
+    let expected: Vec<Key> = [two, one].into_iter().filter_map(Key::new).collect();
+    assert_eq!(scsi_keys(&keys), expected);
+    assert_eq!(scsi_keys(&keys[..20]), expected[1..]);
+    let mut held = vec![0, 0, 0, 7, 0, 0, 0, 16];
+    held.extend(one.to_be_bytes());
+    held.extend([0, 0, 0, 0, 0, 5, 0, 0]);
+    assert_eq!(scsi_held(&held), Key::new(one).map(|key| (key, Kind::WriteExclusive)));
+    held[21] = 6;
+    assert_eq!(scsi_held(&held), Key::new(one).map(|key| (key, Kind::ExclusiveAccess)));
+    for length in 0..22 {
+        assert_eq!(scsi_held(&held[..length]), None, "{length}");
+    }
+    assert_eq!(scsi_held(&[0, 0, 0, 7, 0, 0, 0, 0]), None);
+}

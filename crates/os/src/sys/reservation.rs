@@ -148,3 +148,86 @@ pub(crate) fn read_reservation(device: BorrowedFd<'_>) -> io::Result<(Held, u32)
     };
     Ok((held, answer(result)?))
 }
+
+/// `SG_IO` of scsi/sg.h: a command for a SCSI device.
+const SG_IO: u32 = 0x2285;
+const FROM_DEVICE: libc::c_int = -3;
+/// Milliseconds that the device may take.
+const SCSI_PATIENCE: u32 = 30_000;
+/// PERSISTENT RESERVE IN (SPC-4, 6.15).
+const PERSISTENT_RESERVE_IN: u8 = 0x5e;
+/// What went wrong outside of the device (host and driver), beside its own status.
+const OUTSIDE: u32 = 0x1_0000;
+
+/// `struct sg_io_hdr`.
+#[repr(C)]
+struct ScsiCommand {
+    interface: libc::c_int,
+    direction: libc::c_int,
+    command_size: u8,
+    sense_size_max: u8,
+    vectors: u16,
+    size: u32,
+    answer: *mut u8,
+    command: *const u8,
+    sense: *mut u8,
+    timeout: u32,
+    flags: u32,
+    number: libc::c_int,
+    user: *mut libc::c_void,
+    status: u8,
+    masked_status: u8,
+    message_status: u8,
+    sense_size: u8,
+    host_status: u16,
+    driver_status: u16,
+    missing: libc::c_int,
+    duration: u32,
+    info: u32,
+}
+
+/// Asks a SCSI disk itself: action 0 reads keys, 1 the reservation. How many bytes came, and the status.
+pub(crate) fn persistent_reserve_in(
+    device: BorrowedFd<'_>,
+    action: u8,
+    bytes: &mut [u8],
+) -> io::Result<(usize, u32)> {
+    let length = u16::try_from(bytes.len()).unwrap_or(u16::MAX);
+    let [high, low] = length.to_be_bytes();
+    let command = [PERSISTENT_RESERVE_IN, action, 0, 0, 0, 0, 0, high, low, 0];
+    let mut request = ScsiCommand {
+        interface: libc::c_int::from(b'S'),
+        direction: FROM_DEVICE,
+        command_size: command.len() as u8,
+        sense_size_max: 0,
+        vectors: 0,
+        size: u32::from(length),
+        answer: bytes.as_mut_ptr(),
+        command: command.as_ptr(),
+        sense: core::ptr::null_mut(),
+        timeout: SCSI_PATIENCE,
+        flags: 0,
+        number: 0,
+        user: core::ptr::null_mut(),
+        status: 0,
+        masked_status: 0,
+        message_status: 0,
+        sense_size: 0,
+        host_status: 0,
+        driver_status: 0,
+        missing: 0,
+        duration: 0,
+        info: 0,
+    };
+    // SAFETY: `request` has the kernel's layout; `command` and `bytes` outlive the call and have the sizes
+    // that stand in it, and nothing is written to sense data of size 0.
+    let result = unsafe {
+        let number = libc::Ioctl::from(SG_IO);
+        libc::ioctl(device.as_raw_fd(), number, &raw mut request)
+    };
+    answer(result)?;
+    let came = usize::from(length).saturating_sub(usize::try_from(request.missing).unwrap_or(0));
+    let outside = request.host_status != 0;
+    let status = u32::from(request.status) | if outside { OUTSIDE } else { 0 };
+    Ok((came, status))
+}

@@ -26,7 +26,7 @@ use crate::plan;
 use crate::replica::{Effect, Event, Replica};
 use crate::runner::Runner;
 use crate::status::{Digest, DigestEntry, NodeStatus, ServiceStatus, Status};
-use crate::wire::Entry;
+use crate::wire::{Ending, Entry};
 
 /// One node's engine.
 #[derive(Debug)]
@@ -470,6 +470,9 @@ impl Engine {
             self.outputs.push_back(Output::Act(act));
         }
         for entry in self.runner.take_entries() {
+            if let Entry::Outcome { service, result: Ending::Unable { reason }, .. } = &entry {
+                self.unable.in_vain(now, service, reason);
+            }
             self.submit(&entry);
         }
         if self.excluded && !self.clean && self.runner.is_clean() {

@@ -11,9 +11,11 @@
 //! would move everything to a node that is about to fail in the same way (design §6, "local or global
 //! failure"). When the switch returns, the carriers come back one after the other as well: a node that
 //! can run a service again is good enough for one that runs nowhere, but nothing moves to it before
-//! its inability has been **over** for the same time. That time doubles with each return within ten
-//! minutes, so that a cable with a loose contact does not carry services to and fro. These times are measured by the node itself, so
-//! that no clock gets into the replicated state: it says each step.
+//! its inability has been **over** for the same time. That time doubles when the next
+//! inability ends within ten minutes of it, so that a cable with a loose contact does not carry services to and fro. A start that waited
+//! in vain for the network is an inability that ended as it was noticed, and counts in the same way.
+//! These times are measured by the node itself, so that no clock gets into the replicated state: it says
+//! each step.
 
 use core::time::Duration;
 use std::collections::BTreeMap;
@@ -35,7 +37,7 @@ mod tests;
 /// able again before a service moves to it.
 pub const LASTS_AFTER: Duration = Duration::from_secs(1);
 
-/// Endings within this time count for how long the next one is watched.
+/// Whoever was able for so long beyond the time in which that was watched is trusted again.
 const RETURNS_WINDOW: Duration = Duration::from_secs(600);
 /// The longest that an inability is watched after its end.
 const OVER_MAX: Duration = Duration::from_secs(256);
@@ -86,8 +88,8 @@ pub(crate) type Inabilities = BTreeMap<String, Inability>;
 #[derive(Debug, Default)]
 pub(crate) struct Own {
     seen: BTreeMap<String, Seen>,
-    /// When inabilities of services ended lately.
-    ends: BTreeMap<String, Vec<Instant>>,
+    /// Inabilities that ended lately.
+    ended: BTreeMap<String, Ended>,
     /// Submitted and not delivered yet.
     said: Option<Inabilities>,
 }
@@ -102,16 +104,21 @@ struct Seen {
     lasts: Duration,
 }
 
+/// How an inability of a service ended the last time.
+#[derive(Debug)]
+struct Ended {
+    at: Instant,
+    /// For how long that was watched.
+    watched: Duration,
+}
+
 impl Own {
     /// A new picture: services with the reason why they cannot run here.
     pub(crate) fn see(&mut self, now: Instant, picture: BTreeMap<String, String>) {
         for (name, seen) in &mut self.seen {
             if !seen.is_over && !picture.contains_key(name) {
                 (seen.is_over, seen.since) = (true, now);
-                let ends = self.ends.entry(name.clone()).or_default();
-                ends.retain(|end| now.since(*end) < RETURNS_WINDOW);
-                ends.push(now);
-                seen.lasts = OVER_MAX.min(LASTS_AFTER * (1 << (ends.len() - 1).min(8)));
+                seen.lasts = ended(&mut self.ended, now, name);
             }
         }
         for (name, reason) in picture {
@@ -123,6 +130,16 @@ impl Own {
             }
             seen.reason = reason;
         }
+    }
+
+    /// A start waited in vain for what the picture shows as whole.
+    pub(crate) fn in_vain(&mut self, now: Instant, service: &str, reason: &str) {
+        if self.reason(service).is_some() {
+            return;
+        }
+        let lasts = ended(&mut self.ended, now, service);
+        let seen = Seen { reason: reason.to_owned(), is_over: true, since: now, lasts };
+        self.seen.insert(service.to_owned(), seen);
     }
 
     /// Why a service cannot run here.
@@ -138,7 +155,7 @@ impl Own {
         known: Option<&Inabilities>,
     ) -> Option<Inabilities> {
         self.seen.retain(|_, seen| !seen.is_over || now < seen.since + seen.lasts);
-        self.ends.retain(|_, ends| ends.last().is_some_and(|end| now.since(*end) < RETURNS_WINDOW));
+        self.ended.retain(|_, last| last.is_recent(now));
         let own: Inabilities = (self.seen.iter())
             .map(|(name, seen)| {
                 let stage = match seen.is_over {
@@ -184,6 +201,22 @@ impl Own {
         let due = self.seen.values().map(|seen| seen.since + seen.lasts);
         due.filter(|due| *due > now).min()
     }
+}
+
+impl Ended {
+    fn is_recent(&self, now: Instant) -> bool {
+        now < self.at + self.watched + RETURNS_WINDOW
+    }
+}
+
+/// An inability has ended once more: how long that is watched.
+fn ended(ended: &mut BTreeMap<String, Ended>, now: Instant, service: &str) -> Duration {
+    let watched = match ended.get(service).filter(|last| last.is_recent(now)) {
+        Some(last) => OVER_MAX.min(last.watched * 2),
+        None => LASTS_AFTER,
+    };
+    ended.insert(service.to_owned(), Ended { at: now, watched });
+    watched
 }
 
 impl Replica {

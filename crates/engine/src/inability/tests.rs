@@ -65,6 +65,33 @@ fn each_return_is_watched_twice_as_long() {
 }
 
 #[test]
+fn a_start_that_waited_in_vain_keeps_services_away_for_longer_each_time() {
+    let mut known = Known(Own::default(), Inabilities::new());
+    let mut now = Instant::from_millis(1_000);
+    let mut watched = Vec::new();
+    for _ in 0..12 {
+        known.0.in_vain(now, "web", "waited in vain for net0");
+        assert!(known.hear(now) && known.stage() == Some(Stage::Over));
+        let over = now;
+        while known.stage().is_some() {
+            now = known.0.deadline(now).expect("it is forgotten some time");
+            known.hear(now);
+        }
+        watched.push(now.since(over).as_secs());
+    }
+    assert_eq!(watched, [1, 2, 4, 8, 16, 32, 64, 128, 256, 256, 256, 256]);
+}
+
+#[test]
+fn what_is_seen_to_last_is_not_over_because_a_start_waited_in_vain() {
+    let mut known = Known(Own::default(), Inabilities::new());
+    let now = Instant::from_millis(1_000);
+    known.0.see(now, picture(Some("net0 has no carrier")));
+    known.0.in_vain(now, "web", "waited in vain for net0");
+    assert!(known.hear(now) && known.stage() == Some(Stage::New));
+}
+
+#[test]
 fn other_words_for_the_same_are_no_news() {
     let mut known = Known(Own::default(), Inabilities::new());
     let now = Instant::from_millis(1_000);

@@ -198,6 +198,7 @@ impl Replica {
                 later.push(spec.name.clone());
             }
         }
+        self.let_go(context);
         for service in later {
             let draft = Draft {
                 service: Some(&service),

@@ -485,13 +485,31 @@ impl Replica {
         }
         // The note stays known: what only a proof frees follows from it as well.
         let because = self.absence_notes.get(&node).copied();
-        let name = self.fenced_note(context, node, because, Proof::Time);
-        if !self.observation.is_kept(self.intent.jeopardy, node) {
-            for service in self.free(node, absence.incarnation, Class::Contained) {
-                self.freed(context, &service, &format!("{name} is fenced"));
-            }
-        }
+        self.fenced_note(context, node, because, Proof::Time);
+        self.free_contained(context, node, absence.incarnation);
         self.note_unproven(context, node);
+    }
+
+    /// The end of the lease frees what it stops, unless the node keeps it.
+    fn free_contained(&mut self, context: &mut Context, node: NodeId, newest: Incarnation) {
+        if self.observation.is_kept(self.intent.jeopardy, node) {
+            return;
+        }
+        let name = self.intent.name_of(node);
+        for service in self.free(node, newest, Class::Contained) {
+            self.freed(context, &service, &format!("{name} is fenced"));
+        }
+    }
+
+    /// A new policy is in force: nodes that were lost in jeopardy may keep nothing any more.
+    pub(crate) fn let_go(&mut self, context: &mut Context) {
+        let Observation { absences, lapsed, jeopardy, .. } = &self.observation;
+        let kept: Vec<(NodeId, Incarnation)> = (lapsed.intersection(*jeopardy).into_iter())
+            .filter_map(|node| Some((node, absences.get(&node)?.incarnation)))
+            .collect();
+        for (node, newest) in kept {
+            self.free_contained(context, node, newest);
+        }
     }
 
     fn fenced_note(

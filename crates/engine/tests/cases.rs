@@ -435,7 +435,7 @@ impl Case {
     }
 
     /// `configure add SERVICE …`, `remove SERVICE`, `nodes SERVICE …`, `command SERVICE`,
-    /// `add-node NAME`, `remove-node NAME`, `stale`.
+    /// `add-node NAME`, `remove-node NAME`, `no-hold`, `stale`.
     fn configuration(&self, words: &[&str]) -> Command {
         let mut intent = self.replica.intent.clone();
         let mut expected = intent.version;
@@ -473,6 +473,7 @@ impl Case {
                 intent.nodes.push(NodeSpec { id, name: (*name).to_owned() });
             }
             ["remove-node", name] => intent.nodes.retain(|node| node.name != *name),
+            ["no-hold"] => intent.jeopardy = None,
             ["stale"] => expected -= 1,
             _ => panic!("{}: configure {words:?}", self.name),
         }

@@ -60,11 +60,12 @@ impl Node {
             if !service.nodes.contains(&self.local.node) {
                 continue;
             }
-            let reasons = service.resources.iter().filter_map(|resource| match &resource.kind {
+            let mut resources = service.resources.iter();
+            let reason = resources.find_map(|resource| match &resource.kind {
                 ResourceKind::Address { address, .. } => self.network.can_carry(*address).err(),
                 _ => None,
             });
-            if let Some(reason) = reasons.into_iter().next() {
+            if let Some(reason) = reason {
                 unable.insert(service.name.clone(), reason);
             }
         }

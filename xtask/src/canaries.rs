@@ -227,8 +227,8 @@ pub const CANARIES: &[Canary] = &[
     Canary {
         name: "storage-by-lease",
         file: "crates/engine/src/replica.rs",
-        original: "for service in self.free(node, absence.incarnation, Class::Contained) {",
-        mutated: "for service in self.free(node, absence.incarnation, Class::Storage) {",
+        original: "for service in self.free(node, newest, Class::Contained) {",
+        mutated: "for service in self.free(node, newest, Class::Storage) {",
         rule: "the end of a lease frees no storage service",
         shows: Shows::Unsafe,
         seeds: 2_000,

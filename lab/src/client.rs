@@ -16,8 +16,11 @@ use anyhow::{Context, Result, ensure};
 use rustix::event::{PollFd, PollFlags, poll};
 use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
 
+use crate::card;
 use crate::clock;
 use crate::namespace::Namespace;
+use crate::netlink::{Hardware, RouteSocket};
+use crate::spec;
 use crate::sys;
 use crate::trace::Trace;
 
@@ -37,8 +40,11 @@ pub enum Mode {
     Udp(u16),
     /// Connections to this port.
     Tcp(u16),
-    /// ARP requests, or neighbour solicitations, on the network whose subnet has the address.
+    /// ARP requests, or neighbour solicitations, on the network whose subnet has the address: which
+    /// machine answers.
     Arp,
+    /// The same: on which of its cards.
+    Card,
     /// Echo requests of ICMP or ICMPv6.
     Echo,
 }
@@ -99,6 +105,24 @@ impl Client {
             .context("entering the client's namespace")
     }
 
+    /// What this machine's kernel has in its neighbour table for an address: the hardware address
+    /// to which it sends, if it knows one.
+    ///
+    /// # Errors
+    /// When the machine is not in the network of the address.
+    pub fn neighbour(&self, address: IpAddr) -> Result<Option<Hardware>> {
+        let interface = spec::network_name(spec::network_of(address));
+        self.namespace.run(|| RouteSocket::open()?.neighbour(&interface, address))
+    }
+
+    /// For a thread in the client's namespace.
+    fn neighbour_asker(&self, address: IpAddr, naming: frames::Naming) -> Result<Box<dyn Asker>> {
+        Ok(match address {
+            IpAddr::V4(v4) => Box::new(frames::Arp::open(v4, self.host, naming)?),
+            IpAddr::V6(v6) => Box::new(version6::Solicit::open(v6, self.host, naming)?),
+        })
+    }
+
     /// Starts to probe an address.
     ///
     /// # Errors
@@ -109,11 +133,9 @@ impl Client {
             Ok(match (mode, address) {
                 (Mode::Udp(port), _) => Box::new(udp::Udp::open(address, port)?) as Box<dyn Asker>,
                 (Mode::Tcp(port), _) => Box::new(tcp::Tcp::new(address, port)) as Box<dyn Asker>,
-                (Mode::Arp, IpAddr::V4(v4)) => {
-                    Box::new(frames::Arp::open(v4, self.host)?) as Box<dyn Asker>
-                }
+                (Mode::Arp, _) => self.neighbour_asker(address, spec::hardware_owner)?,
+                (Mode::Card, _) => self.neighbour_asker(address, card::told)?,
                 (Mode::Echo, IpAddr::V4(v4)) => Box::new(frames::Echo::open(v4)?) as Box<dyn Asker>,
-                (Mode::Arp, IpAddr::V6(v6)) => Box::new(version6::Solicit::open(v6, self.host)?),
                 (Mode::Echo, IpAddr::V6(v6)) => Box::new(version6::Echo::open(v6)?),
             })
         })?;

@@ -10,6 +10,7 @@ use anyhow::{Context, Result};
 use rustix::rand::{GetRandomFlags, getrandom};
 use serde::{Deserialize, Serialize};
 
+use crate::card::Card;
 use crate::lab::Lab;
 use crate::responder;
 use crate::spec;
@@ -151,8 +152,13 @@ impl Cluster {
                 add(network_table(&name, Some("ethernet"), 1..=spec.nodes, end));
                 continue;
             }
+            let has_standby = spec.has_standby(network);
             add(network_table(&name, None, 1..=spec.nodes, |id| {
-                format!("\"{}/24\"", spec::node_address(network, id))
+                let address = format!("\"{}/24\"", spec::node_address(network, id));
+                match has_standby {
+                    false => address,
+                    true => with_standby(&address, network),
+                }
             }));
             add(self.network.clone());
             if self.ipv6 && spec.ipv6 {
@@ -198,6 +204,12 @@ fn network_table(
     let kind = kind.map_or(String::new(), |kind| format!("kind = {}\n", quoted(kind)));
     let name = quoted(name);
     format!("\n[[network]]\nname = {name}\n{kind}nodes = {{ {} }}\n", ends.join(", "))
+}
+
+/// An end with its card and the card that is to take over from it.
+fn with_standby(address: &str, network: u8) -> String {
+    let (primary, standby) = (Card::primary(network), Card::standby(network));
+    format!("{{ address = {address}, interface = \"{primary}\", standby = [\"{standby}\"] }}")
 }
 
 impl Service {

@@ -13,17 +13,19 @@ use rustix::process::Signal;
 use serde::{Deserialize, Serialize};
 
 use crate::lab::{Lab, Which};
+use crate::switch::Silence;
 
 /// Environment variable with the lab's directory.
 pub const VARIABLE: &str = "MAINSTAY_LAB";
 /// All commands, for help texts.
 pub const USAGE: &str = "\
-cut MACHINE NETWORK                 pull its cable out of the switch (carrier goes)
+cut MACHINE CARD                    pull its cable out of the switch (carrier goes)
+silence MACHINE CARD [in|out|both]  lose what it receives, sends, or all (carrier stays)
 cut-one-way FROM TO NETWORK         drop frames of one direction only
 partition A,B,… C,D,…               two sides that do not hear each other, on all networks
-loss MACHINE NETWORK PERMILLE       lose frames by chance, in each direction; 0 repairs
-link-down NODE NETWORK              set the interface down inside the node
-heal MACHINE NETWORK | heal         repair that cable, or everything
+loss MACHINE CARD PERMILLE          lose frames by chance, in each direction; 0 repairs
+link-down NODE CARD                 set the interface down inside the node
+heal MACHINE CARD | heal            repair that cable, or everything
 disk freeze [NODE]                  the shared disk answers nothing, to one node or to all
 disk break [NODE]                   it answers reads and writes with errors
 disk thaw [NODE]                    it works again
@@ -47,6 +49,8 @@ const LINE_MAX: u64 = 64 << 10;
 pub enum Command {
     /// [`Lab::cut`]
     Cut(String, String),
+    /// [`Lab::silence`]
+    Silence(String, String, Silence),
     /// [`Lab::cut_one_way`]
     CutOneWay(String, String, String),
     /// [`Lab::partition`]
@@ -100,6 +104,9 @@ impl Command {
         let names = |word: &str| word.split(',').map(str::to_owned).collect();
         Ok(match words {
             ["cut", machine, network] => Self::Cut(own(machine), own(network)),
+            ["silence", machine, card, what @ ..] => {
+                Self::Silence(own(machine), own(card), parse_silence(what)?)
+            }
             ["cut-one-way", from, to, network] => Self::CutOneWay(own(from), own(to), own(network)),
             ["partition", one, other] => Self::Partition(names(one), names(other)),
             ["loss", machine, network, permille] => {
@@ -137,6 +144,15 @@ impl Command {
             Self::Cut(machine, network) => {
                 lab.cut(machine, network)?;
                 format!("{machine} is cut off from {network}")
+            }
+            Self::Silence(machine, card, what) => {
+                lab.silence(machine, card, *what)?;
+                let what = match what {
+                    Silence::In => "what comes for it",
+                    Silence::Out => "what it sends",
+                    Silence::Both => "everything",
+                };
+                format!("{card} of {machine} loses {what}")
             }
             Self::CutOneWay(from, to, network) => {
                 lab.cut_one_way(from, to, network)?;
@@ -235,6 +251,15 @@ fn parse_node(words: &[&str]) -> Result<Option<String>> {
         [node] => Ok(Some((*node).to_owned())),
         _ => bail!("{}: it is one node, or none for all", words.join(" ")),
     }
+}
+
+fn parse_silence(words: &[&str]) -> Result<Silence> {
+    Ok(match words {
+        [] | ["both"] => Silence::Both,
+        ["in"] => Silence::In,
+        ["out"] => Silence::Out,
+        _ => bail!("{}: it is in, out or both", words.join(" ")),
+    })
 }
 
 fn parse_which(words: &[&str]) -> Result<Which> {

@@ -9,66 +9,83 @@ use std::path::Path;
 
 use anyhow::{Context, Result, ensure};
 
+use crate::card::Card;
 use crate::lab::Lab;
 use crate::netlink::RouteBy;
 use crate::spec;
+use crate::switch::Silence;
 
 impl Lab {
     /// A node or the client, attached to that network: else nothing could be cut.
-    fn check_port(&self, machine: &str, network: &str) -> Result<u8> {
-        let number = self.network(network)?;
+    fn check_port(&self, machine: &str, card: &str) -> Result<Card> {
+        let card = self.card(card)?;
         if machine == spec::CLIENT {
-            let attached = self.spec.client_networks.contains(&number);
-            ensure!(attached, "the client is not attached to {network}");
+            let attached = !card.is_standby && self.spec.client_networks.contains(&card.network);
+            ensure!(attached, "the client has no {card}");
         } else {
             self.node(machine)?;
         }
-        Ok(number)
+        Ok(card)
     }
 
     fn has_port(&self, machine: &str) -> bool {
         machine == spec::CLIENT || self.node(machine).is_ok_and(|node| node.machine.is_some())
     }
 
-    /// Pulls a machine's cable out of the switch: it loses its carrier. Lasts over power-off.
+    /// Pulls a card's cable out of the switch: it loses its carrier. Lasts over power-off.
     ///
     /// # Errors
-    /// When there is no such node or network.
-    pub fn cut(&mut self, machine: &str, network: &str) -> Result<()> {
-        let number = self.check_port(machine, network)?;
-        self.cut.insert((machine.to_owned(), number));
+    /// When there is no such node or card.
+    pub fn cut(&mut self, machine: &str, card: &str) -> Result<()> {
+        let card = self.check_port(machine, card)?;
+        self.cut.insert((machine.to_owned(), card));
         if self.has_port(machine) {
-            self.switches[usize::from(number)].set_port(machine, false)?;
+            self.switches[usize::from(card.network)].set_port(machine, card, false)?;
         }
         Ok(())
     }
 
-    /// Repairs everything between a machine and a network: cable, interface, rules about it.
+    /// Repairs everything between a card and its switch: cable, interface, rules about it.
     ///
     /// # Errors
-    /// When there is no such node or network.
-    pub fn heal(&mut self, machine: &str, network: &str) -> Result<()> {
-        let number = self.check_port(machine, network)?;
-        self.cut.remove(&(machine.to_owned(), number));
-        let switch = &mut self.switches[usize::from(number)];
-        if switch.forget(Some(machine)) {
+    /// When there is no such node or card.
+    pub fn heal(&mut self, machine: &str, card: &str) -> Result<()> {
+        let card = self.check_port(machine, card)?;
+        self.cut.remove(&(machine.to_owned(), card));
+        let switch = &mut self.switches[usize::from(card.network)];
+        if switch.forget(Some((machine, card))) {
             switch.apply()?;
         }
         if self.has_port(machine) {
-            self.switches[usize::from(number)].set_port(machine, true)?;
-            self.restore_interface(machine, number)?;
+            self.switches[usize::from(card.network)].set_port(machine, card, true)?;
+            self.restore_interface(machine, card)?;
         }
         Ok(())
     }
 
-    /// Up again, with the IPv6 addresses that went when it was set down.
-    fn restore_interface(&mut self, machine: &str, network: u8) -> Result<()> {
-        if machine == spec::CLIENT {
+    /// Up again after it was set down, with the addresses that went; where there are standbys, the
+    /// node's addresses may be on another card by now, and are the daemon's matter.
+    fn restore_interface(&mut self, machine: &str, card: Card) -> Result<()> {
+        if !self.down.remove(&(machine.to_owned(), card)) {
             return Ok(());
         }
-        let addresses = self.spec.addresses(self.node(machine)?.id, network);
-        let namespace = &mut self.machine(machine)?.namespace;
-        namespace.configure(&spec::network_name(network), &addresses)
+        let addresses = match self.spec.has_standby(card.network) {
+            true => Vec::new(),
+            false => self.spec.addresses(self.node(machine)?.id, card.network),
+        };
+        self.machine(machine)?.namespace.configure(&card.to_string(), &addresses)
+    }
+
+    /// Loses frames of a card while it keeps its carrier: those that it should receive, those that
+    /// it sends, or all.
+    ///
+    /// # Errors
+    /// When there is no such node or card, or the kernel has no filter for switches.
+    pub fn silence(&mut self, machine: &str, card: &str, what: Silence) -> Result<()> {
+        let card = self.check_port(machine, card)?;
+        let switch = &mut self.switches[usize::from(card.network)];
+        switch.silent.insert((machine.to_owned(), card), what);
+        switch.apply()
     }
 
     /// Repairs everything on all networks, lines and the shared disk. Power is not a matter of networks and stays as it is.
@@ -85,22 +102,23 @@ impl Lab {
         let mut machines = self.node_names();
         machines.push(spec::CLIENT.to_owned());
         for machine in machines {
-            for number in 0..self.spec.networks {
-                let network = spec::network_name(number);
-                if self.check_port(&machine, &network).is_ok() {
-                    self.heal(&machine, &network)?;
+            for card in self.spec.cards() {
+                let card = card.to_string();
+                if self.check_port(&machine, &card).is_ok() {
+                    self.heal(&machine, &card)?;
                 }
             }
         }
         Ok(())
     }
 
-    /// Drops all frames from one machine to another; those of the other direction get through.
+    /// Drops all frames from one machine to another, whichever cards they go by; those of the other direction get through.
     ///
     /// # Errors
     /// When there is no such machine or network, or the kernel has no filter for switches.
     pub fn cut_one_way(&mut self, from: &str, to: &str, network: &str) -> Result<()> {
-        let number = self.check_port(from, network)?;
+        let number = self.network(network)?;
+        self.check_port(from, network)?;
         self.check_port(to, network)?;
         ensure!(from != to, "from {from} to itself there is no cable");
         let switch = &mut self.switches[usize::from(number)];
@@ -133,19 +151,20 @@ impl Lab {
         Ok(())
     }
 
-    /// Loses this many of a thousand frames on a machine's cable, by chance, in each direction.
+    /// Loses this many of a thousand frames on a card's cable, by chance, in each direction.
     /// 0 repairs it.
     ///
     /// # Errors
-    /// When there is no such machine or network, or more than 1,000 are asked for.
-    pub fn loss(&mut self, machine: &str, network: &str, permille: u32) -> Result<()> {
+    /// When there is no such machine or card, or more than 1,000 are asked for.
+    pub fn loss(&mut self, machine: &str, card: &str, permille: u32) -> Result<()> {
         ensure!(permille <= 1000, "of a thousand frames at most 1000 can be lost");
-        let number = self.check_port(machine, network)?;
-        let switch = &mut self.switches[usize::from(number)];
+        let card = self.check_port(machine, card)?;
+        let switch = &mut self.switches[usize::from(card.network)];
+        let key = (machine.to_owned(), card);
         if permille == 0 {
-            switch.loss.remove(machine);
+            switch.loss.remove(&key);
         } else {
-            switch.loss.insert(machine.to_owned(), permille);
+            switch.loss.insert(key, permille);
         }
         switch.apply()
     }
@@ -155,19 +174,21 @@ impl Lab {
     ///
     /// # Errors
     /// When the node has no power.
-    pub fn link_down(&mut self, node: &str, network: &str) -> Result<()> {
-        self.network(network)?;
-        self.machine(node)?.namespace.route().set_up(network, false)
+    pub fn link_down(&mut self, node: &str, card: &str) -> Result<()> {
+        let number = self.card(card)?;
+        self.machine(node)?.namespace.route().set_up(card, false)?;
+        self.down.insert((node.to_owned(), number));
+        Ok(())
     }
 
     /// Sets the MTU of a node's interface. The switch takes frames of any size.
     ///
     /// # Errors
     /// When the node has no power, or the kernel has no such MTU (68 to 65,535 for a cable here).
-    pub fn set_mtu(&mut self, node: &str, network: &str, mtu: u32) -> Result<()> {
-        let number = self.check_port(node, network)?;
-        self.machine(node)?.namespace.route().set_mtu(network, mtu)?;
-        self.switches[usize::from(number)].accept_all_sizes(node)
+    pub fn set_mtu(&mut self, node: &str, card: &str, mtu: u32) -> Result<()> {
+        let number = self.check_port(node, card)?;
+        self.machine(node)?.namespace.route().set_mtu(card, mtu)?;
+        self.switches[usize::from(number.network)].accept_all_sizes(node, number)
     }
 
     /// Gives a node's interface another name; its addresses stay.
@@ -182,20 +203,20 @@ impl Lab {
     ///
     /// # Errors
     /// When the node has no power or the card is out already.
-    pub fn take_card_out(&mut self, node: &str, network: &str) -> Result<()> {
-        let number = self.check_port(node, network)?;
+    pub fn take_card_out(&mut self, node: &str, card: &str) -> Result<()> {
+        let card = self.check_port(node, card)?;
         self.machine(node)?;
-        self.switches[usize::from(number)].disconnect(node)
+        self.switches[usize::from(card.network)].disconnect(node, card)
     }
 
     /// Puts a new card in: an interface of the same name with the same addresses.
     ///
     /// # Errors
     /// When the node has no power or the card is in.
-    pub fn put_card_in(&mut self, node: &str, network: &str) -> Result<()> {
-        let number = self.check_port(node, network)?;
+    pub fn put_card_in(&mut self, node: &str, card: &str) -> Result<()> {
+        let card = self.check_port(node, card)?;
         let id = self.node(node)?.id;
-        self.plug(node, id, number)
+        self.plug(node, id, card)
     }
 
     /// Puts the stranger between all nodes as a router with a small MTU on these networks, or takes

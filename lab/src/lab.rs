@@ -10,6 +10,7 @@ use anyhow::{Context, Result, bail, ensure};
 use rustix::process::{Pid, Signal, kill_process};
 use serde::{Deserialize, Serialize};
 
+use crate::card::Card;
 use crate::client::Client;
 use crate::device::Device;
 use crate::disk::Disk;
@@ -51,8 +52,10 @@ pub struct Lab {
     client: Client,
     observer: Client,
     stranger: Client,
-    /// Cables that are cut: (machine, network).
-    pub(crate) cut: BTreeSet<(String, u8)>,
+    /// Cables that are cut, by machine and card.
+    pub(crate) cut: BTreeSet<(String, Card)>,
+    /// Cards of nodes that were set down inside the node.
+    pub(crate) down: BTreeSet<(String, Card)>,
     pub(crate) disk: Option<Disk>,
     pub(crate) device: Option<Device>,
     pub(crate) lines: Vec<Line>,
@@ -88,6 +91,7 @@ impl Lab {
             observer,
             stranger,
             cut: BTreeSet::new(),
+            down: BTreeSet::new(),
             disk: None,
             device: None,
             lines: Vec::new(),
@@ -203,25 +207,28 @@ impl Lab {
         };
         let machine = Machine::power_on(name, &root)?;
         self.node_mut(name)?.machine = Some(machine);
-        for network in 0..self.spec.networks {
-            self.plug(name, id, network)?;
+        for card in self.spec.cards() {
+            self.plug(name, id, card)?;
         }
         Ok(())
     }
 
-    /// A new cable from the switch to a new interface of a node, with the node's addresses.
-    pub(crate) fn plug(&mut self, name: &str, id: u8, network: u8) -> Result<()> {
+    /// A new cable from the switch to a new interface of a node: the primary with the node's
+    /// addresses, a standby without any.
+    pub(crate) fn plug(&mut self, name: &str, id: u8, card: Card) -> Result<()> {
         let complaint = self.no_such_node(name);
         let node = self.nodes.iter_mut().find(|node| node.name == name).context(complaint)?;
         let machine = node.machine.as_mut().with_context(|| format!("{name} has no power"))?;
-        let switch = &mut self.switches[usize::from(network)];
-        switch.connect(name, id, &machine.namespace)?;
-        let addresses = self.spec.addresses(id, network);
-        machine.namespace.configure(&spec::network_name(network), &addresses)?;
-        if !self.cut.contains(&(name.to_owned(), network)) {
-            switch.set_port(name, true)?;
+        let switch = &mut self.switches[usize::from(card.network)];
+        switch.connect((name, id), card, &machine.namespace)?;
+        let addresses = self.spec.addresses(id, card.network);
+        let addresses = if card.is_standby { &[][..] } else { &addresses };
+        machine.namespace.configure(&card.to_string(), addresses)?;
+        if !self.cut.contains(&(name.to_owned(), card)) {
+            switch.set_port(name, card, true)?;
         }
-        write_neighbours(&self.spec, &mut machine.namespace, id, network)
+        self.down.remove(&(name.to_owned(), card));
+        write_neighbours(&self.spec, &mut machine.namespace, id, card.network)
     }
 
     /// Takes a node's power: nothing of it answers from now on, all its processes end at once, its
@@ -232,8 +239,9 @@ impl Lab {
     pub fn power_off(&mut self, name: &str) -> Result<()> {
         self.machine(name)?;
         // Silence first, on all networks: to the outside this is the moment.
-        for switch in &mut self.switches {
-            switch.set_port(name, false)?;
+        let cards = self.spec.cards();
+        for card in &cards {
+            self.switches[usize::from(card.network)].set_port(name, *card, false)?;
         }
         let machine = self.node_mut(name)?.machine.take();
         let mut machine = machine.expect("checked above; nothing else took it");
@@ -241,8 +249,8 @@ impl Lab {
             Some(disk) => disk.without(name, || machine.end()),
             None => machine.end(),
         };
-        for switch in &mut self.switches {
-            switch.disconnect(name)?;
+        for card in &cards {
+            self.switches[usize::from(card.network)].disconnect(name, *card)?;
         }
         ended
     }
@@ -396,7 +404,7 @@ impl Lab {
         address: IpAddr,
         prefix: u8,
     ) -> Result<()> {
-        self.network(network)?;
+        self.card(network)?;
         self.machine(name)?.namespace.route().add_address(network, address, prefix)
     }
 
@@ -411,7 +419,7 @@ impl Lab {
         address: IpAddr,
         prefix: u8,
     ) -> Result<()> {
-        self.network(network)?;
+        self.card(network)?;
         self.machine(name)?.namespace.route().remove_address(network, address, prefix)
     }
 
@@ -420,7 +428,7 @@ impl Lab {
     /// # Errors
     /// When the node has no power or the interface is down.
     pub fn announce(&mut self, name: &str, network: &str, address: Ipv4Addr) -> Result<()> {
-        let hardware = spec::hardware(self.network(network)?, self.node(name)?.id);
+        let hardware = self.card(network)?.hardware(self.node(name)?.id);
         let namespace = &self.machine(name)?.namespace;
         namespace.run(|| crate::client::announce(network, hardware, address))
     }
@@ -430,7 +438,7 @@ impl Lab {
     /// # Errors
     /// When the node has no power.
     pub fn has_carrier(&mut self, name: &str, network: &str) -> Result<bool> {
-        self.network(network)?;
+        self.card(network)?;
         self.machine(name)?.namespace.route().has_carrier(network)
     }
 
@@ -457,6 +465,16 @@ impl Lab {
         let found = (0..self.spec.networks).find(|network| spec::network_name(*network) == name);
         let last = self.spec.networks - 1;
         found.with_context(|| format!("no network {name}; they are net0 to net{last}"))
+    }
+
+    /// The card of nodes whose interface has that name.
+    pub(crate) fn card(&self, name: &str) -> Result<Card> {
+        let cards = self.spec.cards();
+        let found = cards.iter().find(|card| card.to_string() == name);
+        found.copied().with_context(|| {
+            let names: Vec<String> = cards.iter().map(Card::to_string).collect();
+            format!("no card {name}; they are {}", names.join(", "))
+        })
     }
 }
 
@@ -492,9 +510,10 @@ fn connect_outside(
     let mut namespace = Namespace::create()?;
     for network in networks {
         let switch = &mut all[usize::from(*network)];
-        switch.connect(name, host, &namespace)?;
+        let card = Card::primary(*network);
+        switch.connect((name, host), card, &namespace)?;
         namespace.configure(&spec::network_name(*network), &spec.addresses(host, *network))?;
-        switch.set_port(name, true)?;
+        switch.set_port(name, card, true)?;
         write_neighbours(spec, &mut namespace, host, *network)?;
     }
     Ok(Client::new(namespace, host))

@@ -15,11 +15,12 @@
 //! them (`disk.rs`, `line.rs`).
 //!
 //! Reading order: [`mod@enter`] (how the process gets inside and why nothing stays behind), [`Lab`],
-//! `faults.rs`, [`client`] and [`trace`], then [`scenarios`] and [`story`]. It needs no program that
+//! `faults.rs`, `card.rs`, [`client`], [`mod@stream`] and [`trace`], then [`scenarios`] and [`story`]. It needs no program that
 //! a bare machine lacks, no root where the kernel lets users make namespaces, and nothing of the
 //! rest of the workspace: to the lab, Mainstay is a program with a command line and a socket.
 
 mod arbiters;
+mod card;
 mod cgroup;
 mod device;
 mod disk;
@@ -53,6 +54,7 @@ pub mod scenarios;
 pub mod scene;
 pub mod spec;
 pub mod story;
+pub mod stream;
 pub mod ties;
 pub mod torture;
 pub mod trace;
@@ -60,6 +62,7 @@ pub mod wait;
 
 pub use api::Status;
 pub use arbiters::Tie;
+pub use card::Card;
 pub use client::{Client, Mode, Probe};
 pub use cluster::Cluster;
 pub use enter::enter;
@@ -70,5 +73,7 @@ pub use rustix::process::Signal;
 pub use scenarios::{Figure, Limits, Scenario};
 pub use scene::Scene;
 pub use spec::Spec;
+pub use stream::{Carried, Stream};
+pub use switch::Silence;
 pub use trace::{Trace, Verdict};
 pub use traffic::Traffic;

@@ -9,7 +9,7 @@ use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd};
 use anyhow::{Context, Result, bail, ensure};
 use netlink_packet_core::{
     NLM_F_ACK, NLM_F_CREATE, NLM_F_EXCL, NLM_F_REPLACE, NLM_F_REQUEST, NLMSG_ERROR, NetlinkHeader,
-    NetlinkMessage, NetlinkPayload,
+    NetlinkMessage, NetlinkPayload, Parseable,
 };
 use netlink_packet_route::address::{
     AddressAttribute, AddressFlags, AddressHeaderFlags, AddressMessage,
@@ -338,4 +338,37 @@ impl RouteSocket {
             .with_context(|| format!("writing the neighbour {address}"))?;
         Ok(())
     }
+
+    /// The hardware address that the kernel's neighbour table has for an address; `None` when it has
+    /// no entry, or one that does not know.
+    pub(crate) fn neighbour(&mut self, name: &str, address: IpAddr) -> Result<Option<Hardware>> {
+        let mut message = NeighbourMessage::default();
+        message.header.ifindex = self.interface(name)?.0;
+        let (family, destination) = match address {
+            IpAddr::V4(v4) => (AddressFamily::Inet, NeighbourAddress::Inet(v4)),
+            IpAddr::V6(v6) => (AddressFamily::Inet6, NeighbourAddress::Inet6(v6)),
+        };
+        message.header.family = family;
+        message.attributes = vec![NeighbourAttribute::Destination(destination)];
+        let replies = match self.request(RouteNetlinkMessage::GetNeighbour(message), 0) {
+            Ok(replies) => replies,
+            Err(error) if is_missing(&error) => return Ok(None),
+            Err(error) => return Err(error.context(format!("looking for the neighbour {address}"))),
+        };
+        let Some(reply) = replies.first() else { return Ok(None) };
+        let reply = NeighbourMessage::parse(reply).context("reading a neighbour")?;
+        let knows = !matches!(
+            reply.header.state,
+            NeighbourState::Incomplete | NeighbourState::Failed | NeighbourState::None
+        );
+        Ok(reply.attributes.iter().filter(|_| knows).find_map(|attribute| match attribute {
+            NeighbourAttribute::LinkLayerAddress(bytes) => Hardware::try_from(&bytes[..]).ok(),
+            _ => None,
+        }))
+    }
+}
+
+fn is_missing(error: &anyhow::Error) -> bool {
+    let cause = error.downcast_ref::<std::io::Error>();
+    cause.is_some_and(|cause| cause.raw_os_error() == Some(libc::ENOENT))
 }

@@ -14,7 +14,10 @@ use rustix::net::{SendFlags, netlink};
 use crate::netlink::{error_number, open, receive_messages};
 
 const TABLE: &str = "lab";
-const CHAIN: &str = "forward";
+/// Before the bridge has looked at a frame: what is dropped here, it has not learned from either.
+const ENTRY: (&str, u32) = ("entry", 0);
+/// Between two ports.
+const FORWARD: (&str, u32) = ("forward", 2);
 const SUBSYSTEM: u16 = 10;
 const BATCH_BEGIN: u16 = 16;
 const BATCH_END: u16 = 17;
@@ -23,7 +26,6 @@ const DELETE_TABLE: u16 = SUBSYSTEM << 8 | 2;
 const NEW_CHAIN: u16 = SUBSYSTEM << 8 | 3;
 const NEW_RULE: u16 = SUBSYSTEM << 8 | 6;
 const FAMILY_BRIDGE: u8 = 7;
-const HOOK_FORWARD: u32 = 2;
 const NESTED: u16 = 0x8000;
 const REGISTER: u32 = 1;
 const VERDICT_REGISTER: u32 = 0;
@@ -102,18 +104,20 @@ impl Batch {
         batch.message(DELETE_TABLE, 0, &table);
         if !rules.is_empty() {
             batch.message(NEW_TABLE, NLM_F_CREATE, &table);
-            let hook = [attribute(1, &number(HOOK_FORWARD)), attribute(2, &number(0))].concat();
-            let chain = [
-                attribute(1, &text(TABLE)),
-                attribute(3, &text(CHAIN)),
-                attribute(4 | NESTED, &hook),
-                attribute(7, &text("filter")),
-            ];
-            batch.message(NEW_CHAIN, NLM_F_CREATE, &chain.concat());
+            for (name, hook) in [ENTRY, FORWARD] {
+                let hook = [attribute(1, &number(hook)), attribute(2, &number(0))].concat();
+                let chain = [
+                    attribute(1, &text(TABLE)),
+                    attribute(3, &text(name)),
+                    attribute(4 | NESTED, &hook),
+                    attribute(7, &text("filter")),
+                ];
+                batch.message(NEW_CHAIN, NLM_F_CREATE, &chain.concat());
+            }
             for rule in rules {
                 let parts = [
                     attribute(1, &text(TABLE)),
-                    attribute(2, &text(CHAIN)),
+                    attribute(2, &text(rule.chain().0)),
                     attribute(4 | NESTED, &rule.expressions()),
                 ];
                 batch.message(NEW_RULE, NLM_F_CREATE | APPEND, &parts.concat());
@@ -146,6 +150,11 @@ impl Batch {
 }
 
 impl Drop {
+    /// Where it is looked at: it needs the port that it names.
+    fn chain(&self) -> (&'static str, u32) {
+        if self.output.is_some() { FORWARD } else { ENTRY }
+    }
+
     fn expressions(&self) -> Vec<u8> {
         let mut list = Vec::new();
         for (name, key) in [(&self.input, META_INPUT_NAME), (&self.output, META_OUTPUT_NAME)] {

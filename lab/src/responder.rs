@@ -3,9 +3,10 @@
 //! It listens on all addresses and answers from the one that was asked (`IP_PKTINFO`, ip(7)), so it
 //! needs no configuration and can be started before or after its address is there. By UDP it echoes
 //! number and time and adds its process id and name; by TCP it writes `name pid` and closes.
+//! On the next port it carries streams ([`crate::stream`]).
 
 use std::io::{self, Write};
-use std::net::{Ipv4Addr, TcpListener, UdpSocket};
+use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener, UdpSocket};
 use std::os::fd::AsFd;
 
 use anyhow::{Context, Result};
@@ -13,10 +14,16 @@ use rustix::event::{PollFd, PollFlags, poll};
 use rustix::net::{AddressFamily, SocketType, sockopt};
 
 use crate::client::{Question, Reply};
+use crate::stream::Server;
 use crate::sys;
 
 /// The port when none is given.
 pub const PORT: u16 = 7700;
+
+/// Where a responder at that port carries streams.
+pub fn stream_port(port: u16) -> u16 {
+    port + 1
+}
 
 /// Answers until it is killed.
 ///
@@ -32,17 +39,22 @@ pub fn run(name: Option<&str>, port: u16) -> Result<()> {
     let mut datagrams = vec![UdpSocket::bind((Ipv4Addr::UNSPECIFIED, port)).context("UDP port")?];
     sys::set_number(&datagrams[0], libc::IPPROTO_IP, libc::IP_PKTINFO, 1)?;
     let mut listeners = vec![listen_v4(port).context("TCP port")?];
+    let mut streams = vec![listen_v4(stream_port(port)).context("TCP port of streams")?];
     // A machine without IPv6 has no such sockets.
-    if let Ok((socket, listener)) = open_v6(port) {
+    if let Ok((socket, listener, stream)) = open_v6(port) {
         datagrams.push(socket);
         listeners.push(listener);
+        streams.push(stream);
     }
+    let mut streams = Server::new(streams);
     loop {
         let mut entries: Vec<PollFd<'_>> = datagrams
             .iter()
             .map(AsFd::as_fd)
             .chain(listeners.iter().map(AsFd::as_fd))
-            .map(|fd| PollFd::from_borrowed_fd(fd, PollFlags::IN))
+            .map(|fd| (fd, PollFlags::IN))
+            .chain(streams.waits())
+            .map(|(fd, what)| PollFd::from_borrowed_fd(fd, what))
             .collect();
         match poll(&mut entries, None) {
             Ok(_) | Err(rustix::io::Errno::INTR) => {}
@@ -58,6 +70,7 @@ pub fn run(name: Option<&str>, port: u16) -> Result<()> {
                 let _ = stream.write_all(format!("{name} {pid}\n").as_bytes());
             }
         }
+        streams.serve();
     }
 }
 
@@ -84,19 +97,27 @@ fn listen_v4(port: u16) -> Result<TcpListener> {
     Ok(listener)
 }
 
-/// IPv6 sockets beside the IPv4 ones: they must not claim the IPv4 port too.
-fn open_v6(port: u16) -> Result<(UdpSocket, TcpListener)> {
-    let any = std::net::SocketAddr::from((std::net::Ipv6Addr::UNSPECIFIED, port));
+/// IPv6 sockets beside the IPv4 ones: they must not claim the IPv4 ports too.
+fn open_v6(port: u16) -> Result<(UdpSocket, TcpListener, TcpListener)> {
     let datagrams = rustix::net::socket(AddressFamily::INET6, SocketType::DGRAM, None)?;
+    sockopt::set_ipv6_v6only(&datagrams, true)?;
+    rustix::net::bind(&datagrams, &any_v6(port))?;
+    sys::set_number(&datagrams, libc::IPPROTO_IPV6, libc::IPV6_RECVPKTINFO, 1)?;
+    let streams = listen_v6(stream_port(port))?;
+    Ok((UdpSocket::from(datagrams), listen_v6(port)?, streams))
+}
+
+fn any_v6(port: u16) -> SocketAddr {
+    (Ipv6Addr::UNSPECIFIED, port).into()
+}
+
+fn listen_v6(port: u16) -> Result<TcpListener> {
     let stream = rustix::net::socket(AddressFamily::INET6, SocketType::STREAM, None)?;
     sockopt::set_socket_reuseaddr(&stream, true)?;
-    for socket in [&datagrams, &stream] {
-        sockopt::set_ipv6_v6only(socket, true)?;
-        rustix::net::bind(socket, &any)?;
-    }
-    sys::set_number(&datagrams, libc::IPPROTO_IPV6, libc::IPV6_RECVPKTINFO, 1)?;
+    sockopt::set_ipv6_v6only(&stream, true)?;
+    rustix::net::bind(&stream, &any_v6(port))?;
     rustix::net::listen(&stream, 64)?;
     let listener = TcpListener::from(stream);
     listener.set_nonblocking(true)?;
-    Ok((UdpSocket::from(datagrams), listener))
+    Ok(listener)
 }

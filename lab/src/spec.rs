@@ -9,6 +9,7 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result, ensure};
 use serde::{Deserialize, Serialize};
 
+use crate::card::{self, Card};
 use crate::enter::DIRECTORY;
 use crate::netlink::Hardware;
 
@@ -55,6 +56,8 @@ pub struct Spec {
     pub lines: Vec<(u8, u8)>,
     /// Networks that a stranger is attached to: a third machine outside, which means no good.
     pub stranger_networks: Vec<u8>,
+    /// A second card for each node in each network over UDP, in the same switch, without an address.
+    pub standbys: bool,
 }
 
 impl Spec {
@@ -75,6 +78,7 @@ impl Spec {
             device: false,
             lines: Vec::new(),
             stranger_networks: Vec::new(),
+            standbys: false,
         })
     }
 
@@ -88,6 +92,11 @@ impl Spec {
         ensure!(self.client_networks.iter().all(known), "the client is in a network that is not");
         ensure!(self.stranger_networks.iter().all(known), "a stranger is in a network that is not");
         ensure!(self.ethernet.iter().all(known), "a network that is not cannot be raw Ethernet");
+        ensure!(
+            !(self.standbys && self.has_permanent_neighbours()),
+            "with standbys a lab has less than {PERMANENT_NEIGHBOURS_FROM} nodes: permanent neighbours \
+             would not follow an address to another card"
+        );
         for (one, other) in &self.lines {
             let nodes = 1..=self.nodes;
             ensure!(
@@ -111,6 +120,21 @@ impl Spec {
     /// Names of all nodes.
     pub fn node_names(&self) -> Vec<String> {
         (1..=self.nodes).map(node_name).collect()
+    }
+
+    /// True when nodes have two cards in that network.
+    pub fn has_standby(&self, network: u8) -> bool {
+        self.standbys && !self.ethernet.contains(&network)
+    }
+
+    /// The cards of each node.
+    pub fn cards(&self) -> Vec<Card> {
+        let networks = 0..self.networks;
+        let of = |network| {
+            let standby = self.has_standby(network).then(|| Card::standby(network));
+            [Card::primary(network)].into_iter().chain(standby)
+        };
+        networks.flat_map(of).collect()
     }
 
     /// Addresses of a machine in a network, with their prefix lengths.
@@ -153,13 +177,6 @@ pub fn line_path(node: &str, peer: &str) -> PathBuf {
     Path::new(DIRECTORY).join(node).join(format!("line-{peer}"))
 }
 
-/// `n1-net0`: the port of a machine at the switch.
-pub(crate) fn port_name(machine: &str, network: u8) -> String {
-    let name = format!("{machine}-{}", network_name(network));
-    assert!(name.len() < 16, "an interface name has at most 15 bytes");
-    name
-}
-
 /// The IPv4 address of node `id` in a network.
 pub fn node_address(network: u8, id: u8) -> Ipv4Addr {
     Ipv4Addr::new(10, 77, network, id)
@@ -175,22 +192,21 @@ pub fn client_address(network: u8) -> Ipv4Addr {
     node_address(network, CLIENT_HOST)
 }
 
-/// The hardware address of a machine in a network: locally administered, readable, never changing.
-pub fn hardware(network: u8, host: u8) -> Hardware {
-    [0x02, 0x4d, 0x53, network, 0, host]
-}
-
-pub(crate) fn port_hardware(network: u8, host: u8) -> Hardware {
-    [0x02, 0x4d, 0x53, network, 1, host]
-}
-
-/// Who has this hardware address: a node's name, the client, or the address itself.
-pub fn hardware_owner(hardware: Hardware) -> String {
-    match hardware {
-        [0x02, 0x4d, 0x53, _, 0, CLIENT_HOST] => CLIENT.to_owned(),
-        [0x02, 0x4d, 0x53, _, 0, OBSERVER_HOST] => OBSERVER.to_owned(),
-        [0x02, 0x4d, 0x53, _, 0, STRANGER_HOST] => STRANGER.to_owned(),
-        [0x02, 0x4d, 0x53, _, 0, id] => node_name(id),
-        other => other.map(|byte| format!("{byte:02x}")).join(":"),
+/// The network whose subnet has the address: `10.77.M.0/24` and `fd77:M::/64` are network `M`.
+pub(crate) fn network_of(address: IpAddr) -> u8 {
+    match address {
+        IpAddr::V4(v4) => v4.octets()[2],
+        IpAddr::V6(v6) => v6.segments()[1] as u8,
     }
+}
+
+/// The hardware address of a machine's primary card in a network.
+pub fn hardware(network: u8, host: u8) -> Hardware {
+    Card::primary(network).hardware(host)
+}
+
+/// Who has this hardware address, on whichever card: a node's name, the client, or the address
+/// itself.
+pub fn hardware_owner(hardware: Hardware) -> String {
+    Card::of(hardware).map_or_else(|| card::colons(hardware), |(machine, _)| machine)
 }

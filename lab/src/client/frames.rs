@@ -28,11 +28,6 @@ pub(super) fn open(network: &str, protocol: u16) -> Result<(OwnedFd, u32)> {
     Ok((socket, index))
 }
 
-/// The network whose subnet has the address: `10.77.M.x` is in network `M`.
-fn network_of(address: Ipv4Addr) -> u8 {
-    address.octets()[2]
-}
-
 /// All frames that are there, as (bytes, hardware address, time of receipt).
 pub(super) fn receive_all(
     socket: &OwnedFd,
@@ -63,15 +58,19 @@ pub(super) struct Arp {
     request: [u8; 28],
     target: Ipv4Addr,
     latest: u64,
+    naming: Naming,
 }
 
+/// What the owner of a hardware address is called.
+pub(super) type Naming = fn(Hardware) -> String;
+
 impl Arp {
-    pub(super) fn open(target: Ipv4Addr, host: u8) -> Result<Self> {
-        let network = network_of(target);
+    pub(super) fn open(target: Ipv4Addr, host: u8, naming: Naming) -> Result<Self> {
+        let network = spec::network_of(target.into());
         let (socket, interface) = open(&spec::network_name(network), ETHERTYPE_ARP)?;
         let own = spec::hardware(network, host);
         let request = arp_request(own, spec::node_address(network, host), target);
-        Ok(Self { socket, interface, request, target, latest: 0 })
+        Ok(Self { socket, interface, request, target, latest: 0, naming })
     }
 }
 
@@ -109,10 +108,10 @@ impl Asker for Arp {
         now: Duration,
         each: &mut dyn FnMut(u64, &str, u32, Duration),
     ) -> io::Result<()> {
-        let (target, latest) = (self.target, self.latest);
+        let (target, latest, naming) = (self.target, self.latest, self.naming);
         receive_all(&self.socket, now, |bytes, _, at| {
             if let Some(owner) = arp_reply(bytes, target) {
-                each(latest, &spec::hardware_owner(owner), 0, at);
+                each(latest, &naming(owner), 0, at);
             }
         })
     }
@@ -143,7 +142,8 @@ impl Echo {
             Some(ipproto::ICMP),
         )
         .context("opening an ICMP socket")?;
-        let (receive, _) = open(&spec::network_name(network_of(target)), ETHERTYPE_IPV4)?;
+        let (receive, _) =
+            open(&spec::network_name(spec::network_of(target.into())), ETHERTYPE_IPV4)?;
         // Distinguishes probes that run at the same time.
         let identifier = (crate::clock::now().as_nanos() >> 10) as u16;
         Ok(Self { send, receive, target, identifier })

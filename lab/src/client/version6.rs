@@ -11,7 +11,7 @@ use rustix::event::PollFlags;
 use rustix::net::{AddressFamily, SocketFlags, SocketType, ipproto};
 
 use super::Asker;
-use super::frames::{checksum, open, receive_all};
+use super::frames::{Naming, checksum, open, receive_all};
 use crate::spec;
 use crate::sys;
 
@@ -22,11 +22,6 @@ const ECHO: u8 = 128;
 const ECHO_REPLY: u8 = 129;
 const SOLICITATION: u8 = 135;
 const ADVERTISEMENT: u8 = 136;
-
-/// The network whose subnet has the address: `fd77:M::/64` is network `M`.
-fn network_of(address: Ipv6Addr) -> u8 {
-    address.segments()[1] as u8
-}
 
 /// Source, and the ICMPv6 message, of an IPv6 packet without extension headers.
 fn message(bytes: &[u8]) -> Option<(Ipv6Addr, &[u8])> {
@@ -44,16 +39,18 @@ pub(super) struct Solicit {
     group: [u8; 6],
     target: Ipv6Addr,
     latest: u64,
+    naming: Naming,
 }
 
 impl Solicit {
-    pub(super) fn open(target: Ipv6Addr, host: u8) -> Result<Self> {
-        let network = network_of(target);
+    pub(super) fn open(target: Ipv6Addr, host: u8, naming: Naming) -> Result<Self> {
+        let network = spec::network_of(target.into());
         let (socket, interface) = open(&spec::network_name(network), ETHERTYPE)?;
         let own = (spec::node_address_v6(network, host), spec::hardware(network, host));
         let [.., a, b, c] = target.octets();
         let group = [0x33, 0x33, 0xff, a, b, c];
-        Ok(Self { socket, interface, request: solicitation(own, target), group, target, latest: 0 })
+        let request = solicitation(own, target);
+        Ok(Self { socket, interface, request, group, target, latest: 0, naming })
     }
 }
 
@@ -92,10 +89,10 @@ impl Asker for Solicit {
         now: Duration,
         each: &mut dyn FnMut(u64, &str, u32, Duration),
     ) -> io::Result<()> {
-        let (target, latest) = (self.target, self.latest);
+        let (target, latest, naming) = (self.target, self.latest, self.naming);
         receive_all(&self.socket, now, |bytes, hardware, at| {
             if advertised(bytes) == Some(target) {
-                each(latest, &spec::hardware_owner(hardware), 0, at);
+                each(latest, &naming(hardware), 0, at);
             }
         })
     }
@@ -124,7 +121,7 @@ impl Echo {
         let kind = (AddressFamily::INET6, SocketType::RAW);
         let send = rustix::net::socket_with(kind.0, kind.1, flags, Some(ipproto::ICMPV6))
             .context("opening an ICMPv6 socket")?;
-        let (receive, _) = open(&spec::network_name(network_of(target)), ETHERTYPE)?;
+        let (receive, _) = open(&spec::network_name(spec::network_of(target.into())), ETHERTYPE)?;
         // Distinguishes probes that run at the same time.
         let identifier = (crate::clock::now().as_nanos() >> 10) as u16;
         Ok(Self { send, receive, target, identifier })

@@ -13,6 +13,7 @@ fn the_file_is_as_in_the_design() {
         device: false,
         stranger_networks: Vec::new(),
         lines: Vec::new(),
+        standbys: false,
     };
     let mut cluster = Cluster::new("fast");
     cluster.ipv6 = true;
@@ -96,4 +97,25 @@ kind = "serial"
 nodes = { n1 = "/run/lab/n1/line-n2", n2 = "/run/lab/n2/line-n1" }
 "#;
     assert!(text.ends_with(expected), "{text}");
+}
+
+#[test]
+fn standbys_stand_beside_their_primaries() {
+    let mut spec = spec::Spec::new(2, 2).expect("we have a path");
+    spec.ethernet = vec![1];
+    spec.standbys = true;
+    let text = Cluster::new("fast").text(&spec);
+    let expected = r#"
+[[network]]
+name = "net0"
+nodes = { n1 = { address = "10.77.0.1/24", interface = "net0", standby = ["net0s"] }, n2 = { address = "10.77.0.2/24", interface = "net0", standby = ["net0s"] } }
+
+[[network]]
+name = "net1"
+kind = "ethernet"
+nodes = { n1 = "net1", n2 = "net1" }
+"#;
+    assert!(text.ends_with(expected), "{text}");
+    let cards: Vec<String> = spec.cards().iter().map(Card::to_string).collect();
+    assert_eq!(cards, ["net0", "net0s", "net1"]);
 }

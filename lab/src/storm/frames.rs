@@ -15,6 +15,7 @@ use std::time::Duration;
 
 use anyhow::{Context, Result};
 
+use crate::card::Card;
 use crate::client::checksum;
 use crate::lab::Lab;
 use crate::line::Chance;
@@ -250,7 +251,7 @@ pub(crate) struct Ear(OwnedFd);
 
 impl Ear {
     pub(crate) fn at(lab: &Lab, network: u8, node: &str) -> Result<Self> {
-        let port = spec::port_name(node, network);
+        let port = Card::primary(network).port(node);
         lab.switches[usize::from(network)].namespace().run(|| {
             let (index, _) = RouteSocket::open()?.interface(&port)?;
             Ok(Self(sys::bind_raw(index, true).context("listening at a switch")?))
@@ -277,7 +278,7 @@ pub(crate) fn capture(lab: &Lab, network: u8) -> Result<Vec<Captured>> {
     lab.switches[usize::from(network)].namespace().run(|| {
         let mut sockets = Vec::new();
         for name in &names {
-            let port = spec::port_name(name, network);
+            let port = Card::primary(network).port(name);
             let (index, _) = RouteSocket::open()?.interface(&port)?;
             sockets.push(sys::bind_raw(index, true).context("listening at a switch")?);
         }

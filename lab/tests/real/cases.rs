@@ -10,11 +10,12 @@ use anyhow::{Context, Result, bail, ensure};
 use lab::spec::{node_address, node_address_v6};
 use lab::{Lab, Mode, Signal, Spec, Which, clock, wait};
 
+use crate::cards;
 use crate::outside::SKIPPED;
 
 type Case = fn() -> Result<()>;
 
-pub(crate) const ALL: [(&str, Case); 18] = [
+pub(crate) const ALL: [(&str, Case); 21] = [
     ("switches_forward", switches_forward),
     ("a_cut_takes_the_carrier_and_heals", a_cut_takes_the_carrier_and_heals),
     ("one_way_cut", one_way_cut),
@@ -33,11 +34,14 @@ pub(crate) const ALL: [(&str, Case); 18] = [
     ("many_nodes_with_permanent_neighbours", many_nodes_with_permanent_neighbours),
     ("a_disk_is_shared_and_fails_for_whom_it_should", a_disk_is_shared_and_fails),
     ("a_line_carries_and_is_cut", a_line_carries_and_is_cut),
+    ("each_card_fails_by_itself", cards::each_card_fails_by_itself),
+    ("a_silent_card_keeps_its_carrier", cards::a_silent_card_keeps_its_carrier),
+    ("a_stream_follows_an_address_to_another_card", cards::a_stream_follows_an_address),
 ];
 
 const MINUTE: Duration = Duration::from_secs(60);
 const INTERVAL: Duration = Duration::from_millis(5);
-const PORT: u16 = 7700;
+pub(crate) const PORT: u16 = 7700;
 
 pub(crate) fn run(name: &str) -> ExitCode {
     if let Err(error) = lab::enter() {
@@ -69,7 +73,7 @@ fn build(nodes: u8, networks: u8, ipv6: bool) -> Result<Lab> {
     Ok(lab)
 }
 
-fn responder(lab: &mut Lab, node: &str) -> Result<()> {
+pub(crate) fn responder(lab: &mut Lab, node: &str) -> Result<()> {
     let program = lab.spec().program.display().to_string();
     lab.spawn_in(node, &[&program, "lab", "responder", "--port", "7700"])?;
     Ok(())
@@ -82,17 +86,17 @@ fn probe_for(lab: &Lab, address: IpAddr, mode: Mode, time: Duration) -> Result<l
     probe.stop()
 }
 
-fn answers(lab: &Lab, address: IpAddr) -> Result<bool> {
+pub(crate) fn answers(lab: &Lab, address: IpAddr) -> Result<bool> {
     Ok(!probe_for(lab, address, Mode::Udp(PORT), Duration::from_millis(150))?.answers.is_empty())
 }
 
-fn eventually_answers(lab: &Lab, address: IpAddr) -> Result<()> {
+pub(crate) fn eventually_answers(lab: &Lab, address: IpAddr) -> Result<()> {
     wait::until(&format!("an answer of {address}"), Duration::from_secs(10), || {
         Ok(answers(lab, address)?.then_some(()))
     })
 }
 
-fn v4(network: u8, id: u8) -> IpAddr {
+pub(crate) fn v4(network: u8, id: u8) -> IpAddr {
     node_address(network, id).into()
 }
 
@@ -223,8 +227,8 @@ fn link_down_loses_and_gets_back_addresses() -> Result<()> {
     eventually_answers(&lab, v4(0, 1))
 }
 
-const SERVICE_V4: std::net::Ipv4Addr = std::net::Ipv4Addr::new(10, 77, 0, 100);
-const SERVICE: IpAddr = IpAddr::V4(SERVICE_V4);
+pub(crate) const SERVICE_V4: std::net::Ipv4Addr = std::net::Ipv4Addr::new(10, 77, 0, 100);
+pub(crate) const SERVICE: IpAddr = IpAddr::V4(SERVICE_V4);
 
 fn takeover_is_seen_in_four_ways() -> Result<()> {
     for mode in [Mode::Udp(PORT), Mode::Tcp(PORT), Mode::Arp, Mode::Echo] {

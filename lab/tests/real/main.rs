@@ -5,6 +5,7 @@
 //! daemon and a service. `cargo test -p lab --test real [NAME]` runs the cases whose name contains
 //! NAME.
 
+mod cards;
 mod cases;
 mod outside;
 mod stand_in;

@@ -7,7 +7,7 @@ fn a_solicitation_is_for_the_group_of_its_target() {
     let own: Ipv6Addr = "fd77:3::fe".parse().unwrap();
     let target: Ipv6Addr = "fd77:3::12:3456".parse().unwrap();
     let packet = solicitation((own, [2, 0, 0, 0, 0, 9]), target);
-    assert_eq!(network_of(target), 3);
+    assert_eq!(spec::network_of(target.into()), 3);
     let group: Ipv6Addr = "ff02::1:ff12:3456".parse().unwrap();
     assert_eq!(packet[24..40], group.octets());
     let (source, body) = message(&packet).unwrap();

@@ -71,17 +71,19 @@ impl Network {
 
     /// Leaves whatever state the address is in, for none. A claim that is under way fails.
     fn remove(&mut self, address: IpAddr, reason: String) {
-        let (claim, place) = match &self.entry(address).state {
-            State::Clearing(claim) => (Some(*claim), None),
-            State::Probing(probing) => (Some(probing.claim), None),
-            State::Adding { claim, place, .. } => (Some(*claim), Some(*place)),
-            State::Owned(owned) => (None, Some(owned.place)),
-            State::Adopting => (None, None),
+        let (claim, places) = match &self.entry(address).state {
+            State::Clearing(claim) => (Some(*claim), [None, None]),
+            State::Probing(probing) => (Some(probing.claim), [None, None]),
+            State::Adding { claim, place, .. } => (Some(*claim), [Some(*place), None]),
+            State::Owned(owned) => {
+                (None, [Some(owned.place), owned.moving.as_ref().map(|moving| moving.to)])
+            }
+            State::Adopting => (None, [None, None]),
             State::Removing(_) => unreachable!("callers know that it is not being removed yet"),
         };
         let failing = claim.map(|claim| (claim.id, format!("{address}: {reason}")));
         self.enter(address, State::Removing(Removing { failing, ..Removing::default() }));
-        if let Some(place) = place {
+        for place in places.into_iter().flatten() {
             // Also when it may not be there (yet): operations are done in order, and removing
             // nothing is no error.
             self.operate(place, false);
@@ -291,6 +293,11 @@ impl Network {
                     }
                 }
             }
+            (State::Owned(owned), result)
+                if owned.moving.as_ref().is_some_and(|moving| moving.operation == operation) =>
+            {
+                self.move_on(address, result);
+            }
             (State::Owned(owned), result) if owned.restoring == Some(operation) => {
                 owned.restoring = None;
                 owned.seen = false;
@@ -347,7 +354,9 @@ impl Network {
         self.entries.get(&place.address).is_some_and(|entry| match &entry.state {
             State::Adopting => true,
             State::Adding { place: adding, .. } => *adding == place,
-            State::Owned(owned) => owned.place == place,
+            State::Owned(owned) => {
+                owned.place == place || owned.moving.as_ref().is_some_and(|to| to.to == place)
+            }
             State::Clearing(_) | State::Probing(_) | State::Removing(_) => false,
         })
     }

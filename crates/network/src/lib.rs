@@ -26,6 +26,8 @@
 //!   the hardware address changed, a conflict was seen.
 //! - **Defend** (RFC 5227 §2.4 c): announce, at most once a second, and report. The address is
 //!   never given up for a stranger; that would let anybody on the wire stop a service.
+//! - **The own machine first**: when the interface of an owned address works no more, or carries its
+//!   subnet no more, and another one of this node does, the address goes there.
 //! - **Never forget**: a service address that stands on an interface without being owned is
 //!   removed, at start and whenever it turns up.
 //!
@@ -36,6 +38,7 @@
 //! probe spacing (RFC 5227: 1 to 2 s each), and no retreat after repeated conflicts.
 
 mod claim;
+mod home;
 mod machine;
 mod own;
 mod subnet;

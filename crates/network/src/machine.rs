@@ -175,6 +175,7 @@ impl Network {
             State::Probing(probing) => {
                 [Some((probing.claim.deadline, Timer::Claim)), Some((probing.next, Timer::Probe))]
             }
+            State::Owned(Owned { moving: Some(_), .. }) => [None, None],
             State::Owned(owned) => [
                 Some((owned.announce_at, Timer::Announce)),
                 Some((owned.refresh_at, Timer::Refresh)),
@@ -287,7 +288,7 @@ impl Network {
         self.sweep();
         // Neighbours behind a carrier that was off, or that know another Ethernet address of
         // ours, have to be told.
-        let reached = |i: &Interface| i.up && i.carrier;
+        let reached = |i: &Interface| i.trouble().is_none();
         let changed: Vec<u32> = self
             .interfaces
             .iter()

@@ -6,7 +6,9 @@ use core::time::Duration;
 
 use base::Instant;
 
+use crate::home::Moving;
 use crate::machine::{Entry, Network, Place, State};
+use crate::subnet::bits;
 use crate::wire::{self, Mac};
 use crate::{AddressSeen, Output};
 
@@ -23,6 +25,8 @@ pub(crate) struct Owned {
     pub(crate) vanished: Option<Instant>,
     /// The operation that puts it back.
     pub(crate) restoring: Option<u64>,
+    /// It is on its way to another interface.
+    pub(crate) moving: Option<Moving>,
     pub(crate) announced: Option<Instant>,
     pub(crate) announce_at: Instant,
     /// How many announcements were sent since the last reason for one.
@@ -40,6 +44,7 @@ impl Owned {
             since: now,
             vanished: None,
             restoring: None,
+            moving: None,
             announced: None,
             announce_at: now,
             step: 0,
@@ -62,7 +67,10 @@ impl Network {
 
     /// Owns an adopted address, now that the picture tells whether and where it is.
     pub(crate) fn take_over(&mut self, address: IpAddr) {
-        let Some(place) = self.places().find(|place| place.address == address) else {
+        // One of another prefix is not what was added here.
+        let here = || self.places().filter(|place| place.address == address);
+        let added = here().find(|place| place.prefix == bits(address));
+        let Some(place) = added.or_else(|| here().next()) else {
             self.lose(address, "it was not on any interface when the daemon came back".into());
             return;
         };
@@ -78,7 +86,7 @@ impl Network {
 
     /// Announces and refreshes what is due, while this node may own anything at all.
     pub(crate) fn owned_tick(&mut self, address: IpAddr) {
-        if !self.leased() {
+        if !self.leased() || self.owned(address).moving.is_some() {
             return;
         }
         let now = self.now;
@@ -107,7 +115,7 @@ impl Network {
         let Some(State::Owned(owned)) = self.entries.get(&address).map(|entry| &entry.state) else {
             return; // Seen to be lost.
         };
-        if owned.restoring.is_none() {
+        if owned.restoring.is_none() && owned.moving.is_none() {
             let Place { address, interface, prefix } = owned.place;
             let lifetime = self.lifetime;
             self.outputs.push_back(Output::Refresh { interface, address, prefix, lifetime });
@@ -164,6 +172,9 @@ impl Network {
     pub(crate) fn check_owned(&mut self, address: IpAddr, fresh: bool) {
         let now = self.now;
         let owned = self.owned(address).clone();
+        if owned.moving.is_some() || (owned.restoring.is_none() && self.go_home(address)) {
+            return;
+        }
         let Owned { place, name, .. } = owned;
         if self.interface(place.interface).is_none() {
             return self.lose(address, format!("interface {name} is gone"));
@@ -197,7 +208,7 @@ impl Network {
         self.outputs.push_back(Output::Lost { service: entry.service, address, why });
     }
 
-    fn owned(&mut self, address: IpAddr) -> &mut Owned {
+    pub(crate) fn owned(&mut self, address: IpAddr) -> &mut Owned {
         match &mut self.entry(address).state {
             State::Owned(owned) => owned,
             state => unreachable!("callers know that it is owned, not {state:?}"),

@@ -28,10 +28,8 @@ pub(crate) fn select<'a>(
     for interface in interfaces {
         let subnets = own(interface).filter(|own| contains(*own, address));
         let Some(prefix) = subnets.map(|(_, prefix)| prefix).max() else { continue };
-        if !interface.up {
-            unusable.push(format!("{} carries it but is switched off", interface.name));
-        } else if !interface.carrier {
-            unusable.push(format!("{} carries it but has no carrier", interface.name));
+        if let Some(trouble) = interface.trouble() {
+            unusable.push(format!("{} carries it but {trouble}", interface.name));
         } else if best.is_none_or(|(best_prefix, _)| prefix > best_prefix) {
             best = Some((prefix, interface));
         }
@@ -68,21 +66,28 @@ pub(crate) fn usable(
     address: IpAddr,
     is_service: impl Fn(IpAddr) -> bool,
 ) -> Result<(), String> {
-    let mut carriers = interfaces.iter().filter(|interface| {
-        interface.addresses.iter().any(|own| {
-            own.prefix < bits(own.address)
-                && !is_service(own.address)
-                && contains((own.address, own.prefix), address)
-        })
-    });
+    let mut carriers =
+        interfaces.iter().filter(|interface| carries(interface, address, &is_service));
     let first = carriers.clone().next();
-    if carriers.any(|interface| interface.up && interface.carrier) {
+    if carriers.any(|interface| interface.trouble().is_none()) {
         return Ok(());
     }
     Err(match first {
         None => format!("no interface has a subnet with {address}"),
-        Some(one) if !one.up => format!("{} is switched off", one.name),
-        Some(one) => format!("{} has no carrier", one.name),
+        Some(one) => format!("{} {}", one.name, one.trouble().unwrap_or_default()),
+    })
+}
+
+/// Whether the address is in a subnet of the interface's own.
+pub(crate) fn carries(
+    interface: &Interface,
+    address: IpAddr,
+    is_service: impl Fn(IpAddr) -> bool,
+) -> bool {
+    interface.addresses.iter().any(|own| {
+        own.prefix < bits(own.address)
+            && !is_service(own.address)
+            && contains((own.address, own.prefix), address)
     })
 }
 

@@ -37,11 +37,25 @@ pub struct Interface {
     pub up: bool,
     /// Whether it has a signal.
     pub carrier: bool,
+    /// Why it does not work although it has a signal, in a few words, where somebody found that out.
+    pub fault: Option<String>,
     /// Its Ethernet address; none on loopback, tunnels and the like, where nothing is probed or
     /// announced.
     pub mac: Option<[u8; 6]>,
     /// The addresses on it, anyone's.
     pub addresses: Vec<AddressSeen>,
+}
+
+impl Interface {
+    /// Why it does not work, in a few words; none when it does.
+    #[must_use]
+    pub fn trouble(&self) -> Option<&str> {
+        match self {
+            Interface { up: false, .. } => Some("is switched off"),
+            Interface { carrier: false, .. } => Some("has no carrier"),
+            Interface { fault, .. } => fault.as_deref(),
+        }
+    }
 }
 
 /// An address on an interface.
@@ -207,6 +221,19 @@ pub enum Output {
         /// A sentence for people.
         why: String,
     },
+    /// An owned address went from one interface of this node to another.
+    Moved {
+        /// The service that it belongs to.
+        service: String,
+        /// The address.
+        address: IpAddr,
+        /// Where it was.
+        from: String,
+        /// Where it is.
+        to: String,
+        /// Why not there.
+        why: String,
+    },
     /// Somebody else uses an address that this node owns or wants; at most one a second for each
     /// address. An owned address is kept and was announced again.
     Conflict {
@@ -298,6 +325,8 @@ pub struct Counters {
     pub leftovers: u64,
     /// Owned addresses that had vanished and were put back.
     pub restored: u64,
+    /// Owned addresses that went to another interface.
+    pub moved: u64,
 }
 
 /// Everything that can be looked at.

@@ -279,6 +279,8 @@ pub enum EventKind {
     Reborn,
     /// A service address is in conflict.
     Conflict,
+    /// Something about this node's interfaces.
+    Interface,
 }
 
 impl EventKind {
@@ -294,6 +296,7 @@ impl EventKind {
             EventKind::Excluded => "excluded",
             EventKind::Reborn => "reborn",
             EventKind::Conflict => "conflict",
+            EventKind::Interface => "interface",
         }
     }
 }

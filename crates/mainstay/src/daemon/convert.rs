@@ -107,6 +107,7 @@ pub(super) fn interface(interface: os::netlink::Interface) -> network::Interface
         name: interface.name,
         up: interface.up,
         carrier: interface.carrier,
+        fault: None,
         mac: if interface.loopback { None } else { interface.mac },
         addresses: addresses
             .map(|seen| network::AddressSeen {

@@ -108,6 +108,11 @@ impl Cover {
         }
     }
 
+    /// Whether the address was entered for this place. Elsewhere it is a copy that somebody else made.
+    pub(super) fn is_at(&self, held: &HeldAddress) -> bool {
+        self.services.values().any(|covered| covered.description.addresses.contains(held))
+    }
+
     pub(super) fn shared(&mut self) -> &mut DaemonSide {
         &mut self.shared
     }

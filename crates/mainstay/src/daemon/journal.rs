@@ -68,7 +68,9 @@ impl Journal {
         use node::EventKind as Kind;
         let level = match event.kind {
             Kind::Excluded | Kind::Conflict => v1::EventLevel::Error,
-            Kind::Peer | Kind::Path | Kind::Fenced | Kind::Fencing => v1::EventLevel::Warning,
+            Kind::Peer | Kind::Path | Kind::Fenced | Kind::Fencing | Kind::Interface => {
+                v1::EventLevel::Warning
+            }
             Kind::View | Kind::Reborn => v1::EventLevel::Info,
         };
         let node = event.node.map(|node| super::name_of(cluster, node)).unwrap_or_default();

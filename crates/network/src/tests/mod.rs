@@ -10,6 +10,7 @@ use crate::{AddressSeen, Config, Input, Interface, Network, Output};
 
 mod claims;
 mod fuzz;
+mod homes;
 mod owning;
 mod subnets;
 mod wires;
@@ -32,6 +33,7 @@ fn interface(index: u32, mac: wire::Mac, own: &[(&str, u8)]) -> Interface {
         name: format!("eth{index}"),
         up: true,
         carrier: true,
+        fault: None,
         mac: Some(mac),
         addresses: own.iter().map(|(address, prefix)| seen(address, *prefix)).collect(),
     }

@@ -1,13 +1,16 @@
-//! The interfaces that work, and the networks whose local end is on one of them.
+//! The interfaces that work, the networks whose local end is on one of them, and what becomes of the
+//! addresses on them.
 
 use core::net::IpAddr;
 use std::collections::BTreeMap;
 
 use base::NetworkId;
-use engine::ResourceKind;
+use engine::{ActionId, Outcome, ResourceKind};
 
 use super::{Node, Work};
+use crate::Output;
 use crate::config::LocalEnd;
+use crate::report::EventKind;
 
 /// An interface that is up and has a carrier.
 pub(super) struct Working {
@@ -29,7 +32,7 @@ impl Working {
 impl Node {
     /// Networks whose local end is on no working interface are down.
     pub(super) fn see_interfaces(&mut self, interfaces: &[network::Interface]) {
-        let working = interfaces.iter().filter(|interface| interface.up && interface.carrier);
+        let working = interfaces.iter().filter(|interface| interface.trouble().is_none());
         self.interfaces = working
             .map(|interface| Working {
                 index: interface.index,
@@ -82,6 +85,58 @@ impl Node {
         if let Some(Working { index: interface, .. }) = interface {
             let heal = network::Input::Heal { interface: *interface };
             self.work.push_back(Work::Network(heal));
+        }
+    }
+
+    /// What the layer of the addresses says.
+    pub(super) fn on_network(&mut self, output: network::Output) {
+        use network::Output as Out;
+        let acted = |id, outcome| Work::Engine(engine::Input::Acted { id: ActionId(id), outcome });
+        match output {
+            Out::Claimed { id, .. } | Out::Released { id } => {
+                self.work.push_back(acted(id, Outcome::Done));
+            }
+            Out::Failed { id, reason } => {
+                self.work.push_back(acted(id, Outcome::Failed { reason }));
+            }
+            Out::Lost { service, address, why } => {
+                self.event(
+                    EventKind::Conflict,
+                    None,
+                    format!("{address} of {service} is lost: {why}"),
+                );
+                self.address_changed(service, address, engine::ResourceChange::Vanished);
+            }
+            Out::Moved { service, address, from, to, why } => {
+                let sentence = format!("{address} of {service} went to {to}: {from} {why}");
+                self.event(EventKind::Interface, None, sentence);
+            }
+            Out::Conflict { service, address, mac } => {
+                let mac: Vec<String> = mac.iter().map(|byte| format!("{byte:02x}")).collect();
+                let detail = format!("{address} is also used by {}", mac.join(":"));
+                self.event(EventKind::Conflict, None, detail.clone());
+                let change = engine::ResourceChange::Conflict { detail };
+                self.address_changed(service, address, change);
+            }
+            other => self.outputs.push_back(Output::Network(other)),
+        }
+    }
+
+    /// Tells the engine about an address by the name of its resource.
+    fn address_changed(
+        &mut self,
+        service: String,
+        address: IpAddr,
+        change: engine::ResourceChange,
+    ) {
+        let services = self.engine.intent().services.iter();
+        let resource = services.filter(|one| one.name == service).flat_map(|one| &one.resources);
+        let mut resource = resource.filter(|resource| {
+            matches!(&resource.kind, ResourceKind::Address { address: own, .. } if *own == address)
+        });
+        if let Some(resource) = resource.next().map(|resource| resource.name.clone()) {
+            let changed = engine::Input::ResourceChanged { service, resource, change };
+            self.work.push_back(Work::Engine(changed));
         }
     }
 }

@@ -673,53 +673,6 @@ impl Node {
         }
     }
 
-    fn on_network(&mut self, output: network::Output) {
-        use network::Output as Out;
-        let acted = |id, outcome| Work::Engine(engine::Input::Acted { id: ActionId(id), outcome });
-        match output {
-            Out::Claimed { id, .. } | Out::Released { id } => {
-                self.work.push_back(acted(id, Outcome::Done));
-            }
-            Out::Failed { id, reason } => {
-                self.work.push_back(acted(id, Outcome::Failed { reason }));
-            }
-            Out::Lost { service, address, why } => {
-                self.event(
-                    EventKind::Conflict,
-                    None,
-                    format!("{address} of {service} is lost: {why}"),
-                );
-                self.address_changed(service, address, engine::ResourceChange::Vanished);
-            }
-            Out::Conflict { service, address, mac } => {
-                let mac: Vec<String> = mac.iter().map(|byte| format!("{byte:02x}")).collect();
-                let detail = format!("{address} is also used by {}", mac.join(":"));
-                self.event(EventKind::Conflict, None, detail.clone());
-                let change = engine::ResourceChange::Conflict { detail };
-                self.address_changed(service, address, change);
-            }
-            other => self.outputs.push_back(Output::Network(other)),
-        }
-    }
-
-    /// Tells the engine about an address by the name of its resource.
-    fn address_changed(
-        &mut self,
-        service: String,
-        address: IpAddr,
-        change: engine::ResourceChange,
-    ) {
-        let services = self.engine.intent().services.iter();
-        let resource = services.filter(|one| one.name == service).flat_map(|one| &one.resources);
-        let mut resource = resource.filter(|resource| {
-            matches!(&resource.kind, ResourceKind::Address { address: own, .. } if *own == address)
-        });
-        if let Some(resource) = resource.next().map(|resource| resource.name.clone()) {
-            let changed = engine::Input::ResourceChanged { service, resource, change };
-            self.work.push_back(Work::Engine(changed));
-        }
-    }
-
     /// False when it has to be tried again later.
     fn submit(&mut self, payload: Vec<u8>) -> bool {
         let is_durable = engine::is_configuration(&payload);

@@ -408,6 +408,7 @@ impl Field {
                 name: name.to_owned(),
                 up: true,
                 carrier: true,
+                fault: None,
                 // Where nothing is asked before an address is claimed: that is network's own test.
                 mac: None,
                 addresses: core::iter::once(own).chain(floating).collect(),

@@ -193,12 +193,17 @@ impl Daemon {
                 });
             }
             Out::Remove { operation, interface, address, prefix } => {
-                // Closed before it is gone.
-                self.cover.close(address);
-                self.removing.insert(operation, address);
+                // Closed before it is gone. What is not entered here is a copy of somebody else's making,
+                // or was left over by a former life of this daemon: nothing to be closed.
+                let held = HeldAddress { interface, address, prefix };
+                if self.cover.is_at(&held) {
+                    self.cover.close(address);
+                    self.removing.insert(operation, held);
+                }
                 self.request(addresses::Request::Remove { operation, interface, address, prefix });
             }
-            Out::Claimed { .. }
+            Out::Moved { .. }
+            | Out::Claimed { .. }
             | Out::Failed { .. }
             | Out::Released { .. }
             | Out::Lost { .. }

@@ -15,6 +15,7 @@ use node::{Input, Node};
 use os::event::{Bell, Events, Interest, Poll, Ready, Timer, Token};
 use os::persist::Store;
 use os::process::{Containment, Exit, Process};
+use os::shared::HeldAddress;
 
 use super::agents::Agents;
 use super::aliases::Aliases;
@@ -120,7 +121,7 @@ pub(super) struct Daemon {
     stopping: BTreeMap<ActionId, (String, String)>,
     /// Addresses that were handed to the kernel and are not in its picture yet.
     adding: BTreeMap<u64, IpAddr>,
-    removing: BTreeMap<u64, IpAddr>,
+    removing: BTreeMap<u64, HeldAddress>,
     /// What carrying out an output led to, for after all outputs are carried out.
     follow_ups: VecDeque<Input>,
     is_carrying_out: bool,
@@ -532,8 +533,10 @@ impl Daemon {
                     (Some(address), Err(_)) => self.cover.removed(address),
                     (None, _) => {}
                 }
-                if let (Some(address), Ok(())) = (self.removing.remove(&operation), &result) {
-                    self.cover.removed(address);
+                if let (Some(held), Ok(())) = (self.removing.remove(&operation), &result)
+                    && self.cover.is_at(&held)
+                {
+                    self.cover.removed(held.address);
                 }
                 self.feed(Input::Network(network::Input::Done { operation, result }));
                 self.settle();

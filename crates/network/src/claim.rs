@@ -140,8 +140,8 @@ impl Network {
     }
 
     pub(crate) fn select(&self, address: IpAddr, claim: Claim) -> Result<&Interface, String> {
-        let interfaces = self.interfaces.as_deref().unwrap_or_default();
-        subnet::select(interfaces, (address, claim.prefix), |other| self.is_service(other))
+        let choices = self.choices(address);
+        subnet::select(&choices, (address, claim.prefix), |other| self.is_service(other))
     }
 
     /// Chooses the interface and asks the first time.
@@ -267,6 +267,7 @@ impl Network {
 
     /// The driver did, or could not do, what it was asked.
     pub(crate) fn done(&mut self, operation: u64, result: Result<(), String>) {
+        let Some(result) = self.switched(operation, result) else { return };
         let Operation { place, adds } =
             self.operations.remove(&operation).expect("each operation is answered once");
         let address = place.address;

@@ -12,10 +12,10 @@
 
 use core::net::IpAddr;
 
+use crate::Output;
 use crate::machine::{Network, Place};
 use crate::own::Owned;
 use crate::subnet::{self, bits};
-use crate::{Interface, Output};
 
 /// An owned address on its way.
 #[derive(Clone, Debug)]
@@ -54,9 +54,8 @@ impl Network {
                 None => "carries its subnet no more".to_owned(),
             },
         };
-        let interfaces = self.interfaces.as_deref().unwrap_or_default();
         let wanted = (place.address, bits(place.address));
-        let home: &Interface = subnet::select(interfaces, wanted, is_service).ok()?;
+        let home = subnet::select(&self.choices(place.address), wanted, is_service).ok()?;
         Some((home.index, why))
     }
 

@@ -28,6 +28,8 @@
 //!   never given up for a stranger; that would let anybody on the wire stop a service.
 //! - **The own machine first**: when the interface of an owned address works no more, or carries its
 //!   subnet no more, and another one of this node does, the address goes there.
+//! - **Local switch**: where a network has standby interfaces on this node, the node's own addresses
+//!   go to one that works when their interface fails, and back (module `switch`). They need no lease.
 //! - **Never forget**: a service address that stands on an interface without being owned is
 //!   removed, at start and whenever it turns up.
 //!
@@ -42,12 +44,14 @@ mod home;
 mod machine;
 mod own;
 mod subnet;
+mod switch;
 mod types;
 pub mod wire;
 
 pub use machine::Network;
 pub use types::{
-    AddressSeen, AddressStatus, Config, Counters, Input, Interface, Output, Phase, Status, Timer,
+    AddressSeen, AddressStatus, Config, Counters, Input, Interface, Net, NetStatus, Output, Phase,
+    Status, Timer,
 };
 
 #[cfg(test)]

@@ -8,6 +8,7 @@ use base::Instant;
 
 use crate::own::Owned;
 use crate::subnet;
+use crate::switch::Switches;
 use crate::wire::{self, Heard, Mac};
 use crate::{AddressStatus, Config, Counters, Input, Interface, Output, Phase, Status, Timer};
 
@@ -29,6 +30,9 @@ pub struct Network {
     /// Leftovers that could not be removed, and when to try again.
     pub(crate) stubborn: BTreeMap<Place, Instant>,
     pub(crate) listening: BTreeSet<u32>,
+    pub(crate) switches: Switches,
+    /// Service addresses that no standby may carry.
+    pub(crate) fixed: BTreeSet<IpAddr>,
     pub(crate) outputs: VecDeque<Output>,
     pub(crate) counters: Counters,
 }
@@ -115,6 +119,8 @@ impl Network {
             next_operation: 1,
             stubborn: BTreeMap::new(),
             listening: BTreeSet::new(),
+            switches: Switches::new(config.nets),
+            fixed: config.fixed.into_iter().collect(),
             outputs: VecDeque::new(),
             counters: Counters::default(),
         }
@@ -131,10 +137,14 @@ impl Network {
         self.now = now;
         match input {
             Input::Interfaces(interfaces) => self.see(interfaces),
-            Input::Configure { addresses } => {
+            Input::Configure { addresses, nets, fixed } => {
                 self.configured = addresses.into_iter().collect();
+                self.fixed = fixed.into_iter().collect();
+                self.switches.configure(nets);
                 self.sweep();
+                self.mind_nets();
             }
+            Input::Return { net } => self.go_back(&net),
             Input::Adopt { service, address } => self.adopt(service, address),
             Input::Claim { id, service, address, prefix, deadline } => {
                 self.claim(service, address, Claim { id, prefix, asked: now, deadline });
@@ -182,7 +192,8 @@ impl Network {
             ]
             .map(|timer| timer.filter(|(at, _)| self.leased() && *at < self.lease)),
         });
-        sweep.chain(entries.flatten()).min()
+        let switch = self.switch_due().map(|at| (at, Timer::Switch));
+        sweep.chain(entries.flatten()).chain(switch).min()
     }
 
     /// Whether an interface of this node could carry the address now; also before the interfaces are
@@ -191,8 +202,17 @@ impl Network {
     /// # Errors
     /// In a few words, and without the interfaces that have nothing to do with it: they come and go.
     pub fn can_carry(&self, address: IpAddr) -> Result<(), String> {
-        let Some(interfaces) = self.interfaces.as_deref() else { return Ok(()) };
-        subnet::usable(interfaces, address, |other| self.is_service(other))
+        if self.interfaces.is_none() || self.is_about_to_switch(address) {
+            return Ok(());
+        }
+        subnet::usable(&self.choices(address), address, |other| self.is_service(other))
+    }
+
+    /// The interfaces that may carry the address.
+    pub(crate) fn choices(&self, address: IpAddr) -> Vec<&Interface> {
+        let is_fixed = self.fixed.contains(&address);
+        let all = self.interfaces.iter().flatten();
+        all.filter(|interface| !is_fixed || !self.switches.is_standby(&interface.name)).collect()
     }
 
     /// Everything that can be looked at.
@@ -209,6 +229,7 @@ impl Network {
         Status {
             addresses: addresses.collect(),
             interfaces: self.interfaces.clone(),
+            nets: self.net_status(),
             counters: self.counters,
         }
     }
@@ -268,6 +289,7 @@ impl Network {
 
     /// A new picture of the interfaces.
     fn see(&mut self, interfaces: Vec<Interface>) {
+        self.note_cards(&interfaces);
         let before = self.interfaces.replace(interfaces).unwrap_or_default();
         let places: BTreeSet<Place> = self.places().collect();
         self.stubborn.retain(|place, _| places.contains(place));
@@ -304,6 +326,7 @@ impl Network {
                 self.announce_again(address);
             }
         }
+        self.mind_nets();
     }
 
     /// Bytes from outside: counted when broken, ignored when not about an address of ours.
@@ -350,6 +373,7 @@ impl Network {
         if self.stubborn.values().any(|at| *at <= self.now) {
             self.sweep();
         }
+        self.mind_nets();
     }
 
     pub(crate) fn addresses(&self) -> Vec<IpAddr> {

@@ -215,9 +215,17 @@ impl Network {
         }
     }
 
-    /// Keeps the picture true after an address was added.
+    /// Keeps the picture true after a service address was added.
     pub(crate) fn picture_add(&mut self, place: Place) {
-        let lifetime = Some(self.lifetime);
+        self.picture_put(place, Some(self.lifetime));
+    }
+
+    /// Keeps the picture true after an own address was switched.
+    pub(crate) fn picture_own(&mut self, place: Place) {
+        self.picture_put(place, None);
+    }
+
+    fn picture_put(&mut self, place: Place, lifetime: Option<Duration>) {
         let seen = AddressSeen { address: place.address, prefix: place.prefix, lifetime };
         if !self.places().any(|there| there == place) {
             self.with_interface(place.interface, |addresses| addresses.push(seen));
@@ -240,7 +248,7 @@ impl Network {
 }
 
 /// After the first announcement: at 1, 2, 4 and 8 s.
-const ANNOUNCE_DELAYS: [Duration; 4] = [
+pub(crate) const ANNOUNCE_DELAYS: [Duration; 4] = [
     Duration::from_secs(1),
     Duration::from_secs(1),
     Duration::from_secs(2),

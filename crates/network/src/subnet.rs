@@ -13,7 +13,7 @@ use crate::Interface;
 /// # Errors
 /// A sentence that names what there is instead.
 pub(crate) fn select<'a>(
-    interfaces: &'a [Interface],
+    interfaces: &[&'a Interface],
     (address, prefix): (IpAddr, u8),
     is_service: impl Fn(IpAddr) -> bool,
 ) -> Result<&'a Interface, String> {
@@ -25,7 +25,7 @@ pub(crate) fn select<'a>(
     };
     let mut best: Option<(u8, &Interface)> = None;
     let mut unusable = Vec::new();
-    for interface in interfaces {
+    for &interface in interfaces {
         let subnets = own(interface).filter(|own| contains(*own, address));
         let Some(prefix) = subnets.map(|(_, prefix)| prefix).max() else { continue };
         if let Some(trouble) = interface.trouble() {
@@ -62,7 +62,7 @@ pub(crate) fn select<'a>(
 /// # Errors
 /// What is wrong with the one that carries it, in a few words.
 pub(crate) fn usable(
-    interfaces: &[Interface],
+    interfaces: &[&Interface],
     address: IpAddr,
     is_service: impl Fn(IpAddr) -> bool,
 ) -> Result<(), String> {

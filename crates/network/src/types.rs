@@ -14,6 +14,21 @@ pub struct Config {
     /// is found on an interface here without being owned is removed. Must not contain an address
     /// by which a node is reached itself (the configuration check refuses that).
     pub addresses: Vec<IpAddr>,
+    /// Where this node has standby interfaces.
+    pub nets: Vec<Net>,
+    /// Service addresses that no standby may carry.
+    pub fixed: Vec<IpAddr>,
+}
+
+/// The interfaces of this node in one network, when one may take over from another.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Net {
+    /// What people call the network.
+    pub name: String,
+    /// Names of the interfaces: the primary, then the standbys in the order in which they are tried.
+    pub cards: Vec<String>,
+    /// Whether the addresses go back by themselves when the primary works again.
+    pub auto_return: bool,
 }
 
 impl Config {
@@ -79,6 +94,15 @@ pub enum Input {
     Configure {
         /// All of them.
         addresses: Vec<IpAddr>,
+        /// Where this node has standby interfaces.
+        nets: Vec<Net>,
+        /// Service addresses that no standby may carry.
+        fixed: Vec<IpAddr>,
+    },
+    /// The addresses of a network shall go back to the primary interface if that works.
+    Return {
+        /// The network.
+        net: String,
     },
     /// An address that an earlier life of the daemon claimed, with its service still running:
     /// owned from now on if it stands on an interface, else [`Output::Lost`]. To be fed before the
@@ -119,7 +143,7 @@ pub enum Input {
         /// From the Ethernet header on.
         bytes: Vec<u8>,
     },
-    /// What came of [`Output::Add`] or [`Output::Remove`]. Removing what is not there is `Ok`.
+    /// What came of [`Output::Add`], [`Output::Remove`] or [`Output::Switch`]. Removing what is not there is `Ok`.
     Done {
         /// Which one.
         operation: u64,
@@ -191,6 +215,31 @@ pub enum Output {
         /// As it was seen or added.
         prefix: u8,
     },
+    /// Put this node's own addresses on another interface, with the routes and permanent neighbours
+    /// that hang on them; answer with [`Input::Done`]. What stands there already is no error.
+    Switch {
+        /// Names the answer.
+        operation: u64,
+        /// Where they are.
+        from: u32,
+        /// Where they shall be.
+        to: u32,
+        /// The addresses with the bits of their subnets.
+        addresses: Vec<(IpAddr, u8)>,
+    },
+    /// This node's own addresses in a network went to another interface, or could not.
+    Switched {
+        /// The network.
+        net: String,
+        /// Where they were.
+        from: String,
+        /// Where they are.
+        to: String,
+        /// Why they are not where they were.
+        why: String,
+        /// Why they are there all the same.
+        failure: Option<String>,
+    },
     /// The answer to a claim: the address is here. Announcements follow.
     Claimed {
         /// Of the claim.
@@ -259,6 +308,8 @@ pub enum Timer {
     Refresh,
     /// Try again to remove a leftover.
     Sweep,
+    /// Put the node's own addresses on another interface, or announce them there.
+    Switch,
 }
 
 /// How far an address is.
@@ -327,6 +378,21 @@ pub struct Counters {
     pub restored: u64,
     /// Owned addresses that went to another interface.
     pub moved: u64,
+    /// Switches of a node's own addresses to another interface.
+    pub switches: u64,
+}
+
+/// The interfaces of a network with standbys.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct NetStatus {
+    /// The network.
+    pub name: String,
+    /// Its interfaces, the primary first.
+    pub cards: Vec<String>,
+    /// The one that has the node's own addresses; none when no interface of the network has any.
+    pub seat: Option<String>,
+    /// Why the newest attempt to put them elsewhere did not succeed.
+    pub failure: Option<String>,
 }
 
 /// Everything that can be looked at.
@@ -336,6 +402,8 @@ pub struct Status {
     pub addresses: Vec<AddressStatus>,
     /// The newest picture; none before the first.
     pub interfaces: Option<Vec<Interface>>,
+    /// Networks with standby interfaces.
+    pub nets: Vec<NetStatus>,
     /// Counts since the start.
     pub counters: Counters,
 }

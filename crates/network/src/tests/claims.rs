@@ -325,7 +325,11 @@ fn an_address_that_becomes_a_service_address_is_swept() {
     let mut node = Node::new();
     node.on(1).push(seen("10.77.0.55", 32));
     assert_eq!(node.picture(), []);
-    let outputs = node.feed(Input::Configure { addresses: vec![ip("10.77.0.55")] });
+    let outputs = node.feed(Input::Configure {
+        addresses: vec![ip("10.77.0.55")],
+        nets: Vec::new(),
+        fixed: Vec::new(),
+    });
     assert!(matches!(outputs[..], [Output::Remove { .. }]), "{outputs:?}");
 }
 

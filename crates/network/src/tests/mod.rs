@@ -13,6 +13,7 @@ mod fuzz;
 mod homes;
 mod owning;
 mod subnets;
+mod switches;
 mod wires;
 
 const MAC: wire::Mac = [2, 0, 0, 0, 0, 1];
@@ -62,6 +63,8 @@ impl Node {
         let config = Config {
             lease: Duration::from_millis(750),
             addresses: vec![ip(ADDRESS), ip("fd00::100"), ip("10.77.0.101")],
+            nets: Vec::new(),
+            fixed: Vec::new(),
         };
         let now = Instant::from_millis(1_000);
         let mut network = Network::new(config, now);
@@ -75,7 +78,10 @@ impl Node {
         self.network.handle(self.now, input);
         let outputs: Vec<Output> = std::iter::from_fn(|| self.network.poll_output()).collect();
         for output in &outputs {
-            if let Output::Add { operation, .. } | Output::Remove { operation, .. } = output {
+            if let Output::Add { operation, .. }
+            | Output::Remove { operation, .. }
+            | Output::Switch { operation, .. } = output
+            {
                 self.asked.push((*operation, output.clone()));
             }
         }
@@ -116,6 +122,15 @@ impl Node {
                 let lifetime = Some(*lifetime);
                 let seen = AddressSeen { address: *address, prefix: *prefix, lifetime };
                 self.on(*interface).push(seen);
+            }
+            Output::Switch { from, to, addresses, .. } => {
+                for (address, prefix) in addresses {
+                    let seen = AddressSeen { address: *address, prefix: *prefix, lifetime: None };
+                    let place = (*address, *prefix);
+                    self.on(*from).retain(|seen| (seen.address, seen.prefix) != place);
+                    self.on(*to).retain(|seen| (seen.address, seen.prefix) != place);
+                    self.on(*to).push(seen);
+                }
             }
             Output::Remove { interface, address, prefix, .. } => {
                 let gone = (*address, *prefix);

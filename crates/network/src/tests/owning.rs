@@ -53,7 +53,13 @@ fn the_lease_ends_at_its_moment_not_after() {
 #[test]
 fn a_lifetime_is_the_lease_rounded_up_and_one_second() {
     let lifetime = |millis| {
-        crate::Config { lease: Duration::from_millis(millis), addresses: vec![] }.lifetime()
+        crate::Config {
+            lease: Duration::from_millis(millis),
+            addresses: Vec::new(),
+            nets: Vec::new(),
+            fixed: Vec::new(),
+        }
+        .lifetime()
     };
     assert_eq!(lifetime(250), Duration::from_secs(2));
     assert_eq!(lifetime(1_000), Duration::from_secs(2));

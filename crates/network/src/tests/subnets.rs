@@ -5,7 +5,8 @@ use crate::subnet::select;
 fn check(interfaces: &[Interface], address: &str) -> Result<u32, String> {
     let prefix = if address.contains(':') { 64 } else { 24 };
     let is_service = |address| address == ip("10.9.9.9");
-    select(interfaces, (ip(address), prefix), is_service).map(|interface| interface.index)
+    let interfaces: Vec<&Interface> = interfaces.iter().collect();
+    select(&interfaces, (ip(address), prefix), is_service).map(|interface| interface.index)
 }
 
 #[test]

@@ -1,0 +1,403 @@
+//! Local switch: the node's own addresses go to a standby interface when theirs fails, and back.
+//!
+//! After MC/LockManager's network manager (seed 002). A network has a primary interface on a node and
+//! may have standbys: interfaces on the same wire without addresses of their own. When the primary
+//! fails, all its addresses go to the first standby that works, with the routes on them; connections
+//! live on, because nothing about them but the hardware address has changed. Service addresses then
+//! follow their subnet (module `home`). When the primary works again, everything goes back.
+//!
+//! Nothing about this is remembered that could be forgotten. The configuration says which interface is
+//! the primary, the picture says where the addresses are, and a standby has none of its own. So a
+//! daemon that is started in the middle of a switch, or after one, goes on where the former one was
+//! stopped, and a machine that boots has its addresses on the primary, where its system puts them.
+//!
+//! **Not for nothing.** A switch (the device) that loses power takes the carrier from all interfaces at
+//! once, and gives it back one by one. So an interface has to fail for [`SWITCH_AFTER`] while the other
+//! one keeps working; one that began to work only after the failure must do so for [`RETURN_AFTER`], as
+//! the primary must before the addresses return to it. Each failure within [`FLAP_WINDOW`] of the last
+//! one doubles that time.
+
+use core::net::IpAddr;
+use core::time::Duration;
+use std::collections::BTreeMap;
+
+use base::Instant;
+
+use crate::machine::{Network, Place};
+use crate::own::ANNOUNCE_DELAYS;
+use crate::{Interface, Net, NetStatus, Output, subnet, wire};
+
+/// How long an interface has failed before its addresses leave it: two looks at the carriers.
+pub(crate) const SWITCH_AFTER: Duration = Duration::from_millis(100);
+/// How long an interface has worked before addresses come (back) to it.
+pub(crate) const RETURN_AFTER: Duration = Duration::from_secs(5);
+/// The longest that [`RETURN_AFTER`] becomes by doubling.
+const RETURN_AFTER_MAX: Duration = Duration::from_secs(320);
+/// Failures within this time of each other are those of one loose contact.
+const FLAP_WINDOW: Duration = Duration::from_secs(600);
+/// After a switch that did not succeed.
+const RETRY_AFTER: Duration = Duration::from_secs(1);
+
+/// The networks with standbys, and what became of them.
+#[derive(Clone, Debug)]
+pub(crate) struct Switches {
+    nets: Vec<Seats>,
+    /// Since when each interface works, or does not. What was so at the first look was so for ever.
+    cards: BTreeMap<u32, Card>,
+    /// Own addresses that still have to be announced where they went.
+    fresh: BTreeMap<IpAddr, Fresh>,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Card {
+    works: bool,
+    since: Instant,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Fresh {
+    interface: u32,
+    /// How many announcements were sent.
+    step: usize,
+    at: Instant,
+}
+
+#[derive(Clone, Debug)]
+struct Seats {
+    net: Net,
+    switching: Option<Switching>,
+    /// When addresses left their interface last, and how long an interface is watched since.
+    left: Option<Instant>,
+    watched: Duration,
+    /// Somebody asked for the return.
+    returns: bool,
+    /// Why the newest attempt failed, and when to try again.
+    failure: Option<(String, Instant)>,
+}
+
+#[derive(Clone, Debug)]
+struct Switching {
+    operation: u64,
+    from: u32,
+    to: u32,
+    addresses: Vec<(IpAddr, u8)>,
+    names: [String; 2],
+    why: String,
+}
+
+/// What is right for a network now.
+#[derive(Debug)]
+enum Verdict {
+    /// The addresses are where they belong, or nowhere.
+    Stay,
+    /// They leave at that moment, if nothing changes.
+    Later {
+        at: Instant,
+        from: u32,
+        is_failure: bool,
+    },
+    Switch {
+        from: u32,
+        to: u32,
+        why: String,
+    },
+}
+
+impl Switches {
+    pub(crate) fn new(nets: Vec<Net>) -> Switches {
+        let nets = nets.into_iter().map(Seats::new).collect();
+        Switches { nets, cards: BTreeMap::new(), fresh: BTreeMap::new() }
+    }
+
+    pub(crate) fn configure(&mut self, nets: Vec<Net>) {
+        let mut before = core::mem::take(&mut self.nets);
+        let seats = nets.into_iter().map(|net| {
+            // One with other interfaces is another network: what is on its way is answered by nobody.
+            match before.iter().position(|seats| seats.net.cards == net.cards) {
+                Some(place) => Seats { net, ..before.swap_remove(place) },
+                None => Seats::new(net),
+            }
+        });
+        self.nets = seats.collect();
+    }
+
+    pub(crate) fn is_standby(&self, name: &str) -> bool {
+        self.nets.iter().any(|seats| seats.net.cards.iter().skip(1).any(|card| card == name))
+    }
+
+    fn works_since(&self, index: u32) -> Option<Instant> {
+        self.cards.get(&index).filter(|card| card.works).map(|card| card.since)
+    }
+}
+
+impl Seats {
+    fn new(net: Net) -> Seats {
+        Seats {
+            net,
+            switching: None,
+            left: None,
+            watched: RETURN_AFTER,
+            returns: false,
+            failure: None,
+        }
+    }
+}
+
+impl Network {
+    /// Remembers since when each interface works.
+    pub(crate) fn note_cards(&mut self, interfaces: &[Interface]) {
+        let since = if self.interfaces.is_none() { Instant::ZERO } else { self.now };
+        let cards = &mut self.switches.cards;
+        cards.retain(|index, _| interfaces.iter().any(|interface| interface.index == *index));
+        for interface in interfaces {
+            let works = interface.trouble().is_none();
+            let card = cards.entry(interface.index).or_insert(Card { works, since });
+            if card.works != works {
+                *card = Card { works, since };
+            }
+        }
+    }
+
+    /// Switches what has to be, and announces what was.
+    pub(crate) fn mind_nets(&mut self) {
+        self.announce_own();
+        if self.interfaces.is_none() {
+            return;
+        }
+        for place in 0..self.switches.nets.len() {
+            let Verdict::Switch { from, to, why } = self.judge(&self.switches.nets[place]) else {
+                continue;
+            };
+            let addresses = self.stationary(from);
+            let operation = self.next_operation;
+            self.next_operation += 1;
+            let names = [self.name(from), self.name(to)];
+            let now = self.now;
+            let seats = &mut self.switches.nets[place];
+            if seats.net.cards.first() == Some(&names[0]) {
+                let is_again = seats.left.is_some_and(|left| now.since(left) < FLAP_WINDOW);
+                seats.watched = match is_again {
+                    true => RETURN_AFTER_MAX.min(seats.watched * 2),
+                    false => RETURN_AFTER,
+                };
+                seats.left = Some(now);
+            }
+            seats.switching =
+                Some(Switching { operation, from, to, addresses: addresses.clone(), names, why });
+            self.outputs.push_back(Output::Switch { operation, from, to, addresses });
+        }
+    }
+
+    /// Where the own addresses of a network should be.
+    fn judge(&self, seats: &Seats) -> Verdict {
+        if seats.switching.is_some() {
+            return Verdict::Stay;
+        }
+        let interfaces = self.interfaces.as_deref().unwrap_or_default();
+        let named = |name: &String| interfaces.iter().find(|interface| interface.name == *name);
+        let cards: Vec<&Interface> = seats.net.cards.iter().filter_map(named).collect();
+        let is_taken = |card: &Interface| !self.stationary(card.index).is_empty();
+        let works = |card: &Interface| card.trouble().is_none();
+        // In the middle of a switch that was interrupted, more than one.
+        let taken = || cards.iter().copied().filter(|card| is_taken(card));
+        let Some(seat) = taken().find(|card| works(card)).or_else(|| taken().next()) else {
+            return Verdict::Stay;
+        };
+        let since =
+            |card: &Interface| self.switches.works_since(card.index).unwrap_or(Instant::FAR);
+        let primary = cards.first().filter(|card| seats.net.cards.first() == Some(&card.name));
+        let (target, at, why) = if let Some(trouble) = seat.trouble() {
+            let failed =
+                self.switches.cards.get(&seat.index).map_or(Instant::ZERO, |card| card.since);
+            // Only between interfaces of one kind.
+            let others = cards.iter().filter(|card| {
+                card.index != seat.index && works(card) && card.mac.is_some() == seat.mac.is_some()
+            });
+            let ready = others.map(|card| {
+                let at = match since(card) <= failed {
+                    true => failed + SWITCH_AFTER,
+                    false => since(card) + seats.watched,
+                };
+                (*card, at)
+            });
+            let Some((target, at)) = ready.min_by_key(|(_, at)| *at) else { return Verdict::Stay };
+            (target, at, trouble.to_owned())
+        } else if let Some(primary) = primary
+            && primary.index != seat.index
+            && works(primary)
+            && (seats.net.auto_return || seats.returns)
+        {
+            let at = if seats.returns { self.now } else { since(primary) + seats.watched };
+            (*primary, at, format!("{} works again", primary.name))
+        } else {
+            (seat, self.now, "a switch was interrupted".to_owned())
+        };
+        // What others put on a standby is none of ours, and no switch that was interrupted.
+        let Some(from) = taken().find(|card| card.index != target.index) else {
+            return Verdict::Stay;
+        };
+        if !self.is_same(from.index, target.index) {
+            return Verdict::Stay;
+        }
+        let at = seats.failure.as_ref().map_or(at, |(_, retry)| at.max(*retry));
+        if at > self.now {
+            let is_failure = seat.trouble().is_some() && seats.failure.is_none();
+            return Verdict::Later { at, from: from.index, is_failure };
+        }
+        Verdict::Switch { from: from.index, to: target.index, why }
+    }
+
+    /// The driver has switched, or could not. Returns what is no answer to a switch.
+    pub(crate) fn switched(
+        &mut self,
+        operation: u64,
+        result: Result<(), String>,
+    ) -> Option<Result<(), String>> {
+        if self.operations.contains_key(&operation) {
+            return Some(result);
+        }
+        let now = self.now;
+        let is_it = |seats: &&mut Seats| {
+            seats.switching.as_ref().is_some_and(|switching| switching.operation == operation)
+        };
+        // The network was taken out of the configuration meanwhile: the next picture shows what is.
+        let seats = self.switches.nets.iter_mut().find(is_it)?;
+        let switching = seats.switching.take().expect("it was just seen");
+        seats.returns = false;
+        let failure = result.err();
+        seats.failure = failure.clone().map(|failure| (failure, now + RETRY_AFTER));
+        let Switching { from, to, addresses, names: [from_name, to_name], why, .. } = switching;
+        let net = seats.net.name.clone();
+        let is_done = failure.is_none();
+        let (from_text, to_text) = (from_name, to_name);
+        self.outputs.push_back(Output::Switched {
+            net,
+            from: from_text,
+            to: to_text,
+            why,
+            failure,
+        });
+        if is_done {
+            self.counters.switches += 1;
+            for (address, prefix) in addresses {
+                self.picture_remove(Place { address, interface: from, prefix });
+                self.picture_own(Place { address, interface: to, prefix });
+                self.switches.fresh.insert(address, Fresh { interface: to, step: 0, at: now });
+            }
+            for address in self.addresses() {
+                if let crate::machine::State::Owned(_) = self.entry(address).state {
+                    self.check_owned(address, false);
+                }
+            }
+        }
+        self.mind_nets();
+        None
+    }
+
+    /// Somebody wants the addresses back on the primary.
+    pub(crate) fn go_back(&mut self, net: &str) {
+        for seats in self.switches.nets.iter_mut().filter(|seats| seats.net.name == net) {
+            seats.returns = true;
+        }
+        self.mind_nets();
+        for seats in self.switches.nets.iter_mut().filter(|seats| seats.net.name == net) {
+            // Asked for now, not for some time.
+            seats.returns = false;
+        }
+    }
+
+    /// Announces own addresses where they are now, as service addresses are.
+    fn announce_own(&mut self) {
+        let now = self.now;
+        let due: Vec<(IpAddr, u32)> = (self.switches.fresh.iter())
+            .filter(|(_, fresh)| fresh.at <= now)
+            .map(|(address, fresh)| (*address, fresh.interface))
+            .collect();
+        for (address, interface) in due {
+            if let Some(mac) = self.interface(interface).and_then(|interface| interface.mac) {
+                let bytes = wire::announcement(mac, address);
+                self.outputs.push_back(Output::Send { interface, bytes });
+                self.counters.announcements += 1;
+            }
+            let fresh = self.switches.fresh.get_mut(&address).expect("it was just seen");
+            match ANNOUNCE_DELAYS.get(fresh.step) {
+                Some(delay) => (fresh.step, fresh.at) = (fresh.step + 1, now + *delay),
+                None => drop(self.switches.fresh.remove(&address)),
+            }
+        }
+    }
+
+    /// When to look again.
+    pub(crate) fn switch_due(&self) -> Option<Instant> {
+        let later = self.switches.nets.iter().filter_map(|seats| match self.judge(seats) {
+            Verdict::Later { at, .. } => Some(at),
+            Verdict::Stay | Verdict::Switch { .. } => None,
+        });
+        later.chain(self.switches.fresh.values().map(|fresh| fresh.at)).min()
+    }
+
+    /// Whether the address will be carried by a standby in a moment.
+    pub(crate) fn is_about_to_switch(&self, address: IpAddr) -> bool {
+        if self.fixed.contains(&address) {
+            return false;
+        }
+        let carries = |index: u32| {
+            let interface = self.interface(index);
+            interface
+                .is_some_and(|one| subnet::carries(one, address, |other| self.is_service(other)))
+        };
+        self.switches.nets.iter().any(|seats| {
+            let from = match (&seats.switching, self.judge(seats)) {
+                (Some(switching), _) => Some(switching.from),
+                (None, Verdict::Switch { from, .. }) => Some(from),
+                (None, Verdict::Later { at, from, is_failure: true }) => {
+                    Some(from).filter(|_| at <= self.now + SWITCH_AFTER)
+                }
+                (None, Verdict::Later { .. } | Verdict::Stay) => None,
+            };
+            from.is_some_and(carries)
+        })
+    }
+
+    pub(crate) fn net_status(&self) -> Vec<NetStatus> {
+        let interfaces = self.interfaces.as_deref().unwrap_or_default();
+        let status = self.switches.nets.iter().map(|seats| {
+            let named = seats
+                .net
+                .cards
+                .iter()
+                .filter_map(|name| interfaces.iter().find(|interface| interface.name == *name));
+            let mut seated = named.filter(|card| !self.stationary(card.index).is_empty());
+            let seat = seated.next();
+            let foreign = seat.and_then(|seat| {
+                let other = seated.find(|other| !self.is_same(seat.index, other.index))?;
+                Some(format!("{} has addresses of its own, so it takes over none", other.name))
+            });
+            let failure = seats.failure.as_ref().map(|(failure, _)| failure.clone());
+            NetStatus {
+                name: seats.net.name.clone(),
+                cards: seats.net.cards.clone(),
+                seat: seat.map(|seat| seat.name.clone()),
+                failure: failure.or(foreign),
+            }
+        });
+        status.collect()
+    }
+
+    /// Whether all addresses of one interface are on the other one as well: then both are the same set,
+    /// of which a part is on its way.
+    fn is_same(&self, one: u32, other: u32) -> bool {
+        let (one, other) = (self.stationary(one), self.stationary(other));
+        one.iter().all(|own| other.contains(own)) || other.iter().all(|own| one.contains(own))
+    }
+
+    /// The node's own addresses on an interface, without those that belong to the interface itself.
+    fn stationary(&self, index: u32) -> Vec<(IpAddr, u8)> {
+        let seen = self.interface(index).map_or(&[][..], |interface| &interface.addresses);
+        let own = seen.iter().filter(|seen| {
+            let is_local = matches!(seen.address, IpAddr::V6(six) if six.is_unicast_link_local());
+            !is_local && !self.is_service(seen.address)
+        });
+        own.map(|seen| (seen.address, seen.prefix)).collect()
+    }
+}

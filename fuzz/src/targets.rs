@@ -204,7 +204,12 @@ fn network_golden() -> Vec<Vec<u8>> {
 
 /// The service address, which is being probed for on interface 1.
 fn owner() -> network::Network {
-    let config = network::Config { lease: timing().lease, addresses: vec![SERVICE_ADDRESS] };
+    let config = network::Config {
+        lease: timing().lease,
+        addresses: vec![SERVICE_ADDRESS],
+        nets: Vec::new(),
+        fixed: Vec::new(),
+    };
     let mut network = network::Network::new(config, NOW);
     network.set_lease(Instant::FAR);
     network.handle(NOW, network::Input::Interfaces(interfaces()));
@@ -223,6 +228,7 @@ fn interfaces() -> Vec<network::Interface> {
         name: "eth0".into(),
         up: true,
         carrier: true,
+        fault: None,
         mac: Some([2, 0, 0, 0, 0, 1]),
         addresses: vec![seen],
     }]
@@ -480,6 +486,7 @@ fn birth() -> node::Birth {
         heartbeats: transport::Heartbeats::Each,
         nodes,
         local: Some(node::LocalEnd::Address(IpAddr::from([10, 77, 0, 1]))),
+        standby: None,
     };
     let cluster = node::Cluster {
         fencing: Vec::new(),
@@ -538,6 +545,7 @@ fn intent() -> engine::Intent {
         stop_timeout: Duration::from_secs(60),
         priority: engine::PRIORITY_DEFAULT,
         class: None,
+        is_fixed: false,
     };
     engine::Intent {
         nodes: specs.to_vec(),

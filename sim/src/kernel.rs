@@ -157,7 +157,10 @@ impl World {
                 let done = NetworkInput::Done { operation, result: Ok(()) };
                 daemon.inbox.push_back(crate::machine::Item::Input(Input::Network(done)));
             }
+            NetworkOutput::Switch { .. } => unreachable!("no machine here has standby interfaces"),
             NetworkOutput::Claimed { .. }
+            | NetworkOutput::Moved { .. }
+            | NetworkOutput::Switched { .. }
             | NetworkOutput::Failed { .. }
             | NetworkOutput::Released { .. }
             | NetworkOutput::Lost { .. }

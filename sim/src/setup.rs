@@ -221,6 +221,7 @@ impl Setup {
             nodes: network.nodes,
             local: (network.nodes.contains(local))
                 .then(|| LocalEnd::Address(own_address(NetworkId(number), local))),
+            standby: None,
         });
         let media =
             (self.networks.len() as u16..).zip(&self.media).map(|(number, medium)| NetworkSpec {
@@ -232,6 +233,7 @@ impl Setup {
                 heartbeats: Heartbeats::Each,
                 nodes: medium.nodes,
                 local: medium.nodes.contains(local).then_some(LocalEnd::Device),
+                standby: None,
             });
         Cluster {
             id: CLUSTER,
@@ -434,5 +436,6 @@ fn draw_service(draw: &mut Prng, number: u64, nodes: usize, networks: &[NetworkS
         stop_timeout: Duration::from_millis(draw.range(100..=1_500)),
         priority: draw.range(0..=3) as u16 * 100,
         class: None,
+        is_fixed: false,
     }
 }

@@ -85,6 +85,10 @@ pub struct Service {
     /// What frees it when its node is lost, where the configuration says so; else its resources do.
     #[n(9)]
     pub class: Option<Class>,
+    /// Whether its addresses stay on the primary interfaces of a node: when one fails, the service goes
+    /// to another node instead of to a standby interface.
+    #[n(10)]
+    pub is_fixed: bool,
 }
 
 /// The weight of a service of which nothing is said.

@@ -189,6 +189,7 @@ impl Case {
             stop_timeout: Duration::from_secs(10),
             priority: engine::PRIORITY_DEFAULT,
             class: None,
+            is_fixed: false,
         };
         let mut words = words.iter();
         while let Some(word) = words.next() {

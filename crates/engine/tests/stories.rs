@@ -39,6 +39,7 @@ fn service(name: &str, nodes: &[NodeId]) -> Service {
         stop_timeout: Duration::from_secs(10),
         priority: engine::PRIORITY_DEFAULT,
         class: None,
+        is_fixed: false,
     }
 }
 

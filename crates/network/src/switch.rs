@@ -378,6 +378,9 @@ impl Network {
                 name: seats.net.name.clone(),
                 cards: seats.net.cards.clone(),
                 seat: seat.map(|seat| seat.name.clone()),
+                addresses: seat.map_or(Vec::new(), |seat| {
+                    self.stationary(seat.index).into_iter().map(|(address, _)| address).collect()
+                }),
                 failure: failure.or(foreign),
             }
         });

@@ -391,6 +391,8 @@ pub struct NetStatus {
     pub cards: Vec<String>,
     /// The one that has the node's own addresses; none when no interface of the network has any.
     pub seat: Option<String>,
+    /// These addresses.
+    pub addresses: Vec<IpAddr>,
     /// Why the newest attempt to put them elsewhere did not succeed.
     pub failure: Option<String>,
 }

@@ -3,7 +3,7 @@
 use core::net::IpAddr;
 
 use base::{Incarnation, Medium, Member, NetworkId, NodeId, NodeSet, Tie, Timing, View};
-use engine::{Found, Intent, ResourceKind};
+use engine::{Found, Intent, ResourceKind, Service};
 use transport::{Heartbeats, PathConfig, PeerConfig, Priority};
 
 use crate::fencing::FenceSpec;
@@ -48,6 +48,17 @@ pub struct NetworkSpec {
     pub ring: Vec<NodeId>,
     /// Where the local node is connected to it.
     pub local: Option<LocalEnd>,
+    /// Interfaces of the local node that may take over from each other there.
+    pub standby: Option<Standby>,
+}
+
+/// Interfaces of the local node in a network, of which one has its addresses.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Standby {
+    /// Their names: the primary, then the standbys in the order in which they are tried.
+    pub cards: Vec<String>,
+    /// Whether the addresses go back by themselves when the primary works again.
+    pub auto_return: bool,
 }
 
 impl NetworkSpec {
@@ -141,13 +152,34 @@ impl Cluster {
     /// All service addresses.
     #[must_use]
     pub fn addresses(&self) -> Vec<IpAddr> {
-        let resources = self.intent.services.iter().flat_map(|service| &service.resources);
+        self.addresses_of(|_| true)
+    }
+
+    /// Service addresses that no standby interface may carry.
+    #[must_use]
+    pub fn fixed_addresses(&self) -> Vec<IpAddr> {
+        self.addresses_of(|service| service.is_fixed)
+    }
+
+    fn addresses_of(&self, is_meant: impl Fn(&Service) -> bool) -> Vec<IpAddr> {
+        let services = self.intent.services.iter().filter(|service| is_meant(service));
+        let resources = services.flat_map(|service| &service.resources);
         resources
             .filter_map(|resource| match &resource.kind {
                 ResourceKind::Address { address, .. } => Some(*address),
                 ResourceKind::Process { .. } | ResourceKind::Mount { .. } => None,
             })
             .collect()
+    }
+
+    /// The networks in which the local node has standby interfaces.
+    #[must_use]
+    pub fn nets(&self) -> Vec<network::Net> {
+        let nets = self.networks.iter().filter_map(|network| {
+            let Standby { cards, auto_return } = network.standby.clone()?;
+            Some(network::Net { name: network.name.clone(), cards, auto_return })
+        });
+        nets.collect()
     }
 }
 

@@ -36,7 +36,7 @@ mod status;
 
 use base::{Incarnation, NetworkId, NodeId, View};
 
-pub use config::{Birth, Cluster, LocalEnd, NetworkSpec};
+pub use config::{Birth, Cluster, LocalEnd, NetworkSpec, Standby};
 pub use fencing::{
     FenceAnswer, FenceLevel, FencePolicy, FenceRecord, FenceRun, FenceSpec, FenceState, FenceVerb,
 };

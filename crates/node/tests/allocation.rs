@@ -31,6 +31,7 @@ fn birth(node: NodeId) -> Birth {
         heartbeats: transport::Heartbeats::Each,
         nodes: (1..=NODES).map(NodeId).collect(),
         local: Some(LocalEnd::Device),
+        standby: None,
     };
     Birth {
         local: Member { node, incarnation: Incarnation(1) },

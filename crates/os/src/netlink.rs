@@ -28,8 +28,10 @@ use rustix::net::{
 use crate::sys;
 
 mod message;
+mod switch;
 
 pub(crate) use message::*;
+pub use switch::Taken;
 
 /// Room for one datagram of a dump; the kernel sends at most 32 KiB at a time.
 const DATAGRAM_MAX: usize = 64 << 10;

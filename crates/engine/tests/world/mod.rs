@@ -81,6 +81,7 @@ pub(crate) fn service(name: &str, nodes: &[u8]) -> Service {
         stop_timeout: Duration::from_secs(3),
         priority: engine::PRIORITY_DEFAULT,
         class: None,
+        is_fixed: false,
     }
 }
 

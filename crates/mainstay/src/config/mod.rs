@@ -23,6 +23,7 @@ pub mod own;
 mod read;
 mod section;
 pub mod service;
+mod standby;
 pub mod suggest;
 pub mod tie;
 mod watchdog;
@@ -300,19 +301,36 @@ pub struct Endpoint {
     pub address: IpAddr,
     /// Length of the subnet's prefix.
     pub prefix: u8,
-    /// The interface to bind to; None for whichever carries the address.
+    /// The interface that is meant; None for whichever carries the address.
     pub interface: Option<String>,
     /// It is written as a host name: then the address is unspecified until the hosts file was read.
     pub host: Option<Host>,
     /// It is an alias that this program adds to the interface, beside what is there already.
     pub alias: Option<Alias>,
+    /// What takes over from the interface.
+    pub standby: Option<Standby>,
+}
+
+/// Interfaces without addresses, on the same wire as the one that has them.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Standby {
+    /// Their names, in the order in which they are tried.
+    pub interfaces: Vec<String>,
+    /// Whether the addresses go back by themselves when the primary works again.
+    pub auto_return: bool,
 }
 
 impl Endpoint {
     /// An address that is on some interface.
     #[must_use]
     pub fn new(address: IpAddr, prefix: u8) -> Endpoint {
-        Endpoint { address, prefix, interface: None, host: None, alias: None }
+        Endpoint { address, prefix, interface: None, host: None, alias: None, standby: None }
+    }
+
+    /// The interface that a socket is bound to, if to one: not where the address may move.
+    #[must_use]
+    pub fn bound_to(&self) -> Option<&str> {
+        self.interface.as_deref().filter(|_| self.standby.is_none())
     }
 
     /// Whether it is known where it is.

@@ -11,7 +11,7 @@ use super::diagnostic::Diagnostics;
 use super::heartbeat::{check_heartbeat, heartbeat};
 use super::read::{self, Placed, Section, Span, Value};
 use super::section::{Names, duplicate};
-use super::{Endpoint, Host, Kind, Network, Priority, duration, global};
+use super::{Endpoint, Host, Kind, Network, Priority, duration, global, standby};
 
 /// The longest name that Linux gives an interface (IFNAMSIZ without its zero).
 const INTERFACE_SIZE_MAX: usize = 15;
@@ -39,6 +39,7 @@ pub(super) fn networks<'a>(
 ) -> Vec<Network> {
     let mut networks: Vec<Network> = Vec::new();
     let mut globals: Vec<(usize, Placed<&'a str>)> = Vec::new();
+    let mut spans: Vec<Span> = Vec::new();
     let mut names: BTreeMap<&str, Span> = BTreeMap::new();
     let mut numbers = BTreeMap::new();
     let written = sections.into_iter().map(|section| (section, false));
@@ -75,8 +76,13 @@ pub(super) fn networks<'a>(
             Kind::Ethernet { .. } | Kind::Disk | Kind::Serial { .. } => None,
         };
         let has_alias = alias.is_some();
+        let auto_return = match kind {
+            Kind::Udp => section.boolean("auto_return", found),
+            Kind::Ethernet { .. } | Kind::Disk | Kind::Serial { .. } => None,
+        };
         let alias = alias.and_then(|written| global::alias_base(&written, id, found));
         let span = section.span.clone();
+        let place = span.clone();
         let mut network = Network {
             id,
             name: name.unwrap_or_else(|| format!("{}{index}", kind.name())),
@@ -92,6 +98,7 @@ pub(super) fn networks<'a>(
         };
         ends(&mut section, &mut network, (has_alias, alias.as_ref()), nodes, claimed, found);
         section.finish(found);
+        standby::auto_return(auto_return, &mut network, found);
         if let Some(span) = heartbeat_span {
             check_heartbeat(&network, global.is_some(), span, found);
         }
@@ -104,7 +111,9 @@ pub(super) fn networks<'a>(
             globals.push((networks.len(), global));
         }
         networks.push(network);
+        spans.push(place);
     }
+    standby::check_standbys(&networks, &spans, nodes, found);
     global::merged(networks, &globals, (&names, nodes), found)
 }
 
@@ -434,11 +443,7 @@ fn endpoint(
     let written = section.text("address", found);
     let parsed = written.as_ref().map(|written| place(written, found));
     let interface = section.text("interface", found).and_then(|written| interface(&written, found));
-    if let Some(standby) = section.take("standby") {
-        found
-            .error(standby.span(), "standby interfaces are not supported by this version")
-            .help("remove `standby`; give the cluster a second [[network]] instead");
-    }
+    let standby = standby::standby(&mut section, interface.as_deref(), is_alias, found);
     section.finish(found);
     let endpoint = match parsed {
         Some(parsed) => parsed?,
@@ -454,7 +459,7 @@ fn endpoint(
         }
     };
     let span = written.map_or(span, |written| written.span);
-    Some((Endpoint { interface, ..endpoint }, span))
+    Some((Endpoint { interface, standby, ..endpoint }, span))
 }
 
 /// An address, or a name that the hosts file has one for.

@@ -100,6 +100,23 @@ impl<'a> Section<'a> {
         }
     }
 
+    /// Takes `key` as true or false.
+    pub(super) fn boolean(
+        &mut self,
+        key: &'static str,
+        found: &mut Diagnostics,
+    ) -> Option<Placed<bool>> {
+        let value = self.take(key)?;
+        if let DeValue::Boolean(read) = value.get_ref() {
+            return Some(Placed { value: *read, span: value.span() });
+        }
+        let kind = article(value.get_ref().type_str());
+        found
+            .error(value.span(), format!("`{key}` must be true or false and is {kind}"))
+            .help(format!("write {key} = true or {key} = false, without quotation marks"));
+        None
+    }
+
     /// Takes `key` as a whole number within `limits`.
     pub(super) fn number(
         &mut self,

@@ -76,6 +76,7 @@ fn service<'a>(
     let stop_timeout = section.duration("stop_timeout", timeouts, found);
     let priority = section.number("priority", 0..=u64::from(PRIORITY_MAX), found);
     let class = class(&mut section, found);
+    let local_switch = section.boolean("local_switch", found);
     let span = section.span.clone();
     let resources = resources(&mut section, &name, claimed, found);
     if resources.is_empty() {
@@ -95,6 +96,7 @@ fn service<'a>(
         stop_timeout: stop_timeout.map_or(STOP_TIMEOUT_DEFAULT, |placed| placed.value),
         priority: priority.map_or(PRIORITY_DEFAULT, |placed| placed.value as u16),
         class,
+        is_fixed: local_switch.is_some_and(|allowed| !allowed.value),
     }
 }
 

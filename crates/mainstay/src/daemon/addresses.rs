@@ -46,6 +46,8 @@ pub(super) enum Request {
     Gate,
     /// Say where the gate is; answered by its question.
     Survey { question: u64 },
+    /// Put this node's own addresses on another interface; answered by its operation.
+    Switch { operation: u64, from: u32, to: u32, addresses: Vec<(IpAddr, u8)> },
     /// Remove one; answered by its operation.
     Remove { operation: u64, interface: u32, address: IpAddr, prefix: u8 },
 }
@@ -147,6 +149,16 @@ impl Addresses {
                 let survey = self.gate.as_mut().map_or(Ok(Vec::new()), Attachments::survey);
                 let result = survey.map_err(|error| whole(&error));
                 self.tell(Done::Attached { question, result });
+            }
+            Request::Switch { operation, from, to, addresses } => {
+                let result = self.netlink.switch(from, to, &addresses);
+                let result = result.map_err(|error| whole(&error)).map(|taken| {
+                    for trouble in taken.troubles {
+                        self.tell(Done::Said(format!("taken over by interface {to}: {trouble}")));
+                    }
+                });
+                self.answer(operation, result);
+                self.look();
             }
             Request::Remove { operation, interface, address, prefix } => {
                 let result = self.netlink.remove_address(interface, address, prefix);

@@ -28,6 +28,7 @@ pub(super) fn cluster(cluster: &Cluster, local: NodeId) -> node::Cluster {
                 nodes: network.nodes(),
                 ring: if network.ring { network.by_address() } else { Vec::new() },
                 local: local_end(network, local),
+                standby: standby(network, local),
             })
             .collect(),
         intent: Intent {
@@ -97,6 +98,14 @@ fn local_end(network: &Network, local: NodeId) -> Option<node::LocalEnd> {
         Kind::Ethernet { .. } => device.map(|name| node::LocalEnd::Interface(name.clone())),
         Kind::Disk | Kind::Serial { .. } => device.map(|_| node::LocalEnd::Device),
     }
+}
+
+/// The primary interface and what stands by for it.
+fn standby(network: &Network, local: NodeId) -> Option<node::Standby> {
+    let end = network.endpoints.get(&local)?;
+    let (primary, standby) = (end.interface.as_ref()?, end.standby.as_ref()?);
+    let cards = core::iter::once(primary).chain(&standby.interfaces).cloned().collect();
+    Some(node::Standby { cards, auto_return: standby.auto_return })
 }
 
 /// The core's picture of an interface.

@@ -32,6 +32,7 @@ mod media;
 pub mod mounts;
 mod paths;
 mod probing;
+mod standby;
 mod status;
 mod watchdog;
 

@@ -239,6 +239,7 @@ fn a_standby_with_addresses_of_its_own_takes_over_nothing() {
         name: "net0".into(),
         cards: net().cards,
         seat: Some("eth1".into()),
+        addresses: vec![ip("10.77.0.1"), ip("fd00::1")],
         failure: Some("eth2 has addresses of its own, so it takes over none".into()),
     };
     assert_eq!(node.network.status().nets, [expected]);

@@ -8,9 +8,8 @@ use base::NetworkId;
 use engine::{ActionId, Outcome, ResourceKind};
 
 use super::{Node, Work};
-use crate::Output;
 use crate::config::LocalEnd;
-use crate::report::EventKind;
+use crate::{EventKind, Output};
 
 /// An interface that is up and has a carrier.
 pub(super) struct Working {
@@ -109,6 +108,17 @@ impl Node {
             }
             Out::Moved { service, address, from, to, why } => {
                 let sentence = format!("{address} of {service} went to {to}: {from} {why}");
+                self.event(EventKind::Interface, None, sentence);
+            }
+            Out::Switched { net, from, to, why, failure } => {
+                let sentence = match failure {
+                    None => format!("{net}: own addresses went from {from} to {to}: {why}"),
+                    Some(failure) => {
+                        format!(
+                            "{net}: own addresses cannot go from {from} to {to} ({why}): {failure}"
+                        )
+                    }
+                };
                 self.event(EventKind::Interface, None, sentence);
             }
             Out::Conflict { service, address, mac } => {

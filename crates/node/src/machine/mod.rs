@@ -9,12 +9,11 @@ mod life;
 mod weight;
 mod words;
 
-use core::net::IpAddr;
 use core::time::Duration;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use base::{Incarnation, Instant, Member, NetworkId, NodeId, NodeSet, Prng, View};
-use engine::{ActionId, Engine, Outcome, ResourceKind, Verb, Watchdog};
+use engine::{Engine, ResourceKind, Verb, Watchdog};
 use group::{Group, Rejected};
 use network::Network;
 use transport::{Lane, Transport};
@@ -125,7 +124,9 @@ impl Node {
         let local = birth.local;
         let cluster = &birth.cluster;
         let addresses = cluster.addresses();
-        let network = Network::new(network::Config { lease: cluster.timing.lease, addresses }, now);
+        let (lease, nets, fixed) =
+            (cluster.timing.lease, cluster.nets(), cluster.fixed_addresses());
+        let network = Network::new(network::Config { lease, addresses, nets, fixed }, now);
         let (transport, group, engine) = layers(&birth, local, &prng, now);
         let mut node = Node {
             local,
@@ -704,8 +705,9 @@ impl Node {
         self.networks_down.retain(|id| cluster.network(*id).is_some());
         let version = cluster.intent.version;
         self.group.reconfigure(cluster.nodes(), cluster.seed, cluster.tie, version);
-        let addresses = cluster.addresses();
-        self.work.push_back(Work::Network(network::Input::Configure { addresses }));
+        let (addresses, nets, fixed) =
+            (cluster.addresses(), cluster.nets(), cluster.fixed_addresses());
+        self.work.push_back(Work::Network(network::Input::Configure { addresses, nets, fixed }));
         self.fencing.configure(&self.birth.cluster.fencing);
         self.drain_fencing();
         self.see_inability();

@@ -110,6 +110,7 @@ pub(super) fn service(name: &str, last: u8, nodes: u8) -> Service {
         stop_timeout: Duration::from_secs(60),
         priority: engine::PRIORITY_DEFAULT,
         class: None,
+        is_fixed: false,
     }
 }
 
@@ -226,6 +227,7 @@ impl Field {
             heartbeats: transport::Heartbeats::Each,
             nodes: (1..=self.count).map(NodeId).collect(),
             local: Some(LocalEnd::Address(own_address(number as u8, local))),
+            standby: None,
         });
         Cluster {
             id: 7,

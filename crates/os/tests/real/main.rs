@@ -11,4 +11,5 @@ mod persist;
 mod process;
 mod scene;
 mod serial;
+mod switch;
 mod wire;

@@ -185,6 +185,42 @@ pub(crate) fn neighbour(interface: u32, address: IpAddr, mac: [u8; 6]) {
     request(28, 0x500, &body).unwrap();
 }
 
+/// Adds a route over the interface, as an administrator would.
+pub(crate) fn route(interface: u32, (to, prefix): (IpAddr, u8), gateway: Option<IpAddr>) {
+    let octets = |address: IpAddr| match address {
+        IpAddr::V4(four) => four.octets().to_vec(),
+        IpAddr::V6(six) => six.octets().to_vec(),
+    };
+    let family = if to.is_ipv4() { libc::AF_INET } else { libc::AF_INET6 };
+    let scope = if gateway.is_some() { 0 } else { 253 };
+    // struct rtmsg: family, two lengths, TOS, table main, protocol static, scope, unicast, flags.
+    let mut body = vec![u8::try_from(family).unwrap(), prefix, 0, 0, 254, 4, scope, 1, 0, 0, 0, 0];
+    if prefix > 0 {
+        body.extend(attribute(1, &octets(to)));
+    }
+    body.extend(attribute(4, &interface.to_ne_bytes()));
+    if let Some(gateway) = gateway {
+        body.extend(attribute(5, &octets(gateway)));
+    }
+    request(24, 0x600, &body).unwrap();
+}
+
+/// The names of the interfaces that routes of this family lead over, with what the kernel's own table
+/// says of each route.
+pub(crate) fn routes(file: &str) -> Vec<(String, String)> {
+    let text = std::fs::read_to_string(format!("/proc/thread-self/net/{file}")).unwrap();
+    let lines = text.lines().filter(|line| !line.starts_with("Iface"));
+    let route = |line: &str| {
+        let words: Vec<&str> = line.split_whitespace().collect();
+        match file {
+            "route" => (words[0].to_owned(), format!("{} {}", words[1], words[2])),
+            // The last word is the interface.
+            _ => (words[9].to_owned(), format!("{}/{} {}", words[0], words[1], words[4])),
+        }
+    };
+    lines.map(route).collect()
+}
+
 /// Takes away all filters of an interface, as `tc qdisc del dev … clsact` does.
 pub(crate) fn remove_filters(interface: u32) {
     let mut body = vec![0; 4];

@@ -115,6 +115,7 @@ impl Daemon {
             | addresses::Request::Keep { .. }
             | addresses::Request::Drop { .. } => {}
             addresses::Request::Add { operation, .. }
+            | addresses::Request::Switch { operation, .. }
             | addresses::Request::Remove { operation, .. } => {
                 self.adding.remove(&operation);
                 self.removing.remove(&operation);
@@ -202,7 +203,11 @@ impl Daemon {
                 }
                 self.request(addresses::Request::Remove { operation, interface, address, prefix });
             }
-            Out::Moved { .. }
+            Out::Switch { operation, from, to, addresses } => {
+                self.request(addresses::Request::Switch { operation, from, to, addresses });
+            }
+            Out::Switched { .. }
+            | Out::Moved { .. }
             | Out::Claimed { .. }
             | Out::Failed { .. }
             | Out::Released { .. }

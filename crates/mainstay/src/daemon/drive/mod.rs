@@ -362,6 +362,7 @@ impl Daemon {
             });
         }
         self.drop_aliases();
+        self.return_to_primaries();
         self.journal.flush();
         Ok(ExitCode::SUCCESS)
     }

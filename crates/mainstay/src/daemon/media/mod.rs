@@ -610,7 +610,7 @@ impl Port {
     /// The interface that its socket is bound to, if it is bound to one.
     fn interface(&self, local: NodeId) -> Option<&str> {
         match self.spec.kind {
-            Kind::Udp => self.spec.endpoints.get(&local)?.interface.as_deref(),
+            Kind::Udp => self.spec.endpoints.get(&local)?.bound_to(),
             Kind::Ethernet { .. } => self.spec.devices.get(&local).map(String::as_str),
             Kind::Disk | Kind::Serial { .. } => None,
         }

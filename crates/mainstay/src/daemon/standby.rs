@@ -1,0 +1,67 @@
+//! The end of the daemon where own addresses are on a standby interface.
+//!
+//! Everything goes back to the primary, so that the machine is as its system has set it up, and the next
+//! daemon, or none, finds it so (seed 002). Only a primary that does not work gets nothing: a machine
+//! that nobody can reach helps nobody, and the next daemon sees where its addresses are.
+
+use network::{NetStatus, wire};
+use os::ethernet::Ethernet;
+use os::netlink::{Interface, Netlink};
+
+use super::drive::Daemon;
+
+impl Daemon {
+    /// This daemon ends in order. The loop is over, so it may wait.
+    pub(super) fn return_to_primaries(&mut self) {
+        for net in self.node.status().network.nets {
+            let (Some(seat), Some(primary)) = (&net.seat, net.cards.first()) else { continue };
+            if seat != primary
+                && let Err(why) = self.return_to_primary(&net, seat, primary)
+            {
+                self.journal.say(&format!("{}: own addresses stay on {seat}: {why}", net.name));
+            }
+        }
+    }
+
+    fn return_to_primary(
+        &mut self,
+        net: &NetStatus,
+        seat: &str,
+        primary: &str,
+    ) -> Result<(), String> {
+        let explain = |error: &dyn std::fmt::Display| error.to_string();
+        let mut netlink = Netlink::open().map_err(|error| explain(&error))?;
+        let interfaces = netlink.interfaces().map_err(|error| explain(&error))?;
+        let named = |name: &str| interfaces.iter().find(|interface| interface.name == name);
+        let from = named(seat).ok_or_else(|| format!("there is no {seat}"))?;
+        let to = named(primary).ok_or_else(|| format!("there is no {primary}"))?;
+        if !(to.up && to.carrier) {
+            return Err(format!("{primary} does not work"));
+        }
+        let addresses: Vec<_> = from
+            .addresses
+            .iter()
+            .map(|seen| (seen.address, seen.prefix))
+            .filter(|(address, _)| net.addresses.contains(address))
+            .collect();
+        let taken = netlink.switch(from.index, to.index, &addresses);
+        for trouble in taken.map_err(|error| explain(&error))?.troubles {
+            self.journal.say(&format!("{}: {trouble}", net.name));
+        }
+        self.journal.say(&format!("{}: own addresses are on {primary} again", net.name));
+        if let Err(error) = announce(to, &addresses) {
+            self.journal.say(&format!("{}: nobody was told: {error}", net.name));
+        }
+        Ok(())
+    }
+}
+
+/// Says once where the addresses are; whoever misses it asks.
+fn announce(on: &Interface, addresses: &[(std::net::IpAddr, u8)]) -> std::io::Result<()> {
+    let Some(mac) = on.mac else { return Ok(()) };
+    let socket = Ethernet::open(on.index)?;
+    for (address, _) in addresses {
+        socket.send(&wire::announcement(mac, *address))?;
+    }
+    Ok(())
+}

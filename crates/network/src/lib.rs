@@ -40,6 +40,7 @@
 //! probe spacing (RFC 5227: 1 to 2 s each), and no retreat after repeated conflicts.
 
 mod claim;
+pub mod health;
 mod home;
 mod machine;
 mod own;

@@ -191,22 +191,22 @@ impl Verdict {
         }
     }
 
-    /// Why, in a few words; none for one that works.
+    /// Why, in a few words that follow its name; none for one that works.
     #[must_use]
     pub const fn reason(self) -> Option<&'static str> {
         Some(match self {
             Verdict::Up => return None,
-            Verdict::Unsure(Doubt::Unproven) => "not proven yet",
-            Verdict::Unsure(Doubt::Silent) => "the whole net is silent",
-            Verdict::Down(Fault::Gone) => "there is no such interface",
-            Verdict::Down(Fault::Disabled) => "disabled by command",
-            Verdict::Down(Fault::SwitchedOff) => "switched off",
-            Verdict::Down(Fault::NoCarrier) => "no carrier",
-            Verdict::Down(Fault::DriverError) => "the driver reports errors and sends nothing",
-            Verdict::Down(Fault::Refuses) => "the driver takes no frames",
+            Verdict::Unsure(Doubt::Unproven) => "has not proven itself yet",
+            Verdict::Unsure(Doubt::Silent) => "hears nothing, and no other card here does either",
+            Verdict::Down(Fault::Gone) => "is not there",
+            Verdict::Down(Fault::Disabled) => "is disabled by command",
+            Verdict::Down(Fault::SwitchedOff) => "is switched off",
+            Verdict::Down(Fault::NoCarrier) => "has no carrier",
+            Verdict::Down(Fault::DriverError) => "sends nothing, and its driver counts errors",
+            Verdict::Down(Fault::Refuses) => "takes no frames",
             Verdict::Down(Fault::NoTraffic) => "hears nothing and is not heard",
             Verdict::Down(Fault::Deaf) => "hears nothing",
-            Verdict::Down(Fault::NoTarget) => "the targets answer other cards",
+            Verdict::Down(Fault::NoTarget) => "is not answered by targets that answer another",
         })
     }
 

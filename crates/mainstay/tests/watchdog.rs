@@ -1,6 +1,6 @@
 //! A real daemon with a storage service and a device that is no watchdog, as far as that goes on a machine
-//! that must not be reset: it is asked for when the service starts and not before, and the service starts
-//! all the same, freed by proof only.
+//! that must not be reset: it is looked at when the service starts and not before, what cannot be used is not
+//! opened, and the service starts all the same, freed by proof only.
 
 mod script;
 
@@ -37,10 +37,11 @@ run n1
 wait_for is_member n1
 show() { code=0; "$M" --root $PWD/n1 watchdog show || code=$?; say "show: $code"; }
 show
-say "before: $(grep -c 'guard: watchdog' n1.log || true)"
+say "before: $(grep -c 'the watchdog cannot be armed' n1.log || true)"
 "$M" --root $PWD/n1 service start files n1 --wait
 show
-say "asked: $(grep -c 'guard: watchdog /dev/null: this is no watchdog' n1.log)"
+say "said: $(grep -c 'the watchdog cannot be armed: /dev/null: this is no watchdog' n1.log)"
+say "opened: $(grep -c 'guard: watchdog' n1.log || true)"
 say "warned: $("$M" --root $PWD/n1 status | grep -c 'the watchdog cannot be armed')"
 say "why: $("$M" --root $PWD/n1 why files | grep -c 'the watchdog could not be armed')"
 "$M" --root $PWD/n1 --json watchdog show | tr ',' '\n'
@@ -58,7 +59,8 @@ fn it_is_asked_for_with_the_first_storage_service_and_its_failure_is_shown() {
         "== before: 0",
         "/dev/null of n1 could not be armed: /dev/null: this is no watchdog",
         "== show: 1",
-        "== asked: 1",
+        "== said: 1",
+        "== opened: 0",
         "== warned: 1",
         "== why: 1",
         "  \"state\": \"failed\"",

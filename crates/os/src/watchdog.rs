@@ -11,7 +11,10 @@
 //! - It has **one opener** at a time; a second one is told `EBUSY`, as by systemd's `RuntimeWatchdogSec`.
 //! - Times are whole seconds, and a driver may take another one than it was given: the one in force is
 //!   asked for.
-//! - A device that raises an alarm instead of resetting (`WDIOF_ALARMONLY`) is refused.
+//! - A device that raises an alarm instead of resetting (`WDIOF_ALARMONLY`) is refused, and so is one whose
+//!   timeout cannot be set (no `WDIOF_SETTIMEOUT`): a feeding that came too late is mended by a shorter one.
+//! - A refusal comes too late for a device that never stops: it has been opened. So what the kernel shows
+//!   of a device that is closed is asked first ([`Description::check`]).
 //! - A request may block for seconds: some devices are behind a slow bus or a management board.
 //!
 //! What the kernel does *not* promise: that the timer runs while a hypervisor has stopped the machine,
@@ -53,12 +56,18 @@ pub enum Step {
     AlarmOnly,
     /// It stops when it is closed.
     StopsWhenClosed,
+    /// Its timeout is fixed.
+    FixedTimeout,
+    /// It never stops, and what it takes cannot be known before it is opened.
+    NeverStops,
     /// Setting or asking for its timeout.
     Timeout,
     /// Its timeout is shorter than what is needed.
     TooShort,
     /// Feeding it.
     Feed,
+    /// Mending a feeding that came through too late.
+    Late,
     /// Stopping it.
     Disarm,
     /// Writing down that it is armed.
@@ -67,15 +76,18 @@ pub enum Step {
 
 impl Step {
     /// All steps: the place in it is the number of a step.
-    pub const ALL: [Step; 10] = [
+    pub const ALL: [Step; 13] = [
         Step::Find,
         Step::Open,
         Step::Ask,
         Step::AlarmOnly,
         Step::StopsWhenClosed,
+        Step::FixedTimeout,
+        Step::NeverStops,
         Step::Timeout,
         Step::TooShort,
         Step::Feed,
+        Step::Late,
         Step::Disarm,
         Step::Record,
     ];
@@ -115,7 +127,7 @@ impl fmt::Display for WatchdogError {
             (Step::Find | Step::Ask, 0 | libc::ENOTTY) => {
                 "this is no watchdog: name one, as \"/dev/watchdog0\""
             }
-            (Step::Find, _) => "it cannot be looked at",
+            (Step::Find, _) => "the device cannot be looked at",
             (Step::Open, libc::EBUSY) => {
                 "somebody else has it open: `mainstay watchdog test` names who; systemd lets go of it \
                  with RuntimeWatchdogSec=off in /etc/systemd/system.conf, or name another device"
@@ -124,14 +136,22 @@ impl fmt::Display for WatchdogError {
                 "it may not be opened: run as root, and let containers have it"
             }
             (Step::Open, libc::ENXIO | libc::ENODEV) => "nothing is behind this name any more",
-            (Step::Open, _) => "it cannot be opened",
-            (Step::Ask, _) => "it does not say what it is",
+            (Step::Open, _) => "the device cannot be opened",
+            (Step::Ask, _) => "the device does not say what it is",
             (Step::AlarmOnly, _) => {
                 "it raises an alarm and does not reset the machine: name another one"
             }
             (Step::StopsWhenClosed, _) => {
                 "it stops when it is closed (no magic close), so the end of the guard would end its \
                  watch: name another one"
+            }
+            (Step::FixedTimeout, _) => {
+                "its timeout is fixed, so a feeding that came too late could not be mended by a shorter \
+                 one: name another one"
+            }
+            (Step::NeverStops, _) => {
+                "it never stops once it is open (nowayout), and the kernel does not show beforehand \
+                 whether it can be used: load its driver with nowayout=0"
             }
             (Step::Timeout, libc::EINVAL) => {
                 "it does not take this timeout: `mainstay watchdog test` shows what it takes"
@@ -141,9 +161,13 @@ impl fmt::Display for WatchdogError {
                 "its timeout is shorter than lease and release (`mainstay bound` shows both), so a node \
                  that only lost its lease would be reset: give it a longer one"
             }
-            (Step::Feed, _) => "it cannot be fed",
-            (Step::Disarm, _) => "it cannot be stopped",
-            (Step::Record, _) => "it cannot be written down that it is armed",
+            (Step::Feed, _) => "the device takes no feeding",
+            (Step::Late, _) => {
+                "it was fed too late and no shorter timeout helps, so without evidence it resets this \
+                 machine later than the others expect"
+            }
+            (Step::Disarm, _) => "the device does not let itself be stopped",
+            (Step::Record, _) => "the file that says that it is armed cannot be written",
         };
         f.write_str(sentence)?;
         // The kernel's words for a number would be allocated.
@@ -163,6 +187,20 @@ pub struct Support {
     identity: [u8; 32],
 }
 
+/// Whether a device of these options (`WDIOF_…`) is of any use.
+fn check(options: u32) -> Result<(), WatchdogError> {
+    let step = if options & ALARM_ONLY != 0 {
+        Step::AlarmOnly
+    } else if options & MAGIC_CLOSE == 0 {
+        Step::StopsWhenClosed
+    } else if options & SET_TIMEOUT == 0 {
+        Step::FixedTimeout
+    } else {
+        return Ok(());
+    };
+    Err(WatchdogError::plain(step))
+}
+
 impl Support {
     /// The name that its driver gives it.
     #[must_use]
@@ -170,12 +208,6 @@ impl Support {
         let length = self.identity.iter().position(|&byte| byte == 0);
         let bytes = &self.identity[..length.unwrap_or(self.identity.len())];
         std::str::from_utf8(bytes).unwrap_or("?")
-    }
-
-    /// Whether its timeout can be set.
-    #[must_use]
-    pub fn takes_timeout(&self) -> bool {
-        self.options & SET_TIMEOUT != 0
     }
 }
 
@@ -228,18 +260,8 @@ impl Watchdog {
     }
 
     fn prepare(&mut self, wanted: Duration, least: Duration) -> Result<(), WatchdogError> {
-        if self.support.options & ALARM_ONLY != 0 {
-            return Err(WatchdogError::plain(Step::AlarmOnly));
-        }
-        if self.support.options & MAGIC_CLOSE == 0 {
-            return Err(WatchdogError::plain(Step::StopsWhenClosed));
-        }
-        if self.support.takes_timeout() {
-            self.set_timeout(wanted)?;
-        } else {
-            self.timeout = self.ask(requests::Number::Timeout, Step::Timeout)?;
-            self.feed()?;
-        }
+        check(self.support.options)?;
+        self.set_timeout(wanted)?;
         if self.timeout < least {
             return Err(WatchdogError::plain(Step::TooShort));
         }
@@ -323,11 +345,34 @@ pub struct Description {
     pub timeout: Option<Duration>,
     /// The shortest and the longest one that it takes; a longest one of 0 is not limited.
     pub limits: Option<(Duration, Duration)>,
-    /// Until it resets the machine.
-    pub time_left: Option<Duration>,
+    /// What it can, as bits (`WDIOF_…`).
+    pub options: Option<u32>,
 }
 
-/// Looks at a watchdog without opening it.
+impl Description {
+    /// Whether it can be armed with a timeout (whole seconds), as far as can be known without opening it.
+    ///
+    /// # Errors
+    /// Why not. One that never stops is refused as well when the kernel does not show enough of it:
+    /// what is wrong would come out after it was opened, and the machine would be reset.
+    pub fn check(&self, wanted: Duration) -> Result<(), WatchdogError> {
+        if let Some(options) = self.options {
+            check(options)?;
+        }
+        if let Some((least, most)) = self.limits
+            && (wanted < least || wanted > most && !most.is_zero())
+        {
+            return Err(WatchdogError { step: Step::Timeout, errno: libc::EINVAL });
+        }
+        let is_known = self.options.is_some() && self.limits.is_some();
+        match self.nowayout {
+            Some(true) if !is_known => Err(WatchdogError::plain(Step::NeverStops)),
+            _ => Ok(()),
+        }
+    }
+}
+
+/// Looks at a watchdog without opening it, and without asking its driver for anything, which may block.
 ///
 /// # Errors
 /// When there is no such device, or it is no watchdog that the kernel shows.
@@ -382,7 +427,8 @@ fn read(directory: &Path) -> Description {
         nowayout: text("nowayout").map(|word| word == "1"),
         timeout: seconds("timeout"),
         limits: seconds("min_timeout").zip(seconds("max_timeout")),
-        time_left: seconds("timeleft"),
+        options: text("options")
+            .and_then(|bits| u32::from_str_radix(bits.trim_start_matches("0x"), 16).ok()),
     }
 }
 

@@ -92,7 +92,7 @@ fn test(context: &Context, options: &TestOptions) -> Done {
         (None, Some(watchdog)) => watchdog.timeout,
         (None, None) => TIMEOUT_DEFAULT,
     };
-    let mut test = look(&path);
+    let mut test = look(&path, timeout);
     if test.trouble.is_empty() {
         if options.reset {
             confirm_reset(options, &path, timeout)?;
@@ -111,11 +111,15 @@ fn millis(duration: Duration) -> u64 {
 }
 
 /// What can be seen without opening it, which would start it.
-fn look(path: &str) -> WatchdogTest {
+fn look(path: &str, timeout: Duration) -> WatchdogTest {
     let mut test =
         WatchdogTest { schema: v1::SCHEMA, device: path.to_owned(), ..WatchdogTest::default() };
     match device::describe(Path::new(path)) {
         Ok(seen) => {
+            // One that never stops is not armed here, so nobody has to know beforehand.
+            let unknown = WatchdogError { step: Step::NeverStops, errno: 0 };
+            let found = seen.check(timeout).err().filter(|error| *error != unknown);
+            test.trouble.extend(found.map(|error| error.to_string()));
             test.name = Some(seen.name);
             test.identity = seen.identity;
             test.active = seen.active;

@@ -4,11 +4,13 @@
 //! So the node is told that there is a watchdog; when a storage service is about to start it asks for it
 //! ([`node::Output::ArmWatchdog`]), the guard is asked, and what came of it goes back to the node, which
 //! announces it. Nothing is opened before that: a machine with a configuration that is never used is never
-//! reset by it.
+//! reset by it. And nothing is opened that could not be used: what never stops once it is open (`nowayout`)
+//! would be left unfed and reset the machine, so first is asked what the kernel shows of it.
 //!
 //! **Rule:** what is announced is what is in force. So a device that is armed keeps its timeout until this
 //! node has been stopped, whatever the configuration says by then.
 
+use std::path::Path;
 use std::time::Duration;
 
 use api::v1::{self, WatchdogState};
@@ -17,6 +19,7 @@ use base::feeding::{Feeding, Reason};
 use engine::Watchdog as Fact;
 use node::Input;
 use os::shared::WatchdogRequest;
+use os::watchdog::WatchdogError;
 
 use super::drive::Daemon;
 use super::status::millis;
@@ -32,6 +35,8 @@ pub(super) struct Watchdog {
     told: Fact,
     /// The guard was asked and has not answered.
     asked: bool,
+    /// Why the guard was not even asked, until the node has been told.
+    refused: Option<WatchdogError>,
     /// When what failed may be tried again.
     retry: Option<Instant>,
 }
@@ -59,19 +64,19 @@ impl Daemon {
             let fact = Fact::Armed { timeout };
             return (fact != self.watchdog.told).then_some(fact);
         }
+        if let Some(error) = self.watchdog.refused.take() {
+            return Some(self.failed_watchdog(&error.to_string()));
+        }
         if self.watchdog.asked {
             let status = self.cover.watchdog();
             if status.asked {
                 return None;
             }
             self.watchdog.asked = false;
-            self.watchdog.retry = Some(os::clock::boottime() + RETRY);
-            let device = self.configured_watchdog().map_or("", |watchdog| watchdog.device.as_str());
-            let reason = match status.error {
-                Some(error) => format!("{device}: {error}"),
-                None => format!("{device}: the guard does not say why"),
-            };
-            return Some(Fact::Failed { reason });
+            return Some(match status.error {
+                Some(error) => self.failed_watchdog(&error.to_string()),
+                None => self.failed_watchdog("the guard does not say why"),
+            });
         }
         let is_over = self.watchdog.retry.is_none_or(|retry| os::clock::boottime() >= retry);
         match (self.configured_watchdog(), &self.watchdog.told) {
@@ -82,15 +87,24 @@ impl Daemon {
         }
     }
 
+    fn failed_watchdog(&mut self, reason: &str) -> Fact {
+        self.watchdog.retry = Some(os::clock::boottime() + RETRY);
+        let device = self.configured_watchdog().map_or("", |watchdog| watchdog.device.as_str());
+        Fact::Failed { reason: format!("{device}: {reason}") }
+    }
+
     /// A storage service waits for it.
     pub(super) fn arm_watchdog(&mut self) {
         let least = self.cluster.timing.watchdog_min();
-        let request = self
-            .configured_watchdog()
-            .and_then(|wanted| WatchdogRequest::new(&wanted.device, wanted.timeout, least));
-        // Without one it was taken out of the configuration at this moment, and the node is told so. One
-        // that is on its way already is answered all the same.
-        if let Some(request) = request {
+        // Without one it was taken out of the configuration at this moment, and the node is told so.
+        let Some(wanted) = self.configured_watchdog() else { return };
+        let seen = os::watchdog::describe(Path::new(&wanted.device));
+        let usable = seen.and_then(|seen| seen.check(wanted.timeout));
+        let request = WatchdogRequest::new(&wanted.device, wanted.timeout, least);
+        if let Err(error) = usable {
+            self.watchdog.refused = Some(error);
+        } else if let Some(request) = request {
+            // One that is on its way already is answered all the same.
             let _on_its_way = self.cover.shared().arm_watchdog(&request);
             self.watchdog.asked = true;
         }

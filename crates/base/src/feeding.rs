@@ -9,9 +9,10 @@
 //! **Rules**
 //! - While anything of a storage service is here, or may be, a feeding needs evidence that is newer than
 //!   that of the feeding before and at most δ old *when it reaches the device*: whoever carries out the
-//!   order looks again just before ([`Feeding::may`]), and once more afterwards ([`Feeding::late`]). One
+//!   order looks again just before ([`Feeding::may`]), and once more afterwards ([`Feeding::overdue`]). One
 //!   that came through too late, because somebody stopped the guard between the two, is mended by a
-//!   timeout that is shorter by as much.
+//!   timeout that is shorter by as much. Setting it is a feeding, too, and may be held up like one: so it
+//!   is looked at again, and what counts is when the device would reset the machine by now.
 //! - After a storage service was killed nothing feeds until it is confirmed that all of it is gone: evidence
 //!   of a life that came later says nothing about what the former one has left.
 //! - On a clean machine, where nothing is left that could write, it is always fed: being out of the
@@ -25,8 +26,12 @@
 
 use core::time::Duration;
 
-use crate::Instant;
+use crate::{CLOCK_GRANULARITY, Instant};
 
+/// A reset that is late by less than this comes in time: ε of the fence wait.
+const TOLERANCE: Duration = CLOCK_GRANULARITY;
+/// Devices count in seconds, and none is too few.
+const TIMEOUT_MIN: Duration = Duration::from_secs(1);
 /// Feedings per timeout: so many may fail in a row, nearly.
 const FEEDINGS: u32 = 8;
 /// A device is not fed more seldom than this, however long its timeout: the time left says something.
@@ -67,6 +72,15 @@ pub enum Outcome {
     NotFed,
     /// It could not be armed.
     Off,
+}
+
+/// A device that would reset this machine later than the others count on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Overdue {
+    /// By how much later.
+    pub by: Duration,
+    /// The timeout that it needs, in whole seconds; none: it has the shortest one that there is.
+    pub shorter: Option<Duration>,
 }
 
 /// Why a watchdog is fed or not.
@@ -150,10 +164,22 @@ impl Feeding {
         matches!(Feeding::reason(now, sight), Reason::Clean | Reason::Fresh)
     }
 
-    /// By how much a feeding came too late that the device has taken just now.
+    /// Whether a device that has just taken a feeding, or a timeout, would reset this machine too late: the
+    /// others count on `timeout` after X + δ, and `in_force` is what it counts from now, at the latest.
     #[must_use]
-    pub fn late(now: Instant, sight: &Sight) -> Duration {
-        if sight.storage { now.since(sight.evidence + sight.freshness) } else { Duration::ZERO }
+    pub fn overdue(
+        now: Instant,
+        sight: &Sight,
+        timeout: Duration,
+        in_force: Duration,
+    ) -> Option<Overdue> {
+        let due = sight.evidence + sight.freshness + timeout;
+        let by = (now + in_force).since(due);
+        if !sight.storage || by <= TOLERANCE {
+            return None;
+        }
+        let left = Duration::from_secs(due.since(now).as_secs()).max(TIMEOUT_MIN);
+        Some(Overdue { by, shorter: Some(left).filter(|left| *left < in_force) })
     }
 
     /// What is to be done now, if anything.

@@ -71,10 +71,23 @@ fn a_feeding_that_did_not_come_through_is_repeated_while_its_evidence_is_fresh()
 }
 
 #[test]
-fn a_feeding_that_was_held_up_says_by_how_much() {
-    assert_eq!(Feeding::late(at(5_900), &storage(4_900)), Duration::ZERO);
-    assert_eq!(Feeding::late(at(8_400), &storage(4_900)), Duration::from_millis(2_500));
-    assert_eq!(Feeding::late(at(8_400), &clean(4_900)), Duration::ZERO);
+fn a_feeding_that_was_held_up_needs_a_timeout_that_is_shorter_by_as_much() {
+    let ms = Duration::from_millis;
+    let of = |now, in_force| Feeding::overdue(at(now), &storage(4_900), W, in_force);
+    // The others count on a reset at 4.9 + 1 + 8 s.
+    assert_eq!(of(5_900, W), None);
+    assert_eq!(of(5_920, W), None, "as much as their clocks may err");
+    assert_eq!(of(5_921, W), Some(Overdue { by: ms(21), shorter: Some(ms(7_000)) }));
+    assert_eq!(of(8_400, W), Some(Overdue { by: ms(2_500), shorter: Some(ms(5_000)) }));
+    assert_eq!(Feeding::overdue(at(8_400), &clean(4_900), W, W), None);
+    // With that timeout it is in time, unless setting it was held up as well, or it took another one.
+    assert_eq!(of(8_410, ms(5_000)), None);
+    assert_eq!(of(9_100, ms(5_000)), Some(Overdue { by: ms(200), shorter: Some(ms(4_000)) }));
+    assert_eq!(of(8_410, ms(6_000)), Some(Overdue { by: ms(510), shorter: Some(ms(5_000)) }));
+    // There is none shorter than a second.
+    assert_eq!(of(13_000, W), Some(Overdue { by: ms(7_100), shorter: Some(ms(1_000)) }));
+    assert_eq!(of(13_000, ms(1_000)), Some(Overdue { by: ms(100), shorter: None }));
+    assert_eq!(of(20_000, W), Some(Overdue { by: ms(14_100), shorter: Some(ms(1_000)) }));
 }
 
 #[test]
@@ -120,13 +133,13 @@ fn it_is_stopped_on_a_clean_machine_only() {
 }
 
 /// The promise itself, over many courses: a machine is reset by X + δ + w, where X is the newest evidence
-/// that it ever had, if a storage service was here then.
+/// that it ever had, if a storage service was here then. Also when whoever feeds it is stopped at any point.
 #[test]
 fn a_lost_machine_is_reset_in_time() {
     let mut prng = crate::Prng::new(5);
     for _ in 0..2_000 {
         let mut feeding = armed();
-        let mut fed = at(110);
+        let (mut fed, mut in_force) = (at(110), W);
         let lost = prng.range(1_000..=30_000);
         let started = prng.range(500..=lost);
         let mut evidence = 0;
@@ -142,15 +155,23 @@ fn a_lost_machine_is_reset_in_time() {
             assert_eq!(act, Act::Feed);
             // Whoever carries it out comes late, and looks first.
             now += prng.range(0..=900);
-            let sight = if now >= started { storage(evidence) } else { sight };
-            if Feeding::may(at(now), &sight) {
-                fed = at(now);
-                assert_eq!(Feeding::late(at(now), &sight), Duration::ZERO);
+            let see = |now| if now >= started { storage(evidence) } else { sight };
+            if Feeding::may(at(now), &see(now)) {
+                let mut held_up = || if prng.chance(1, 6) { prng.range(0..=2_000) } else { 0 };
+                now += held_up();
+                (fed, in_force) = (at(now), W);
+                while let Some(overdue) = Feeding::overdue(at(now), &see(now), W, in_force) {
+                    let shorter = overdue.shorter.expect("8 s are more than it was ever held up");
+                    assert!(shorter < in_force);
+                    now += held_up().min(500);
+                    (fed, in_force) = (at(now), shorter);
+                }
                 feeding.done(at(now), Outcome::Fed);
             } else {
                 feeding.done(at(now), Outcome::NotFed);
             }
         }
-        assert!(fed + W <= at(evidence) + DELTA + W, "lost at {lost}, fed at {fed:?}");
+        let due = at(evidence) + DELTA + W + CLOCK_GRANULARITY;
+        assert!(fed + in_force <= due, "lost at {lost}, fed at {fed:?}");
     }
 }

@@ -8,7 +8,9 @@
 //! is one feeding. A loop that hangs orders nothing, and a thread that hangs feeds nothing: each of them
 //! alone lets the machine be reset. The thread looks at the evidence itself, just before it touches the
 //! device and just after: an order that has waited too long is not carried out, and a feeding that was held
-//! up on the way, because somebody stopped this process in between, is mended by a shorter timeout.
+//! up on the way, because somebody stopped this process in between, is mended by a shorter timeout. To set that can
+//! be held up as well, so it looks again, three times at most; if the machine would still be reset too
+//! late, that is told, and stands in the status until the next feeding.
 //!
 //! That a device is armed is written to a file before it is opened. A guard that finds that file takes the
 //! device over ([`Former`]): the former one was killed, the timer runs, and nobody else would feed it. By
@@ -46,8 +48,8 @@ const _: () = assert!(PRIORITY < super::PRIORITY);
 const STACK: usize = 256 << 10;
 const TOUCHED: usize = 64 << 10;
 const BELL: Token = Token(0);
-/// A feeding that is late by less than this came in time: ε of the fence wait.
-const TOLERANCE: Duration = base::CLOCK_GRANULARITY;
+/// So often a feeding that came through too late is made shorter.
+const MENDS: u32 = 3;
 
 // What the thread is to do at its end: the word `end`.
 const GO_ON: u8 = 0;
@@ -229,6 +231,8 @@ impl Watchdog {
             armed: None,
             shortened: false,
             failing: false,
+            overdue: None,
+            late: 0,
         };
         let thread = std::thread::Builder::new()
             .name("watchdog".into())
@@ -334,6 +338,10 @@ struct Worker<D> {
     /// Its timeout is shorter than that for now.
     shortened: bool,
     failing: bool,
+    /// It was fed too late, and that could not be mended.
+    overdue: Option<WatchdogError>,
+    /// How often it was fed too late.
+    late: u64,
 }
 
 impl<D: Device> Worker<D> {
@@ -361,8 +369,10 @@ impl<D: Device> Worker<D> {
         if ordered == self.desk.answered.load(Ordering::Relaxed) {
             return;
         }
-        let result = if Feeding::may(os::clock::boottime(), &(self.sight)()) {
-            if ordered & 1 == ARM { self.arm() } else { self.feed() }
+        let sight = (self.sight)();
+        let result = if Feeding::may(os::clock::boottime(), &sight) {
+            let evidence = sight.evidence;
+            if ordered & 1 == ARM { self.arm(evidence) } else { self.feed(evidence) }
         } else if ordered & 1 == ARM {
             NOT_NOW
         } else {
@@ -373,7 +383,7 @@ impl<D: Device> Worker<D> {
         self.shared.bell().ring();
     }
 
-    fn arm(&mut self) -> u8 {
+    fn arm(&mut self, evidence: Instant) -> u8 {
         let former = self.former.take();
         let adopted = former.is_some();
         let Some(request) = former.or_else(|| self.shared.watchdog_request()) else {
@@ -395,7 +405,7 @@ impl<D: Device> Worker<D> {
                     "watchdog {device}: {found}; this machine is reset {timeout:?} after its last \
                      feeding"
                 );
-                self.mend_if_late();
+                self.mend_if_late(evidence, timeout);
                 ARMED
             }
             Err(error) => {
@@ -414,20 +424,23 @@ impl<D: Device> Worker<D> {
         }
     }
 
-    fn feed(&mut self) -> u8 {
+    fn feed(&mut self, evidence: Instant) -> u8 {
         let Some((_, timeout)) = self.armed else { return NOT_FED };
         let fed = if self.shortened {
-            self.device.set_timeout(timeout).map(|_| self.shortened = false)
+            self.device.set_timeout(timeout).inspect(|_| self.shortened = false)
         } else {
-            self.device.feed()
+            self.device.feed().map(|()| timeout)
         };
         match fed {
-            Ok(()) => {
+            Ok(in_force) => {
                 self.shared.set_watchdog_fed(os::clock::boottime());
                 if std::mem::take(&mut self.failing) {
                     say!("the watchdog takes feedings again");
                 }
-                self.mend_if_late();
+                if self.overdue.take().is_some() {
+                    say!("the watchdog is fed in time again");
+                }
+                self.mend_if_late(evidence, in_force);
                 FED
             }
             Err(error) => {
@@ -440,25 +453,56 @@ impl<D: Device> Worker<D> {
         }
     }
 
-    /// If the evidence had become too old by the time at which the device was fed: makes the timeout
-    /// shorter by as much, until the next feeding.
-    fn mend_if_late(&mut self) {
-        let late = Feeding::late(os::clock::boottime(), &(self.sight)());
-        let Some((_, timeout)) = self.armed.filter(|_| late > TOLERANCE) else { return };
-        let count = self.shared.count_watchdog_late();
-        // The device counts in seconds; none is too few.
-        let rest = Duration::from_secs(timeout.saturating_sub(late).as_secs().max(1));
-        self.shortened = true;
-        match self.device.set_timeout(rest) {
-            Ok(rest) => say!(
-                "the watchdog was fed {} ms too late ({count} times so far): it resets this machine in \
-                 {rest:?} unless evidence comes",
-                late.as_millis()
-            ),
-            Err(error) => say!(
-                "the watchdog was fed {} ms too late, and its timeout stays: {error}",
-                late.as_millis()
-            ),
+    /// If the evidence on which the device was fed had become too old by the time at which that came
+    /// through: makes the timeout shorter by as much, until the next feeding.
+    fn mend_if_late(&mut self, evidence: Instant, mut in_force: Duration) {
+        let Some((_, timeout)) = self.armed else { return };
+        let (mut late, mut refused) = (None, None);
+        for mends in 0.. {
+            let mut sight = (self.sight)();
+            // A daemon that has none any more takes nothing back of what was known.
+            sight.evidence = sight.evidence.max(evidence);
+            let now = os::clock::boottime();
+            let Some(overdue) = Feeding::overdue(now, &sight, timeout, in_force) else { break };
+            late.get_or_insert(overdue.by);
+            let Some(shorter) = overdue.shorter.filter(|_| mends < MENDS) else {
+                return self.tell_late(overdue.by, refused);
+            };
+            self.shortened = true;
+            match self.device.set_timeout(shorter) {
+                Ok(taken) => in_force = taken,
+                Err(error) => refused = Some(error),
+            }
+        }
+        let Some(late) = late else { return };
+        let count = self.count_late();
+        say!(
+            "the watchdog was fed {} ms too late ({count} times so far): it resets this machine in \
+             {in_force:?} unless evidence comes",
+            late.as_millis()
+        );
+    }
+
+    fn count_late(&mut self) -> u64 {
+        self.late += 1;
+        self.shared.set_watchdog_late(self.late);
+        self.late
+    }
+
+    /// The machine would be reset later than the others count on, and it cannot be helped.
+    fn tell_late(&mut self, by: Duration, refused: Option<WatchdogError>) {
+        let count = self.count_late();
+        let errno = refused.map_or(0, |error| error.errno);
+        let overdue = WatchdogError { step: Step::Late, errno };
+        self.overdue = Some(overdue);
+        self.shared.set_watchdog_feed_error(overdue);
+        say!(
+            "the watchdog was fed too late ({count} times so far), and no shorter timeout helps: without \
+             evidence this machine is reset {} ms later than the others expect",
+            by.as_millis()
+        );
+        if let Some(error) = refused {
+            say!("the watchdog: {error}");
         }
     }
 

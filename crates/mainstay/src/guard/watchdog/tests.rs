@@ -22,8 +22,10 @@ struct Scene {
     sight: Sight,
     told: Vec<Told>,
     refuses: Option<WatchdogError>,
-    /// When the device is fed, evidence becomes as old as this before it comes back.
-    held_up: Option<Duration>,
+    /// When the device is fed next, and then, evidence has become too old by this before it comes back.
+    held_up: Vec<Duration>,
+    /// The timeout that it takes whatever it is given.
+    takes: Option<Duration>,
 }
 
 struct Fake(Arc<Mutex<Scene>>);
@@ -31,9 +33,10 @@ struct Fake(Arc<Mutex<Scene>>);
 impl Fake {
     fn take(&self, told: Told) -> Result<(), WatchdogError> {
         let mut scene = self.0.lock().unwrap();
-        if let Some(age) = scene.held_up.take() {
+        if !scene.held_up.is_empty() {
+            let late = scene.held_up.remove(0);
             let now = os::clock::boottime();
-            scene.sight.evidence = now.minus(age + scene.sight.freshness);
+            scene.sight.evidence = now.minus(late + scene.sight.freshness);
         }
         scene.told.push(told);
         scene.refuses.map_or(Ok(()), Err)
@@ -55,7 +58,8 @@ impl Device for Fake {
     }
 
     fn set_timeout(&mut self, timeout: Duration) -> Result<Duration, WatchdogError> {
-        self.take(Told::Timeout(timeout)).map(|()| timeout)
+        self.take(Told::Timeout(timeout))?;
+        Ok(self.0.lock().unwrap().takes.unwrap_or(timeout))
     }
 
     fn disarm(&mut self) -> Result<(), WatchdogError> {
@@ -71,14 +75,18 @@ struct Stage {
     _directory: tempfile::TempDir,
 }
 
+fn scene(sight: Sight) -> Arc<Mutex<Scene>> {
+    let scene = Scene { sight, told: Vec::new(), refuses: None, held_up: Vec::new(), takes: None };
+    Arc::new(Mutex::new(scene))
+}
+
 /// A guard that takes over `/dev/watchdog7` of a former one.
 fn stage(storage: bool, evidence: Duration) -> Stage {
     let now = os::clock::boottime();
     let sight =
         Sight { evidence: now + HOUR, freshness: Duration::from_secs(1), storage, killed: false };
     let sight = Sight { evidence: sight.evidence.minus(evidence), ..sight };
-    let scene = Scene { sight, told: Vec::new(), refuses: None, held_up: None };
-    let scene = Arc::new(Mutex::new(scene));
+    let scene = scene(sight);
     let directory = tempfile::tempdir().unwrap();
     let record = directory.path().join("watchdog");
     let shared = Arc::new(GuardSide::create().unwrap());
@@ -171,19 +179,135 @@ fn an_order_that_waited_too_long_is_not_carried_out() {
     assert_eq!(stage.watchdog.desk.result.load(Ordering::Relaxed), NOT_FED);
 }
 
+/// The thread alone, with a device of `LONG` that is armed, beside a storage service whose evidence is good
+/// for an hour.
+fn worker() -> (Arc<Mutex<Scene>>, Worker<Fake>) {
+    let evidence = os::clock::boottime() + HOUR;
+    let freshness = Duration::from_secs(1);
+    let scene = scene(Sight { evidence, freshness, storage: true, killed: false });
+    let seen = scene.clone();
+    let request = WatchdogRequest::new("/dev/watchdog7", LONG, Duration::ZERO).unwrap();
+    let worker = Worker {
+        desk: Arc::new(Desk {
+            bell: Bell::new().unwrap(),
+            ordered: AtomicU64::new(0),
+            answered: AtomicU64::new(0),
+            result: AtomicU8::new(NOT_NOW),
+            timeout: AtomicU64::new(0),
+            end: AtomicU8::new(GO_ON),
+        }),
+        shared: Arc::new(GuardSide::create().unwrap()),
+        sight: Arc::new(move || seen.lock().unwrap().sight),
+        device: Fake(scene.clone()),
+        former: None,
+        record: CString::default(),
+        armed: Some((request, LONG)),
+        shortened: false,
+        failing: false,
+        overdue: None,
+        late: 0,
+    };
+    (scene, worker)
+}
+
+/// So long that what a test itself takes does not matter, and shorter than any machine has been up that
+/// has built it.
+const UNIT: Duration = Duration::from_secs(20);
+const LONG: Duration = Duration::from_secs(20 * 20);
+
+impl Worker<Fake> {
+    /// One feeding on the evidence of now, and the timeouts that were set after it.
+    fn feed_once(&mut self) -> Vec<Duration> {
+        let evidence = os::clock::boottime() + HOUR;
+        self.device.0.lock().unwrap().sight.evidence = evidence;
+        // What the device does to the evidence may only make it older than it was.
+        self.feed(Instant::ZERO);
+        let told = std::mem::take(&mut self.device.0.lock().unwrap().told);
+        let timeouts = told.into_iter().filter_map(|told| match told {
+            Told::Timeout(timeout) => Some(timeout),
+            Told::Armed(..) | Told::Fed | Told::Disarmed => None,
+        });
+        timeouts.collect()
+    }
+}
+
+fn is_about(timeout: Duration, units: u32) -> bool {
+    (UNIT * (units - 1)..=UNIT * units).contains(&timeout)
+}
+
+/// What is told of feedings that came too late.
+fn late(worker: &Worker<Fake>) -> (u64, Option<WatchdogError>) {
+    (worker.late, worker.overdue)
+}
+
 #[test]
 fn a_feeding_that_was_held_up_is_made_shorter_until_the_next_one() {
-    let mut stage = stage(true, Duration::ZERO);
-    assert_eq!(stage.until_told(), taken_over());
-    stage.scene.lock().unwrap().held_up = Some(Duration::from_secs(4));
-    stage.see(|sight| sight.evidence = os::clock::boottime() + HOUR + HOUR);
-    let told = stage.until_told();
-    // Of 8 ms nothing is left, and the device counts in seconds.
-    assert_eq!(told, [Told::Fed, Told::Timeout(Duration::from_secs(1))]);
-    stage.see(|sight| sight.evidence = os::clock::boottime() + HOUR + HOUR + HOUR);
-    assert_eq!(stage.until_told(), [Told::Timeout(TIMEOUT)], "what everybody counts on again");
-    stage.see(|sight| sight.evidence = os::clock::boottime() + HOUR * 4);
-    assert_eq!(stage.until_told(), [Told::Fed]);
+    let (scene, mut worker) = worker();
+    assert_eq!(worker.feed_once(), []);
+    scene.lock().unwrap().held_up = vec![UNIT * 4];
+    let told = worker.feed_once();
+    assert!(told.len() == 1 && is_about(told[0], 16), "{told:?}");
+    assert_eq!(late(&worker), (1, None));
+    assert_eq!(worker.feed_once(), [LONG], "what everybody counts on again");
+    assert_eq!(worker.feed_once(), []);
+    assert_eq!(late(&worker), (1, None));
+}
+
+#[test]
+fn a_mend_that_is_held_up_itself_is_mended() {
+    let (scene, mut worker) = worker();
+    scene.lock().unwrap().held_up = vec![UNIT * 4, UNIT * 9, UNIT * 15];
+    let told = worker.feed_once();
+    assert!(told.len() == 3, "{told:?}");
+    let mut expected = told.iter().zip([16, 11, 5]);
+    assert!(expected.all(|(timeout, units)| is_about(*timeout, units)), "{told:?}");
+    assert_eq!(late(&worker), (1, None), "one feeding, and in time in the end");
+    assert_eq!(worker.feed_once(), [LONG]);
+}
+
+#[test]
+fn a_feeding_that_cannot_be_mended_is_told_until_the_next_one() {
+    let unmended = |errno| (1, Some(WatchdogError { step: Step::Late, errno }));
+    // Held up again and again.
+    let (scene, mut worker) = worker();
+    scene.lock().unwrap().held_up = vec![UNIT, UNIT * 2, UNIT * 3, UNIT * 4];
+    assert_eq!(worker.feed_once().len(), 3);
+    assert_eq!(late(&worker), unmended(0));
+    assert_eq!(worker.feed_once(), [LONG]);
+    assert_eq!(late(&worker), (1, None));
+
+    // The driver takes another timeout than it is given.
+    let (scene, mut worker) = self::worker();
+    scene.lock().unwrap().held_up = vec![UNIT * 4];
+    scene.lock().unwrap().takes = Some(UNIT * 18);
+    assert_eq!(worker.feed_once().len(), 3);
+    assert_eq!(late(&worker), unmended(0));
+
+    // Later than any timeout: the shortest one, and once only, since to set it is a feeding.
+    let (scene, mut worker) = self::worker();
+    scene.lock().unwrap().held_up = vec![UNIT * 22];
+    assert_eq!(worker.feed_once(), [Duration::from_secs(1)]);
+    assert_eq!(late(&worker), unmended(0));
+
+    // The driver refuses.
+    let (scene, mut worker) = self::worker();
+    let sight = scene.lock().unwrap().sight;
+    let invalid = rustix::io::Errno::INVAL.raw_os_error();
+    scene.lock().unwrap().refuses = Some(WatchdogError { step: Step::Timeout, errno: invalid });
+    let evidence = os::clock::boottime().minus(UNIT * 2);
+    scene.lock().unwrap().sight = Sight { evidence, ..sight };
+    worker.mend_if_late(evidence, LONG);
+    assert_eq!(scene.lock().unwrap().told.len(), 3);
+    assert_eq!(late(&worker), unmended(invalid));
+}
+
+#[test]
+fn a_daemon_that_starts_over_takes_nothing_back_of_the_evidence_before() {
+    let (scene, mut worker) = worker();
+    scene.lock().unwrap().sight.evidence = Instant::ZERO;
+    worker.feed(os::clock::boottime());
+    assert_eq!(scene.lock().unwrap().told, [Told::Fed]);
+    assert_eq!(late(&worker), (0, None));
 }
 
 #[test]

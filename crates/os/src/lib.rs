@@ -15,7 +15,7 @@
 //! | [`clock`] | `CLOCK_BOOTTIME` as [`base::Instant`], wall-clock milliseconds, random bytes |
 //! | [`event`] | epoll, absolute timers, bounded queues between threads that wake a loop |
 //! | [`udp`] | datagram sockets, one per network |
-//! | [`netlink`] | interfaces and addresses: full picture, change events, add, refresh, remove |
+//! | [`netlink`] | interfaces and addresses: full picture, change events, add, refresh, remove; counters and kinds |
 //! | [`ethernet`] | whole frames: hear ARP and neighbour discovery, send announcements |
 //! | [`gate`] | service addresses that answer only while the lease lasts, whoever runs or not |
 //! | [`wire`] | datagrams on one Ethernet segment without IP |

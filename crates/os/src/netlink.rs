@@ -27,6 +27,7 @@ use rustix::net::{
 
 use crate::sys;
 
+pub mod link;
 mod message;
 mod switch;
 

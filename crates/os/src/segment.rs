@@ -61,8 +61,13 @@ impl Segments {
 
     /// Sends one payload to all stations on an interface; never waits.
     pub fn send(&self, interface: u32, bytes: &[u8]) -> Sent {
+        self.send_to(interface, BROADCAST, bytes)
+    }
+
+    /// Sends one payload to one station on an interface; never waits.
+    pub fn send_to(&self, interface: u32, station: [u8; 6], bytes: &[u8]) -> Sent {
         let fd = self.socket.as_fd();
-        match sys::send_link_layer(fd, interface, self.ethertype, BROADCAST, bytes) {
+        match sys::send_link_layer(fd, interface, self.ethertype, station, bytes) {
             Ok(()) => Sent::Taken,
             Err(error) => classify(&error),
         }

@@ -5,11 +5,13 @@
 //! and ends.
 
 mod gate;
+mod link;
 mod local;
 mod network;
 mod persist;
 mod process;
 mod scene;
+mod segment;
 mod serial;
 mod switch;
 mod wire;

@@ -163,6 +163,20 @@ pub(crate) fn device(name: &str, kind: &str) -> u32 {
     index
 }
 
+/// Makes an interface of a kind that lies upon another one; its data are attributes.
+pub(crate) fn upon(lower: u32, name: &str, kind: &str, data: &[(u16, &[u8])]) -> io::Result<u32> {
+    let mut body = link(0, 0, 0);
+    body.extend(attribute(3, format!("{name}\0").as_bytes()));
+    body.extend(attribute(5, &lower.to_ne_bytes()));
+    let data: Vec<u8> = data.iter().flat_map(|(kind, value)| attribute(*kind, value)).collect();
+    let info = [attribute(1, kind.as_bytes()), attribute(2, &data)].concat();
+    body.extend(attribute(18, &info));
+    request(16, 0x600, &body)?;
+    let index = interface(name).index;
+    set_up(index, true);
+    Ok(index)
+}
+
 /// Makes an interface a port of a bridge.
 pub(crate) fn join_bridge(port: u32, bridge: u32) {
     let mut body = link(port, 0, 0);

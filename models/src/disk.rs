@@ -13,25 +13,41 @@
 //! first and read then, at least one sees the other. One disk is one acceptor; of three, two must
 //! agree, and each is asked on its own.
 //!
-//! **What is modelled.** Coordinators that stop at any point and never come back (a restarted node
-//! coordinates no more in that view); writes that take any time, land after their writer has died,
-//! or never; writes that tear: a node has two copies of its block and overwrites the older one, so
-//! that a torn write leaves what was there before. Reads of one block at a time, in any order.
+//! **A second view.** With the first decision the next view exists, and when that falls apart, its halves
+//! ask the same blocks. They forget nothing by it: whoever still asks about the first view finds a block of a
+//! later one, which is a refusal, and to whoever asks about the second a block of the first is
+//! blank. Nobody writes about the second view before the first one is decided.
 //!
-//! **What is checked**: no two values are decided.
+//! **What is modelled.** Coordinators that stop at any point; writes that take any time, land after their
+//! writer has died, or never; writes that tear: a node has two copies of its block and overwrites the
+//! older one, so that a torn write leaves what was there before. Reads of one block at a time, in any
+//! order. A second view of whom the first decision lets go on; the other one goes on asking about the
+//! first view all the while, or dies and comes back: then what was in its memory is gone, what is on the disk
+//! is there, and it may only join the next view (a restarted node is no member of the view of its former
+//! life). Its first write waits until the last one of its former life has landed or failed: the kernel lets no
+//! process end before, nor a daemon forget a question that is on its way.
+//!
+//! More is allowed than can happen: the second view's survivor asks the disk also while it is alone in it.
+//!
+//! **What is checked**: of no view two successors are decided, and of the second none that nobody in it
+//! stands for.
 
 use crate::explore::SAFE;
 use crate::walk::Swarm;
 use stateright::{Model, Property};
 
 /// The names of all mutants, for command lines.
-pub const MUTANTS: [(&str, Mutant); 6] = [
+pub const MUTANTS: [(&str, Mutant); 10] = [
     ("read-before-write", Mutant::ReadBeforeWrite),
     ("accept-without-reading", Mutant::AcceptWithoutReading),
     ("one-copy", Mutant::OneCopy),
     ("newest-value-ignored", Mutant::NewestValueIgnored),
     ("one-disk-is-enough", Mutant::OneDiskIsEnough),
     ("refusal-ignored", Mutant::RefusalIgnored),
+    ("later-view-ignored", Mutant::LaterViewIgnored),
+    ("former-view-counts", Mutant::FormerViewCounts),
+    ("restarted-goes-on", Mutant::RestartedGoesOn),
+    ("former-life-writes", Mutant::FormerLifeWrites),
 ];
 
 /// One rule broken on purpose.
@@ -49,6 +65,28 @@ pub enum Mutant {
     OneDiskIsEnough,
     /// A greater ballot in another block is no refusal.
     RefusalIgnored,
+    /// A block about a later view counts as blank.
+    LaterViewIgnored,
+    /// A block about a former view counts as if it were about this one.
+    FormerViewCounts,
+    /// A restarted node goes on in the view of its former life, and knows nothing of its own block.
+    RestartedGoesOn,
+    /// A restarted node does not wait for what its former life was writing.
+    FormerLifeWrites,
+}
+
+impl Mutant {
+    /// Whether it breaks a rule about the second view, so that one view does not show it.
+    #[must_use]
+    pub fn needs_second_view(self) -> bool {
+        matches!(
+            self,
+            Mutant::LaterViewIgnored
+                | Mutant::FormerViewCounts
+                | Mutant::RestartedGoesOn
+                | Mutant::FormerLifeWrites
+        )
+    }
 }
 
 /// Bounds of the model.
@@ -58,8 +96,12 @@ pub struct Disk {
     pub coordinators: u8,
     /// Disks: 1 or 3.
     pub disks: u8,
-    /// Ballots of each coordinator.
+    /// Ballots of each coordinator about the first view.
     pub rounds: u8,
+    /// And about the second one; 0: there is none.
+    pub second: u8,
+    /// How many coordinators may come back after they died.
+    pub restarts: u8,
     /// The broken rule, if any.
     pub mutant: Option<Mutant>,
 }
@@ -67,13 +109,17 @@ pub struct Disk {
 /// Number of a ballot, from 1; ballot `b` belongs to coordinator `(b - 1) % coordinators`.
 pub type Ballot = u8;
 
+/// The coordinator that stands for it, and above two bits the view whose successor it is.
+type Value = u8;
+
 /// What stands in a block.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 struct Block {
+    /// About the successor of which view: 0 or 1. The first one's block that is all zero is blank.
+    view: u8,
     mbal: Ballot,
     bal: Ballot,
-    /// The coordinator whose value it is.
-    value: u8,
+    value: Value,
 }
 
 /// What a coordinator does with one disk in one phase.
@@ -83,8 +129,8 @@ struct Visit {
     is_written: bool,
     /// Whose blocks were read, one bit each.
     read: u8,
-    /// The newest value seen: its ballot and whose it is.
-    seen: (Ballot, u8),
+    /// The newest value seen, and its ballot.
+    seen: (Ballot, Value),
     is_refused: bool,
 }
 
@@ -92,9 +138,12 @@ struct Visit {
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 struct Coordinator {
     is_dead: bool,
+    /// The view that it is a member of: 0 or 1.
+    view: u8,
+    /// Ballots that it has begun in that view.
     round: u8,
     /// The value that it asks to accept; none while it asks for promises.
-    accepting: Option<u8>,
+    accepting: Option<Value>,
     visits: Vec<Visit>,
     /// What it last wrote to each disk, landed or not.
     written: Vec<Block>,
@@ -109,8 +158,27 @@ pub struct State {
     blocks: Vec<Vec<Block>>,
     /// Writes on their way, likewise.
     writes: Vec<Vec<Option<Block>>>,
-    /// Whose values were decided, one bit each.
-    decided: u8,
+    /// Those of former lives that nobody has waited for, likewise.
+    late: Vec<Vec<Option<Block>>>,
+    /// By view: the values that were decided, one bit each.
+    decided: [u8; 2],
+    restarts: u8,
+}
+
+impl State {
+    /// The values that those stand for who are in the second view, or were when they died: one bit each.
+    fn values_of_second(&self) -> u8 {
+        let all = (0..).zip(&self.coordinators);
+        all.filter(|(_, own)| own.view == 1).fold(0, |set, (id, own)| set | 1 << value(id, own))
+    }
+
+    /// Whether the second view has somebody who can let others join: whom the first decision names.
+    fn second_lives(&self) -> bool {
+        let all = (0..).zip(&self.coordinators);
+        all.into_iter().any(|(id, own): (u8, _)| {
+            own.view == 1 && !own.is_dead && self.decided[0] >> id & 1 == 1
+        })
+    }
 }
 
 /// One step: the coordinator, and the disk.
@@ -132,6 +200,12 @@ pub enum Action {
     Decide(u8),
     /// It dies.
     Die(u8),
+    /// The first decision names it: it goes on in the second view.
+    GoOn(u8),
+    /// It has died, and comes back: it joins the second view.
+    Rejoin(u8),
+    /// What its former life was writing lands in the middle of the new one.
+    LandLate(u8, u8),
 }
 
 impl Disk {
@@ -165,7 +239,11 @@ impl Disk {
     fn coordinator_actions(&self, state: &State, id: u8, actions: &mut Vec<Action>) {
         let own = &state.coordinators[id as usize];
         actions.push(Action::Die(id));
-        if own.round < self.rounds && !own.has_decided {
+        if own.view == 0 && self.second > 0 && state.decided[0] >> id & 1 == 1 {
+            actions.push(Action::GoOn(id));
+        }
+        let rounds = if own.view == 0 { self.rounds } else { self.second };
+        if own.round < rounds && !own.has_decided {
             actions.push(Action::Prepare(id));
         }
         if own.round == 0 {
@@ -176,7 +254,7 @@ impl Disk {
             let visit = &own.visits[disk as usize];
             // One write at a time: a node's next waits until the one before has landed.
             let is_free = state.writes[disk as usize][id as usize].is_none();
-            let wrote = own.written[disk as usize];
+            let wrote = self.own_block(own, disk);
             let is_due = match own.accepting {
                 None => wrote.mbal < ballot,
                 Some(_) => wrote.bal < ballot,
@@ -199,12 +277,24 @@ impl Disk {
         }
     }
 
+    /// What it wrote last about the view that it is in.
+    fn own_block(&self, own: &Coordinator, disk: u8) -> Block {
+        let wrote = own.written[disk as usize];
+        if wrote.view == own.view {
+            wrote
+        } else if self.is(Mutant::FormerViewCounts) {
+            Block { view: own.view, mbal: 0, ..wrote }
+        } else {
+            Block { view: own.view, ..Block::default() }
+        }
+    }
+
     fn write(&self, state: &mut State, id: u8, disk: u8) {
         let own = &mut state.coordinators[id as usize];
         let ballot = self.ballot(id, own.round);
-        let before = own.written[disk as usize];
+        let before = self.own_block(own, disk);
         let block = match own.accepting {
-            Some(value) => Block { mbal: ballot, bal: ballot, value },
+            Some(value) => Block { mbal: ballot, bal: ballot, value, ..before },
             None => Block { mbal: ballot, ..before },
         };
         own.written[disk as usize] = block;
@@ -218,6 +308,8 @@ impl Disk {
         let own = &mut state.coordinators[id as usize];
         // A write of an earlier phase proves nothing about this one.
         let is_this_phase = !own.is_dead
+            && block.view == own.view
+            && own.round > 0
             && block.mbal == self.ballot(id, own.round)
             && (block.bal == block.mbal) == own.accepting.is_some();
         if is_this_phase {
@@ -231,10 +323,14 @@ impl Disk {
         let block = state.blocks[disk as usize][other as usize];
         let own = &mut state.coordinators[id as usize];
         let ballot = self.ballot(id, own.round);
-        let visit = &mut own.visits[disk as usize];
+        let (view, visit) = (own.view, &mut own.visits[disk as usize]);
         visit.read |= 1 << other;
-        visit.is_refused |= block.mbal > ballot && !self.is(Mutant::RefusalIgnored);
-        visit.seen = visit.seen.max((block.bal, block.value));
+        let counts = block.view == view || block.view < view && self.is(Mutant::FormerViewCounts);
+        if counts {
+            visit.is_refused |= block.mbal > ballot && !self.is(Mutant::RefusalIgnored);
+            visit.seen = visit.seen.max((block.bal, block.value));
+        }
+        visit.is_refused |= block.view > view && !self.is(Mutant::LaterViewIgnored);
     }
 
     fn propose(&self, state: &mut State, id: u8) {
@@ -242,11 +338,44 @@ impl Disk {
         let newest = self.granted(own, id).map(|visit| visit.seen).max();
         let value = match newest {
             Some((1.., value)) if !self.is(Mutant::NewestValueIgnored) => value,
-            _ => id,
+            _ => value(id, own),
         };
         let own = &mut state.coordinators[id as usize];
         own.accepting = Some(value);
         own.visits.fill(Visit::default());
+    }
+}
+
+/// What a coordinator stands for.
+fn value(id: u8, own: &Coordinator) -> Value {
+    own.view << 2 | id
+}
+
+/// Nothing is known but what was written.
+fn begin(own: &mut Coordinator, view: u8) {
+    own.is_dead = false;
+    own.view = view;
+    own.round = 0;
+    own.accepting = None;
+    own.visits.fill(Visit::default());
+    own.has_decided = false;
+}
+
+impl Disk {
+    fn rejoin(&self, state: &mut State, id: u8) {
+        state.restarts += 1;
+        let own = &mut state.coordinators[id as usize];
+        if self.is(Mutant::RestartedGoesOn) {
+            begin(own, 0);
+            own.written.fill(Block::default());
+        } else {
+            begin(own, 1);
+        }
+        if self.is(Mutant::FormerLifeWrites) {
+            for disk in 0..usize::from(self.disks) {
+                state.late[disk][id as usize] = state.writes[disk][id as usize].take();
+            }
+        }
     }
 }
 
@@ -259,6 +388,7 @@ impl Model for Disk {
         let (coordinators, disks) = (usize::from(self.coordinators), usize::from(self.disks));
         let coordinator = Coordinator {
             is_dead: false,
+            view: 0,
             round: 0,
             accepting: None,
             visits: vec![Visit::default(); disks],
@@ -269,19 +399,29 @@ impl Model for Disk {
             coordinators: vec![coordinator; coordinators],
             blocks: vec![vec![Block::default(); coordinators]; disks],
             writes: vec![vec![None; coordinators]; disks],
-            decided: 0,
+            late: vec![vec![None; coordinators]; disks],
+            decided: [0; 2],
+            restarts: 0,
         }]
     }
 
     fn actions(&self, state: &State, actions: &mut Vec<Action>) {
+        let may_come_back = state.restarts < self.restarts
+            && (state.second_lives() || self.is(Mutant::RestartedGoesOn));
         for id in 0..self.coordinators {
-            if !state.coordinators[id as usize].is_dead {
+            let own = &state.coordinators[id as usize];
+            if !own.is_dead {
                 self.coordinator_actions(state, id, actions);
+            } else if own.view == 0 && may_come_back {
+                actions.push(Action::Rejoin(id));
             }
             for disk in 0..self.disks {
                 if state.writes[disk as usize][id as usize].is_some() {
                     actions.push(Action::Land(id, disk));
                     actions.push(Action::Tear(id, disk));
+                }
+                if state.late[disk as usize][id as usize].is_some() {
+                    actions.push(Action::LandLate(id, disk));
                 }
             }
         }
@@ -311,9 +451,16 @@ impl Model for Disk {
             Action::Decide(id) => {
                 let own = &mut state.coordinators[id as usize];
                 own.has_decided = true;
-                state.decided |= 1 << own.accepting.expect("it proposed a value");
+                let value = own.accepting.expect("it proposed a value");
+                state.decided[own.view as usize] |= 1 << value;
             }
             Action::Die(id) => state.coordinators[id as usize].is_dead = true,
+            Action::GoOn(id) => begin(&mut state.coordinators[id as usize], 1),
+            Action::Rejoin(id) => self.rejoin(&mut state, id),
+            Action::LandLate(id, disk) => {
+                let write = state.late[disk as usize][id as usize].take();
+                state.blocks[disk as usize][id as usize] = write.expect("it is on its way");
+            }
         }
         (state != *before).then_some(state)
     }
@@ -323,24 +470,43 @@ impl Model for Disk {
             Property::always(SAFE, |model: &Disk, state| model.violation(state).is_none()),
             Property::sometimes(MILESTONES[0], |_, state: &State| is_decided(state)),
             Property::sometimes(MILESTONES[1], |_, state: &State| is_completed(state)),
+            Property::sometimes(MILESTONES[2], |_, state: &State| is_decided_again(state)),
+            Property::sometimes(MILESTONES[3], |_, state: &State| has_come_back(state)),
         ]
     }
 }
 
-const MILESTONES: [&str; 2] = ["a value is decided", "a coordinator decides another one's value"];
+const MILESTONES: [&str; 4] = [
+    "a value is decided",
+    "a coordinator decides another one's value",
+    "a value is decided in the second view",
+    "a coordinator that has come back decides",
+];
 
 fn is_decided(state: &State) -> bool {
-    state.decided != 0
+    state.decided[0] != 0
+}
+
+fn is_decided_again(state: &State) -> bool {
+    state.decided[1] != 0
+}
+
+/// Whom the first decision does not name is in the second view by coming back.
+fn has_come_back(state: &State) -> bool {
+    let mut all = (0..).zip(&state.coordinators);
+    all.any(|(id, own): (u8, _)| {
+        own.view == 1 && own.has_decided && state.decided[0] >> id & 1 == 0
+    })
 }
 
 fn is_completed(state: &State) -> bool {
     let mut coordinators = (0..).zip(&state.coordinators);
-    coordinators.any(|(id, own)| own.has_decided && own.accepting.is_some_and(|of| of != id))
+    coordinators.any(|(id, own)| own.has_decided && own.accepting != Some(value(id, own)))
 }
 
 impl Swarm for Disk {
     fn habits(&self) -> usize {
-        8 * usize::from(self.coordinators)
+        11 * usize::from(self.coordinators)
     }
 
     fn habit(&self, action: &Action) -> usize {
@@ -353,12 +519,21 @@ impl Swarm for Disk {
             Action::Propose(id) => (5, id),
             Action::Decide(id) => (6, id),
             Action::Die(id) => (7, id),
+            Action::GoOn(id) => (8, id),
+            Action::Rejoin(id) => (9, id),
+            Action::LandLate(id, _) => (10, id),
         };
         kind * usize::from(self.coordinators) + usize::from(id)
     }
 
     fn violation(&self, state: &State) -> Option<&'static str> {
-        (state.decided.count_ones() > 1).then_some("two values are decided")
+        if state.decided.iter().any(|values| values.count_ones() > 1) {
+            Some("two values are decided")
+        } else if state.decided[1] & !state.values_of_second() != 0 {
+            Some("a value is decided that nobody in the view stands for")
+        } else {
+            None
+        }
     }
 
     fn milestones(&self) -> &'static [&'static str] {
@@ -366,6 +541,9 @@ impl Swarm for Disk {
     }
 
     fn reached(&self, _before: &State, _action: &Action, after: &State) -> u32 {
-        u32::from(is_decided(after)) | u32::from(is_completed(after)) << 1
+        u32::from(is_decided(after))
+            | u32::from(is_completed(after)) << 1
+            | u32::from(is_decided_again(after)) << 2
+            | u32::from(has_come_back(after)) << 3
     }
 }

@@ -24,7 +24,7 @@ for every model
   trace=yes       print the steps of a counterexample
 
 lineage   nodes=2 tie-breakers=0|1|3 (default 1) views=2 rounds=1 entries=1 restarts=0 joins=no
-disk      coordinators=2 disks=1|3 (default 1) rounds=2
+disk      coordinators=2 disks=1|3 (default 1) rounds=2 second=0 restarts=0
 fence     horizon=7 watchdog=2 freshness=1 wait=3 drift=0
 lease     form=smallest|everything nodes=3 lease=1 wait=LEASE drift=0 founders=NODES views=3
           tie-breaker=no entries=2 restarts=0 joins=no moves=no pauses=no refounding=no
@@ -71,6 +71,8 @@ fn run(model: &str, mut arguments: Arguments) -> Result<bool, String> {
                 coordinators: arguments.small("coordinators", 2, 4)?,
                 disks: odd(&mut arguments, "disks")?,
                 rounds: arguments.small("rounds", 2, 10)?,
+                second: arguments.small("second", 0, 10)?,
+                restarts: arguments.small("restarts", 0, 4)?,
                 mutant: arguments.choice("mutant", &disk::MUTANTS)?,
             };
             check(&model, arguments)

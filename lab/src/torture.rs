@@ -341,10 +341,14 @@ impl Round<'_> {
         })
     }
 
-    /// The newest configuration that was acknowledged, or a newer one, is everywhere.
-    fn check_configuration(&self) -> Result<()> {
+    /// The newest configuration that was acknowledged, or a newer one, is everywhere: also on a node
+    /// whose daemon has just ended, because its guard was killed.
+    fn check_configuration(&mut self) -> Result<()> {
         for name in self.lab.node_names() {
-            let (version, text) = api::configuration(self.lab.root(&name)?)?;
+            let (version, text) = wait::until(&format!("{name} to answer"), PATIENCE, || {
+                self.start_what_ended()?;
+                Ok(api::configuration(self.lab.root(&name)?).ok())
+            })?;
             ensure!(
                 number_in(&text) >= self.acknowledged,
                 "{name} has lost configuration {}: it has number {} in version {version}",

@@ -65,8 +65,7 @@ impl Network {
     /// Removes every trace of an address at once, then goes on with what its state waits for.
     fn clear(&mut self, address: IpAddr) {
         self.stubborn.retain(|place, _| place.address != address);
-        self.sweep();
-        self.finish(address);
+        self.sweep_one(address);
     }
 
     /// Leaves whatever state the address is in, for none. A claim that is under way fails.
@@ -92,10 +91,7 @@ impl Network {
 
     /// Goes on with a state that waited for the picture or for removals, when they are all done.
     fn finish(&mut self, address: IpAddr) {
-        if self.interfaces.is_none() {
-            return;
-        }
-        if self.operations.values().any(|operation| operation.place.address == address) {
+        if self.picture.is_none() || self.is_busy(address) {
             return;
         }
         let Some(entry) = self.entries.get_mut(&address) else { return };
@@ -229,7 +225,7 @@ impl Network {
                     format!("not claimed in time: still {phase} after {took} ms")
                 }
             };
-            if self.interfaces.is_none() {
+            if self.picture.is_none() {
                 // Nothing was done yet, and nothing is known to wait for.
                 self.fail(address, claim.id, reason);
             } else {
@@ -244,7 +240,9 @@ impl Network {
                 return;
             }
             if probing.sent < PROBES {
-                self.probe(address, probing);
+                if self.may_send() {
+                    self.probe(address, probing);
+                }
             } else {
                 self.add(address, probing.claim, probing.interface);
             }
@@ -256,6 +254,7 @@ impl Network {
         let operation = self.next_operation;
         self.next_operation += 1;
         self.operations.insert(operation, Operation { place, adds });
+        *self.busy.entry(place).or_default() += 1;
         let Place { address, interface, prefix } = place;
         self.outputs.push_back(if adds {
             Output::Add { operation, interface, address, prefix, lifetime: self.lifetime }
@@ -270,6 +269,11 @@ impl Network {
         let Some(result) = self.switched(operation, result) else { return };
         let Operation { place, adds } =
             self.operations.remove(&operation).expect("each operation is answered once");
+        let left = self.busy.get_mut(&place).expect("counted when it was asked for");
+        *left -= 1;
+        if *left == 0 {
+            self.busy.remove(&place);
+        }
         let address = place.address;
         match (&result, adds) {
             (Ok(()), true) => self.picture_add(place),
@@ -281,7 +285,7 @@ impl Network {
         }
         let on = self.name(place.interface);
         let Some(entry) = self.entries.get_mut(&address) else {
-            self.sweep();
+            self.sweep_one(address);
             return;
         };
         match (&mut entry.state, result) {
@@ -314,8 +318,7 @@ impl Network {
             }
             _ => {}
         }
-        self.sweep();
-        self.finish(address);
+        self.sweep_one(address);
     }
 
     fn claimed(&mut self, address: IpAddr, claim: Claim, place: Place) {
@@ -328,26 +331,49 @@ impl Network {
 
     /// Removes service addresses that stand on an interface without being owned there.
     pub(crate) fn sweep(&mut self) {
-        let strays: Vec<Place> = self
-            .places()
-            .filter(|place| self.is_service(place.address) && !self.belongs(*place))
-            .filter(|place| self.stubborn.get(place).is_none_or(|at| *at <= self.now))
-            .filter(|place| {
-                let mut operations = self.operations.values();
-                !operations.any(|operation| operation.place == *place && !operation.adds)
-            })
-            .collect();
-        for place in strays {
+        let places: Vec<Place> = self.places().collect();
+        self.sweep_these(places);
+        if self.picture.is_some() {
+            for address in self.addresses() {
+                self.finish(address);
+            }
+        }
+    }
+
+    /// As [`Network::sweep`], for one address.
+    fn sweep_one(&mut self, address: IpAddr) {
+        let places: Vec<Place> = self.places_of(address).collect();
+        self.sweep_these(places);
+        self.finish(address);
+    }
+
+    fn sweep_these(&mut self, places: Vec<Place>) {
+        for place in places {
+            if !self.is_service(place.address)
+                || self.belongs(place)
+                || self.stubborn.get(&place).is_some_and(|at| *at > self.now)
+            {
+                continue;
+            }
+            // On its way out already?
+            let mut operations = self.operations.values();
+            if self.busy.contains_key(&place)
+                && operations.any(|operation| operation.place == place && !operation.adds)
+            {
+                continue;
+            }
             self.counters.leftovers += 1;
             self.operate(place, false);
         }
         let now = self.now;
         self.stubborn.retain(|_, at| *at > now);
-        if self.interfaces.is_some() {
-            for address in self.addresses() {
-                self.finish(address);
-            }
-        }
+    }
+
+    /// Whether the driver is at work on the address.
+    fn is_busy(&self, address: IpAddr) -> bool {
+        let least = Place { address, interface: 0, prefix: 0 };
+        let most = Place { address, interface: u32::MAX, prefix: u8::MAX };
+        self.busy.range(least..=most).next().is_some()
     }
 
     /// Whether the address stands where it should, or may.
@@ -359,17 +385,6 @@ impl Network {
                 owned.place == place || owned.moving.as_ref().is_some_and(|to| to.to == place)
             }
             State::Clearing(_) | State::Probing(_) | State::Removing(_) => false,
-        })
-    }
-
-    /// Every address on every interface.
-    pub(crate) fn places(&self) -> impl Iterator<Item = Place> {
-        self.interfaces.iter().flatten().flat_map(|interface| {
-            interface.addresses.iter().map(|seen| Place {
-                address: seen.address,
-                interface: interface.index,
-                prefix: seen.prefix,
-            })
         })
     }
 }

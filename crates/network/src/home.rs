@@ -46,7 +46,7 @@ impl Network {
     /// Another interface where the address belongs, and why not where it is.
     fn home(&self, place: Place) -> Option<(u32, String)> {
         let is_service = |other: IpAddr| self.is_service(other);
-        let why = match self.interface(place.interface) {
+        let why = match self.carrier(place.interface) {
             None => "is gone".to_owned(),
             Some(here) => match here.trouble() {
                 Some(trouble) => trouble.to_owned(),

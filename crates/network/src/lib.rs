@@ -44,6 +44,7 @@ pub mod health;
 mod home;
 mod machine;
 mod own;
+mod picture;
 mod subnet;
 mod switch;
 mod types;

@@ -7,6 +7,7 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use base::Instant;
 
 use crate::own::Owned;
+use crate::picture::Picture;
 use crate::subnet;
 use crate::switch::Switches;
 use crate::wire::{self, Heard, Mac};
@@ -22,10 +23,12 @@ pub struct Network {
     /// This node may own addresses before this moment.
     pub(crate) lease: Instant,
     /// The newest picture, kept up to date with what was done since.
-    pub(crate) interfaces: Option<Vec<Interface>>,
+    pub(crate) picture: Option<Picture>,
     pub(crate) entries: BTreeMap<IpAddr, Entry>,
     /// What the driver was asked and did not answer yet.
     pub(crate) operations: BTreeMap<u64, Operation>,
+    /// The places that they are about, and how often: what has no operation need not be looked for.
+    pub(crate) busy: BTreeMap<Place, u32>,
     pub(crate) next_operation: u64,
     /// Leftovers that could not be removed, and when to try again.
     pub(crate) stubborn: BTreeMap<Place, Instant>,
@@ -34,6 +37,8 @@ pub struct Network {
     /// Service addresses that no standby may carry.
     pub(crate) fixed: BTreeSet<IpAddr>,
     pub(crate) outputs: VecDeque<Output>,
+    /// Frames that may still be sent in this turn.
+    pub(crate) frames_left: u32,
     pub(crate) counters: Counters,
 }
 
@@ -104,6 +109,10 @@ pub(crate) struct Removing {
     pub(crate) next: Option<(String, Claim)>,
 }
 
+/// Probes and announcements of one input. What is due beyond stays due, so that the driver has its other
+/// work, heartbeats above all, in between: a node may announce a thousand addresses at the same moment.
+pub(crate) const FRAMES_PER_TURN: u32 = 128;
+
 impl Network {
     /// A node that owns nothing and knows nothing of its interfaces.
     #[must_use]
@@ -113,15 +122,17 @@ impl Network {
             configured: config.addresses.into_iter().collect(),
             now,
             lease: Instant::ZERO,
-            interfaces: None,
+            picture: None,
             entries: BTreeMap::new(),
             operations: BTreeMap::new(),
+            busy: BTreeMap::new(),
             next_operation: 1,
             stubborn: BTreeMap::new(),
             listening: BTreeSet::new(),
             switches: Switches::new(config.nets),
             fixed: config.fixed.into_iter().collect(),
             outputs: VecDeque::new(),
+            frames_left: 0,
             counters: Counters::default(),
         }
     }
@@ -135,6 +146,7 @@ impl Network {
         assert!(self.outputs.is_empty(), "outputs are drained before the next input");
         assert!(now >= self.now, "time does not go back");
         self.now = now;
+        self.frames_left = FRAMES_PER_TURN;
         match input {
             Input::Interfaces(interfaces) => self.see(interfaces),
             Input::Configure { addresses, nets, fixed } => {
@@ -202,7 +214,7 @@ impl Network {
     /// # Errors
     /// In a few words, and without the interfaces that have nothing to do with it: they come and go.
     pub fn can_carry(&self, address: IpAddr) -> Result<(), String> {
-        if self.interfaces.is_none() || self.is_about_to_switch(address) {
+        if self.picture.is_none() || self.is_about_to_switch(address) {
             return Ok(());
         }
         subnet::usable(&self.choices(address), address, |other| self.is_service(other))
@@ -211,8 +223,10 @@ impl Network {
     /// The interfaces that may carry the address.
     pub(crate) fn choices(&self, address: IpAddr) -> Vec<&Interface> {
         let is_fixed = self.fixed.contains(&address);
-        let all = self.interfaces.iter().flatten();
-        all.filter(|interface| !is_fixed || !self.switches.is_standby(&interface.name)).collect()
+        self.carriers()
+            .iter()
+            .filter(|interface| !is_fixed || !self.switches.is_standby(&interface.name))
+            .collect()
     }
 
     /// Everything that can be looked at.
@@ -228,7 +242,7 @@ impl Network {
         });
         Status {
             addresses: addresses.collect(),
-            interfaces: self.interfaces.clone(),
+            interfaces: self.picture.as_ref().map(|picture| picture.interfaces().to_vec()),
             nets: self.net_status(),
             counters: self.counters,
         }
@@ -260,12 +274,44 @@ impl Network {
     }
 
     pub(crate) fn interface(&self, index: u32) -> Option<&Interface> {
-        self.interfaces.as_deref()?.iter().find(|interface| interface.index == index)
+        self.interfaces().iter().find(|interface| interface.index == index)
+    }
+
+    /// The interfaces with all their addresses; none before the first picture.
+    pub(crate) fn interfaces(&self) -> &[Interface] {
+        self.picture.as_ref().map_or(&[], Picture::interfaces)
+    }
+
+    /// The interfaces with those of their addresses that have a subnet.
+    pub(crate) fn carriers(&self) -> &[Interface] {
+        self.picture.as_ref().map_or(&[], Picture::carriers)
+    }
+
+    /// One of [`Network::carriers`].
+    pub(crate) fn carrier(&self, index: u32) -> Option<&Interface> {
+        self.carriers().iter().find(|interface| interface.index == index)
+    }
+
+    /// Every address on every interface.
+    pub(crate) fn places(&self) -> impl Iterator<Item = Place> + '_ {
+        self.picture.iter().flat_map(|picture| picture.places().iter().copied())
+    }
+
+    /// Where an address is.
+    pub(crate) fn places_of(&self, address: IpAddr) -> impl Iterator<Item = Place> + '_ {
+        self.picture.iter().flat_map(move |picture| picture.places_of(address))
     }
 
     /// The interface's name for people.
     pub(crate) fn name(&self, index: u32) -> String {
         self.interface(index).map_or_else(|| format!("interface {index}"), |i| i.name.clone())
+    }
+
+    /// Whether one more frame may be sent in this turn; counts it.
+    pub(crate) fn may_send(&mut self) -> bool {
+        let left = self.frames_left.checked_sub(1);
+        self.frames_left = left.unwrap_or(0);
+        left.is_some()
     }
 
     pub(crate) fn listen(&mut self, interface: u32) {
@@ -290,9 +336,10 @@ impl Network {
     /// A new picture of the interfaces.
     fn see(&mut self, interfaces: Vec<Interface>) {
         self.note_cards(&interfaces);
-        let before = self.interfaces.replace(interfaces).unwrap_or_default();
-        let places: BTreeSet<Place> = self.places().collect();
-        self.stubborn.retain(|place, _| places.contains(place));
+        let picture = Picture::new(interfaces);
+        self.stubborn.retain(|place, _| picture.places().contains(place));
+        let before = self.picture.replace(picture);
+        let before = before.as_ref().map_or(&[][..], Picture::carriers);
         for address in self.addresses() {
             match &self.entry(address).state {
                 State::Adopting => self.take_over(address),
@@ -312,9 +359,8 @@ impl Network {
         // ours, have to be told.
         let reached = |i: &Interface| i.trouble().is_none();
         let changed: Vec<u32> = self
-            .interfaces
+            .carriers()
             .iter()
-            .flatten()
             .filter(|now| {
                 let before = before.iter().find(|before| before.index == now.index);
                 before.is_some_and(|b| b.mac != now.mac || (!reached(b) && reached(now)))
@@ -341,7 +387,7 @@ impl Network {
         };
         let (Heard::Uses { address, mac } | Heard::Probes { address, mac }) = heard;
         let is_own = |interface: &Interface| interface.mac == Some(mac);
-        if self.interfaces.iter().flatten().any(is_own) {
+        if self.carriers().iter().any(is_own) {
             return; // Our own frame, reflected or heard by our interface next to it.
         }
         let Some(entry) = self.entries.get(&address) else { return };

@@ -6,11 +6,11 @@ use core::time::Duration;
 
 use base::Instant;
 
+use crate::Output;
 use crate::home::Moving;
 use crate::machine::{Entry, Network, Place, State};
 use crate::subnet::bits;
 use crate::wire::{self, Mac};
-use crate::{AddressSeen, Output};
 
 #[derive(Clone, Debug)]
 pub(crate) struct Owned {
@@ -60,7 +60,7 @@ impl Network {
             return; // Somebody decided about it already.
         }
         self.entries.insert(address, Entry::new(service, State::Adopting, self.now));
-        if self.interfaces.is_some() {
+        if self.picture.is_some() {
             self.take_over(address);
         }
     }
@@ -68,7 +68,7 @@ impl Network {
     /// Owns an adopted address, now that the picture tells whether and where it is.
     pub(crate) fn take_over(&mut self, address: IpAddr) {
         // One of another prefix is not what was added here.
-        let here = || self.places().filter(|place| place.address == address);
+        let here = || self.places_of(address);
         let added = here().find(|place| place.prefix == bits(address));
         let Some(place) = added.or_else(|| here().next()) else {
             self.lose(address, "it was not on any interface when the daemon came back".into());
@@ -90,8 +90,8 @@ impl Network {
             return;
         }
         let now = self.now;
-        let owned = self.owned(address);
-        if owned.announce_at <= now {
+        if self.owned(address).announce_at <= now && self.may_send() {
+            let owned = self.owned(address);
             let delay = ANNOUNCE_DELAYS.get(owned.step).copied().unwrap_or(ANNOUNCE_SLOWLY);
             owned.announce_at = now + delay;
             owned.announced = Some(now);
@@ -179,7 +179,7 @@ impl Network {
         if self.interface(place.interface).is_none() {
             return self.lose(address, format!("interface {name} is gone"));
         }
-        if self.places().any(|seen| seen == place) {
+        if self.picture.as_ref().is_some_and(|picture| picture.places().contains(&place)) {
             self.owned(address).seen |= fresh;
             return;
         }
@@ -217,32 +217,23 @@ impl Network {
 
     /// Keeps the picture true after a service address was added.
     pub(crate) fn picture_add(&mut self, place: Place) {
-        self.picture_put(place, Some(self.lifetime));
+        let lifetime = Some(self.lifetime);
+        if let Some(picture) = &mut self.picture {
+            picture.add(place, lifetime);
+        }
     }
 
     /// Keeps the picture true after an own address was switched.
     pub(crate) fn picture_own(&mut self, place: Place) {
-        self.picture_put(place, None);
-    }
-
-    fn picture_put(&mut self, place: Place, lifetime: Option<Duration>) {
-        let seen = AddressSeen { address: place.address, prefix: place.prefix, lifetime };
-        if !self.places().any(|there| there == place) {
-            self.with_interface(place.interface, |addresses| addresses.push(seen));
+        if let Some(picture) = &mut self.picture {
+            picture.add(place, None);
         }
     }
 
     /// Keeps the picture true after an address was removed.
     pub(crate) fn picture_remove(&mut self, place: Place) {
-        self.with_interface(place.interface, |addresses| {
-            addresses.retain(|seen| (seen.address, seen.prefix) != (place.address, place.prefix));
-        });
-    }
-
-    fn with_interface(&mut self, index: u32, change: impl FnOnce(&mut Vec<AddressSeen>)) {
-        let mut interfaces = self.interfaces.iter_mut().flatten();
-        if let Some(interface) = interfaces.find(|interface| interface.index == index) {
-            change(&mut interface.addresses);
+        if let Some(picture) = &mut self.picture {
+            picture.remove(place);
         }
     }
 }

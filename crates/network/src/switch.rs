@@ -146,7 +146,7 @@ impl Seats {
 impl Network {
     /// Remembers since when each interface works.
     pub(crate) fn note_cards(&mut self, interfaces: &[Interface]) {
-        let since = if self.interfaces.is_none() { Instant::ZERO } else { self.now };
+        let since = if self.picture.is_none() { Instant::ZERO } else { self.now };
         let cards = &mut self.switches.cards;
         cards.retain(|index, _| interfaces.iter().any(|interface| interface.index == *index));
         for interface in interfaces {
@@ -161,7 +161,7 @@ impl Network {
     /// Switches what has to be, and announces what was.
     pub(crate) fn mind_nets(&mut self) {
         self.announce_own();
-        if self.interfaces.is_none() {
+        if self.picture.is_none() {
             return;
         }
         for place in 0..self.switches.nets.len() {
@@ -193,10 +193,10 @@ impl Network {
         if seats.switching.is_some() {
             return Verdict::Stay;
         }
-        let interfaces = self.interfaces.as_deref().unwrap_or_default();
+        let interfaces = self.carriers();
         let named = |name: &String| interfaces.iter().find(|interface| interface.name == *name);
         let cards: Vec<&Interface> = seats.net.cards.iter().filter_map(named).collect();
-        let is_taken = |card: &Interface| !self.stationary(card.index).is_empty();
+        let is_taken = |card: &Interface| self.seats(card).next().is_some();
         let works = |card: &Interface| card.trouble().is_none();
         // In the middle of a switch that was interrupted, more than one.
         let taken = || cards.iter().copied().filter(|card| is_taken(card));
@@ -342,7 +342,7 @@ impl Network {
             return false;
         }
         let carries = |index: u32| {
-            let interface = self.interface(index);
+            let interface = self.carrier(index);
             interface
                 .is_some_and(|one| subnet::carries(one, address, |other| self.is_service(other)))
         };
@@ -360,14 +360,14 @@ impl Network {
     }
 
     pub(crate) fn net_status(&self) -> Vec<NetStatus> {
-        let interfaces = self.interfaces.as_deref().unwrap_or_default();
+        let interfaces = self.carriers();
         let status = self.switches.nets.iter().map(|seats| {
             let named = seats
                 .net
                 .cards
                 .iter()
                 .filter_map(|name| interfaces.iter().find(|interface| interface.name == *name));
-            let mut seated = named.filter(|card| !self.stationary(card.index).is_empty());
+            let mut seated = named.filter(|card| self.seats(card).next().is_some());
             let seat = seated.next();
             let foreign = seat.and_then(|seat| {
                 let other = seated.find(|other| !self.is_same(seat.index, other.index))?;
@@ -390,17 +390,25 @@ impl Network {
     /// Whether all addresses of one interface are on the other one as well: then both are the same set,
     /// of which a part is on its way.
     fn is_same(&self, one: u32, other: u32) -> bool {
-        let (one, other) = (self.stationary(one), self.stationary(other));
+        let subnets = |index| {
+            let card = self.carrier(index).into_iter();
+            card.flat_map(|card| self.seats(card)).collect::<Vec<_>>()
+        };
+        let (one, other) = (subnets(one), subnets(other));
         one.iter().all(|own| other.contains(own)) || other.iter().all(|own| one.contains(own))
     }
 
     /// The node's own addresses on an interface, without those that belong to the interface itself.
     fn stationary(&self, index: u32) -> Vec<(IpAddr, u8)> {
-        let seen = self.interface(index).map_or(&[][..], |interface| &interface.addresses);
-        let own = seen.iter().filter(|seen| {
+        self.interface(index).map_or(Vec::new(), |interface| self.seats(interface).collect())
+    }
+
+    /// Those of the addresses that are this node's own.
+    fn seats(&self, interface: &Interface) -> impl Iterator<Item = (IpAddr, u8)> {
+        let own = interface.addresses.iter().filter(|seen| {
             let is_local = matches!(seen.address, IpAddr::V6(six) if six.is_unicast_link_local());
             !is_local && !self.is_service(seen.address)
         });
-        own.map(|seen| (seen.address, seen.prefix)).collect()
+        own.map(|seen| (seen.address, seen.prefix))
     }
 }

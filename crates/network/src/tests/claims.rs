@@ -1,3 +1,4 @@
+use core::net::IpAddr;
 use core::time::Duration;
 
 use super::{ADDRESS, MAC, Node, OTHER_MAC, announcements, arp_reply, interface, ip, reason, seen};
@@ -406,4 +407,48 @@ fn two_hundred_addresses_are_claimed_together() {
     }
     let outputs = node.pass(1_000);
     assert_eq!(announcements(&outputs, "10.77.0.249"), [1_000]);
+}
+
+#[test]
+fn a_thousand_addresses_are_claimed_in_turns_of_bounded_length() {
+    let addresses = (0..1_000_u32).map(|number| IpAddr::from((0x0a4d_0100 + number).to_be_bytes()));
+    let addresses: Vec<IpAddr> = addresses.collect();
+    let mut node = Node::new();
+    node.interfaces = vec![interface(1, MAC, &[("10.77.0.1", 16)])];
+    node.picture();
+    let all = addresses.clone();
+    node.feed(Input::Configure { addresses: all, nets: Vec::new(), fixed: Vec::new() });
+    for address in &addresses {
+        node.claim(&address.to_string());
+    }
+    let frames = |outputs: &[Output]| {
+        outputs.iter().filter(|output| matches!(output, Output::Send { .. })).count()
+    };
+    let mut claimed = 0;
+    let mut turns = 0;
+    while claimed < addresses.len() {
+        turns += 1;
+        assert!(turns < 10_000, "{claimed} claimed");
+        let outputs = match node.asked.is_empty() {
+            true => {
+                let (at, _) = node.network.deadline().expect("not all are claimed");
+                node.now = node.now.max(at);
+                node.feed(Input::Tick)
+            }
+            false => node.done(Ok(())),
+        };
+        assert!(frames(&outputs) <= 128, "{} frames in one turn", frames(&outputs));
+        claimed +=
+            outputs.iter().filter(|output| matches!(output, Output::Claimed { .. })).count();
+    }
+    // The second announcement of all is due at about the same time.
+    let mut announced = 0;
+    node.now = node.now + Duration::from_millis(1_000);
+    while let Some((at, _)) = node.network.deadline().filter(|(at, _)| *at <= node.now) {
+        assert!(at <= node.now);
+        let outputs = node.feed(Input::Tick);
+        assert!(frames(&outputs) <= 128, "{} frames in one turn", frames(&outputs));
+        announced += frames(&outputs);
+    }
+    assert_eq!(announced, addresses.len());
 }

@@ -296,8 +296,8 @@ impl Daemon {
     }
 
     pub(super) fn settle(&mut self) {
-        let node = &self.node;
-        self.cover.settle(|service| node.leases().1.any(|held| held == service));
+        let held: BTreeSet<&str> = self.node.leases().1.collect();
+        self.cover.settle(|service| held.contains(service));
     }
 
     /// Addresses that the kernel does not have are not held, whoever removed them.

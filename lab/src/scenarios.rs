@@ -11,6 +11,7 @@ use rustix::process::Signal;
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 
+mod cards;
 mod fences;
 mod frozen;
 mod interfaces;
@@ -125,11 +126,19 @@ pub enum Scenario {
     /// MTUs of 576 to 65,520 bytes, the same everywhere and others on each node; a node joins and a
     /// large configuration is agreed under each.
     Sizes,
+    /// The cable of the active node's primary card; there is a standby.
+    LocalSwitch,
+    /// The same in a cluster of one node.
+    LocalSwitchAlone,
+    /// Both cards of all nodes for 3 s: the switch is dead.
+    SwitchDead,
+    /// Both cards of the active node, one after the other; another service needs another network.
+    BothCards,
 }
 
 impl Scenario {
     /// All, in the order of the acceptance criteria.
-    pub const ALL: [Self; 24] = [
+    pub const ALL: [Self; 28] = [
         Self::CutOneNetwork,
         Self::ServiceNetwork,
         Self::SwitchOff,
@@ -154,6 +163,10 @@ impl Scenario {
         Self::FenceByHand,
         Self::Interfaces,
         Self::Sizes,
+        Self::LocalSwitch,
+        Self::LocalSwitchAlone,
+        Self::SwitchDead,
+        Self::BothCards,
     ];
 
     /// Its name on a command line.
@@ -183,6 +196,10 @@ impl Scenario {
             Self::FenceByHand => "fence-by-hand",
             Self::Interfaces => "interfaces",
             Self::Sizes => "sizes",
+            Self::LocalSwitch => "local-switch",
+            Self::LocalSwitchAlone => "local-switch-alone",
+            Self::SwitchDead => "switch-dead",
+            Self::BothCards => "both-cards",
         }
     }
 
@@ -201,9 +218,13 @@ impl Scenario {
     }
 
     /// How often it is played in one lab: a node that gets lost again and again is let in later and
-    /// later, which is right, and not what is measured.
+    /// later, and so is a card that fails again and again, which is right, and not what is measured.
     pub fn in_one_lab(self) -> u32 {
-        if self == Self::FrozenOwner { 8 } else { u32::MAX }
+        match self {
+            Self::FrozenOwner => 8,
+            Self::LocalSwitch | Self::LocalSwitchAlone | Self::BothCards => 1,
+            _ => u32::MAX,
+        }
     }
 
     /// The lab that it is played in.
@@ -232,6 +253,12 @@ impl Scenario {
             Self::Flood | Self::FloodedTakeover => {
                 Spec { stranger_networks: vec![1], ..Spec::new(3, 2)? }
             }
+            Self::LocalSwitch => Spec { standbys: true, ipv6: true, ..Spec::new(2, 2)? },
+            Self::LocalSwitchAlone => Spec { standbys: true, ipv6: true, ..Spec::new(1, 1)? },
+            Self::SwitchDead => Spec { standbys: true, ..Spec::new(3, 2)? },
+            Self::BothCards => {
+                Spec { standbys: true, client_networks: vec![0, 1], ..Spec::new(2, 2)? }
+            }
             _ => Spec::new(3, 2)?,
         })
     }
@@ -243,9 +270,11 @@ impl Scenario {
             Self::DiskOnly | Self::LineOnly | Self::PulledCables | Self::OneWay => false,
             Self::DiskFrozen | Self::Storm | Self::Flood | Self::NamedWrongs => false,
             Self::Interfaces | Self::Sizes | Self::FenceByHand => false,
+            Self::LocalSwitch | Self::LocalSwitchAlone | Self::SwitchDead => false,
             Self::CutAllNetworks | Self::Partition | Self::Move | Self::PowerOff => true,
             Self::StopDaemon | Self::StopDaemonAndGuard | Self::FrozenOwner => true,
             Self::FloodedTakeover | Self::FenceRungs | Self::ServiceNetwork => true,
+            Self::BothCards => true,
         }
     }
 
@@ -259,6 +288,13 @@ impl Scenario {
             Self::FenceRungs | Self::FenceByHand => {
                 let directory = fences::furnish(&lab)?;
                 Scene::form_with(lab, detection, |cluster| fences::adapt(cluster, &directory))?
+            }
+            Self::BothCards => {
+                let other = cards::service(&lab)?;
+                Scene::form_with(lab, detection, |cluster| {
+                    cluster.services.push(other);
+                    Ok(())
+                })?
             }
             _ => Scene::form(lab, detection)?,
         };
@@ -297,6 +333,9 @@ impl Scenario {
             Self::FenceByHand => fences::by_hand(scene, &active),
             Self::Interfaces => interfaces::come_and_go(scene, &active),
             Self::Sizes => sizes::sizes(scene, &active),
+            Self::LocalSwitch | Self::LocalSwitchAlone => cards::local_switch(scene, &active),
+            Self::SwitchDead => cards::switch_dead(scene, &active),
+            Self::BothCards => cards::both_cards(scene, &active),
         };
         let mut played = outcome.with_context(|| format!("{} of {active}", self.name()))?;
         played.is_gated = is_gated;

@@ -1,0 +1,337 @@
+//! Two cards per node: what happens to addresses, connections and services when cards fail.
+//!
+//! The client has connections open to the service and to the node's own address, over both versions of
+//! IP, and every byte is checked; the observer asks all the time at which card the addresses are; the
+//! client's own neighbour table says to which card it sends.
+
+use std::net::IpAddr;
+use std::time::Duration;
+
+use anyhow::{Context, Result};
+use serde_json::json;
+
+use super::Played;
+use super::media::{changed_views, recovered, views, wait_for_paths};
+use crate::api;
+use crate::card::{self, Card};
+use crate::client::{Mode, Probe};
+use crate::clock::{self, milliseconds};
+use crate::cluster::{Resource, SERVICE_ADDRESS, SERVICE_ADDRESS_V6, Service};
+use crate::lab::Lab;
+use crate::responder;
+use crate::scene::{INTERVAL, PATIENCE, Scene};
+use crate::spec;
+use crate::stream::Stream;
+use crate::trace::Trace;
+use crate::wait;
+
+/// The network whose cards fail: the client's.
+const NETWORK: u8 = 0;
+/// The network of the service that stays.
+const OTHER_NETWORK: u8 = 1;
+/// The service that needs the other network only, its address there, and its port.
+const OTHER: &str = "other";
+const OTHER_ADDRESS: std::net::Ipv4Addr = std::net::Ipv4Addr::new(10, 77, OTHER_NETWORK, 110);
+const OTHER_PORT: u16 = 7710;
+/// How often the observer asks at which card an address is.
+const ASKING: Duration = Duration::from_millis(10);
+/// For how long a stream runs before something is broken.
+const RUNNING: Duration = Duration::from_secs(1);
+/// How long a cable is out when nobody says.
+const OUT: Duration = Duration::from_secs(3);
+/// How long nothing may move after all has gone back.
+const WATCH: Duration = Duration::from_secs(3);
+/// For how long nobody answers at most when addresses change their card: carriers are looked at every
+/// 50 ms, a switch waits for a second look, and one machine plays all of them here.
+const SWITCHED: Duration = Duration::from_secs(1);
+/// Addresses go back when the card has worked for a while.
+const RETURNED: Duration = Duration::from_secs(60);
+
+/// An address, with what is known of it from outside.
+struct Watched {
+    name: String,
+    address: IpAddr,
+    stream: Stream,
+    cards: Probe,
+}
+
+/// The addresses of the service and of the node itself in the network.
+fn watch(scene: &Scene, active: &str) -> Result<Vec<Watched>> {
+    let id = scene.lab.node(active)?.id;
+    let mut list = vec![("service", IpAddr::from(SERVICE_ADDRESS))];
+    list.push((active, spec::node_address(NETWORK, id).into()));
+    if scene.lab.spec().ipv6 {
+        list.push(("service", SERVICE_ADDRESS_V6.into()));
+        list.push((active, spec::node_address_v6(NETWORK, id).into()));
+    }
+    let port = responder::stream_port(responder::PORT);
+    let one = |(name, address): (&str, IpAddr)| {
+        let stream = scene.lab.client().stream(address, port)?;
+        let cards = scene.lab.observer().probe(address, Mode::Card, ASKING)?;
+        Ok(Watched { name: format!("{name} {address}"), address, stream, cards })
+    };
+    list.into_iter().map(one).collect()
+}
+
+/// Waits until the client's neighbour table has all addresses at this card; how long that took.
+fn wait_for_card(
+    scene: &Scene,
+    watched: &[Watched],
+    (node, card): (&str, Card),
+    limit: Duration,
+) -> Result<Duration> {
+    let start = clock::now();
+    let wanted = card.hardware(scene.lab.node(node)?.id);
+    for one in watched {
+        let mut told = None;
+        let what = format!("the client to send to {card} of {node} for {}", one.name);
+        let outcome = wait::until(&what, limit, || {
+            told = scene.lab.client().neighbour(one.address)?;
+            Ok((told == Some(wanted)).then_some(()))
+        });
+        let told = told.map_or("nothing".to_owned(), card::told);
+        let outcome = outcome.with_context(|| format!("its neighbour table says {told}"));
+        scene.explain(outcome)?;
+    }
+    Ok(clock::now() - start)
+}
+
+/// At which cards an address was, one after the other.
+fn way(trace: &Trace) -> Vec<String> {
+    trace.runs().into_iter().map(|run| run.responder).collect()
+}
+
+/// Ends all streams and probes; what they carried, and what is not as it must be: the cards that
+/// answered for each address are these, in this order.
+fn end(
+    watched: Vec<Watched>,
+    expected: &[String],
+    at: Moments,
+) -> Result<(Vec<String>, Vec<String>)> {
+    let (mut notes, mut complaints) = (Vec::new(), Vec::new());
+    for Watched { name, stream, cards, .. } in watched {
+        let carried = stream.finish()?;
+        if !carried.is_exact() {
+            let why = carried.broken.as_deref().unwrap_or("not all of it came back");
+            complaints.push(format!("the stream to {name}: {why} after {} bytes", carried.right));
+        }
+        let gaps: Vec<String> = at
+            .spans()
+            .map(|(what, from, to)| format!("{what} {:.0} ms", carried.longest_between(from, to)))
+            .collect();
+        let size = carried.right as f64 / 1e6;
+        notes.push(format!(
+            "stream to {name}: {size:.1} MB exact, pause at the {}",
+            gaps.join(", ")
+        ));
+        let way = way(&cards.stop()?);
+        if !expected.is_empty() && way != expected {
+            complaints.push(format!("{name} was at {}", way.join(", then at ")));
+        }
+    }
+    Ok((notes, complaints))
+}
+
+/// When what happened, since boot: from the change until all was seen to be well again.
+#[derive(Debug, Clone, Copy)]
+struct Moments {
+    cut: (Duration, Duration),
+    back: (Duration, Duration),
+}
+
+impl Moments {
+    fn spans(self) -> impl Iterator<Item = (&'static str, Duration, Duration)> {
+        [("cut", self.cut.0, self.cut.1), ("return", self.back.0, self.back.1)].into_iter()
+    }
+}
+
+/// The first answer of the service that comes from now on.
+fn answered(scene: &mut Scene) -> Result<Duration> {
+    let answer = scene.wait_for_answer(PATIENCE).map(|_| clock::now());
+    scene.explain(answer)
+}
+
+/// The cable of the active node's primary card is pulled and put back: its addresses go to the
+/// standby, and once back.
+pub(super) fn local_switch(scene: &mut Scene, active: &str) -> Result<Played> {
+    let (primary, standby) = (Card::primary(NETWORK), Card::standby(NETWORK));
+    wait_for_paths(scene)?;
+    let views = views(scene)?;
+    let start = clock::now();
+    let watched = watch(scene, active)?;
+    wait_for_card(scene, &watched, (active, primary), PATIENCE)?;
+    clock::pause(RUNNING);
+
+    let cut = clock::now();
+    scene.lab.cut(active, &primary.to_string())?;
+    let told = wait_for_card(scene, &watched, (active, standby), PATIENCE)?;
+    let switched = answered(scene)?;
+    clock::pause(scene.length(OUT));
+    let mut complaints = changed_views(scene, &views)?;
+
+    let healed = clock::now();
+    scene.lab.heal(active, &primary.to_string())?;
+    let returned = wait_for_card(scene, &watched, (active, primary), RETURNED)?;
+    let went_back = answered(scene)?;
+    clock::pause(WATCH);
+    complaints.extend(changed_views(scene, &views)?);
+    complaints.dedup();
+    wait_for_paths(scene)?;
+    scene.wait_until_quiet()?;
+
+    let leaves = (healed + returned).saturating_sub(SWITCHED);
+    let at = Moments { cut: (cut, switched), back: (leaves.max(healed), went_back) };
+    let order = [primary, standby, primary].map(|card| format!("{active} {card}"));
+    let (streams, wrong) = end(watched, &order, at)?;
+    complaints.extend(wrong);
+    let seen = scene.seen_since(start)?;
+    let mut notes = Vec::new();
+    for (what, from, to) in at.spans() {
+        // Until the last probe that is excused has had its answer.
+        let gap = seen.answers.between(from, to + INTERVAL * 2).longest_gap();
+        let gap = gap.map_or(0.0, |gap| gap.milliseconds);
+        notes.push(format!("gap at the {what} {gap:.0} ms"));
+        if gap > milliseconds(SWITCHED) {
+            let limit = SWITCHED.as_millis();
+            complaints.push(format!("gap at the {what} {gap:.0} ms, the limit is {limit} ms"));
+        }
+    }
+    notes.push(format!("the client sends to {standby} after {:.0} ms", milliseconds(told)));
+    notes.push(format!("back on {primary} {:.1} s after its cable", returned.as_secs_f64()));
+    notes.extend(streams);
+    let excused = at.spans().map(|(_, from, to)| (from, to)).collect();
+    Ok(Played { excused, complaints, notes, ..Played::from(seen) })
+}
+
+/// The switch is dead: both cards of all nodes lose their carriers for a while, and get them back.
+pub(super) fn switch_dead(scene: &mut Scene, active: &str) -> Result<Played> {
+    let primary = Card::primary(NETWORK);
+    wait_for_paths(scene)?;
+    let views = views(scene)?;
+    let start = clock::now();
+    let watched = watch(scene, active)?;
+    wait_for_card(scene, &watched, (active, primary), PATIENCE)?;
+    clock::pause(RUNNING);
+    let cut = clock::now();
+    for node in scene.lab.node_names() {
+        for card in [primary, Card::standby(NETWORK)] {
+            scene.lab.cut(&node, &card.to_string())?;
+        }
+    }
+    clock::pause(scene.length(OUT));
+    let healed = clock::now();
+    scene.lab.heal_all()?;
+    let back = answered(scene)?;
+    // Whoever is the first to have a carrier again must not get everything.
+    clock::pause(WATCH);
+    let mut complaints = changed_views(scene, &views)?;
+    wait_for_card(scene, &watched, (active, primary), RETURNED)?;
+    wait_for_paths(scene)?;
+    scene.wait_until_quiet()?;
+    let at = Moments { cut: (cut, healed), back: (healed, clock::now()) };
+    let (streams, wrong) = end(watched, &[format!("{active} {primary}")], at)?;
+    complaints.extend(wrong);
+    let mut played = Played::from(scene.seen_since(start)?);
+    played.excused.push((cut, back));
+    played.complaints = complaints;
+    played.notes.push(recovered(back - healed));
+    played.notes.extend(streams);
+    Ok(played)
+}
+
+/// A service that needs the other network only.
+pub(super) fn service(lab: &Lab) -> Result<Service> {
+    let program = lab.spec().program.to_str().context("the program's path is not text")?;
+    let words = [program, "lab", "responder", "--port", &OTHER_PORT.to_string()];
+    let address =
+        Resource::Address { name: "ip".to_owned(), address: format!("{OTHER_ADDRESS}/24") };
+    let server =
+        Resource::Process { name: "server".to_owned(), command: words.map(str::to_owned).to_vec() };
+    Ok(Service {
+        name: OTHER.to_owned(),
+        nodes: lab.node_names(),
+        head: String::new(),
+        resources: vec![address, server],
+    })
+}
+
+/// Has the other service run on the active node, too, and answer there.
+fn join(scene: &Scene, active: &str, probe: &mut Probe) -> Result<()> {
+    let answers = |probe: &mut Probe, from: Option<&str>| {
+        let what = format!("an answer of the service {OTHER}");
+        wait::until(&what, PATIENCE, || {
+            let last = probe.last()?.map(|(node, _)| node);
+            Ok(last.filter(|node| from.is_none_or(|from| from == node)))
+        })
+    };
+    let first = answers(probe, None);
+    if scene.explain(first)? != active {
+        let body = json!({ "node": active, "reason": "lab" });
+        let path = format!("/v1/services/{OTHER}/move");
+        api::command(scene.lab.root(active)?, &path, &body).context("moving a service")?;
+        let moved = answers(probe, Some(active));
+        scene.explain(moved)?;
+    }
+    Ok(())
+}
+
+/// Both cards of the active node fail, one after the other: what needs their network moves, when the
+/// second one does, and what does not need it stays.
+pub(super) fn both_cards(scene: &mut Scene, active: &str) -> Result<Played> {
+    let (primary, standby) = (Card::primary(NETWORK), Card::standby(NETWORK));
+    wait_for_paths(scene)?;
+    let views = views(scene)?;
+    let other = Mode::Udp(OTHER_PORT);
+    let mut settling = scene.lab.client().probe(OTHER_ADDRESS.into(), other, INTERVAL)?;
+    join(scene, active, &mut settling)?;
+    settling.stop()?;
+    scene.wait_until_quiet()?;
+    let probe = scene.lab.client().probe(OTHER_ADDRESS.into(), other, INTERVAL)?;
+    let port = responder::stream_port(OTHER_PORT);
+    let stream = scene.lab.client().stream(OTHER_ADDRESS.into(), port)?;
+    let watched = watch(scene, active)?;
+    wait_for_card(scene, &watched, (active, primary), PATIENCE)?;
+    clock::pause(RUNNING);
+    let first = clock::now();
+    scene.lab.cut(active, &primary.to_string())?;
+    wait_for_card(scene, &watched, (active, standby), PATIENCE)?;
+    // The connections of what moves end with its process.
+    drop(watched);
+    answered(scene)?;
+    clock::pause(RUNNING);
+    let second = clock::now();
+    scene.lab.cut(active, &standby.to_string())?;
+    scene.wait_for_another(active, PATIENCE)?;
+    clock::pause(WATCH);
+    let mut complaints = changed_views(scene, &views)?;
+    scene.lab.heal_all()?;
+    wait_for_paths(scene)?;
+    scene.wait_until_quiet()?;
+    let ended = clock::now();
+    let carried = stream.finish()?;
+    let trace = probe.stop()?;
+    let stayed = trace.verdict();
+    if !carried.is_exact() {
+        let why = carried.broken.as_deref().unwrap_or("not all of it came back");
+        complaints.push(format!("the stream of the service that stays: {why}"));
+    }
+    let pids = stayed.pids.get(active).map_or(0, |pids| pids.len());
+    let is_elsewhere = stayed.responders.iter().any(|name| name != active);
+    let lost = trace.lost_outside(&[(ended, clock::now())]).len();
+    if is_elsewhere || pids != 1 || lost > 0 {
+        let who = stayed.responders.join(", ");
+        complaints.push(format!(
+            "the service on the other network: {who} answered, {pids} processes, {lost} probes lost"
+        ));
+    }
+    // Only the second failure is a takeover; the first one has a scenario of its own.
+    let mut played = Played::from(scene.seen_since(second)?);
+    played.complaints = complaints;
+    let size = carried.right as f64 / 1e6;
+    let pause = carried.longest_between(first, ended);
+    played.notes.push(format!(
+        "{OTHER} stays: {} probes, {lost} lost, stream of {size:.1} MB exact, longest pause {pause:.0} ms",
+        stayed.sent
+    ));
+    Ok(played)
+}

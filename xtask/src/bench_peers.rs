@@ -4,8 +4,8 @@
 //! minutes, the same question. So every product gets a lab of its own (three nodes, two networks, an
 //! outside client; see the crate `lab`), all labs stay up for the whole run, and the repetitions take
 //! turns: first one fault on each product, then the next. The question is always the client's: it
-//! asks 10.77.0.100 every 5 ms, and what counts is the time from the last answer of the old node to
-//! the first answer of the new one. Who answers is the same program everywhere; it runs on all nodes
+//! asks 10.77.0.100 every 5 ms, and what counts is the time from the last answer before the fault to
+//! the first one after it. Who answers is the same program everywhere; it runs on all nodes
 //! from the beginning, and only the address moves.
 //!
 //! Each lab lives in a process of its own (`bench-peers-site`), because a lab is a process with its
@@ -97,7 +97,7 @@ pub fn run(root: &Path, arguments: &[&str]) -> Result<ExitCode> {
     for repetition in 1..=amount.repetitions {
         say(&format!("repetition {repetition} of {}", amount.repetitions));
         for site in &mut sites {
-            for fault in [Fault::Cut, Fault::Move] {
+            for fault in [Fault::Cut, Fault::Cable, Fault::Move] {
                 site.measure(fault, &mut table)?;
             }
         }

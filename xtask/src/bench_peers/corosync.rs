@@ -2,7 +2,8 @@
 //!
 //! How Corosync is configured and started stands in the crate `lab`. Pacemaker gets one address
 //! (`ocf:heartbeat:IPaddr2`, a monitor every 10 s as its metadata advise) and the one setting without
-//! which it starts nothing where no fencing device exists; what to do without a quorum stays at its
+//! which it starts nothing where no fencing device exists. A clone of `ocf:heartbeat:ethmonitor` looks at
+//! the carrier of the address's card once a second, and the address goes where there is one; what to do without a quorum stays at its
 //! default (`stop`). The graceful move is `crm_resource --move`, then `--clear`.
 //!
 //! Its programs have their places in the file system built in as well, so each node sees folders of
@@ -29,6 +30,9 @@ const PACEMAKER_FOLDERS: [&str; 4] = ["blackbox", "cib", "cores", "pengine"];
 
 /// The one resource.
 const RESOURCE: &str = "ip";
+/// What watches the card that the address needs, and the attribute that it sets.
+const WATCHER: &str = "watch";
+const ATTRIBUTE: &str = "ethmonitor-net0";
 
 /// How long between two questions to a daemon that is not ready.
 const STEP: Duration = Duration::from_millis(500);
@@ -45,6 +49,32 @@ fn resource() -> String {
          <operations><op id=\"{RESOURCE}-monitor\" name=\"monitor\" interval=\"10s\" \
          timeout=\"20s\"/></operations></primitive>",
         attributes.concat()
+    )
+}
+
+/// What watches the card on each node: by its carrier, once a second (10 s is what its metadata advise).
+fn watcher() -> String {
+    let attributes = [("interface", "net0"), ("link_status_only", "true"), ("repeat_count", "1")];
+    let attributes = attributes.map(|(name, value)| {
+        format!("<nvpair id=\"{WATCHER}-{name}\" name=\"{name}\" value=\"{value}\"/>")
+    });
+    format!(
+        "<clone id=\"{WATCHER}-clone\"><primitive id=\"{WATCHER}\" class=\"ocf\" \
+         provider=\"heartbeat\" type=\"ethmonitor\"><instance_attributes \
+         id=\"{WATCHER}-attributes\">{}</instance_attributes><operations><op \
+         id=\"{WATCHER}-monitor\" name=\"monitor\" interval=\"1s\" timeout=\"20s\"/></operations>\
+         </primitive></clone>",
+        attributes.concat()
+    )
+}
+
+/// The address goes where the card works.
+fn constraint() -> String {
+    format!(
+        "<rsc_location id=\"where\" rsc=\"{RESOURCE}\"><rule id=\"where-rule\" \
+         score=\"-INFINITY\" boolean-op=\"or\"><expression id=\"where-unknown\" \
+         attribute=\"{ATTRIBUTE}\" operation=\"not_defined\"/><expression id=\"where-down\" \
+         attribute=\"{ATTRIBUTE}\" operation=\"ne\" value=\"1\"/></rule></rsc_location>"
     )
 }
 
@@ -89,8 +119,12 @@ impl Installed for Corosync {
         let first = spec::node_name(1);
         let setting = ["crm_attribute", "--name", "stonith-enabled", "--update", "false"];
         insist(lab, &first, &setting)?;
-        let resource = resource();
-        insist(lab, &first, &["cibadmin", "--create", "--scope", "resources", "-X", &resource])
+        for (scope, what) in
+            [("resources", watcher()), ("constraints", constraint()), ("resources", resource())]
+        {
+            insist(lab, &first, &["cibadmin", "--create", "--scope", scope, "-X", &what])?;
+        }
+        Ok(())
     }
 
     fn is_settled(&mut self, lab: &mut Lab) -> Result<bool> {
@@ -129,6 +163,7 @@ fn is_whole(xml: &str, nodes: usize) -> bool {
             && line.contains("pending=\"false\"")
             && line.contains("expected_up=\"true\"")
     };
-    let runs = |line: &str| line.contains("<resource ") && line.contains("role=\"Started\"");
+    let resource = format!("<resource id=\"{RESOURCE}\" ");
+    let runs = |line: &str| line.contains(&resource) && line.contains("role=\"Started\"");
     xml.lines().filter(is_member).count() == nodes && xml.lines().any(runs)
 }

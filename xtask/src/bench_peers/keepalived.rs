@@ -5,6 +5,9 @@
 //! priorities are the highest there are, so that the skew is as good as nothing. `nopreempt` because
 //! the others are not made to move back when a node returns either.
 //!
+//! The interface that VRRP lives on is tracked: without its carrier an instance is in FAULT, and a
+//! backup takes over. A second card in the same network has no part in that.
+//!
 //! The graceful way out is the end of the daemon: it gives the address up and sends an advertisement
 //! of priority 0, on which a backup takes over after its skew.
 
@@ -32,7 +35,7 @@ impl Keepalived {
             "global_defs {{\n    vrrp_version 3\n}}\n\
              vrrp_instance bench {{\n    state BACKUP\n    nopreempt\n    interface net0\n    \
              virtual_router_id 51\n    priority {priority}\n    advert_int {interval}\n    \
-             virtual_ipaddress {{\n        {SERVICE_ADDRESS}/24 dev net0\n    }}\n}}\n"
+             track_interface {{\n        net0\n    }}\n    virtual_ipaddress {{\n        {SERVICE_ADDRESS}/24 dev net0\n    }}\n}}\n"
         )
     }
 }

@@ -104,8 +104,8 @@ impl Table {
     fn gaps(&self) -> String {
         let mut text = format!(
             "\nOutage seen by the client, ms; median (least–most) of {}\n\n\
-             | product | all networks of the active node cut | graceful move | late answers |\n\
-             |---|--:|--:|--:|\n",
+             | product | all networks of the active node cut | one of its cables pulled | graceful move \
+             | late answers |\n|---|--:|--:|--:|--:|\n",
             self.amount.repetitions
         );
         for (product, row) in self.rows.iter().filter(|(product, _)| product.has_address()) {
@@ -118,6 +118,14 @@ impl Table {
                 if list.len() != self.amount.repetitions as usize {
                     cell += &format!(", only {} measured", list.len());
                 }
+                let stayed = gaps.iter().filter(|gap| gap.from == gap.to).count();
+                if stayed > 0 {
+                    cell += if stayed == gaps.len() {
+                        ", same node"
+                    } else {
+                        ", some on the same node"
+                    };
+                }
                 let again = gaps.iter().filter(|gap| gap.again > 0).count();
                 if again > 0 {
                     cell += &format!(", {again} times it moved again after the repair");
@@ -125,8 +133,8 @@ impl Table {
                 cell
             };
             let late: u64 = row.gaps.values().flatten().map(|gap| gap.late).sum();
-            let (cut, wished) = (cell(Fault::Cut), cell(Fault::Move));
-            writeln!(text, "| {} | {cut} | {wished} | {late} |", product.title())
+            let [cut, cable, wished] = [Fault::Cut, Fault::Cable, Fault::Move].map(cell);
+            writeln!(text, "| {} | {cut} | {cable} | {wished} | {late} |", product.title())
                 .expect("writing to a string");
         }
         text

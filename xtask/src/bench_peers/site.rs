@@ -8,10 +8,10 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 use lab::cluster::SERVICE_ADDRESS;
-use lab::{Lab, Mode, Probe, Spec, clock, responder, scene, spec, wait};
+use lab::{Lab, Mode, Probe, Spec, clock, responder, scene, wait};
 use serde::{Deserialize, Serialize};
 
-use super::product::{Installed, Product};
+use super::product::{Installed, Product, demand};
 use super::usage::{self, Usage};
 
 /// Until a cluster has formed, or is whole again.
@@ -27,6 +27,11 @@ const FRESH: Duration = Duration::from_millis(300);
 /// A part begins so much before the fault: the gap counts from the last answer before it.
 const LEAD: Duration = Duration::from_millis(100);
 
+/// Answers that were on their way when a cable was pulled are there after this time.
+const ON_ITS_WAY: Duration = Duration::from_millis(50);
+/// The card through which the client reaches a node.
+const CLIENT_CARD: &str = "net0";
+
 /// Faults come at different places within a second: without this they would keep the step of the
 /// product's own heartbeats, because the repair before them did. The golden ratio spreads any number
 /// of them evenly.
@@ -37,6 +42,8 @@ const PHASE: (u64, u64) = (618, 1000);
 pub enum Fault {
     /// Cut all networks of the node that has the address; heal after another has it.
     Cut,
+    /// Pull the cable of that node's card in the client's network; it has another one there.
+    Cable,
     /// Move the address gracefully.
     Move,
 }
@@ -47,6 +54,7 @@ impl Fault {
     pub fn name(self) -> &'static str {
         match self {
             Self::Cut => "all networks cut",
+            Self::Cable => "one cable pulled",
             Self::Move => "graceful move",
         }
     }
@@ -89,11 +97,11 @@ pub enum Answer {
 /// What the client saw of one fault.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Gap {
-    /// From the last answer of the old node to the first of the new one.
+    /// From the last answer before the fault to the first one after it.
     pub milliseconds: f64,
-    /// The old node.
+    /// The node that gave the former.
     pub from: String,
-    /// The new one.
+    /// The node that gave the latter: the same one where the address only changed its card.
     pub to: String,
     /// Answers of a node after another had begun to answer: a second owner.
     pub late: u64,
@@ -154,8 +162,13 @@ fn answer(answer: &Answer) -> Result<()> {
 
 impl Site {
     fn open(product: Product, program: &Path) -> Result<Self> {
-        let shape = Spec { program: program.to_owned(), ..Spec::new(3, 2)? };
+        let shape = Spec { program: program.to_owned(), standbys: true, ..Spec::new(3, 2)? };
         let mut lab = Lab::new(shape)?;
+        for node in lab.node_names() {
+            // Two cards in one switch: else each answers ARP for what the other one has.
+            let words = ["sh", "-c", "echo 1 > /proc/sys/net/ipv4/conf/all/arp_ignore"];
+            demand(&mut lab, &node, &words)?;
+        }
         let port = responder::PORT.to_string();
         let program = program.to_str().context("the program's path is text")?;
         for node in lab.node_names() {
@@ -237,36 +250,48 @@ impl Site {
         clock::pause(Duration::from_millis(self.faults * PHASE.0 % PHASE.1));
         let start = clock::now();
         self.inflict(fault, &from)?;
-        let what = format!("another node than {from} to answer");
-        let other = wait::until(&what, PATIENCE, || {
-            Ok(probe.last()?.map(|(node, _)| node).filter(|node| *node != from))
+        let (what, is_new) = match fault {
+            Fault::Cable => ("an answer".to_owned(), None),
+            Fault::Cut | Fault::Move => {
+                (format!("another node than {from} to answer"), Some(&from))
+            }
+        };
+        let after = start + ON_ITS_WAY;
+        let answer = wait::until(&what, PATIENCE, || {
+            let last = probe.last()?.filter(|(_, at)| *at > after || fault != Fault::Cable);
+            Ok(last.map(|(node, _)| node).filter(|node| is_new != Some(node)))
         });
-        other.with_context(|| self.logs())?;
+        let to = answer.with_context(|| self.logs())?;
+        // Of a cable only the loss is measured, not what a return costs.
+        clock::pause(if fault == Fault::Cable { CUT_OFF } else { Duration::ZERO });
+        let lost = clock::now();
         self.repair(fault, &from)?;
         self.wait_until_settled(Some(&mut probe))?;
         let trace = probe.stop()?.between(start.saturating_sub(LEAD), clock::now());
         let verdict = trace.verdict();
-        let mut changes = verdict.changes.into_iter();
-        let first = changes.next().context("nothing moved")?;
-        Ok(Gap {
-            milliseconds: first.milliseconds,
-            from: first.from,
-            to: first.to,
-            late: if changes.len() == 0 { verdict.late_answers } else { 0 },
-            again: changes.len(),
-        })
+        let changes = verdict.changes.len();
+        let (milliseconds, moved) = match fault {
+            Fault::Cable => {
+                let gap = trace.between(start.saturating_sub(LEAD), lost).longest_gap();
+                (gap.context("there were no probes")?.milliseconds, usize::from(to != from))
+            }
+            Fault::Cut | Fault::Move => {
+                (verdict.changes.first().context("nothing moved")?.milliseconds, 1)
+            }
+        };
+        let late = if changes <= 1 { verdict.late_answers } else { 0 };
+        Ok(Gap { milliseconds, from, to, late, again: changes.saturating_sub(moved) })
     }
 
-    fn networks(&self) -> Vec<String> {
-        (0..self.lab.spec().networks).map(spec::network_name).collect()
+    fn cards(&self) -> Vec<String> {
+        self.lab.spec().cards().iter().map(ToString::to_string).collect()
     }
 
     fn inflict(&mut self, fault: Fault, node: &str) -> Result<()> {
         match fault {
             Fault::Move => self.installed.begin_move(&mut self.lab, node),
-            Fault::Cut => {
-                self.networks().iter().try_for_each(|network| self.lab.cut(node, network))
-            }
+            Fault::Cut => self.cards().iter().try_for_each(|card| self.lab.cut(node, card)),
+            Fault::Cable => self.lab.cut(node, CLIENT_CARD),
         }
     }
 
@@ -275,8 +300,9 @@ impl Site {
             Fault::Move => self.installed.end_move(&mut self.lab, node),
             Fault::Cut => {
                 clock::pause(CUT_OFF);
-                self.networks().iter().try_for_each(|network| self.lab.heal(node, network))
+                self.cards().iter().try_for_each(|card| self.lab.heal(node, card))
             }
+            Fault::Cable => self.lab.heal(node, CLIENT_CARD),
         }
     }
 }

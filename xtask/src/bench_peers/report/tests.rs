@@ -24,12 +24,17 @@ fn a_whole_table() {
     for milliseconds in [700.0, 800.0] {
         table.add_gap(Product::MainstayFast, Fault::Cut, gap(milliseconds));
         table.add_gap(Product::MainstayFast, Fault::Move, gap(20.0));
+        let stays = Gap { to: "n1".into(), ..gap(150.0) };
+        table.add_gap(Product::MainstayFast, Fault::Cable, stays);
     }
     let usage = Usage { processes: 2, seconds: 0.5, memory: 2048, resident: 4096 };
     table.add_idle(Product::MainstayFast, vec![usage]);
     let text = table.text();
     assert!(table.is_complete());
-    assert!(text.contains("| Mainstay, `fast` | 750 (700–800) | 20 (20–20) | 0 |\n"), "{text}");
+    assert!(
+        text.contains("| 750 (700–800) | 150 (150–150), same node | 20 (20–20) | 0 |\n"),
+        "{text}"
+    );
     let idle = "| Mainstay, `fast` | 1.00 (1.00–1.00) | 2.0 (2.0–2.0) | 4.0 (4.0–4.0) | 2 |\n";
     assert!(text.contains(idle), "{text}");
 }

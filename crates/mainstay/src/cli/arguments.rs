@@ -529,6 +529,9 @@ pub(super) enum LabCommand {
         /// A serial line between two nodes, as n1-n2
         #[arg(long, value_name = "NODE-NODE")]
         line: Vec<String>,
+        /// A second card for each node in each network, to which addresses go when the first one fails
+        #[arg(long)]
+        standbys: bool,
         /// How fast failures are noticed: ultra, fast, normal, classic
         #[arg(long, value_name = "PRESET", default_value = "fast")]
         detection: String,

@@ -14,11 +14,20 @@ use super::{Context, Done, EXIT_DEGRADED, Failure};
 pub(super) fn lab(context: &Context, command: LabCommand) -> Done {
     match command {
         LabCommand::Demo { detection } => demo(context, &detection),
-        LabCommand::Shell { nodes, networks, ethernet, disk, line, detection, command } => {
+        LabCommand::Shell {
+            nodes,
+            networks,
+            ethernet,
+            disk,
+            line,
+            standbys,
+            detection,
+            command,
+        } => {
             check_detection(&detection)?;
             let lines = line.iter().map(|text| parse_line(text)).collect::<Result<_, _>>()?;
             lab::enter()?;
-            let spec = Spec { ethernet, disk, lines, ..Spec::new(nodes, networks)? };
+            let spec = Spec { ethernet, disk, lines, standbys, ..Spec::new(nodes, networks)? };
             let mut lab = Lab::new(spec)?;
             lab.write_cluster(&Cluster::demo(&lab, &detection)?)?;
             lab.prepare_disk()?;

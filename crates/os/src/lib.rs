@@ -16,6 +16,7 @@
 //! | [`event`] | epoll, absolute timers, bounded queues between threads that wake a loop |
 //! | [`udp`] | datagram sockets, one per network |
 //! | [`netlink`] | interfaces and addresses: full picture, change events, add, refresh, remove; counters and kinds |
+//! | [`arp`] | which interface answers for an address |
 //! | [`ethernet`] | whole frames: hear ARP and neighbour discovery, send announcements |
 //! | [`gate`] | service addresses that answer only while the lease lasts, whoever runs or not |
 //! | [`wire`] | datagrams on one Ethernet segment without IP |
@@ -35,6 +36,7 @@
 //! | [`credential`] | who is at the other end of a local socket |
 //! | [`lock`] | one owner of a directory at a time |
 
+pub mod arp;
 pub mod block;
 pub mod cgroup;
 pub mod clock;

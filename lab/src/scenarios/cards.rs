@@ -319,7 +319,7 @@ pub(super) fn both_cards(scene: &mut Scene, active: &str) -> Result<Played> {
     let is_elsewhere = stayed.responders.iter().any(|name| name != active);
     let lost = trace.lost_outside(&[(ended, clock::now())]).len();
     if is_elsewhere || pids != 1 || lost > 0 {
-        let who = stayed.responders.join(", ");
+        let who = Vec::from_iter(stayed.responders).join(", ");
         complaints.push(format!(
             "the service on the other network: {who} answered, {pids} processes, {lost} probes lost"
         ));

@@ -48,6 +48,8 @@ pub(super) enum Request {
     Survey { question: u64 },
     /// Put this node's own addresses on another interface; answered by its operation.
     Switch { operation: u64, from: u32, to: u32, addresses: Vec<(IpAddr, u8)> },
+    /// Have these interfaces answer ARP for their own addresses only.
+    AnswerForOwn { interfaces: Vec<String> },
     /// Remove one; answered by its operation.
     Remove { operation: u64, interface: u32, address: IpAddr, prefix: u8 },
 }
@@ -159,6 +161,20 @@ impl Addresses {
                 });
                 self.answer(operation, result);
                 self.look();
+            }
+            Request::AnswerForOwn { interfaces } => {
+                for name in interfaces {
+                    match os::arp::answer_for_own(&name) {
+                        Ok(true) => {
+                            let said = "answers ARP for its own addresses only (arp_ignore = 1)";
+                            self.tell(Done::Said(format!("{name} {said}")));
+                        }
+                        Ok(false) => {}
+                        Err(error) => self.tell(Done::Trouble(format!(
+                            "{name} answers ARP for addresses of its standby too: {error}"
+                        ))),
+                    }
+                }
             }
             Request::Remove { operation, interface, address, prefix } => {
                 let result = self.netlink.remove_address(interface, address, prefix);

@@ -1,6 +1,11 @@
-//! The end of the daemon where own addresses are on a standby interface.
+//! What the kernel is told where a network has standby interfaces: who answers ARP, and at the end of the
+//! daemon where own addresses are to be.
 //!
-//! Everything goes back to the primary, so that the machine is as its system has set it up, and the next
+//! With two interfaces on one wire the kernel would answer on both for the addresses of either
+//! ([`os::arp`]). Neighbours that send to the standby while the primary has the address lose it with the
+//! standby, and nobody would switch anything.
+//!
+//! At the end everything goes back to the primary, so that the machine is as its system has set it up, and the next
 //! daemon, or none, finds it so (seed 002). Only a primary that does not work gets nothing: a machine
 //! that nobody can reach helps nobody, and the next daemon sees where its addresses are.
 
@@ -8,9 +13,26 @@ use network::{NetStatus, wire};
 use os::ethernet::Ethernet;
 use os::netlink::{Interface, Netlink};
 
+use super::addresses::Request;
 use super::drive::Daemon;
 
 impl Daemon {
+    /// Has the interfaces of networks with standbys answer for their own addresses only. With each
+    /// picture, because an interface that comes again comes with the kernel's defaults.
+    pub(super) fn mind_standbys(&mut self) {
+        let local = self.node.local().node;
+        let ends = self.cluster.networks.iter().filter_map(|network| network.endpoints.get(&local));
+        let cards = ends.filter_map(|end| Some((end.interface.as_ref()?, end.standby.as_ref()?)));
+        let named = cards.flat_map(|(primary, standby)| {
+            std::iter::once(primary).chain(&standby.interfaces).cloned()
+        });
+        let is_there = |name: &String| self.interfaces.iter().any(|one| one.name == *name);
+        let interfaces: Vec<String> = named.filter(is_there).collect();
+        if !interfaces.is_empty() {
+            self.request(Request::AnswerForOwn { interfaces });
+        }
+    }
+
     /// This daemon ends in order. The loop is over, so it may wait.
     pub(super) fn return_to_primaries(&mut self) {
         for net in self.node.status().network.nets {

@@ -4,6 +4,7 @@
 //! gone when the thread ends. Where the kernel forbids something that a test needs, the test says so
 //! and ends.
 
+mod arp;
 mod gate;
 mod link;
 mod local;

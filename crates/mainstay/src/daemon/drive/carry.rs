@@ -111,6 +111,7 @@ impl Daemon {
             }
             // The guard does the same when it hears of a change.
             addresses::Request::Gate
+            | addresses::Request::AnswerForOwn { .. }
             | addresses::Request::Refresh { .. }
             | addresses::Request::Keep { .. }
             | addresses::Request::Drop { .. } => {}
@@ -355,5 +356,6 @@ impl Daemon {
         self.mind_arbiters();
         self.follow_ups.push_back(Input::Configured(Box::new(core)));
         self.mind_aliases();
+        self.mind_standbys();
     }
 }

@@ -523,6 +523,7 @@ impl Daemon {
                 self.interfaces.clone_from(&interfaces);
                 self.mind_gate();
                 self.mind_aliases();
+                self.mind_standbys();
                 let interfaces = interfaces.into_iter().map(convert::interface).collect();
                 self.feed(Input::Network(network::Input::Interfaces(interfaces)));
                 self.settle();

@@ -118,6 +118,22 @@ fn machines_need_not_agree_on_what_a_network_takes() {
     play("sizes", 1);
 }
 
+#[test]
+fn connections_live_on_when_their_addresses_go_to_a_standby_and_back() {
+    play("local-switch", 1);
+    play("local-switch-alone", 1);
+}
+
+#[test]
+fn a_dead_switch_is_no_reason_to_move_anything_to_a_standby() {
+    play("switch-dead", 1);
+}
+
+#[test]
+fn without_both_cards_only_services_of_their_network_move() {
+    play("both-cards", 1);
+}
+
 /// Two nodes, few cuts: the long runs are made by hand.
 fn ties(tie: &str, words: &[&str]) {
     let said = lab(&[&["ties", "--tie", tie], words].concat());

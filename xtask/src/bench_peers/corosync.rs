@@ -120,7 +120,7 @@ impl Installed for Corosync {
         let setting = ["crm_attribute", "--name", "stonith-enabled", "--update", "false"];
         insist(lab, &first, &setting)?;
         for (scope, what) in
-            [("resources", watcher()), ("constraints", constraint()), ("resources", resource())]
+            [("resources", watcher()), ("resources", resource()), ("constraints", constraint())]
         {
             insist(lab, &first, &["cibadmin", "--create", "--scope", scope, "-X", &what])?;
         }

@@ -167,7 +167,7 @@ pub fn arbiter(bytes: &[u8]) {
         assert_eq!(key.seal_question(cluster, &question, mark), bytes);
     }
     let mut acceptor = group::Acceptor::default();
-    let mut memory = block::Memory::default();
+    let mut memory = group::disk::Memory::default();
     if let Ok(question) = base::codec::decode::<witness::Question>(bytes)
         && let Some(request) = question.request
     {
@@ -175,7 +175,7 @@ pub fn arbiter(bytes: &[u8]) {
         let reply = acceptor.handle(&request);
         if request.value.as_ref().is_none_or(fits) {
             memory.take(&request).expect("nothing was promised before");
-            let same = block::judge(&memory, core::iter::empty(), &request);
+            let same = group::disk::judge(&memory, core::iter::empty(), &request);
             assert_eq!(same, reply, "an acceptor of its own and one on a disk agree");
         }
     }
@@ -197,7 +197,7 @@ pub fn arbiter_golden() -> Vec<Vec<u8>> {
     let scope = group::Scope { lineage: 7, generation: 3 };
     let ballot = group::Ballot { round: 2, node: 1 };
     let request = group::Request { arbiters: 7, scope, ballot, value: Some(vec![1; 40]) };
-    let mut memory = block::Memory::default();
+    let mut memory = group::disk::Memory::default();
     memory.take(&request).expect("it is empty");
     let question = witness::Question { node: NodeId(1), name: "n1".into(), request: Some(request) };
     let key = witness::Key::of_cluster(&[7; 32]);

@@ -42,6 +42,7 @@ mod arbiter;
 mod asking;
 mod behind;
 mod change;
+pub mod disk;
 mod enter;
 mod exchange;
 mod form;

@@ -1,9 +1,4 @@
-//! A node's part of a disk that is an acceptor: what stands there, and what a reader makes of it.
-//!
-//! Disk Paxos (Gafni and Lamport, 2003; `models/src/disk.rs` has the rules as a checked model): a
-//! disk cannot answer, so each coordinator plays the acceptor itself. It writes its own block, and
-//! reads those of all others *after* that write has landed; of two that do so, at least one sees
-//! the other.
+//! A node's part of a disk that is an acceptor: the bytes of a `group::disk::Memory`.
 //!
 //! A node writes only in its own slot: the run of the slot to itself in the layout of
 //! `transport::disk`, where block 0 is for tests of writing. Behind it are two copies of three
@@ -20,15 +15,11 @@
 //! sequence counts. **Two copies that are both damaged are no answer**: a torn write damages one, so
 //! something else has happened, and what was promised there is not known. One damaged beside one
 //! that was never written is a first write that did not land, and nobody was told of it.
-//!
-//! A memory holds one election for each lineage, as `group::Acceptor` does. Elections of other
-//! lineages and of earlier generations are no news; a later generation of the same lineage says that
-//! the asking view is over.
 
 use base::NodeId;
 use base::codec::{self, Reader};
-use group::{Accepted, Answer, Ballot, LINEAGES_MAX, Reply, Request, Scope, VALUE_SIZE_MAX};
-use minicbor::{Decode, Encode};
+use group::VALUE_SIZE_MAX;
+use group::disk::Memory;
 use ring::digest::{SHA256, digest};
 use transport::disk::{BLOCK_SIZE, PAIR_BLOCKS};
 
@@ -48,27 +39,6 @@ const BODY_SIZE_MAX: usize = DIGEST_AT - BODY_AT;
 
 const _: () = assert!(FIRST_BLOCK + COPIES * COPY_BLOCKS <= PAIR_BLOCKS);
 const _: () = assert!(VALUE_SIZE_MAX + 512 < BODY_SIZE_MAX, "the newest election always fits");
-
-/// What a node remembers on the disk.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Encode, Decode)]
-pub struct Memory {
-    /// The last used last; one for each lineage.
-    #[n(0)]
-    elections: Vec<Election>,
-}
-
-/// The election of the successor of one view, as one coordinator has written it.
-#[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
-struct Election {
-    #[n(0)]
-    scope: Scope,
-    /// `mbal` of the paper.
-    #[n(1)]
-    promised: Ballot,
-    /// `bal` and `inp`.
-    #[n(2)]
-    accepted: Option<Accepted>,
-}
 
 /// Both copies of a run, as they were found.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -99,8 +69,7 @@ pub fn encode(cluster: u32, node: NodeId, sequence: u64, memory: &Memory) -> Vec
     let mut memory = memory.clone();
     let mut body = codec::encode(&memory);
     while body.len() > BODY_SIZE_MAX {
-        assert!(memory.elections.len() > 1, "one election with the longest value fits");
-        memory.elections.remove(0);
+        memory.forget_oldest();
         body = codec::encode(&memory);
     }
     let mut bytes = Vec::with_capacity(COPY_SIZE);
@@ -159,73 +128,6 @@ pub fn decode(cluster: u32, node: NodeId, copies: &[u8]) -> Result<Run, Damaged>
         }
     }
     if damaged == COPIES { Err(Damaged) } else { Ok(run) }
-}
-
-impl Memory {
-    fn election(&self, scope: Scope) -> Option<&Election> {
-        self.elections.iter().find(|it| it.scope.lineage == scope.lineage)
-    }
-
-    /// Takes a request into the own block, to be written before anything else is done.
-    ///
-    /// # Errors
-    /// The answer, where the own block says already that the answer is no.
-    pub fn take(&mut self, request: &Request) -> Result<(), Answer> {
-        let Request { scope, ballot, ref value, .. } = *request;
-        assert!(value.as_ref().is_none_or(|value| value.len() <= VALUE_SIZE_MAX), "values fit");
-        if let Some(no) = self.refusal(request) {
-            return Err(no);
-        }
-        let former = self.election(scope).filter(|it| it.scope == scope);
-        let accepted = match value {
-            Some(value) => Some(Accepted { ballot, value: value.clone() }),
-            None => former.and_then(|it| it.accepted.clone()),
-        };
-        self.elections.retain(|it| it.scope.lineage != scope.lineage);
-        if self.elections.len() == LINEAGES_MAX {
-            self.elections.remove(0);
-        }
-        self.elections.push(Election { scope, promised: ballot, accepted });
-        Ok(())
-    }
-
-    /// Whether this block forbids to go on: a later generation, or a greater ballot.
-    fn refusal(&self, request: &Request) -> Option<Answer> {
-        let election = self.election(request.scope)?;
-        let (asked, found) = (request.scope.generation, election.scope.generation);
-        if found > asked {
-            return Some(Answer::Past(found));
-        }
-        let is_greater = found == asked && election.promised > request.ballot;
-        is_greater.then_some(Answer::Refused(election.promised))
-    }
-}
-
-/// The acceptor's answer. `own` has taken the request, and was on the disk before any of `others`
-/// was read.
-#[must_use]
-pub fn judge<'a>(
-    own: &'a Memory,
-    others: impl Iterator<Item = &'a Memory> + Clone,
-    request: &Request,
-) -> Reply {
-    let Request { scope, ballot, ref value, .. } = *request;
-    let rank = |answer: &Answer| match answer {
-        Answer::Past(generation) => (1, *generation, Ballot::default()),
-        Answer::Refused(ballot) => (0, 0, *ballot),
-        Answer::Promised(_) | Answer::Accepted => unreachable!("a refusal is none of these"),
-    };
-    let refusals = others.clone().filter_map(|memory| memory.refusal(request));
-    let answer = match (refusals.max_by_key(rank), value) {
-        (Some(no), _) => no,
-        (None, Some(_)) => Answer::Accepted,
-        (None, None) => {
-            let all = others.chain([own]).filter_map(|memory| memory.election(scope));
-            let accepted = all.filter(|it| it.scope == scope).filter_map(|it| it.accepted.as_ref());
-            Answer::Promised(accepted.max_by_key(|it| it.ballot).cloned())
-        }
-    };
-    Reply { arbiters: request.arbiters, scope, ballot, answer }
 }
 
 #[cfg(test)]

@@ -1,4 +1,5 @@
-//! A shared disk as an arbiter: plays the acceptor on the device, after the rules of [`block`].
+//! A shared disk as an arbiter: plays the acceptor on the device, after the rules of
+//! `group::disk`, in the blocks of [`block`].
 //!
 //! The order of one question is the whole of its safety: read the own copies, write the newer state
 //! over the older copy and force it out, and only then read all other slots, also those of nodes
@@ -11,11 +12,12 @@ use std::path::{Path, PathBuf};
 use std::sync::PoisonError;
 
 use base::NodeId;
+use group::disk::{self, Memory};
 use group::{Reply, Request};
 use os::block::{Aligned, Device};
 use transport::disk::{HeaderError, Layout};
 
-use super::block::{self, COPIES, COPY_BLOCKS, FIRST_BLOCK, Memory, Run};
+use super::block::{self, COPIES, COPY_BLOCKS, FIRST_BLOCK, Run};
 use super::{Arbiter, Asker, Turns};
 
 /// A disk, as one node asks it.
@@ -99,7 +101,7 @@ impl Disk {
         let others: Vec<Memory> = others
             .map(|node| Ok(self.read(device, layout, node)?.memory))
             .collect::<io::Result<_>>()?;
-        Ok(block::judge(&memory, others.iter(), request))
+        Ok(disk::judge(&memory, others.iter(), request))
     }
 }
 

@@ -1,4 +1,6 @@
 use base::Prng;
+use group::disk::judge;
+use group::{Accepted, Answer, Ballot, Request, Scope};
 
 use super::*;
 
@@ -73,53 +75,17 @@ fn a_torn_write_leaves_what_was_there() {
 
 #[test]
 fn several_lineages_are_kept_as_long_as_they_fit() {
-    let mut memory = Memory::default();
-    for lineage in 1..=6 {
+    let of = |lineage: u32| {
         let scope = Scope { lineage, generation: 1 };
         let value = Some(vec![lineage as u8; VALUE_SIZE_MAX / 2]);
-        memory
-            .take(&Request { arbiters: 7, scope, ballot: ballot(1, 1), value })
-            .expect("its own lineage");
-    }
-    assert_eq!(memory.elections.len(), LINEAGES_MAX);
+        Request { arbiters: 7, scope, ballot: ballot(1, 1), value }
+    };
+    let all: Vec<Request> = (1..=6).map(of).collect();
+    let memory = taken(&all);
     let bytes = encode(CLUSTER, NodeId(1), 1, &memory);
     let run = decode(CLUSTER, NodeId(1), &[bytes, vec![0; COPY_SIZE]].concat()).expect("whole");
-    let kept: Vec<u32> = run.memory.elections.iter().map(|it| it.scope.lineage).collect();
-    assert_eq!(kept, [5, 6], "the last used stay");
-}
-
-#[test]
-fn greater_ballots_refuse_and_later_generations_are_past() {
-    let own = taken(&[ask(3, ballot(1, 1), None)]);
-    let other = |requests: &[Request]| [taken(requests)];
-    let request = ask(3, ballot(1, 1), None);
-    assert_eq!(answer(&own, &[], &request), Answer::Promised(None));
-    let greater = other(&[ask(3, ballot(1, 2), None)]);
-    assert_eq!(answer(&own, &greater, &request), Answer::Refused(ballot(1, 2)));
-    let smaller = other(&[ask(3, ballot(1, 0), None)]);
-    assert_eq!(answer(&own, &smaller, &request), Answer::Promised(None));
-    let earlier = other(&[ask(2, ballot(9, 2), Some(b"old"))]);
-    assert_eq!(answer(&own, &earlier, &request), Answer::Promised(None));
-    let later = [taken(&[ask(4, ballot(1, 2), None)]), greater[0].clone()];
-    assert_eq!(answer(&own, &later, &request), Answer::Past(4));
-    let elsewhere = Request { scope: Scope { lineage: 8, generation: 9 }, ..request.clone() };
-    assert_eq!(answer(&own, &[taken(&[elsewhere])], &request), Answer::Promised(None));
-    // The own block says so before anything is written.
-    let mut own = own;
-    assert_eq!(own.take(&ask(3, ballot(0, 1), None)), Err(Answer::Refused(ballot(1, 1))));
-    assert_eq!(own.take(&ask(2, ballot(9, 1), None)), Err(Answer::Past(3)));
-}
-
-#[test]
-fn the_newest_accepted_value_is_told() {
-    let own = taken(&[ask(3, ballot(1, 1), Some(b"one")), ask(3, ballot(4, 1), None)]);
-    let others = [
-        taken(&[ask(3, ballot(2, 2), Some(b"two"))]),
-        taken(&[ask(3, ballot(3, 0), Some(b"three")), ask(3, ballot(3, 3), None)]),
-    ];
-    let told = answer(&own, &others, &ask(3, ballot(4, 1), None));
-    let newest = Accepted { ballot: ballot(3, 0), value: b"three".to_vec() };
-    assert_eq!(told, Answer::Promised(Some(newest)));
+    let kept = [5, 6].map(of);
+    assert_eq!(run.memory, taken(&kept), "the last used stay");
 }
 
 /// What a coordinator of the random game does next on the disk.

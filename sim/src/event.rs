@@ -5,6 +5,8 @@ use std::collections::BinaryHeap;
 
 use base::NetworkId;
 
+use crate::arbiters::Call;
+
 /// A datagram on its way.
 #[derive(Clone, Debug)]
 pub struct Datagram {
@@ -34,10 +36,12 @@ pub enum Event {
     Late(u64, Vec<u8>),
     /// Bytes reach the end of a serial line.
     Bytes(usize, NetworkId, Vec<u8>),
-    /// An arbiter gets a request of a machine's daemon; which daemon.
-    Asked(u8, usize, u32, group::Request),
-    /// Its answer reaches the machine.
-    Replied(u8, usize, u32, group::Reply),
+    /// The next operation of a question to an arbiter, or the answer.
+    Arbiter(Box<Call>),
+    /// A question to an arbiter fails, or has lasted too long.
+    ArbiterGivenUp(Box<Call>),
+    /// An arbiter that had died is back: its tie-breaker's name, and its number.
+    ArbiterBack((u64, u8)),
     /// A fence agent is through; of which machine's daemon.
     Agent(usize, u32, node::FenceRun),
     /// What an agent accepted happens late: to the machine, by its level and agent.

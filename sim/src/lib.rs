@@ -30,7 +30,7 @@
 //!
 //! **Invariant:** a run depends on its seed, its options and the code alone.
 
-mod arbiters;
+pub mod arbiters;
 pub mod check;
 pub mod clock;
 mod driver;

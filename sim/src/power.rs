@@ -12,7 +12,7 @@ use base::{Incarnation, NetworkId, Prng, View};
 use crate::clock::Clock;
 use crate::event::Event;
 use crate::fault::{Fault, Kind, Mix};
-use crate::machine::{Disk, Guard, Memory, Strike, Transition};
+use crate::machine::{Disk, Guard, Machine, Memory, Strike, Transition};
 use crate::setup::{name, nanos};
 use crate::world::{DISK_DELAY, LATENESS, World};
 
@@ -330,7 +330,7 @@ impl World {
                 let machine = self.struck(place, &mut prng);
                 self.media.fault(kind, machine, &mut prng, false);
             }
-            Kind::ArbiterDown => self.arbiters.repair(place),
+            Kind::ArbiterDown => self.arbiter_repaired(place),
             Kind::Deaf => {
                 for (network, from, to) in self.edges(place) {
                     self.wires.deafen(network, from, to, false);
@@ -495,12 +495,13 @@ impl World {
     /// All faults are over: everything is repaired and switched on.
     pub(crate) fn heal(&mut self) {
         self.trace(|| "all faults are over".to_owned());
+        self.standings = self.machines.iter().map(Machine::standing).collect();
         self.healed_at = Some(self.now);
         self.mix = Mix::default();
         self.at_decision.clear();
         self.wires.heal();
         self.media.heal();
-        self.arbiters.heal();
+        self.heal_arbiters();
         for number in 0..self.machines.len() {
             let machine = &mut self.machines[number];
             machine.lateness = LATENESS;

@@ -9,6 +9,7 @@ use engine::{Failback, Intent, Mode, NodeSpec, Resource, ResourceKind, RestartLi
 use node::{Cluster, FenceLevel, FencePolicy, FenceSpec, LocalEnd, NetworkSpec};
 use transport::{Heartbeats, Priority};
 
+use crate::arbiters::{Blow, Sort};
 use crate::fault::{self, Fault, Kind, Mix};
 use crate::storage;
 
@@ -77,6 +78,10 @@ pub struct Setup {
     pub timing: Timing,
     /// Who decides at exactly half: under configurations of odd and of even versions.
     pub ties: [Tie; 2],
+    /// What arbiters are made of, by number.
+    pub sorts: [Sort; 3],
+    /// What dies at an operation of an arbiter.
+    pub blow: Option<Blow>,
     /// How machines can be turned off.
     pub fencing: Vec<FenceSpec>,
     /// The timeouts of their watchdogs.
@@ -148,6 +153,8 @@ impl Setup {
             2 if mix.has(Kind::Arbiters) => Tie::Arbiters { count: 1, name: 2 },
             _ => ties[1],
         };
+        let mut sorts = prng.child("sorts");
+        let sorts = [(); 3].map(|()| Sort::ALL[sorts.range(0..=2) as usize]);
         let fencing = match mix.has(Kind::Fencing) {
             true => draw_fencing(&mut prng.child("fencing"), nodes, unit),
             false => Vec::new(),
@@ -193,6 +200,8 @@ impl Setup {
             media,
             timing,
             ties,
+            sorts,
+            blow: None,
             fencing,
             watchdogs,
             seed_count,

@@ -2,9 +2,9 @@
 
 use core::fmt;
 
-use base::{Instant, NetworkId, Prng};
+use base::{Instant, NetworkId, NodeSet, Prng};
 
-use crate::arbiters::Arbiters;
+use crate::arbiters::{Arbiters, Operation};
 use crate::check::Checker;
 use crate::clock::{Clock, RATE_ERROR_MAX};
 use crate::event::{Datagram, Event, Queue};
@@ -113,6 +113,20 @@ pub struct Outcome {
     pub history: Vec<Change>,
     /// When commands were answered with success, in nanoseconds of real time.
     pub answers: Vec<u64>,
+    /// What arbiters have executed, in order.
+    pub operations: Vec<Operation>,
+    /// How the machines stood when the faults were over, before anything was repaired; empty when
+    /// the run ended before that.
+    pub standings: Vec<Standing>,
+}
+
+/// How one machine stands.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Standing {
+    /// The generation of its view and who is in it, while that view can go on.
+    pub view: Option<(u64, NodeSet)>,
+    /// What it waits for, for people.
+    pub waiting: Option<String>,
 }
 
 /// A part of a service begins or ends to work on a machine.
@@ -162,6 +176,7 @@ pub struct World {
     pub(crate) totals: Totals,
     pub(crate) history: Vec<Change>,
     pub(crate) answers: Vec<u64>,
+    pub(crate) standings: Vec<Standing>,
     pub(crate) is_traced: bool,
     is_over: bool,
 }
@@ -226,6 +241,7 @@ impl World {
             totals: Totals { runs: 1, faults: setup.faults.len() as u64, ..Totals::default() },
             history: Vec::new(),
             answers: Vec::new(),
+            standings: Vec::new(),
             is_traced,
             is_over: false,
             setup,
@@ -254,6 +270,8 @@ impl World {
             totals: self.totals,
             history: self.history,
             answers: self.answers,
+            operations: self.arbiters.into_operations(),
+            standings: self.standings,
         }
     }
 
@@ -267,12 +285,9 @@ impl World {
             }
             Event::Late(place, block) => self.media.land(place, block),
             Event::Bytes(to, network, bytes) => self.bytes_arrive(to, network, bytes),
-            Event::Asked(arbiter, machine, daemon, request) => {
-                self.arbiter_asked(arbiter, machine, daemon, &request);
-            }
-            Event::Replied(arbiter, machine, daemon, reply) => {
-                self.arbiter_replied(arbiter, machine, daemon, reply);
-            }
+            Event::Arbiter(call) => self.arbiter_operates(*call),
+            Event::ArbiterGivenUp(call) => self.arbiter_given_up(&call),
+            Event::ArbiterBack(arbiter) => self.arbiter_back(arbiter),
             Event::Agent(machine, daemon, run) => self.agent_ends(machine, daemon, run),
             Event::LateOff(machine, level, agent) => self.switch_off(machine, level, agent),
             Event::Disk(machine, boot) => self.written(machine, boot),
@@ -456,6 +471,18 @@ impl Machine {
         match self.daemon.as_ref().and_then(|daemon| daemon.node.view()) {
             Some(view) => format!("{}@{}", name(self.number), view.generation),
             None => name(self.number),
+        }
+    }
+
+    /// How it stands.
+    pub(crate) fn standing(&self) -> Standing {
+        let group = self.daemon.as_ref().map(|daemon| daemon.node.group());
+        let status = group.map(group::Group::status);
+        let goes_on = group.and_then(group::Group::progress).is_some_and(|it| !it.is_sealed);
+        let view = status.as_ref().and_then(|status| status.view.as_ref()).filter(|_| goes_on);
+        Standing {
+            view: view.map(|view| (view.generation, view.nodes())),
+            waiting: status.and_then(|status| status.waiting),
         }
     }
 

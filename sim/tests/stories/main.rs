@@ -4,12 +4,15 @@
 //! long nobody can use it, and that nothing else happens. Each story is told with several seeds,
 //! which draw the delays.
 
+mod ties;
+
 use core::net::{IpAddr, Ipv4Addr};
 use core::ops::Range;
 use core::time::Duration;
 
 use base::{Medium, NodeSet, Preset, Prng, Tie};
 use engine::{Failback, Intent, Mode, NodeSpec, Resource, ResourceKind, RestartLimit, Service};
+use sim::arbiters::Sort;
 use sim::fault::{Fault, Kind, Mix};
 use sim::setup::{MediumSetup, NetworkSetup, Setup, name, nanos, node_id};
 use sim::world::{Outcome, World};
@@ -77,6 +80,8 @@ fn setup(seed: u64, nodes: usize, faults: &[(Kind, u64, u64, usize)]) -> Setup {
         media: Vec::new(),
         timing,
         ties: [Tie::None; 2],
+        sorts: [Sort::Witness; 3],
+        blow: None,
         fencing: Vec::new(),
         watchdogs: vec![None; nodes],
         seed_count: nodes,

@@ -1,6 +1,6 @@
 use base::Prng;
 use group::disk::judge;
-use group::{Accepted, Answer, Ballot, Request, Scope};
+use group::{Answer, Ballot, Request, Scope};
 
 use super::*;
 

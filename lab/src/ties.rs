@@ -5,10 +5,12 @@
 //! should be the one that carries the service: that one asks first. Without one neither goes on, and
 //! says why, until a person has said that the other one is down.
 //!
-//! The tie-breaker can also be killed (a disk: frozen) at a random moment of the change
-//! ([`Order::kill`]): then there may be no survivor, and never two; when it is back, one of them goes
-//! on. Of three arbiters one is killed, and one node goes on without it.
+//! The tie-breaker can also be killed (a disk: frozen) in the middle of the change ([`Kill`]), at a random
+//! moment or at one after the other: then there may be no survivor, who says why, and never two; when it
+//! is back, one of them goes on. Of three arbiters one is killed, and one node goes on without it.
 
+use std::collections::BTreeSet;
+use std::fmt;
 use std::io::Write;
 use std::time::Duration;
 
@@ -34,8 +36,20 @@ pub struct Order {
     pub times: u32,
     /// The preset.
     pub detection: String,
-    /// Kill the tie-breaker each time.
-    pub kill: bool,
+    /// When the tie-breaker is killed.
+    pub kill: Kill,
+}
+
+/// When the tie-breaker, or one of three, is killed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Kill {
+    /// It is not.
+    Never,
+    /// At a random moment of each change; a single one is back after a second.
+    Random,
+    /// At moments in even steps from the cut to the end of a change, each of three in turn. At every
+    /// moment once with a return after a second, and once without any until all was looked at.
+    Sweep,
 }
 
 /// What happened.
@@ -49,6 +63,8 @@ pub struct Outcome {
     pub loaded: u32,
     /// Nobody went on before the tie-breaker was back.
     pub nobody: u32,
+    /// At how many different moments after the cut the tie-breaker was killed.
+    pub moments: u32,
     /// From the cut until the survivor was in a view of its own, milliseconds: the median.
     pub median_milliseconds: f64,
     /// And the longest.
@@ -65,6 +81,8 @@ const PHASES: Duration = Duration::from_millis(250);
 const WATCH: Duration = Duration::from_secs(1);
 /// How long nobody may take over where nobody should.
 const NOBODY: Duration = Duration::from_secs(4);
+/// What a node says that waits for a tie-breaker.
+const REASON: &str = "the tie-breaker has not decided";
 /// Looks for a quiet cluster before a cut.
 const LOOKS: u32 = 5;
 
@@ -88,13 +106,19 @@ pub fn play(lab: Lab, order: &Order, out: &mut dyn Write) -> Result<Outcome> {
         return Ok(outcome);
     }
     let mut times = Vec::new();
-    for number in 1..=order.times {
+    let deaths = deaths(&scene, order)?;
+    let moments: BTreeSet<Duration> = deaths.iter().flatten().map(|death| death.at).collect();
+    outcome.moments = u32::try_from(moments.len())?;
+    for (number, death) in (1..).zip(deaths) {
         let failures = outcome.failures.len();
-        let took = cut(&mut scene, &mut arbiters, order, &mut outcome);
+        let took = cut(&mut scene, &mut arbiters, order.tie, death, &mut outcome);
         let took = took.with_context(|| format!("cut number {number}"))?;
         times.extend(took);
         for failure in &mut outcome.failures[failures..] {
-            *failure = format!("cut {number}: {failure}");
+            *failure = match death {
+                None => format!("cut {number}: {failure}"),
+                Some(death) => format!("cut {number}, {death}: {failure}"),
+            };
         }
         if number % 20 == 0 {
             let Outcome { one, loaded, nobody, .. } = outcome;
@@ -110,7 +134,7 @@ pub fn play(lab: Lab, order: &Order, out: &mut dyn Write) -> Result<Outcome> {
     outcome.median_milliseconds = times.get(times.len() / 2).copied().map_or(0.0, milliseconds);
     outcome.worst_milliseconds = times.last().copied().map_or(0.0, milliseconds);
     // A tie-breaker that is killed between the two questions leaves it to chance.
-    if !order.kill && outcome.loaded * 100 < outcome.one * LOADED_PERCENT {
+    if order.kill == Kill::Never && outcome.loaded * 100 < outcome.one * LOADED_PERCENT {
         let Outcome { one, loaded, .. } = outcome;
         outcome.failures.push(format!("the loaded node won {loaded} of {one} ties"));
     }
@@ -146,11 +170,59 @@ fn survivors(scene: &Scene) -> Vec<String> {
     scene.lab.node_names().into_iter().filter(alone).collect()
 }
 
-/// One cut and its end; the time until there was a survivor, if nothing was killed.
+/// The end of an arbiter, counted from the cut.
+#[derive(Debug, Clone, Copy)]
+struct Death {
+    part: Tie,
+    at: Duration,
+    /// It stays dead for so long; none: until all was looked at.
+    lasts: Option<Duration>,
+}
+
+impl fmt::Display for Death {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (name, at) = (self.part.name(), milliseconds(self.at));
+        write!(f, "{name} killed {at:.0} ms after it")?;
+        self.lasts.map_or(Ok(()), |lasts| write!(f, " for {:.0} ms", milliseconds(lasts)))
+    }
+}
+
+/// What dies in each cut.
+fn deaths(scene: &Scene, order: &Order) -> Result<Vec<Option<Death>>> {
+    let change = api::tie_change(scene.lab.root("n1")?)?;
+    let parts = order.tie.parts();
+    let single = parts.len() == 1;
+    // At each moment each of them, once for a while and once for longer.
+    let of_a_moment = u32::try_from(2 * parts.len())?;
+    let moments = order.times.div_ceil(of_a_moment);
+    (0..order.times)
+        .map(|number| {
+            Ok(match order.kill {
+                Kill::Never => None,
+                Kill::Random => {
+                    let place = random(Duration::from_nanos(parts.len() as u64))?.subsec_nanos();
+                    let lasts = single.then_some(WATCH);
+                    Some(Death { part: parts[place as usize], at: random(change)?, lasts })
+                }
+                Kill::Sweep => {
+                    let moment = number / of_a_moment;
+                    let at = change * moment / (moments - 1).max(1);
+                    let part = parts[(number % of_a_moment / 2) as usize];
+                    let lasts = number.is_multiple_of(2).then_some(WATCH);
+                    Some(Death { part, at, lasts })
+                }
+            })
+        })
+        .collect()
+}
+
+/// One cut and its end; the time until there was a survivor, counted from the return of a tie-breaker
+/// without which there was none.
 fn cut(
     scene: &mut Scene,
     arbiters: &mut Arbiters,
-    order: &Order,
+    tie: Tie,
+    death: Option<Death>,
     outcome: &mut Outcome,
 ) -> Result<Option<Duration>> {
     let active = ready(scene)?;
@@ -158,23 +230,27 @@ fn cut(
     let start = clock::now();
     scene.lab.partition(&["n1"], &["n2"])?;
     outcome.cuts += 1;
-    let parts = order.tie.parts();
-    let mut victim = None;
-    if order.kill {
-        let change = api::tie_change(scene.lab.root(&active)?)?;
-        clock::pause(random(change)?);
-        let part = parts[random(Duration::from_nanos(parts.len() as u64))?.subsec_nanos() as usize];
-        arbiters.kill(&scene.lab, part)?;
-        victim = Some(part);
-    }
-    if let Some(part) = victim.filter(|_| parts.len() == 1) {
-        clock::pause(WATCH);
-        if survivors(scene).is_empty() {
-            outcome.nobody += 1;
+    let mut counted_from = start;
+    let mut dead = None;
+    if let Some(death) = death {
+        clock::pause(death.at.saturating_sub(clock::now() - start));
+        arbiters.kill(&scene.lab, death.part)?;
+        let is_needed = tie.parts().len() == 1;
+        if death.lasts.is_some() || is_needed {
+            clock::pause(death.lasts.unwrap_or(NOBODY));
+            let nobody = survivors(scene).is_empty();
+            outcome.nobody += u32::from(nobody);
+            judge(scene, outcome)?;
+            if nobody && death.lasts.is_none() {
+                say_why(scene, outcome)?;
+            }
+            if nobody {
+                counted_from = clock::now();
+            }
+            arbiters.start(&scene.lab, death.part)?;
+        } else {
+            dead = Some(death.part);
         }
-        judge(scene, outcome)?;
-        arbiters.start(&scene.lab, part)?;
-        victim = None;
     }
     let found = wait::until("one of two to go on", PATIENCE, || {
         let survivors = survivors(scene);
@@ -187,14 +263,16 @@ fn cut(
             Vec::new()
         }
     };
-    let took = (!order.kill).then(|| clock::now() - start);
+    // Somebody who went on at once was not looked for before the tie-breaker was back.
+    let was_watched = death.is_none() || dead.is_some() || counted_from != start;
+    let took = was_watched.then(|| clock::now() - counted_from);
     clock::pause(WATCH);
     judge(scene, outcome)?;
     if let [survivor] = &found[..] {
         outcome.one += 1;
         outcome.loaded += u32::from(*survivor == active);
     }
-    if let Some(part) = victim {
+    if let Some(part) = dead {
         arbiters.start(&scene.lab, part)?;
     }
     scene.lab.heal_all()?;
@@ -207,6 +285,18 @@ fn cut(
         outcome.failures.push(format!("{late} answers of a second owner"));
     }
     Ok(took)
+}
+
+/// Nobody goes on: both say why.
+fn say_why(scene: &Scene, outcome: &mut Outcome) -> Result<()> {
+    for name in scene.lab.node_names() {
+        let status = scene.status(&name).with_context(|| format!("{name} says nothing"))?;
+        let waiting = status.view.waiting.unwrap_or_default();
+        if status.verdict != "no-view" || !waiting.contains(REASON) {
+            outcome.failures.push(format!("{name} is {}: \"{waiting}\"", status.verdict));
+        }
+    }
+    Ok(())
 }
 
 /// A quiet cluster, and who answers. A busy machine may lose the service between the two, so it is

@@ -142,17 +142,22 @@ fn ties(tie: &str, words: &[&str]) {
 
 #[test]
 fn a_disk_lets_exactly_one_of_two_go_on() {
-    ties("disk", &["--repetitions", "3"]);
+    ties("disk", &["--times", "3"]);
 }
 
 #[test]
 fn a_witness_lets_exactly_one_of_two_go_on() {
-    ties("witness", &["--repetitions", "3"]);
+    ties("witness", &["--times", "3"]);
 }
 
 #[test]
 fn a_witness_that_is_killed_meanwhile_lets_no_second_one_go_on() {
-    ties("witness", &["--repetitions", "2", "--kill"]);
+    ties("witness", &["--times", "2", "--kill"]);
+}
+
+#[test]
+fn a_witness_that_is_killed_at_each_of_two_moments_lets_no_second_one_go_on() {
+    ties("witness", &["--times", "4", "--sweep"]);
 }
 
 #[test]
@@ -162,13 +167,13 @@ fn an_etcd_and_three_of_which_one_is_killed_let_exactly_one_of_two_go_on() {
         eprintln!("SKIPPED: there is no etcd here (Debian: etcd-server)");
         return;
     }
-    ties("etcd", &["--repetitions", "2"]);
-    ties("three", &["--repetitions", "3", "--kill"]);
+    ties("etcd", &["--times", "2"]);
+    ties("three", &["--times", "3", "--kill"]);
 }
 
 #[test]
 fn a_disk_that_freezes_meanwhile_lets_no_second_one_go_on() {
-    ties("disk", &["--repetitions", "2", "--kill"]);
+    ties("disk", &["--times", "2", "--kill"]);
 }
 
 #[test]

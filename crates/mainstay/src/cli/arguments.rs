@@ -561,10 +561,14 @@ pub(super) enum LabCommand {
         tie: String,
         /// How often
         #[arg(long, value_name = "NUMBER", default_value_t = 200)]
-        repetitions: u32,
+        times: u32,
         /// Kill the tie-breaker, or one of three, at a random moment of each change; a disk freezes
         #[arg(long)]
         kill: bool,
+        /// Kill it at one moment after the other, from the cut to the end of the change: at each once
+        /// for a second, and once until nobody has gone on for longer
+        #[arg(long, conflicts_with = "kill")]
+        sweep: bool,
         /// How fast failures are noticed: ultra, fast, normal, classic
         #[arg(long, value_name = "PRESET", default_value = "fast")]
         detection: String,

@@ -4,7 +4,7 @@ use std::io::Write;
 use std::time::Duration;
 
 use lab::scenarios::{self, Scenario};
-use lab::ties;
+use lab::ties::{self, Kill};
 use lab::torture::Order;
 use lab::{Cluster, Lab, Spec, Tie};
 
@@ -41,16 +41,21 @@ pub(super) fn lab(context: &Context, command: LabCommand) -> Done {
         LabCommand::Scenario { name, times, seconds, detection } => {
             scenario(context, name.as_deref(), (times, seconds), &detection)
         }
-        LabCommand::Ties { tie, repetitions, kill, detection } => {
+        LabCommand::Ties { tie, times, kill, sweep, detection } => {
             check_detection(&detection)?;
             let tie = Tie::named(&tie).expect("the words are those of the lab");
-            if kill && matches!(tie, Tie::Manual | Tie::None) {
+            let kill = match (kill, sweep) {
+                (_, true) => Kill::Sweep,
+                (true, false) => Kill::Random,
+                (false, false) => Kill::Never,
+            };
+            if kill != Kill::Never && matches!(tie, Tie::Manual | Tie::None) {
                 return Err(Failure::usage(
                     format!("a tie-breaker of kind {} cannot be killed", tie.name()),
-                    "--kill goes with a disk, a witness, an etcd or three",
+                    "--kill and --sweep go with a disk, a witness, an etcd or three",
                 ));
             }
-            ties(context, &ties::Order { tie, times: repetitions, detection, kill })
+            ties(context, &ties::Order { tie, times, detection, kill })
         }
         LabCommand::Torture { seed, steps, first, blows, nodes, tie, detection } => {
             check_detection(&detection)?;
@@ -129,10 +134,11 @@ fn ties(context: &Context, order: &ties::Order) -> Done {
         outcome
     } else {
         let outcome = ties::play(lab, order, &mut std::io::stdout().lock())?;
-        let ties::Outcome { cuts, one, loaded, nobody, .. } = outcome;
+        let ties::Outcome { cuts, one, loaded, nobody, moments, .. } = outcome;
         context.output.print(&format!(
             "{}: {cuts} cuts, {one} with exactly one survivor, {loaded} of them with the service, \
-             {nobody} with nobody before help came; survivor after {:.0} ms, at most {:.0} ms\n",
+             {nobody} with nobody before help came, {moments} moments of killing; survivor after \
+             {:.0} ms, at most {:.0} ms\n",
             order.tie.name(),
             outcome.median_milliseconds,
             outcome.worst_milliseconds

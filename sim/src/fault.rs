@@ -94,7 +94,8 @@ pub enum Kind {
     Fencing,
     /// Fence agents refuse, hang, lie, and do late what they have accepted.
     FenceTrouble,
-    /// Not a fault: some services write to storage, and some machines have a watchdog.
+    /// Some services write to storage, some machines have a watchdog; and a machine is cut off from all
+    /// others for longer than they wait for that.
     Storage,
 }
 
@@ -235,7 +236,7 @@ impl Kind {
             Kind::NetworkDown | Kind::Decision | Kind::ArbiterDown => 3,
             Kind::PowerOff | Kind::Pause | Kind::Freeze | Kind::DaemonKill => 4,
             Kind::Blackout | Kind::Leave => 1,
-            Kind::AllDown | Kind::DiskTrouble | Kind::Unplug => 2,
+            Kind::AllDown | Kind::DiskTrouble | Kind::Unplug | Kind::Storage => 2,
             Kind::Slow | Kind::SlowDisk => 3,
             Kind::Replay => 12,
             Kind::Crash => 6,

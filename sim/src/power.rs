@@ -200,7 +200,7 @@ impl World {
                 self.media.fault(kind, machine, &mut prng, true);
                 self.queue.push(self.now + lasts * MEDIA_PATIENCE, Event::Repair(place));
             }
-            Kind::Cut | Kind::OneWay | Kind::NetworkDown | Kind::Split => {
+            Kind::Cut | Kind::OneWay | Kind::NetworkDown | Kind::Split | Kind::Storage => {
                 for (network, from, to) in self.edges(place) {
                     self.wires.block(network, from, to, true);
                 }
@@ -292,7 +292,6 @@ impl World {
             | Kind::Arbiters
             | Kind::Fencing
             | Kind::FenceTrouble
-            | Kind::Storage
             | Kind::DiskDamage
             | Kind::LineNoise
             | Kind::Wipe
@@ -415,6 +414,7 @@ impl World {
                         Kind::Decision if machine.is_none() => groups[from] != groups[to],
                         Kind::Decision => from == alone || (to == alone && !is_mute),
                         Kind::AllDown => true,
+                        Kind::Storage => (from == alone) != (to == alone),
                         Kind::NetworkDown => network == only.unwrap_or(0),
                         Kind::Split => {
                             let apart = match is_alone {

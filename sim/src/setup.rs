@@ -189,6 +189,7 @@ impl Setup {
         let heal_at = from + unit * draw.range(12..=36);
         let mut faults =
             fault::schedule(&prng.child("faults"), mix, is_storm, from..=heal_at, unit);
+        let heal_at = heal_at.max(storage::outlast(&mut faults, &watchdogs, &timing).unwrap_or(0));
         if let Some(only) = &options.only {
             let mut number = 0..;
             faults.retain(|_| number.next().is_some_and(|number| only.contains(&number)));

@@ -8,15 +8,21 @@
 //! A watchdog is fed by the guard when `base::feeding` says so, which is what ships: with evidence that is
 //! fresh, or when nothing of a storage service is left. A machine that stands still feeds nothing. When
 //! nothing has come for its timeout, the machine is reset.
+//!
+//! What the others conclude from that can only be wrong while the machine is lost, and most cuts are over
+//! long before they conclude anything. So these runs have faults of their own: a machine is cut off from all
+//! others for longer than they wait (`outlast`). And half of the watchdogs have the shortest timeout that
+//! there is.
 
 use core::time::Duration;
 
 use base::feeding::{Act, Outcome, Sight};
-use base::{Instant, Prng};
+use base::{Instant, Prng, Timing};
 use engine::{Check, Class, Resource, ResourceKind, Service, Watchdog};
 use node::Input;
 
 use crate::event::Event;
+use crate::fault::{Fault, Kind};
 use crate::machine::{Daemon, Item, Machine};
 use crate::setup::{Setup, name, nanos};
 use crate::world::{Severity, World};
@@ -61,10 +67,30 @@ pub(crate) fn draw(
     }
     let has_watchdogs = draw.chance(2, 3);
     let one = |_| {
-        let more = Duration::from_millis(draw.range(0..=2_000));
+        let more = match draw.chance(1, 2) {
+            true => Duration::ZERO,
+            false => Duration::from_millis(draw.range(0..=2_000)),
+        };
         (has_watchdogs && draw.chance(5, 6)).then_some(least + more)
     };
     (0..nodes).map(one).collect()
+}
+
+/// Lets those that are lost stay so for longer than it takes until they count as reset. Returns when the
+/// last one is over.
+pub(crate) fn outlast(
+    faults: &mut [Fault],
+    watchdogs: &[Option<Duration>],
+    timing: &Timing,
+) -> Option<u64> {
+    let longest = watchdogs.iter().flatten().max().copied().unwrap_or_default();
+    let (wait, unit) = (nanos(timing.storage_fence_wait(longest)), nanos(timing.path_timeout));
+    let lost = faults.iter_mut().filter(|fault| fault.kind == Kind::Storage);
+    let over = lost.map(|fault| {
+        fault.lasts = wait + unit * 2 + fault.lasts.min(unit * 6);
+        fault.at + fault.lasts
+    });
+    over.max()
 }
 
 impl Setup {

@@ -243,6 +243,15 @@ pub const CANARIES: &[Canary] = &[
         seeds: 10_000,
     },
     Canary {
+        name: "fed-without-evidence",
+        file: "crates/base/src/feeding.rs",
+        original: "        if !Feeding::may(now, sight) {\n            return None;\n        }\n        let act = match &self.armed {\n            Some(armed) if sight.storage && sight.evidence <= armed.evidence => return None,\n",
+        mutated: "        if Feeding::reason(now, sight) == Reason::Killed {\n            return None;\n        }\n        let act = match &self.armed {\n",
+        rule: "beside a storage service the watchdog is fed on evidence that is new and fresh",
+        shows: Shows::Unsafe,
+        seeds: 2_000,
+    },
+    Canary {
         name: "accepted-is-off",
         file: "crates/node/src/fencing.rs",
         original: "            FenceVerb::Off => self.run(now, node, FenceVerb::Status),",

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 use lab::cluster::SERVICE_ADDRESS;
-use lab::{Lab, Mode, Probe, Spec, clock, responder, scene, wait};
+use lab::{Card, Lab, Mode, Probe, Spec, clock, responder, scene, wait};
 use serde::{Deserialize, Serialize};
 
 use super::product::{Installed, Product, demand};
@@ -246,6 +246,9 @@ impl Site {
     fn measure(&mut self, fault: Fault) -> Result<Gap> {
         let mut probe = self.probe()?.context("there is no address to move")?;
         let from = self.wait_until_settled(Some(&mut probe))?;
+        if fault == Fault::Cable {
+            self.wait_until_home(&from)?;
+        }
         self.faults += 1;
         clock::pause(Duration::from_millis(self.faults * PHASE.0 % PHASE.1));
         let start = clock::now();
@@ -281,6 +284,18 @@ impl Site {
         };
         let late = if changes <= 1 { verdict.late_answers } else { 0 };
         Ok(Gap { milliseconds, from, to, late, again: changes.saturating_sub(moved) })
+    }
+
+    /// Waits until the client sends to the card whose cable is to be pulled: after an earlier one the
+    /// address may still be on the other card, and nothing would happen.
+    fn wait_until_home(&self, owner: &str) -> Result<()> {
+        let what = format!("the address to be on {CLIENT_CARD} of {owner}");
+        wait::until(&what, PATIENCE, || {
+            let told = self.lab.client().neighbour(SERVICE_ADDRESS.into())?;
+            let card = told.and_then(Card::of);
+            Ok(card.filter(|(node, card)| node == owner && !card.is_standby).map(drop))
+        })
+        .with_context(|| self.logs())
     }
 
     fn cards(&self) -> Vec<String> {

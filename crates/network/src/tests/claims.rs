@@ -438,8 +438,7 @@ fn a_thousand_addresses_are_claimed_in_turns_of_bounded_length() {
             false => node.done(Ok(())),
         };
         assert!(frames(&outputs) <= 128, "{} frames in one turn", frames(&outputs));
-        claimed +=
-            outputs.iter().filter(|output| matches!(output, Output::Claimed { .. })).count();
+        claimed += outputs.iter().filter(|output| matches!(output, Output::Claimed { .. })).count();
     }
     // The second announcement of all is due at about the same time.
     let mut announced = 0;

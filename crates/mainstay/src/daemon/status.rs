@@ -293,6 +293,11 @@ impl Daemon {
                 warn("network-broken", format!("network {}: {why}", network.name), None);
             }
         }
+        for net in &status.network.nets {
+            for text in standby_warnings(net, &self.interfaces) {
+                warn("standby", format!("network {}: {text}", net.name), None);
+            }
+        }
         for (code, text, help) in self.fence_warnings() {
             warn(code, text, Some(&help));
         }
@@ -469,4 +474,32 @@ fn station(bytes: [u8; 6]) -> String {
 
 pub(super) fn millis(duration: std::time::Duration) -> u64 {
     u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
+}
+
+/// What is to be known of a network with standby interfaces before one of them is needed.
+fn standby_warnings(
+    net: &network::NetStatus,
+    interfaces: &[os::netlink::Interface],
+) -> Vec<String> {
+    let named = |name: &str| interfaces.iter().find(|interface| interface.name == name);
+    let trouble = |name: &str| match named(name) {
+        None => Some(format!("there is no {name}")),
+        Some(one) if !one.up => Some(format!("{name} is switched off")),
+        Some(one) if !one.carrier => Some(format!("{name} has no carrier")),
+        Some(_) => None,
+    };
+    let mut found = Vec::new();
+    let primary = net.cards.first();
+    if let (Some(seat), Some(primary)) = (&net.seat, primary)
+        && seat != primary
+    {
+        let why = trouble(primary).unwrap_or_else(|| format!("{primary} works again"));
+        found.push(format!("own addresses are on the standby {seat}: {why}"));
+    }
+    let others = net.cards.iter().skip(1).filter(|name| Some(*name) != net.seat.as_ref());
+    for why in others.filter_map(|name| trouble(name)) {
+        found.push(format!("{why}, so it cannot take over"));
+    }
+    found.extend(net.failure.clone());
+    found
 }

@@ -546,6 +546,7 @@ fn intent() -> engine::Intent {
         priority: engine::PRIORITY_DEFAULT,
         class: None,
         is_fixed: false,
+        networks: Vec::new(),
     };
     engine::Intent {
         nodes: specs.to_vec(),

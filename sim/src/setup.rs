@@ -447,5 +447,6 @@ fn draw_service(draw: &mut Prng, number: u64, nodes: usize, networks: &[NetworkS
         priority: draw.range(0..=3) as u16 * 100,
         class: None,
         is_fixed: false,
+        networks: Vec::new(),
     }
 }

@@ -10,7 +10,7 @@ use core::time::Duration;
 use std::collections::BTreeSet;
 
 use base::limits::{NAME_SIZE_MAX, NODES_MAX, RESOURCES_PER_SERVICE_MAX, SERVICES_MAX};
-use base::{NodeId, NodeSet};
+use base::{NetworkId, NodeId, NodeSet};
 use minicbor::{Decode, Encode};
 
 use crate::class::Class;
@@ -89,6 +89,9 @@ pub struct Service {
     /// to another node instead of to a standby interface.
     #[n(10)]
     pub is_fixed: bool,
+    /// Networks without which it is of no use: a node on which one of them is down does not run it.
+    #[n(11)]
+    pub networks: Vec<NetworkId>,
 }
 
 /// The weight of a service of which nothing is said.

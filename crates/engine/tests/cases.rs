@@ -190,6 +190,7 @@ impl Case {
             priority: engine::PRIORITY_DEFAULT,
             class: None,
             is_fixed: false,
+            networks: Vec::new(),
         };
         let mut words = words.iter();
         while let Some(word) = words.next() {

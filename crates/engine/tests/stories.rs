@@ -40,6 +40,7 @@ fn service(name: &str, nodes: &[NodeId]) -> Service {
         priority: engine::PRIORITY_DEFAULT,
         class: None,
         is_fixed: false,
+        networks: Vec::new(),
     }
 }
 

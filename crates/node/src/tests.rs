@@ -7,4 +7,5 @@
 mod fencing;
 mod field;
 mod lives;
+mod networks;
 mod views;

@@ -61,6 +61,7 @@ fn setup(seed: u64, nodes: usize, faults: &[(Kind, u64, u64, usize)]) -> Setup {
         priority: engine::PRIORITY_DEFAULT,
         class: None,
         is_fixed: false,
+        networks: Vec::new(),
     };
     let specs = (0..nodes).map(|number| NodeSpec { id: node_id(number), name: name(number) });
     let faults: Vec<Fault> = (faults.iter().zip(0_u64..))

@@ -82,6 +82,7 @@ pub(crate) fn service(name: &str, nodes: &[u8]) -> Service {
         priority: engine::PRIORITY_DEFAULT,
         class: None,
         is_fixed: false,
+        networks: Vec::new(),
     }
 }
 

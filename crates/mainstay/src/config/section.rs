@@ -159,7 +159,8 @@ fn root<'a>(tree: &'a DeTable<'a>, span: Span, found: &mut Diagnostics) -> Clust
     cluster.watchdogs =
         watchdog::watchdogs(shared_watchdog, own_watchdogs, &cluster.nodes, &cluster.timing, found);
     let services = root.tables("service", "a [[service]]", found);
-    cluster.services = service::services(services, &by_name, &mut claimed, found);
+    cluster.services =
+        service::services(services, &by_name, &cluster.networks, &mut claimed, found);
     super::global::check_aliases(&cluster.networks, &claimed, found);
     root.finish(found);
     if !found.has_errors() {

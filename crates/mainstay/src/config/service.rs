@@ -3,8 +3,8 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use base::NodeId;
 use base::limits::{RESOURCES_PER_SERVICE_MAX, SERVICES_MAX};
+use base::{NetworkId, NodeId};
 use engine::{
     Check, Class, Failback, Mode, PRIORITY_DEFAULT, PRIORITY_MAX, RESTARTS_MAX, Resource,
     ResourceKind, RestartLimit, Service,
@@ -15,6 +15,8 @@ use super::diagnostic::Diagnostics;
 use super::network::{self, Claimed};
 use super::read::{self, Section, Span};
 use super::section::{Names, duplicate};
+use super::suggest;
+use super::{Kind, Network};
 
 /// Restarts in place before a service moves, unless it says otherwise.
 pub const RESTART_DEFAULT: RestartLimit =
@@ -33,6 +35,7 @@ const WORDS_MAX: usize = 1_024;
 pub(super) fn services<'a>(
     sections: Vec<Section<'a>>,
     nodes: &Names<'a, NodeId>,
+    networks: &[Network],
     claimed: &mut Vec<Claimed>,
     found: &mut Diagnostics,
 ) -> Vec<Service> {
@@ -43,7 +46,7 @@ pub(super) fn services<'a>(
             found.error(section.span, format!("there are more than {SERVICES_MAX} services"));
             break;
         }
-        services.push(service(section, &mut names, nodes, claimed, found));
+        services.push(service(section, &mut names, (nodes, networks), claimed, found));
     }
     services
 }
@@ -51,7 +54,7 @@ pub(super) fn services<'a>(
 fn service<'a>(
     mut section: Section<'a>,
     names: &mut BTreeMap<&'a str, Span>,
-    nodes: &Names<'a, NodeId>,
+    (nodes, networks): (&Names<'a, NodeId>, &[Network]),
     claimed: &mut Vec<Claimed>,
     found: &mut Diagnostics,
 ) -> Service {
@@ -77,6 +80,7 @@ fn service<'a>(
     let priority = section.number("priority", 0..=u64::from(PRIORITY_MAX), found);
     let class = class(&mut section, found);
     let local_switch = section.boolean("local_switch", found);
+    let networks = needed_networks(&mut section, networks, &service_nodes, found);
     let span = section.span.clone();
     let resources = resources(&mut section, &name, claimed, found);
     if resources.is_empty() {
@@ -96,6 +100,7 @@ fn service<'a>(
         stop_timeout: stop_timeout.map_or(STOP_TIMEOUT_DEFAULT, |placed| placed.value),
         priority: priority.map_or(PRIORITY_DEFAULT, |placed| placed.value as u16),
         class,
+        networks,
         is_fixed: local_switch.is_some_and(|allowed| !allowed.value),
     }
 }
@@ -138,6 +143,56 @@ fn service_nodes<'a>(
             found.error(word.span, format!("{} is named twice", word.value));
         } else {
             read.push(node);
+        }
+    }
+    read
+}
+
+/// Reads `networks`: those that must be up on the node where the service runs.
+fn needed_networks(
+    section: &mut Section<'_>,
+    networks: &[Network],
+    nodes: &[NodeId],
+    found: &mut Diagnostics,
+) -> Vec<NetworkId> {
+    let written = section.take("networks").and_then(|value| read::texts(value, "networks", found));
+    let mut read: Vec<NetworkId> = Vec::new();
+    for word in written.unwrap_or_default() {
+        let is_it = |network: &&Network| {
+            network.name == word.value || network.written().any(|(name, _)| name == word.value)
+        };
+        let Some(network) = networks.iter().find(is_it) else {
+            let finding = found.error(word.span, format!("there is no network {}", word.value));
+            let names = || networks.iter().flat_map(|network| network.written());
+            if let Some(near) = suggest::nearest(word.value, names().map(|(name, _)| name)) {
+                finding.help(format!("did you mean \"{near}\"?"));
+            } else {
+                finding.help(
+                    "name a [[network]]; that of the service's own address need not be named",
+                );
+            }
+            continue;
+        };
+        if let Kind::Disk | Kind::Serial { .. } = network.kind {
+            found
+                .error(word.span, format!("{} carries heartbeats and no services", word.value))
+                .help("name a network of kind \"udp\" or \"ethernet\"");
+            continue;
+        }
+        let has_end = network.nodes();
+        let without = nodes.iter().find(|node| !has_end.contains(**node));
+        if without.is_some() {
+            found
+                .warning(
+                    word.span.clone(),
+                    format!("not all nodes of the service are on network {}", word.value),
+                )
+                .help("it never runs on those that are not: give them an end, or leave them out");
+        }
+        if read.contains(&network.id) {
+            found.error(word.span, format!("{} is named twice", word.value));
+        } else {
+            read.push(network.id);
         }
     }
     read

@@ -55,7 +55,8 @@ impl Node {
         self.weigh();
     }
 
-    /// Tells the engine which services have an address that no interface here can carry now.
+    /// Tells the engine which services have an address that no interface here can carry now, or need a
+    /// network that is down here.
     pub(super) fn see_inability(&mut self) {
         let mut unable: BTreeMap<String, String> = BTreeMap::new();
         for service in &self.engine.intent().services {
@@ -67,6 +68,8 @@ impl Node {
                 ResourceKind::Address { address, .. } => self.network.can_carry(*address).err(),
                 _ => None,
             });
+            let mut networks = service.networks.iter();
+            let reason = reason.or_else(|| networks.find_map(|id| self.network_trouble(*id)));
             if let Some(reason) = reason {
                 unable.insert(service.name.clone(), reason);
             }
@@ -74,6 +77,24 @@ impl Node {
         if self.unable != unable {
             self.unable.clone_from(&unable);
             self.work.push_back(Work::Engine(engine::Input::Unable { services: unable }));
+        }
+    }
+
+    /// Why a network is of no use here; nothing when a standby interface is about to take over.
+    fn network_trouble(&self, id: NetworkId) -> Option<String> {
+        let network = self.birth.cluster.network(id)?;
+        let name = &network.name;
+        let is_down = self.networks_down.contains(&id);
+        match &network.local {
+            None => Some(format!("no end of {name} is here")),
+            Some(LocalEnd::Address(address)) if is_down => {
+                let why = self.network.can_carry(*address).err()?;
+                Some(format!("{name} is down: {why}"))
+            }
+            Some(LocalEnd::Interface(interface)) if is_down => {
+                Some(format!("{name} is down: {interface} does not work"))
+            }
+            Some(LocalEnd::Address(_) | LocalEnd::Interface(_) | LocalEnd::Device) => None,
         }
     }
 

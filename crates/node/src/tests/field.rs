@@ -48,6 +48,8 @@ pub(super) struct Seat {
     pub(super) left: usize,
     /// Whom its datagrams do not reach, nor theirs it.
     pub(super) cut_from: BTreeSet<NodeId>,
+    /// Networks whose cable is pulled here. Datagrams find another way.
+    pub(super) pulled: BTreeSet<u8>,
 }
 
 impl Seat {
@@ -111,6 +113,7 @@ pub(super) fn service(name: &str, last: u8, nodes: u8) -> Service {
         priority: engine::PRIORITY_DEFAULT,
         class: None,
         is_fixed: false,
+        networks: Vec::new(),
     }
 }
 
@@ -149,6 +152,7 @@ impl Field {
                 heard: Vec::new(),
                 left: 0,
                 cut_from: BTreeSet::new(),
+                pulled: BTreeSet::new(),
             };
             field.seats.insert(id, seat);
             field.start(id);
@@ -204,6 +208,29 @@ impl Field {
         }
         field.until("web runs", |field| field.where_runs("web") == [NodeId(1)]);
         field
+    }
+
+    /// The same, where `web` needs the second network as well.
+    pub(super) fn needing(count: u8) -> Field {
+        let mut field = Field::new(count);
+        let intent = field.texts.get_mut("one").expect("the first configuration");
+        intent.services[0].networks = vec![base::NetworkId(1)];
+        for id in (1..=count).map(NodeId) {
+            field.kill(id);
+            field.start(id);
+        }
+        field.until("web runs", |field| field.where_runs("web") == [NodeId(1)]);
+        field
+    }
+
+    /// Pulls the cable of a network, or puts it back.
+    pub(super) fn pull(&mut self, id: NodeId, network: u8, on: bool) {
+        let seat = self.seats.get_mut(&id).expect("there is such a seat");
+        match on {
+            true => seat.pulled.insert(network),
+            false => seat.pulled.remove(&network),
+        };
+        self.picture(id);
     }
 
     /// A field in which the view has formed and `web` runs on the first node.
@@ -409,7 +436,7 @@ impl Field {
                 index: u32::from(number) + 1,
                 name: name.to_owned(),
                 up: true,
-                carrier: true,
+                carrier: !seat.pulled.contains(&number),
                 fault: None,
                 // Where nothing is asked before an address is claimed: that is network's own test.
                 mac: None,

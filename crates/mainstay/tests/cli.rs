@@ -150,7 +150,7 @@ fn faults_outside_a_lab_say_where_they_work() {
     let directory = tempfile::tempdir().expect("temporary files can be written");
     let output = mainstay(directory.path(), &["lab", "dance"]);
     assert_eq!(code(&output), 64);
-    assert!(text(&output.stderr).contains("cut MACHINE NETWORK"), "{}", text(&output.stderr));
+    assert!(text(&output.stderr).contains("cut MACHINE CARD"), "{}", text(&output.stderr));
     let output = mainstay(directory.path(), &["lab", "heal"]);
     assert_eq!(code(&output), 1);
     assert!(text(&output.stderr).contains("mainstay lab shell"), "{}", text(&output.stderr));

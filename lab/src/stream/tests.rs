@@ -95,10 +95,11 @@ fn a_server_that_goes_away_is_a_broken_stream() {
 fn answer(server: &Running, bytes: &[u8]) -> (Vec<u8>, bool) {
     let mut connection = server.connect();
     connection.write_all(bytes).expect("there is room");
-    connection.shutdown(std::net::Shutdown::Write).expect("it is open");
+    // A server that has refused what it read may have reset it by now.
+    let is_reset = connection.shutdown(std::net::Shutdown::Write).is_err();
     let mut answer = Vec::new();
     let end = connection.read_to_end(&mut answer);
-    (answer, end.is_err())
+    (answer, is_reset || end.is_err())
 }
 
 #[test]

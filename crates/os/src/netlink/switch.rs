@@ -23,6 +23,9 @@ const RTM_GETNEIGH: u16 = 30;
 const IFA_LABEL: u16 = 3;
 const IFA_F_SECONDARY: u32 = 0x01;
 const IFA_F_PERMANENT: u32 = 0x80;
+/// No route to the subnet comes with the address: who added it (NetworkManager does so) adds one that
+/// looks like the kernel's, and not on another interface.
+const IFA_F_NOPREFIXROUTE: u32 = 0x200;
 const RTA_OIF: u16 = 4;
 const RTA_MULTIPATH: u16 = 9;
 const RTA_CACHEINFO: u16 = 12;
@@ -102,16 +105,22 @@ impl Netlink {
                 Err(error) => taken.troubles.push(whole(&error)),
             }
         }
-        for body in &routes {
-            let result = match route_message(body, from, to) {
-                Some(message) => self
-                    .put(Some(message), || format!("take a route to interface {to}"))
-                    .map_err(|error| whole(&error)),
-                None => Err("a route by nexthop objects stays where it is".to_owned()),
-            };
-            match result {
-                Ok(()) => taken.routes += 1,
-                Err(trouble) => taken.troubles.push(trouble),
+        // A gateway may need another of these routes, in whatever order the kernel lists them.
+        let mut left: Vec<&Vec<u8>> = routes.iter().collect();
+        loop {
+            let before = left.len();
+            let mut troubles = Vec::new();
+            left.retain(|body| match self.take_route(body, from, to) {
+                Ok(()) => false,
+                Err(trouble) => {
+                    troubles.push(trouble);
+                    true
+                }
+            });
+            if left.is_empty() || left.len() == before {
+                taken.routes = routes.len() - left.len();
+                taken.troubles.append(&mut troubles);
+                break;
             }
         }
         for (address, prefix) in addresses {
@@ -125,6 +134,13 @@ impl Netlink {
             let _gone = self.put(message, || "take a neighbour away".to_owned());
         }
         Ok(taken)
+    }
+
+    fn take_route(&mut self, body: &[u8], from: u32, to: u32) -> Result<(), String> {
+        let message = route_message(body, from, to)
+            .ok_or_else(|| "a route by nexthop objects stays where it is".to_owned())?;
+        let put = self.put(Some(message), || format!("take a route to interface {to}"));
+        put.map_err(|error| whole(&error))
     }
 
     /// The bodies of a dump's messages that `is_wanted`.
@@ -221,7 +237,7 @@ fn address_message(body: &[u8], to: u32) -> Option<Raw> {
         _ => message.attribute(attribute, value),
     });
     flags &= !(IFA_F_TENTATIVE | IFA_F_DADFAILED | IFA_F_DEPRECATED);
-    flags &= !(IFA_F_PERMANENT | IFA_F_SECONDARY);
+    flags &= !(IFA_F_PERMANENT | IFA_F_SECONDARY | IFA_F_NOPREFIXROUTE);
     if is_six {
         flags |= IFA_F_NODAD;
     }

@@ -80,6 +80,24 @@ fn addresses_take_their_routes_and_neighbours_along_and_back() {
 }
 
 #[test]
+fn a_gateway_that_is_reached_by_a_route_of_its_own_is_kept() {
+    if !isolate(UnshareFlags::NEWNET) {
+        return;
+    }
+    let (primary, _) = cable("prim", "primend");
+    let (standby, _) = cable("stby", "stbyend");
+    let mut netlink = Netlink::open().unwrap();
+    netlink.add_address(primary, FOUR, 32, None).unwrap();
+    // The kernel lists the default route first, which needs the other one.
+    route(primary, (GATEWAY, 32), None);
+    route(primary, (ANY, 0), Some(GATEWAY));
+    let taken = netlink.switch(primary, standby, &[(FOUR, 32)]).unwrap();
+    assert_eq!((taken.routes, taken.troubles), (2, Vec::<String>::new()));
+    let on = |name: &str| routes("route").into_iter().filter(|(on, _)| on == name).count();
+    assert_eq!((on("prim"), on("stby")), (0, 2));
+}
+
+#[test]
 fn what_was_half_done_is_finished() {
     if !isolate(UnshareFlags::NEWNET) {
         return;

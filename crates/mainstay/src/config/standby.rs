@@ -87,6 +87,24 @@ pub(super) fn check_standbys(
         let mut used: BTreeMap<&str, (&Network, &Span)> = BTreeMap::new();
         for (network, span, end) in &ends {
             let Some(standby) = &end.standby else { continue };
+            let is_shared = |(other, _, end_there): &&(&Network, &Span, &Endpoint)| {
+                other.id != network.id && end_there.interface == end.interface
+            };
+            if let (Some(interface), Some((other, first, _))) =
+                (&end.interface, ends.iter().find(is_shared))
+            {
+                found
+                    .error(
+                        (*span).clone(),
+                        format!(
+                            "{interface} of node {name} has a standby in network {}, and an \
+                             address in network {}",
+                            network.name, other.name
+                        ),
+                    )
+                    .related((*first).clone(), "this one")
+                    .help("all its addresses go to one standby: give each network its interface");
+            }
             for interface in &standby.interfaces {
                 let what =
                     format!("{interface} of node {name}, a standby in network {}, ", network.name);

@@ -70,6 +70,10 @@ impl Network {
             (false, Err(error)) => {
                 let text = format!("remove {address} from {from}: {error}");
                 self.entry(address).error = Some(text);
+                // Put there again, because the driver has closed it for its removal.
+                let place = self.owned(address).place;
+                let restoring = Some(self.operate(place, true));
+                self.owned(address).restoring = restoring;
             }
             (false, Ok(())) if !self.leased() => {
                 let why = format!("the lease ended on its way from {from} to {to}");
@@ -95,6 +99,8 @@ impl Network {
                     self.listen(moving.to.interface);
                 }
                 self.owned_tick(address);
+                // What was right when it left may be wrong now.
+                self.check_owned(address, false);
             }
         }
     }

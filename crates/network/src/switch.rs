@@ -71,6 +71,8 @@ struct Seats {
     watched: Duration,
     /// Somebody asked for the return.
     returns: bool,
+    /// Where the newest switch of this life went, and when it was done.
+    last: Option<(String, Instant)>,
     /// Why the newest attempt failed, and when to try again.
     failure: Option<(String, Instant)>,
 }
@@ -138,6 +140,7 @@ impl Seats {
             left: None,
             watched: RETURN_AFTER,
             returns: false,
+            last: None,
             failure: None,
         }
     }
@@ -173,8 +176,9 @@ impl Network {
             self.next_operation += 1;
             let names = [self.name(from), self.name(to)];
             let now = self.now;
+            let has_failed = self.carrier(from).is_some_and(|card| card.trouble().is_some());
             let seats = &mut self.switches.nets[place];
-            if seats.net.cards.first() == Some(&names[0]) {
+            if has_failed && seats.net.cards.first() == Some(&names[0]) {
                 let is_again = seats.left.is_some_and(|left| now.since(left) < FLAP_WINDOW);
                 seats.watched = match is_again {
                     true => RETURN_AFTER_MAX.min(seats.watched * 2),
@@ -196,16 +200,19 @@ impl Network {
         let interfaces = self.carriers();
         let named = |name: &String| interfaces.iter().find(|interface| interface.name == *name);
         let cards: Vec<&Interface> = seats.net.cards.iter().filter_map(named).collect();
-        let is_taken = |card: &Interface| self.seats(card).next().is_some();
+        let Some(seat) = self.seat(seats, &cards) else { return Verdict::Stay };
         let works = |card: &Interface| card.trouble().is_none();
-        // In the middle of a switch that was interrupted, more than one.
-        let taken = || cards.iter().copied().filter(|card| is_taken(card));
-        let Some(seat) = taken().find(|card| works(card)).or_else(|| taken().next()) else {
-            return Verdict::Stay;
-        };
+        let taken = || cards.iter().copied().filter(|card| self.seats(card).next().is_some());
+        let last = seats.last.as_ref();
         let since =
             |card: &Interface| self.switches.works_since(card.index).unwrap_or(Instant::FAR);
         let primary = cards.first().filter(|card| seats.net.cards.first() == Some(&card.name));
+        let is_wanted = seats.net.auto_return || seats.returns;
+        let returns = primary.filter(|card| is_wanted && card.index != seat.index && works(card));
+        let returns = returns.map(|card| match seats.returns {
+            true => (card, self.now),
+            false => (card, since(card) + seats.watched),
+        });
         let (target, at, why) = if let Some(trouble) = seat.trouble() {
             let failed =
                 self.switches.cards.get(&seat.index).map_or(Instant::ZERO, |card| card.since);
@@ -222,15 +229,14 @@ impl Network {
             });
             let Some((target, at)) = ready.min_by_key(|(_, at)| *at) else { return Verdict::Stay };
             (target, at, trouble.to_owned())
-        } else if let Some(primary) = primary
-            && primary.index != seat.index
-            && works(primary)
-            && (seats.net.auto_return || seats.returns)
+        } else if let Some((primary, at)) = returns
+            && (at <= self.now || taken().count() == 1)
         {
-            let at = if seats.returns { self.now } else { since(primary) + seats.watched };
             (*primary, at, format!("{} works again", primary.name))
         } else {
-            (seat, self.now, "a switch was interrupted".to_owned())
+            // Not at once again, should somebody put them there as often as they are taken away.
+            let at = last.map_or(self.now, |(_, done)| *done + RETRY_AFTER);
+            (seat, at, "a switch was interrupted".to_owned())
         };
         // What others put on a standby is none of ours, and no switch that was interrupted.
         let Some(from) = taken().find(|card| card.index != target.index) else {
@@ -245,6 +251,25 @@ impl Network {
             return Verdict::Later { at, from: from.index, is_failure };
         }
         Verdict::Switch { from: from.index, to: target.index, why }
+    }
+
+    /// The interface that the own addresses of a network belong on as things are. In the middle of a
+    /// switch that was interrupted there are two that have some; so it is when somebody else puts an
+    /// address back on the primary: then they belong where they were switched to.
+    fn seat<'a>(&self, seats: &Seats, cards: &[&'a Interface]) -> Option<&'a Interface> {
+        let has = |card: &&Interface| self.seats(card).next().is_some();
+        let first = cards.iter().copied().find(has)?;
+        // A standby with other addresses than these is no seat of them.
+        let taken =
+            || {
+                cards.iter().copied().filter(has).filter(|card| {
+                    card.index == first.index || self.is_same(first.index, card.index)
+                })
+            };
+        let works = |card: &Interface| card.trouble().is_none();
+        let last = seats.last.as_ref().map(|(name, _)| name);
+        let seat = taken().find(|card| works(card) && Some(&card.name) == last);
+        seat.or_else(|| taken().find(|card| works(card))).or(Some(first))
     }
 
     /// The driver has switched, or could not. Returns what is no answer to a switch.
@@ -264,6 +289,7 @@ impl Network {
         let seats = self.switches.nets.iter_mut().find(is_it)?;
         let switching = seats.switching.take().expect("it was just seen");
         seats.returns = false;
+        seats.last = Some((switching.names[1].clone(), now));
         let failure = result.err();
         seats.failure = failure.clone().map(|failure| (failure, now + RETRY_AFTER));
         let Switching { from, to, addresses, names: [from_name, to_name], why, .. } = switching;
@@ -314,6 +340,11 @@ impl Network {
             .map(|(address, fresh)| (*address, fresh.interface))
             .collect();
         for (address, interface) in due {
+            // Somebody has taken it away since, to give it to another machine perhaps.
+            if !self.places_of(address).any(|place| place.interface == interface) {
+                self.switches.fresh.remove(&address);
+                continue;
+            }
             if let Some(mac) = self.interface(interface).and_then(|interface| interface.mac) {
                 let bytes = wire::announcement(mac, address);
                 self.outputs.push_back(Output::Send { interface, bytes });
@@ -331,13 +362,16 @@ impl Network {
     pub(crate) fn switch_due(&self) -> Option<Instant> {
         let later = self.switches.nets.iter().filter_map(|seats| match self.judge(seats) {
             Verdict::Later { at, .. } => Some(at),
-            Verdict::Stay | Verdict::Switch { .. } => None,
+            // Its moment came while something else was on; the next tick acts on it.
+            Verdict::Switch { .. } => Some(self.now),
+            Verdict::Stay => None,
         });
         later.chain(self.switches.fresh.values().map(|fresh| fresh.at)).min()
     }
 
     /// Whether the address will be carried by a standby in a moment.
-    pub(crate) fn is_about_to_switch(&self, address: IpAddr) -> bool {
+    #[must_use]
+    pub fn is_about_to_switch(&self, address: IpAddr) -> bool {
         if self.fixed.contains(&address) {
             return false;
         }
@@ -367,10 +401,12 @@ impl Network {
                 .cards
                 .iter()
                 .filter_map(|name| interfaces.iter().find(|interface| interface.name == *name));
-            let mut seated = named.filter(|card| self.seats(card).next().is_some());
-            let seat = seated.next();
+            let cards: Vec<&Interface> = named.collect();
+            let seat = self.seat(seats, &cards);
             let foreign = seat.and_then(|seat| {
-                let other = seated.find(|other| !self.is_same(seat.index, other.index))?;
+                let other = cards.iter().find(|other| {
+                    self.seats(other).next().is_some() && !self.is_same(seat.index, other.index)
+                })?;
                 Some(format!("{} has addresses of its own, so it takes over none", other.name))
             });
             let failure = seats.failure.as_ref().map(|(failure, _)| failure.clone());

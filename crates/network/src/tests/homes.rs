@@ -153,3 +153,37 @@ fn a_copy_that_somebody_adds_is_removed_and_the_address_stays() {
     assert_eq!(places(&node, ADDRESS), [1]);
     assert_eq!(node.feed(Input::Heal { interface: 1 }).len(), 0, "announced a moment ago");
 }
+
+#[test]
+fn what_could_not_be_removed_is_put_there_again() {
+    let mut node = with_second();
+    node.own(ADDRESS);
+    node.interfaces[0].carrier = false;
+    node.picture();
+    let outputs = node.done(Err("no"));
+    // The driver had closed it; only an addition opens it.
+    let adds = |output: &Output| matches!(output, Output::Add { interface: 1, .. });
+    assert!(outputs.iter().any(adds), "{outputs:?}");
+    node.done(Ok(()));
+    node.interfaces[0].carrier = true;
+    node.picture();
+    assert_eq!(places(&node, ADDRESS), [1]);
+}
+
+#[test]
+fn a_home_that_fails_on_the_way_is_left_again_at_once() {
+    let mut node = with_second();
+    node.own(ADDRESS);
+    node.interfaces[0].carrier = false;
+    node.picture();
+    node.done(Ok(()));
+    node.interfaces[0].carrier = true;
+    node.interfaces[1].carrier = false;
+    node.picture();
+    let outputs = node.done(Ok(()));
+    let leaves = |output: &Output| matches!(output, Output::Remove { interface: 2, .. });
+    assert!(outputs.iter().any(leaves), "{outputs:?}");
+    node.done(Ok(()));
+    node.done(Ok(()));
+    assert_eq!(places(&node, ADDRESS), [1]);
+}

@@ -1,6 +1,7 @@
 //! Local switch: the primary eth1 with 10.77.0.1/24 and fd00::1/64, and the standby eth2.
 
 use super::{ADDRESS, Node, OTHER_MAC, interface, ip, seen};
+use crate::switch::SWITCH_AFTER;
 use crate::wire::announcement;
 use crate::{Input, Net, NetStatus, Output};
 
@@ -293,4 +294,45 @@ fn a_network_that_goes_from_the_configuration_in_mid_switch_is_forgotten() {
     assert_eq!(node.done(Ok(())), []);
     assert_eq!(node.network.deadline(), None);
     assert_eq!(node.pass(10_000), []);
+}
+
+#[test]
+fn an_address_that_somebody_puts_back_on_the_primary_takes_no_others_along() {
+    let mut node = with_standby();
+    pull(&mut node, 0);
+    obeyed(&mut node, 500);
+    // As a network manager does when the carrier returns, again and again.
+    let mut finished = 0;
+    for _ in 0..20 {
+        node.interfaces[0].addresses.push(seen("10.77.0.1", 24));
+        put_back(&mut node, 0);
+        finished += switches(&obeyed(&mut node, 100));
+        assert_eq!(node.network.status().nets[0].seat.as_deref(), Some("eth2"));
+        pull(&mut node, 0);
+    }
+    assert!((1..=3).contains(&finished), "{finished} switches within two seconds");
+}
+
+#[test]
+fn the_moment_of_a_switch_is_not_lost_to_another_input() {
+    let mut node = with_standby();
+    pull(&mut node, 0);
+    node.now += SWITCH_AFTER;
+    node.feed(Input::Heal { interface: 2 });
+    let (due, _) = node.network.deadline().expect("a switch is due");
+    assert!(due <= node.now);
+    assert_eq!(switches(&node.feed(Input::Tick)), 1);
+}
+
+#[test]
+fn an_own_address_that_is_gone_is_announced_no_more() {
+    let mut node = with_standby();
+    pull(&mut node, 0);
+    obeyed(&mut node, 500);
+    node.interfaces[1].addresses.retain(|seen| seen.address != ip("10.77.0.1"));
+    node.picture();
+    let outputs = node.pass(20_000);
+    let bytes = announcement(OTHER_MAC, ip("10.77.0.1"));
+    let told = Output::Send { interface: 2, bytes };
+    assert!(outputs.iter().all(|(_, output)| *output != told));
 }

@@ -88,7 +88,11 @@ impl Node {
         match &network.local {
             None => Some(format!("no end of {name} is here")),
             Some(LocalEnd::Address(address)) if is_down => {
-                let why = self.network.can_carry(*address).err()?;
+                if self.network.is_about_to_switch(*address) {
+                    return None;
+                }
+                let why = self.network.can_carry(*address).err();
+                let why = why.unwrap_or_else(|| format!("{address} is on no interface"));
                 Some(format!("{name} is down: {why}"))
             }
             Some(LocalEnd::Interface(interface)) if is_down => {

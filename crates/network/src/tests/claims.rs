@@ -442,7 +442,7 @@ fn a_thousand_addresses_are_claimed_in_turns_of_bounded_length() {
     }
     // The second announcement of all is due at about the same time.
     let mut announced = 0;
-    node.now = node.now + Duration::from_millis(1_000);
+    node.now += Duration::from_millis(1_000);
     while let Some((at, _)) = node.network.deadline().filter(|(at, _)| *at <= node.now) {
         assert!(at <= node.now);
         let outputs = node.feed(Input::Tick);

@@ -118,8 +118,8 @@ impl World {
     fn settled(cards: &[usize], detection: Detection) -> World {
         let mut world = World::new(cards, detection);
         world.rounds(POLLS + 2);
-        for node in 0..cards.len() {
-            for card in 0..cards[node] {
+        for (node, count) in cards.iter().enumerate() {
+            for card in 0..*count {
                 assert_eq!(world.verdict(node, card), Verdict::Up, "card {card} of {node}");
             }
             world.machines[node].said.clear();
@@ -153,7 +153,7 @@ impl World {
     fn pass(&mut self, time: Duration) {
         let end = self.now + time;
         while self.now < end {
-            self.now = self.now + LOOK;
+            self.now += LOOK;
             self.step();
         }
     }

@@ -296,9 +296,10 @@ impl Daemon {
         }
     }
 
+    /// Asked in each turn: those held are looked through only for a service of which nothing is left.
     pub(super) fn settle(&mut self) {
-        let held: BTreeSet<&str> = self.node.leases().1.collect();
-        self.cover.settle(|service| held.contains(service));
+        let node = &self.node;
+        self.cover.settle(|service| node.leases().1.any(|held| held == service));
     }
 
     /// Addresses that the kernel does not have are not held, whoever removed them.

@@ -106,6 +106,33 @@ fn program(root: &Path, words: &[&str]) -> Command {
     command
 }
 
+/// A network in which each node has a card and a standby, the two ends of one pair.
+fn with_standbys() -> String {
+    let ends: Vec<String> = (1..)
+        .zip(NODES)
+        .map(|(number, name): (u32, _)| {
+            let (card, spare) = (format!("{name}card"), format!("{name}spare"));
+            let address = format!("10.79.0.{number}/24");
+            let pair = ["link", "add", &card, "type", "veth", "peer", "name", &spare];
+            let words: [&[&str]; 4] = [
+                &pair,
+                &["link", "set", &card, "up"],
+                &["link", "set", &spare, "up"],
+                &["addr", "add", &address, "dev", &card],
+            ];
+            for words in words {
+                let status = Command::new("ip").args(words).status().expect("ip is there");
+                assert!(status.success(), "ip {words:?}");
+            }
+            format!(
+                "{name} = {{ address = \"{address}\", interface = \"{card}\", \
+                 standby = [\"{spare}\"] }}"
+            )
+        })
+        .collect();
+    format!("[[network]]\nname = \"net79\"\nnodes = {{ {} }}\n", ends.join(", "))
+}
+
 fn start(directory: &Path) -> (Vec<PathBuf>, Guards) {
     let mut text = String::from("[cluster]\nname = \"demo\"\nid = 10\ndetection = \"normal\"\n");
     for (number, name) in NODES.iter().enumerate() {
@@ -125,6 +152,7 @@ fn start(directory: &Path) -> (Vec<PathBuf>, Guards) {
         let nodes = ends.join(", ");
         text.push_str(&format!("[[network]]\nname = \"net{net}\"\nnodes = {{ {nodes} }}\n"));
     }
+    text.push_str(&with_standbys());
     let mut guards = Guards(Vec::new());
     let roots: Vec<PathBuf> = NODES.iter().map(|name| directory.join(name)).collect();
     for (root, name) in roots.iter().zip(NODES) {

@@ -172,6 +172,7 @@ impl Network {
             Input::Tick => self.tick(),
         }
         self.stop_listening();
+        self.plan_switches();
     }
 
     /// The next thing that the driver must do.

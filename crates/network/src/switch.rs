@@ -23,7 +23,7 @@ use std::collections::BTreeMap;
 
 use base::Instant;
 
-use crate::machine::{Network, Place};
+use crate::machine::{Network, Place, State};
 use crate::own::ANNOUNCE_DELAYS;
 use crate::{Interface, Net, NetStatus, Output, subnet, wire};
 
@@ -46,6 +46,8 @@ pub(crate) struct Switches {
     cards: BTreeMap<u32, Card>,
     /// Own addresses that still have to be announced where they went.
     fresh: BTreeMap<IpAddr, Fresh>,
+    /// When to look again. Kept, because it is asked for in each turn of the driver's loop.
+    due: Option<Instant>,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -108,7 +110,7 @@ enum Verdict {
 impl Switches {
     pub(crate) fn new(nets: Vec<Net>) -> Switches {
         let nets = nets.into_iter().map(Seats::new).collect();
-        Switches { nets, cards: BTreeMap::new(), fresh: BTreeMap::new() }
+        Switches { nets, cards: BTreeMap::new(), fresh: BTreeMap::new(), due: None }
     }
 
     pub(crate) fn configure(&mut self, nets: Vec<Net>) {
@@ -202,7 +204,7 @@ impl Network {
         let cards: Vec<&Interface> = seats.net.cards.iter().filter_map(named).collect();
         let Some(seat) = self.seat(seats, &cards) else { return Verdict::Stay };
         let works = |card: &Interface| card.trouble().is_none();
-        let taken = || cards.iter().copied().filter(|card| self.seats(card).next().is_some());
+        let taken = || self.taken(seat, &cards);
         let last = seats.last.as_ref();
         let since =
             |card: &Interface| self.switches.works_since(card.index).unwrap_or(Instant::FAR);
@@ -216,9 +218,13 @@ impl Network {
         let (target, at, why) = if let Some(trouble) = seat.trouble() {
             let failed =
                 self.switches.cards.get(&seat.index).map_or(Instant::ZERO, |card| card.since);
-            // Only between interfaces of one kind.
+            // Only between interfaces of one kind, and to none that carries others' addresses.
             let others = cards.iter().filter(|card| {
-                card.index != seat.index && works(card) && card.mac.is_some() == seat.mac.is_some()
+                let is_free = self.seats(card).next().is_none();
+                card.index != seat.index
+                    && works(card)
+                    && card.mac.is_some() == seat.mac.is_some()
+                    && (is_free || self.is_same(seat.index, card.index))
             });
             let ready = others.map(|card| {
                 let at = match since(card) <= failed {
@@ -238,10 +244,10 @@ impl Network {
             let at = last.map_or(self.now, |(_, done)| *done + RETRY_AFTER);
             (seat, at, "a switch was interrupted".to_owned())
         };
-        // What others put on a standby is none of ours, and no switch that was interrupted.
         let Some(from) = taken().find(|card| card.index != target.index) else {
             return Verdict::Stay;
         };
+        // What others put on the target is none of ours, and no switch that was interrupted.
         if !self.is_same(from.index, target.index) {
             return Verdict::Stay;
         }
@@ -258,18 +264,25 @@ impl Network {
     /// address back on the primary: then they belong where they were switched to.
     fn seat<'a>(&self, seats: &Seats, cards: &[&'a Interface]) -> Option<&'a Interface> {
         let has = |card: &&Interface| self.seats(card).next().is_some();
-        let first = cards.iter().copied().find(has)?;
-        // A standby with other addresses than these is no seat of them.
-        let taken =
-            || {
-                cards.iter().copied().filter(has).filter(|card| {
-                    card.index == first.index || self.is_same(first.index, card.index)
-                })
-            };
-        let works = |card: &Interface| card.trouble().is_none();
         let last = seats.last.as_ref().map(|(name, _)| name);
-        let seat = taken().find(|card| works(card) && Some(&card.name) == last);
-        seat.or_else(|| taken().find(|card| works(card))).or(Some(first))
+        let newest = cards.iter().copied().filter(has).find(|card| Some(&card.name) == last);
+        let first = newest.or_else(|| cards.iter().copied().find(has))?;
+        let works = |card: &&Interface| card.trouble().is_none();
+        let seat = newest.filter(works).or_else(|| self.taken(first, cards).find(works));
+        seat.or(Some(first))
+    }
+
+    /// Those of the interfaces that have the own addresses of `seat`, or a part of them. A standby with
+    /// other addresses is no seat of these.
+    fn taken<'a>(
+        &self,
+        seat: &'a Interface,
+        cards: &[&'a Interface],
+    ) -> impl Iterator<Item = &'a Interface> {
+        let has = |card: &&Interface| {
+            self.seats(card).next().is_some() && self.is_same(seat.index, card.index)
+        };
+        cards.iter().copied().filter(has)
     }
 
     /// The driver has switched, or could not. Returns what is no answer to a switch.
@@ -295,11 +308,10 @@ impl Network {
         let Switching { from, to, addresses, names: [from_name, to_name], why, .. } = switching;
         let net = seats.net.name.clone();
         let is_done = failure.is_none();
-        let (from_text, to_text) = (from_name, to_name);
         self.outputs.push_back(Output::Switched {
             net,
-            from: from_text,
-            to: to_text,
+            from: from_name,
+            to: to_name,
             why,
             failure,
         });
@@ -311,7 +323,7 @@ impl Network {
                 self.switches.fresh.insert(address, Fresh { interface: to, step: 0, at: now });
             }
             for address in self.addresses() {
-                if let crate::machine::State::Owned(_) = self.entry(address).state {
+                if let State::Owned(_) = self.entry(address).state {
                     self.check_owned(address, false);
                 }
             }
@@ -358,15 +370,21 @@ impl Network {
         }
     }
 
-    /// When to look again.
+    /// When to look again, as of the newest input.
     pub(crate) fn switch_due(&self) -> Option<Instant> {
+        self.switches.due
+    }
+
+    /// Works out when to look again.
+    pub(crate) fn plan_switches(&mut self) {
         let later = self.switches.nets.iter().filter_map(|seats| match self.judge(seats) {
             Verdict::Later { at, .. } => Some(at),
             // Its moment came while something else was on; the next tick acts on it.
             Verdict::Switch { .. } => Some(self.now),
             Verdict::Stay => None,
         });
-        later.chain(self.switches.fresh.values().map(|fresh| fresh.at)).min()
+        let fresh = self.switches.fresh.values().map(|fresh| fresh.at);
+        self.switches.due = later.chain(fresh).min();
     }
 
     /// Whether the address will be carried by a standby in a moment.

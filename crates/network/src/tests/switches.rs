@@ -247,6 +247,25 @@ fn a_standby_with_addresses_of_its_own_takes_over_nothing() {
 }
 
 #[test]
+fn a_standby_with_addresses_of_its_own_is_not_in_the_way_of_another_one() {
+    let mut node = with_standby();
+    node.interfaces[1].addresses.push(seen("192.168.9.1", 24));
+    node.interfaces.push(interface(3, OTHER_MAC, &[]));
+    let cards = ["eth1", "eth2", "eth3"].map(str::to_owned).to_vec();
+    configure(&mut node, Net { cards, ..net() }, &[]);
+    node.picture();
+    pull(&mut node, 0);
+    assert_eq!(switches(&obeyed(&mut node, 500)), 1);
+    let seat = |node: &Node| node.network.status().nets[0].seat.clone();
+    assert_eq!(seat(&node).as_deref(), Some("eth3"));
+    put_back(&mut node, 0);
+    assert_eq!(switches(&obeyed(&mut node, 6_000)), 1);
+    assert_eq!(seat(&node).as_deref(), Some("eth1"));
+    assert_eq!(switches(&obeyed(&mut node, 10_000)), 0);
+    assert_eq!(own(&node)[1], ["192.168.9.1", "fe80::2"]);
+}
+
+#[test]
 fn a_service_that_forbids_it_is_not_carried_by_the_standby() {
     let mut node = with_standby();
     configure(&mut node, net(), &[ADDRESS]);

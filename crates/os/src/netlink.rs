@@ -138,6 +138,15 @@ pub enum NetlinkError {
 }
 
 impl NetlinkError {
+    /// In one line, with what the kernel said.
+    #[must_use]
+    pub fn whole(&self) -> String {
+        match std::error::Error::source(self) {
+            Some(source) => format!("{self}: {source}"),
+            None => self.to_string(),
+        }
+    }
+
     /// The kernel's error number, if it refused the request.
     #[must_use]
     pub fn errno(&self) -> Option<i32> {

@@ -8,7 +8,7 @@ use std::time::Duration;
 use base::Instant;
 use os::event;
 use os::gate::Attachments;
-use os::netlink::{Netlink, NetlinkError};
+use os::netlink::Netlink;
 
 use super::Done;
 use crate::config::files::Root;
@@ -110,7 +110,7 @@ impl Addresses {
             Request::Add { operation, interface, address, prefix, lifetime, until } => {
                 // An interface that came a moment ago may be without the gate.
                 let gated = self.gate.as_mut().map_or(Ok(()), |gate| gate.keep_on(interface));
-                let result = gated.map_err(|error| whole(&error)).and_then(|()| {
+                let result = gated.map_err(|error| error.whole()).and_then(|()| {
                     if os::clock::boottime() >= until {
                         return Err("the lease is over".to_owned());
                     }
@@ -144,17 +144,17 @@ impl Addresses {
             }
             Request::Gate => {
                 if let Some(Err(error)) = self.gate.as_mut().map(Attachments::keep) {
-                    self.tell(Done::Trouble(format!("the lease gate: {}", whole(&error))));
+                    self.tell(Done::Trouble(format!("the lease gate: {}", error.whole())));
                 }
             }
             Request::Survey { question } => {
                 let survey = self.gate.as_mut().map_or(Ok(Vec::new()), Attachments::survey);
-                let result = survey.map_err(|error| whole(&error));
+                let result = survey.map_err(|error| error.whole());
                 self.tell(Done::Attached { question, result });
             }
             Request::Switch { operation, from, to, addresses } => {
                 let result = self.netlink.switch(from, to, &addresses);
-                let result = result.map_err(|error| whole(&error)).map(|taken| {
+                let result = result.map_err(|error| error.whole()).map(|taken| {
                     for trouble in taken.troubles {
                         self.tell(Done::Said(format!("taken over by interface {to}: {trouble}")));
                     }
@@ -226,13 +226,5 @@ impl Addresses {
     fn tell(&self, done: Done) {
         // The loop has gone when the process is ending.
         let _ending = self.done.send_waiting(done);
-    }
-}
-
-/// With what the kernel said.
-fn whole(error: &NetlinkError) -> String {
-    match error.errno() {
-        Some(errno) => format!("{error}: {}", std::io::Error::from_raw_os_error(errno)),
-        None => error.to_string(),
     }
 }

@@ -294,7 +294,8 @@ impl Daemon {
             }
         }
         for net in &status.network.nets {
-            for text in standby_warnings(net, &self.interfaces) {
+            let interfaces = status.network.interfaces.as_deref().unwrap_or_default();
+            for text in standby_warnings(net, interfaces) {
                 warn("standby", format!("network {}: {text}", net.name), None);
             }
         }
@@ -477,16 +478,11 @@ pub(super) fn millis(duration: std::time::Duration) -> u64 {
 }
 
 /// What is to be known of a network with standby interfaces before one of them is needed.
-fn standby_warnings(
-    net: &network::NetStatus,
-    interfaces: &[os::netlink::Interface],
-) -> Vec<String> {
+fn standby_warnings(net: &network::NetStatus, interfaces: &[network::Interface]) -> Vec<String> {
     let named = |name: &str| interfaces.iter().find(|interface| interface.name == name);
     let trouble = |name: &str| match named(name) {
         None => Some(format!("there is no {name}")),
-        Some(one) if !one.up => Some(format!("{name} is switched off")),
-        Some(one) if !one.carrier => Some(format!("{name} has no carrier")),
-        Some(_) => None,
+        Some(one) => one.trouble().map(|trouble| format!("{name} {trouble}")),
     };
     let mut found = Vec::new();
     let primary = net.cards.first();

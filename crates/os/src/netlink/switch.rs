@@ -102,7 +102,7 @@ impl Netlink {
             let message = neighbour_message(RTM_NEWNEIGH, body, to);
             match self.put(message, || format!("put a neighbour on interface {to}")) {
                 Ok(()) => taken.neighbours += 1,
-                Err(error) => taken.troubles.push(whole(&error)),
+                Err(error) => taken.troubles.push(error.whole()),
             }
         }
         // A gateway may need another of these routes, in whatever order the kernel lists them.
@@ -125,7 +125,7 @@ impl Netlink {
         }
         for (address, prefix) in addresses {
             if let Err(error) = self.remove_address(from, *address, *prefix) {
-                taken.troubles.push(whole(&error));
+                taken.troubles.push(error.whole());
             }
         }
         for body in &neighbours {
@@ -140,7 +140,7 @@ impl Netlink {
         let message = route_message(body, from, to)
             .ok_or_else(|| "a route by nexthop objects stays where it is".to_owned())?;
         let put = self.put(Some(message), || format!("take a route to interface {to}"));
-        put.map_err(|error| whole(&error))
+        put.map_err(|error| error.whole())
     }
 
     /// The bodies of a dump's messages that `is_wanted`.
@@ -291,12 +291,4 @@ fn neighbour_message(kind: u16, body: &[u8], interface: u32) -> Option<Raw> {
     });
     message.finish();
     Some(message)
-}
-
-/// With what the kernel said.
-fn whole(error: &NetlinkError) -> String {
-    match error.errno() {
-        Some(errno) => format!("{error}: {}", io::Error::from_raw_os_error(errno)),
-        None => error.to_string(),
-    }
 }

@@ -23,6 +23,7 @@ use crate::netlink::{Hardware, RouteSocket};
 use crate::spec;
 use crate::sys;
 use crate::trace::Trace;
+use crate::worker;
 
 mod frames;
 mod tcp;
@@ -246,11 +247,7 @@ impl Probe {
 
     fn join(&mut self) -> Result<()> {
         self.shared.stop.store(true, Ordering::Release);
-        match self.worker.take().map(JoinHandle::join) {
-            None => Ok(()),
-            Some(Ok(outcome)) => outcome,
-            Some(Err(panic)) => std::panic::resume_unwind(panic),
-        }
+        worker::joined(&mut self.worker)
     }
 }
 

@@ -59,6 +59,7 @@ pub mod ties;
 pub mod torture;
 pub mod trace;
 pub mod wait;
+mod worker;
 
 pub use api::Status;
 pub use arbiters::Tie;

@@ -28,6 +28,7 @@ use crate::client::Client;
 use crate::clock::{self, milliseconds};
 use crate::sys;
 use crate::trace::Gap;
+use crate::worker;
 
 mod content;
 mod server;
@@ -154,11 +155,7 @@ impl Stream {
 
     fn join(&mut self) -> Result<()> {
         self.shared.stop.store(true, Ordering::Release);
-        match self.worker.take().map(JoinHandle::join) {
-            None => Ok(()),
-            Some(Ok(outcome)) => outcome,
-            Some(Err(panic)) => std::panic::resume_unwind(panic),
-        }
+        worker::joined(&mut self.worker)
     }
 }
 

@@ -12,8 +12,10 @@
 //! failure"). When the switch returns, the carriers come back one after the other as well: a node that
 //! can run a service again is good enough for one that runs nowhere, but nothing moves to it before
 //! its inability has been **over** for the same time. That time doubles when the next
-//! inability ends within ten minutes of it, so that a cable with a loose contact does not carry services to and fro. A start that waited
-//! in vain for the network is an inability that ended as it was noticed, and counts in the same way.
+//! inability ends within ten minutes of it, so that a cable with a loose contact does not carry
+//! services to and fro. A start that waited in vain for the network is an inability that ended as it
+//! was noticed, and counts in the same way.
+//!
 //! These times are measured by the node itself, so that no clock gets into the replicated state: it says
 //! each step.
 

@@ -45,6 +45,7 @@ mod home;
 mod machine;
 mod own;
 mod picture;
+pub mod place;
 mod subnet;
 mod switch;
 mod types;

@@ -97,7 +97,7 @@ pub(crate) const fn bits(address: IpAddr) -> u8 {
 }
 
 /// Whether the subnet of `own` contains `address`.
-fn contains((own, prefix): (IpAddr, u8), address: IpAddr) -> bool {
+pub(crate) fn contains((own, prefix): (IpAddr, u8), address: IpAddr) -> bool {
     let differing = match (own, address) {
         (IpAddr::V4(own), IpAddr::V4(address)) => {
             u128::from(own.to_bits() ^ address.to_bits()) << 96

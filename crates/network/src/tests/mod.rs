@@ -12,6 +12,7 @@ mod claims;
 mod fuzz;
 mod homes;
 mod owning;
+mod places;
 mod subnets;
 mod switches;
 mod wires;

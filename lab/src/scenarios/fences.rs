@@ -254,7 +254,7 @@ pub(super) fn by_hand(scene: &mut Scene, active: &str) -> Result<Played> {
     expect(scene, &verify, 0, "all agents answer")?;
     fs::write(directory.join("first-password"), "wrong\n")?;
     expect(scene, &verify, 1, "cannot log in with ***")?;
-    expect(scene, &["status"], 0, "fence agents")?;
+    expect(scene, &["status"], 0, "fence agent fence_switch (level 1)")?;
     fs::write(directory.join("first-password"), format!("{PASSWORD}\n"))?;
     set_power(&directory, &other, "off")?;
     expect(scene, &verify, 1, "is it about another machine?")?;
@@ -283,7 +283,8 @@ pub(super) fn by_hand(scene: &mut Scene, active: &str) -> Result<Played> {
     scene.wait_until_quiet()?;
     let history = api::get(scene.lab.root(active)?, "/v1/fence/history")?;
     let records = history["records"].as_array().context("a history has records")?;
-    let all: Vec<String> = (records.iter())
+    let acts = records.iter().filter(|record| record["verb"] != "verify");
+    let all: Vec<String> = acts
         .map(|record| format!("{} {}", record["by_hand"], record["verb"].as_str().unwrap_or("?")))
         .collect();
     if all != ["true off", "true on", "true off", "true on"] {
@@ -321,7 +322,9 @@ fn tell(scene: &Scene, fenced: &str) -> Result<String> {
     for name in scene.lab.node_names() {
         let history = api::get(scene.lab.root(&name)?, "/v1/fence/history")?;
         let records = history["records"].as_array().context("a history has records")?;
-        let mut records = records.iter().rev().filter(|record| record["node"] == fenced).peekable();
+        let is_act =
+            |record: &&serde_json::Value| record["node"] == fenced && record["verb"] != "verify";
+        let mut records = records.iter().rev().filter(is_act).peekable();
         let Some(at) = records.peek().and_then(|last| last["at_ms"].as_u64()) else { continue };
         if newest.as_ref().is_some_and(|(newest, _)| *newest > at) {
             continue;

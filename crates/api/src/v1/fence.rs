@@ -81,6 +81,9 @@ pub struct FenceVerified {
     /// How long ago, milliseconds.
     #[serde(default)]
     pub age_ms: u64,
+    /// When all agents answered last, in milliseconds since 1970; null: never since they are configured so.
+    #[serde(default)]
+    pub good_at_ms: Option<u64>,
     /// All agents answered, and none of them nonsense.
     pub ok: bool,
     /// What each of them said.
@@ -104,7 +107,7 @@ pub struct FenceCheck {
     pub error: Option<String>,
 }
 
-/// What came of one level.
+/// What came of one level, or of a check that found another state than the one before it.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct FenceRecord {
     /// Grows by one with each record of a node.
@@ -115,11 +118,11 @@ pub struct FenceRecord {
     pub node: String,
     /// A person wanted it.
     pub by_hand: bool,
-    /// Which level.
+    /// Which level; of a check, the first one that it is about.
     pub level: u8,
-    /// Its agents.
+    /// Its agents; of a check that failed, those that did not answer.
     pub agents: Vec<String>,
-    /// `off`, which includes that it was seen off, or `on`.
+    /// `off`, which includes that it was seen off, `on`, or `verify`.
     pub verb: String,
     /// How long it took, milliseconds.
     pub took_ms: u64,

@@ -24,9 +24,9 @@ pub use fence::{
 pub use gate::{Gate, GateAddress, GateAttachment, GateInterface, GateKind};
 pub use journal::{Event, EventLevel, Events, Note, Notes, Rejected};
 pub use status::{
-    Cluster, Counter, Direction, Health, Leaving, LocalNode, Membership, MembershipMember, Node,
-    NodeState, Nodes, Path, PathState, Priority, Resource, ResourceState, Service, ServiceMode,
-    ServiceState, Services, Status, Verdict, View, Warning,
+    Cluster, Counter, Direction, FenceProof, Health, Leaving, LocalNode, Membership,
+    MembershipMember, Node, NodeState, Nodes, Path, PathState, Priority, Resource, ResourceState,
+    Service, ServiceMode, ServiceState, Services, Status, Verdict, View, Warning,
 };
 pub use watchdog::{Watchdog, WatchdogState};
 

@@ -202,6 +202,21 @@ pub struct Node {
     /// not yet.
     #[serde(default)]
     pub fence_wait_ms: Option<u64>,
+    /// Whether its machine could be turned off from the answering node; null when it has no fence agents,
+    /// or is the answering node.
+    #[serde(default)]
+    pub fence: Option<FenceProof>,
+}
+
+/// What is known of the fence agents of a node.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct FenceProof {
+    /// All agents of at least one level answered the last check; false: none did, or there was no check.
+    pub usable: bool,
+    /// How long ago the last check was, milliseconds; null: never.
+    pub checked_ms: Option<u64>,
+    /// How long ago all of its agents answered last, milliseconds; null: never.
+    pub proven_ms: Option<u64>,
 }
 
 fn online() -> bool {

@@ -9,20 +9,48 @@ use std::time::Duration;
 use base::NodeId;
 use toml::de::DeValue;
 
-use super::Fence;
 use super::diagnostic::Diagnostics;
 use super::read::{self, Placed, Section, Span};
 use super::section::Names;
+use super::{Fence, duration};
 
 /// How long a level may take unless it says otherwise.
 const TIMEOUT_DEFAULT: Duration = Duration::from_secs(20);
 const TIMEOUT_MIN: Duration = Duration::from_millis(100);
 const TIMEOUT_MAX: Duration = Duration::from_secs(3600);
 const LEVEL_MAX: u64 = 9;
+/// How often agents are asked whether they answer unless the configuration says otherwise.
+pub(super) const VERIFY_DEFAULT: Duration = Duration::from_secs(3600);
+/// Boards of machines are slow, and some write each login to a memory that wears out.
+const VERIFY_MIN: Duration = Duration::from_secs(10);
+const VERIFY_MAX: Duration = Duration::from_secs(30 * 24 * 3600);
 /// Agents of one node: with the levels' budgets they bound how much runs at once.
 const AGENTS_PER_NODE_MAX: usize = 16;
 /// Options of one agent.
 const OPTIONS_MAX: usize = 64;
+
+/// Reads how often agents are checked: a duration, or `never`.
+pub(super) fn verify_interval(written: &Placed<&str>, found: &mut Diagnostics) -> Option<Duration> {
+    if written.value == "never" {
+        return None;
+    }
+    let span = written.span.clone();
+    match duration::parse(written.value) {
+        Err(sentence) => {
+            found
+                .error(span, format!("`fence_verify`: {sentence}"))
+                .help("or \"never\": only `mainstay fence verify` checks then");
+        }
+        Ok(read) if !(VERIFY_MIN..=VERIFY_MAX).contains(&read) => {
+            let (least, most) = (duration::format(VERIFY_MIN), duration::format(VERIFY_MAX));
+            found
+                .error(span, "`fence_verify` is out of range")
+                .label(format!("{least} to {most}, or never"));
+        }
+        Ok(read) => return Some(read),
+    }
+    None
+}
 
 /// Reads all of them, in order of node and level.
 pub(super) fn fences<'a>(

@@ -66,6 +66,8 @@ pub struct Cluster {
     pub networks: Vec<Network>,
     /// What is done with a machine that was turned off.
     pub fence_policy: node::FencePolicy,
+    /// How often each node asks the fence agents of the others whether they answer; none: never by itself.
+    pub fence_verify: Option<Duration>,
     /// What becomes of the services of a node that was lost with its last path.
     pub jeopardy: Option<engine::Jeopardy>,
     /// How machines are turned off, in order of node and level.

@@ -122,6 +122,7 @@ fn root<'a>(tree: &'a DeTable<'a>, span: Span, found: &mut Diagnostics) -> Clust
         nodes,
         networks: Vec::new(),
         fence_policy: node::FencePolicy::default(),
+        fence_verify: Some(fence::VERIFY_DEFAULT),
         jeopardy: None,
         fences: Vec::new(),
         watchdogs: BTreeMap::new(),
@@ -272,6 +273,9 @@ fn section_cluster<'a>(
         let words = [("reboot", node::FencePolicy::Reboot), ("off", node::FencePolicy::Off)];
         let policy = read::choice(&written, "fence", &words, found);
         cluster.fence_policy = policy.unwrap_or_default();
+    }
+    if let Some(written) = section.text("fence_verify", found) {
+        cluster.fence_verify = fence::verify_interval(&written, found);
     }
     if let Some(written) = section.text("jeopardy", found) {
         let words = [("takeover", engine::Jeopardy::Takeover), ("hold", engine::Jeopardy::Hold)];

@@ -304,6 +304,7 @@ plug = 4
 "#;
     let cluster = good(&format!("{TWO}{fences}"));
     assert_eq!(cluster.fence_policy, node::FencePolicy::Reboot);
+    assert_eq!(cluster.fence_verify, Some(Duration::from_secs(3600)));
     let first: Vec<&Fence> = cluster.fences_at(NodeId(2), 1).collect();
     assert_eq!(first[0].options["lanplus"], "1");
     assert_eq!(first[0].timeout, Duration::from_secs(20));

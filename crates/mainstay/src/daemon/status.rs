@@ -154,6 +154,7 @@ impl Daemon {
                     waiting: if is_local { status.waiting.clone() } else { None },
                     jeopardy: !is_local && is_member && connected && usable == 1,
                     fence_wait_ms: wait.map(|wait| millis(wait.remaining)),
+                    fence: self.fence_proof(id),
                 }
             })
             .collect()

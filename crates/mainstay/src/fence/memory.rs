@@ -13,6 +13,8 @@ use serde::{Deserialize, Serialize};
 
 /// Records kept.
 const RECORDS_MAX: usize = 200;
+/// The verb of a record that is about a check.
+pub const VERIFY: &str = "verify";
 /// Bytes of the file that are read.
 const FILE_SIZE_MAX: u64 = 4 << 20;
 
@@ -75,9 +77,16 @@ impl Memory {
     /// How often a level has succeeded and failed, as far as records are kept.
     #[must_use]
     pub fn counts(&self) -> (u64, u64) {
-        let all = self.content.records.len();
-        let good = self.content.records.iter().filter(|record| record.ok).count();
-        (good as u64, (all - good) as u64)
+        let acts = || self.content.records.iter().filter(|record| record.verb != VERIFY);
+        let good = acts().filter(|record| record.ok).count();
+        (good as u64, (acts().count() - good) as u64)
+    }
+
+    /// The last attempt to turn a node's machine off or on.
+    #[must_use]
+    pub fn last_act(&self, node: &str) -> Option<&FenceRecord> {
+        let is_act = |record: &&FenceRecord| record.node == node && record.verb != VERIFY;
+        self.content.records.iter().rfind(is_act)
     }
 
     /// Adds a record; it gets its number.
@@ -89,10 +98,17 @@ impl Memory {
         self.write();
     }
 
-    /// Notes a check of a node's agents.
-    pub fn verify(&mut self, node: &str, verified: FenceVerified) {
-        self.content.verified.insert(node.to_owned(), verified);
+    /// Notes a check of a node's agents; gives it as it is kept, and whether it found what the one before
+    /// had not: another agent answers, or does not.
+    pub fn verify(&mut self, node: &str, found: FenceVerified) -> (FenceVerified, bool) {
+        let before = self.content.verified.get(node);
+        let good_before = before.and_then(|before| before.good_at_ms);
+        let good_at_ms = if found.ok { Some(found.at_ms) } else { good_before };
+        let is_news = before.is_none_or(|before| answers(before) != answers(&found));
+        let kept = FenceVerified { good_at_ms, ..found };
+        self.content.verified.insert(node.to_owned(), kept.clone());
         self.write();
+        (kept, is_news)
     }
 
     /// Forgets the checks of nodes that are configured no more, or otherwise.
@@ -109,6 +125,11 @@ impl Memory {
         // One that has rung already is enough.
         let _rings = self.bell.try_send(());
     }
+}
+
+/// Which agent answered and which did not.
+fn answers(verified: &FenceVerified) -> Vec<(u8, &str, bool)> {
+    verified.checks.iter().map(|check| (check.level, check.agent.as_str(), check.ok)).collect()
 }
 
 fn load(file: &std::path::Path) -> Result<Content, String> {

@@ -7,7 +7,8 @@
 //! Which machine is turned off when, and what is believed, is decided in the core
 //! (`node`, its ladder). Here is what needs a machine: [`agent`] runs one program within a budget and
 //! leaves nothing of it behind; [`metadata`] reads what it says about its options; [`memory`] keeps
-//! what was done; [`check`] finds mistakes before they matter.
+//! what was done; [`check`] finds mistakes before they matter; [`rounds`] says when agents are asked
+//! whether they would answer.
 //!
 //! **Secrets.** An option `X_file` is ours: the first line of that file is handed over as `X`, so that
 //! the configuration, which all nodes hold and many people read, has no secret in it. No value of a
@@ -17,6 +18,7 @@ pub mod agent;
 pub mod check;
 pub mod memory;
 pub mod metadata;
+pub mod rounds;
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -29,7 +31,7 @@ const DIRECTORIES: [&str; 6] =
     ["/usr/local/sbin", "/usr/local/bin", "/usr/sbin", "/usr/bin", "/sbin", "/bin"];
 /// Bytes of a file with a secret that are read.
 const SECRET_SIZE_MAX: u64 = 4096;
-/// How long the agents of a node may take to say whether its machine is on, for a check.
+/// How long the agents of a node may take to say whether its machine is on, for somebody who waits.
 pub const VERIFY_TIMEOUT: Duration = Duration::from_secs(30);
 /// Stands for a secret.
 pub const HIDDEN: &str = "***";

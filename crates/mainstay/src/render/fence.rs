@@ -4,6 +4,7 @@ use api::v1::{FenceHistory, FenceNode, FenceRecord, FenceVerification, FenceVeri
 
 use super::style::{Colour, Style, duration};
 use super::table::{Cell, Table};
+use crate::fence::memory::VERIFY;
 
 /// All nodes, one line each.
 #[must_use]
@@ -60,7 +61,12 @@ pub fn fence_node(node: &FenceNode, style: Style) -> String {
         }
     }
     if let Some(verified) = &node.verified {
-        text.push_str(&format!("\nchecked {} ago\n", duration(verified.age_ms)));
+        text.push_str(&format!("\nchecked {} ago", duration(verified.age_ms)));
+        text.push_str(&match verified.good_at_ms {
+            _ if verified.ok => "\n".to_owned(),
+            Some(at) => format!("; all agents answered last at {}\n", super::stamp(at)),
+            None => "; never have all agents answered\n".to_owned(),
+        });
         text.push_str(&checks(verified, style));
     }
     if let Some(last) = &node.last {
@@ -73,7 +79,10 @@ pub fn fence_node(node: &FenceNode, style: Style) -> String {
 #[must_use]
 pub fn fence_history(history: &FenceHistory, style: Style) -> String {
     if history.records.is_empty() {
-        return format!("{} has turned nothing off or on\n", history.node);
+        return format!(
+            "{} has neither turned anything off or on nor checked agents\n",
+            history.node
+        );
     }
     let mut table = Table::new(["WHEN", "NODE", "LEVEL", "AGENTS", "BY", "TOOK", "RESULT"]);
     for record in &history.records {
@@ -130,7 +139,10 @@ fn checked(verified: Option<&FenceVerified>, is_unfenced: bool) -> Cell {
 }
 
 fn result(record: &FenceRecord) -> Cell {
+    let is_check = record.verb == VERIFY;
     match &record.error {
+        None if is_check => Cell::new(Colour::Good, "answers"),
+        Some(error) if is_check => Cell::new(Colour::Bad, format!("no answer: {error}")),
         None => Cell::new(Colour::Good, record.verb.clone()),
         Some(error) => Cell::new(Colour::Bad, format!("not {}: {error}", record.verb)),
     }

@@ -39,7 +39,7 @@ pub fn event(event: &Event, style: Style) -> String {
 }
 
 /// A time of the wall clock (milliseconds since 1970), for people.
-pub(super) fn stamp(millis: u64) -> String {
+pub(crate) fn stamp(millis: u64) -> String {
     let millis = i64::try_from(millis).unwrap_or(i64::MAX);
     match jiff::Timestamp::from_millisecond(millis) {
         Ok(stamp) => format!("{stamp:.0}"),

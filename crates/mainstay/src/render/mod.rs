@@ -27,6 +27,7 @@ pub use disk::{
 };
 pub use fence::{fence_history, fence_node, fence_verification, fencing};
 pub use gate::gate;
+pub(crate) use journal::stamp;
 pub use journal::{event, events, notes};
 pub use membership::{membership, node, nodes};
 pub use paths::{Paths, missing_half, path_tests, paths, paths_in_full};

@@ -12,7 +12,7 @@ use super::table::{Cell, Table, cut};
 /// Reasons and warnings shown; the rest is counted.
 const LINES_MAX: usize = 4;
 /// Counters that grow in a healthy cluster, too: only `--json` has them.
-const EXPECTED: [&str; 1] = ["surplus"];
+const EXPECTED: [&str; 2] = ["surplus", "fence_checks"];
 /// Where texts begin, behind the verdict.
 const INDENT: usize = 10;
 
@@ -225,6 +225,12 @@ fn note(node: &Node, paths: usize, only: Option<&str>, waiting: Option<&String>)
     }
     if let Some(wait) = node.fence_wait_ms {
         notes.push(format!("its services may start elsewhere in {}", duration(wait)));
+    }
+    if let Some(fence) = &node.fence
+        && let Some(age) = fence.checked_ms
+    {
+        let word = if fence.usable { "can be fenced" } else { "cannot be fenced" };
+        notes.push(format!("{word}, {} ago", duration(age)));
     }
     notes.extend(only.map(str::to_owned));
     // With one path configured, one path is what there is.

@@ -348,7 +348,8 @@ impl Daemon {
         let bytes = base::codec::encode(&agreed);
         let before = Some((file, text));
         self.write(Write::Memory { token: None, name: disk::AGREED, bytes, before });
-        self.cluster = cluster;
+        let before = std::mem::replace(&mut self.cluster, cluster);
+        self.fences_changed(&before.fences);
         self.resolve();
         self.adopt_own();
         self.mind_gate();

@@ -344,6 +344,7 @@ impl Daemon {
             self.say_all(said);
             self.go_on_testing();
             self.give_up_errands();
+            self.mind_fence_checks();
             if self.aliases.deadline().is_some_and(|at| os::clock::boottime() >= at) {
                 self.mind_aliases();
             }
@@ -353,6 +354,7 @@ impl Daemon {
                 self.errands.deadline(),
                 self.aliases.deadline(),
                 self.leaving_deadline(),
+                self.fence_checks_deadline(),
             ];
             let wake = deadlines.into_iter().flatten().min();
             self.wake_at(if drained {

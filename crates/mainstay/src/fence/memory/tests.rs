@@ -1,5 +1,7 @@
 //! What is remembered across restarts.
 
+use api::v1::FenceCheck;
+
 use super::*;
 
 fn record(node: &str) -> FenceRecord {
@@ -47,4 +49,29 @@ fn a_file_that_makes_no_sense_is_said_and_begun_anew() {
     let (memory, trouble) = Memory::open(file).expect("a thread");
     assert!(memory.records().is_empty());
     assert!(trouble.is_some_and(|said| said.contains("f.json")));
+}
+
+#[test]
+fn a_check_is_news_when_another_agent_answers_and_counts_as_no_act() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let (mut memory, _) = Memory::open(directory.path().join("f.json")).expect("a thread");
+    let found = |at_ms, ok| FenceVerified {
+        at_ms,
+        ok,
+        checks: vec![FenceCheck { level: 1, ok, ..FenceCheck::default() }],
+        ..FenceVerified::default()
+    };
+    let mut verify = |at, ok| {
+        let (kept, is_news) = memory.verify("n2", found(at, ok));
+        (kept.good_at_ms, is_news)
+    };
+    assert_eq!(verify(1, false), (None, true), "never answered");
+    assert_eq!(verify(2, true), (Some(2), true));
+    assert_eq!(verify(3, true), (Some(3), false));
+    assert_eq!(verify(4, false), (Some(3), true));
+    assert_eq!(verify(5, false), (Some(3), false));
+    memory.record(FenceRecord { verb: "off".into(), ..record("n2") });
+    memory.record(FenceRecord { verb: VERIFY.into(), ..record("n2") });
+    assert_eq!(memory.counts(), (0, 1));
+    assert_eq!(memory.last_act("n2").map(|record| record.id), Some(1));
 }

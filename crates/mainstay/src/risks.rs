@@ -116,7 +116,21 @@ fn of_the_answering_node(said: Said<'_>, rests: &mut Vec<Rest>) {
     let what = format!("node {}", said.gate.node);
     match said.gate.kind {
         v1::GateKind::Kernel => {
-            add(rests, &what, "the kernel closes service addresses at the end of a lease", None);
+            let behind = said.gate.interfaces.iter().filter(|one| !one.before.is_empty());
+            let behind: Vec<_> =
+                behind.map(|one| format!("{} ({})", one.name, one.before.join(", "))).collect();
+            if behind.is_empty() {
+                let on = "the kernel closes service addresses at the end of a lease";
+                add(rests, &what, on, None);
+            } else {
+                let on = format!(
+                    "the kernel closes service addresses at the end of a lease, unless programs of others \
+                     that it asks first let packets through: {}",
+                    behind.join("; ")
+                );
+                let remedy = "a later place for them, or another interface (docs: gate)";
+                add(rests, &what, on, Some(remedy));
+            }
         }
         v1::GateKind::None => {
             let why = said.gate.reason.as_deref().unwrap_or("unknown");

@@ -36,6 +36,7 @@
 mod assembler;
 mod attach;
 mod maps;
+mod order;
 mod program;
 #[cfg(test)]
 mod tests;
@@ -168,8 +169,21 @@ fn is_time_shifted(offsets: &str) -> bool {
     words.next() == Some(false)
 }
 
-fn load(direction: Direction, maps: &Maps) -> Result<(OwnedFd, u32), GateError> {
-    let name = if direction == Direction::In { "ms_gate_in" } else { "ms_gate_out" };
+/// What the two programs of a node are called, before a number that is made of its name: the kernel's limit
+/// is 15 bytes.
+const PROGRAMS: [&str; 2] = ["ms_in_", "ms_out_"];
+
+fn program_names(node: &str) -> [String; 2] {
+    let number = crc32fast::hash(node.as_bytes());
+    PROGRAMS.map(|way| format!("{way}{number:08x}"))
+}
+
+fn load(
+    direction: Direction,
+    maps: &Maps,
+    names: &[String; 2],
+) -> Result<(OwnedFd, u32), GateError> {
+    let name = &names[usize::from(direction == Direction::Out)];
     let (addresses, slots) = (maps.addresses.as_raw_fd(), maps.slots.as_raw_fd());
     let instructions = program::assemble(direction, addresses, slots);
     let program = match bpf::load_classifier(&instructions, name, &mut []) {
@@ -255,7 +269,8 @@ impl Gate {
         let room = SLOTS_MAX.saturating_sub(wanted.len());
         wanted.extend(known.keys().filter(|address| !addresses.contains(address)).take(room));
         maps.sync(&mut known, &wanted).map_err(kernel("put addresses under the gate"))?;
-        let programs = [load(Direction::In, &maps)?, load(Direction::Out, &maps)?];
+        let names = program_names(node);
+        let programs = [load(Direction::In, &maps, &names)?, load(Direction::Out, &maps, &names)?];
         attachments.use_programs(programs);
         // One interface that refuses the gate is no reason to have none at all; that all do is. Without
         // an address nothing is attached yet, and it is tried where it hurts nobody.

@@ -164,6 +164,9 @@ pub struct GuardStatus {
     pub promises: Promises,
     /// An interface on which the kernel refuses (half of) the gate.
     pub gate_refused: Option<GateRefused>,
+    /// The number of an interface on which programs of others are asked before the gate, and may let
+    /// through what it would drop.
+    pub gate_behind: Option<u32>,
 }
 
 /// What the kernel refused about the gate.

@@ -42,6 +42,8 @@ pub struct GateInterface {
     pub name: String,
     /// How it is gated.
     pub state: GateAttachment,
+    /// Programs of others that are asked before the gate and may decide in its stead, each as a phrase.
+    pub before: Vec<String>,
 }
 
 /// How an interface is gated.

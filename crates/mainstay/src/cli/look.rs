@@ -32,12 +32,14 @@ pub(super) fn status(context: &Context) -> Done {
     Ok(exit_code(status.verdict))
 }
 
-/// The lease gate of this node. Degraded where there is none, or an interface is without it.
+/// The lease gate of this node. Degraded where there is none, an interface is without it, or others are
+/// asked before it.
 pub(super) fn gate(context: &Context) -> Done {
     let gate: v1::Gate = context.client()?.get("/v1/gate")?;
     context.output.show(&gate, render::gate)?;
     let is_missing = |one: &v1::GateInterface| {
         !matches!(one.state, v1::GateAttachment::Both | v1::GateAttachment::Port)
+            || !one.before.is_empty()
     };
     let is_open = gate.interfaces.iter().any(is_missing) && !gate.addresses.is_empty();
     let is_weak = gate.kind == v1::GateKind::None || is_open;

@@ -95,12 +95,25 @@ impl Daemon {
                 "the guard cannot see whether the lease gate is on all interfaces: {reason}"
             );
         }
-        let named = self.interfaces.iter().find(|one| one.index == refused.interface);
-        let name = named.map_or_else(|| refused.interface.to_string(), |one| one.name.clone());
+        let name = self.interface_called(refused.interface);
         format!(
             "interface {name} is without the lease gate, or has half of it ({reason}): through it a service \
              address may go on answering when this node is stopped"
         )
+    }
+
+    /// That others are asked before the gate, in words.
+    pub(super) fn gate_behind(&self, interface: u32) -> String {
+        let name = self.interface_called(interface);
+        format!(
+            "interface {name}: a program of somebody else is asked before the lease gate, and what it lets \
+             through the gate does not see: a service address may go on answering after its lease"
+        )
+    }
+
+    fn interface_called(&self, index: u32) -> String {
+        let named = self.interfaces.iter().find(|one| one.index == index);
+        named.map_or_else(|| index.to_string(), |one| one.name.clone())
     }
 
     pub(super) fn gate_kind(&self) -> v1::GateKind {
@@ -120,7 +133,7 @@ fn interface(attached: Attached) -> v1::GateInterface {
         (_, false, true) => To::Out,
         (_, false, false) => To::Missing,
     };
-    v1::GateInterface { name: attached.name, state }
+    v1::GateInterface { name: attached.name, state, before: attached.before }
 }
 
 fn shown(

@@ -315,6 +315,11 @@ impl Daemon {
                 "see \"mainstay gate\"; free the place of the filter, or take the interface away";
             warn("gate-refused", text, Some(help));
         }
+        if let Some(interface) = self.cover.guard().gate_behind {
+            let text = self.gate_behind(interface);
+            let help = "see \"mainstay gate\" for its name; give it a later place, or take it away";
+            warn("gate-not-first", text, Some(help));
+        }
         if self.cluster.preset <= base::Preset::Fast
             && let Some(reason) = &self.realtime
         {

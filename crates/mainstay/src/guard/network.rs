@@ -41,6 +41,9 @@ const TOUCHED: usize = 64 << 10;
 const GATE_INTERVAL: Duration = Duration::from_millis(20);
 /// How soon again after it could not be put somewhere, or when changes cannot be heard.
 const GATE_RETRY: Duration = Duration::from_secs(1);
+/// How often it is looked at when nothing was heard: the kernel tells nobody of programs of the newer
+/// kind that come before it.
+const GATE_LOOK: Duration = Duration::from_secs(2);
 
 const BELL: Token = Token(0);
 const FILTERS: Token = Token(1);
@@ -109,6 +112,7 @@ impl Network {
             filters,
             gate_due,
             gate_refused: None,
+            gate_behind: None,
         };
         let thread = std::thread::Builder::new()
             .name("network".into())
@@ -165,6 +169,8 @@ struct Worker {
     gate_due: Option<Instant>,
     /// What the kernel refused about it the last time.
     gate_refused: Option<GateRefused>,
+    /// An interface on which others were asked before it the last time.
+    gate_behind: Option<u32>,
 }
 
 impl Worker {
@@ -217,24 +223,24 @@ impl Worker {
         match heard {
             Ok(false) => {}
             Ok(true) => {
-                self.gate_due.get_or_insert(now + GATE_INTERVAL);
+                let soon = now + GATE_INTERVAL;
+                self.gate_due = Some(self.gate_due.map_or(soon, |due| due.min(soon)));
             }
             Err(error) => {
                 let errno = error.raw_os_error().unwrap_or(0);
                 say!("cannot hear changes of interfaces any more (error {errno}): looking instead");
                 self.filters = None;
-                self.gate_due.get_or_insert(now);
+                self.gate_due = Some(now);
             }
         }
     }
 
-    /// Puts the gate where it is missing, after somebody changed something.
+    /// Puts the gate where it is missing or not the first, after somebody changed something.
     fn keep_gate(&mut self) {
         let now = os::clock::boottime();
         if self.gate_due.is_none_or(|due| now < due) {
             return;
         }
-        self.gate_due = None;
         let Some(gate) = &mut self.gate else { return };
         let refused = match gate.keep() {
             Ok(kept) => {
@@ -244,14 +250,18 @@ impl Worker {
                         kept.attached
                     );
                 }
+                if kept.moved > 0 {
+                    say!("put the lease gate before programs of others, {} times", kept.moved);
+                }
+                self.tell_behind(kept.behind);
                 kept.refused.map(|(interface, errno)| GateRefused { interface, errno })
             }
             Err(error) => Some(GateRefused { interface: 0, errno: error.errno() }),
         };
-        if refused.is_some() || self.filters.is_none() {
-            // Whoever had the place of our filter may be gone then.
-            self.gate_due = Some(os::clock::boottime() + GATE_RETRY);
-        }
+        // Whoever had the place of our filter may be gone then.
+        let is_odd = refused.is_some() || self.gate_behind.is_some() || self.filters.is_none();
+        let wait = if is_odd { GATE_RETRY } else { GATE_LOOK };
+        self.gate_due = Some(os::clock::boottime() + wait);
         if refused != self.gate_refused {
             self.gate_refused = refused;
             self.shared.set_gate_refused(refused);
@@ -263,6 +273,20 @@ impl Worker {
                 }
                 None => say!("the lease gate is on all interfaces"),
             }
+        }
+    }
+
+    fn tell_behind(&mut self, behind: Option<u32>) {
+        if behind == self.gate_behind {
+            return;
+        }
+        self.gate_behind = behind;
+        self.shared.set_gate_behind(behind);
+        match behind {
+            Some(interface) => {
+                say!("interface {interface}: programs of others are asked before the lease gate");
+            }
+            None => say!("the lease gate is asked first on all interfaces"),
         }
     }
 }

@@ -39,6 +39,15 @@ pub fn gate(gate: &Gate, style: Style) -> String {
             table.row([Cell::from(interface.name.as_str()), Cell::new(colour, said)]);
         }
         text.push_str(&format!("\n{}", table.render(style)));
+        for interface in &gate.interfaces {
+            for before in &interface.before {
+                let said = format!("{}: asked before the gate, {before}", interface.name);
+                text.push_str(&format!("\n{}\n", style.paint(Colour::Bad, &said)));
+                text.push_str(
+                    "  what it lets through the gate does not see: give it a later place\n",
+                );
+            }
+        }
     }
     if !gate.addresses.is_empty() {
         let mut table = Table::new(["ADDRESS", "SERVICE", "OPEN FOR", "PASSED", "DROPPED"]);

@@ -93,6 +93,21 @@ fn a_proof_counts_while_it_is_young() {
 }
 
 #[test]
+fn a_gate_that_is_not_the_first_is_a_risk() {
+    let of_gate = |before: &[&str]| {
+        let rests = of(CONFIG, |_, gate| {
+            let before = before.iter().map(|&one| one.to_owned()).collect();
+            let state = v1::GateAttachment::Both;
+            gate.interfaces = vec![v1::GateInterface { name: "eth0".to_owned(), state, before }];
+        });
+        rests.into_iter().find(|rest| rest.on.starts_with("the kernel closes")).expect("it does")
+    };
+    assert_eq!(of_gate(&[]).remedy, None);
+    let weak = of_gate(&["in: tcx program cil_from"]);
+    assert!(weak.on.ends_with("eth0 (in: tcx program cil_from)") && weak.remedy.is_some());
+}
+
+#[test]
 fn a_node_without_a_gate_says_why() {
     let rests = of(CONFIG, |_, gate| {
         gate.kind = v1::GateKind::None;

@@ -7,8 +7,11 @@
 //! Mechanism: a `clsact` queueing discipline with one filter of kind `bpf` in either direction, in
 //! direct-action mode (tc-bpf(8)). It stays when its maker dies. **Rule: one filter per direction.**
 //! Ours is known by its name, which carries the node's: it is replaced in place, which lets nothing
-//! through. The first free place is taken, because filters before ours could decide in its stead. Where
-//! somebody else's `ingress` discipline has the place, only what comes in can be gated: that is half the
+//! through. The first free place is taken, because filters before ours could decide in its stead. When
+//! one comes there later, ours is put before it: a new one at the head of the list, then the old one
+//! goes. What cannot be solved so is for [`order`], which has what is asked before all filters. Nothing
+//! is moved twice within [`PEACE`], so that two who both want to be first do not keep a processor busy.
+//! Where somebody else's `ingress` discipline has the place, only what comes in can be gated: that is half the
 //! gate, and enough that nobody is answered.
 //!
 //! A person, or another program, can take filters away (`tc qdisc del`), so whoever keeps the gate
@@ -16,9 +19,16 @@
 //! [`Attachments::keep`], which only looks when nothing is missing. Both the guard and the daemon may
 //! do so at the same time: what they ask for is the same.
 
+#[cfg(test)]
+mod tests;
+
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+use std::time::Duration;
 
+use base::Instant;
+
+use super::order::{self, Came, Needed};
 use crate::netlink::{
     IFF_LOOPBACK, IFLA_IFNAME, Message, NLM_F_ACK, NLM_F_CREATE, NLM_F_REPLACE, NLM_F_REQUEST,
     Netlink, NetlinkError, RTM_GETLINK, RTM_NEWLINK, each_attribute, u32_at,
@@ -34,6 +44,7 @@ const CLSACT: u32 = 0xffff_fff1;
 const CLSACT_HANDLE: u32 = 0xffff_0000;
 const TCA_KIND: u16 = 1;
 const TCA_OPTIONS: u16 = 2;
+const TCA_CHAIN: u16 = 11;
 const TCA_BPF_FD: u16 = 6;
 const TCA_BPF_NAME: u16 = 7;
 const TCA_BPF_FLAGS: u16 = 8;
@@ -51,9 +62,13 @@ const LOOP: u32 = 1;
 const LINKS_MAX: usize = 4_096;
 /// Places (priorities) that are tried.
 const PLACES_MAX: u32 = 32;
+/// What filters are called, before the node's name.
+const NAME: &str = "mainstay ";
 /// Bytes of the filter's name (the kernel's limit is 255).
 const NAME_MAX: usize = 200;
 const BODY: usize = 20;
+/// How long nothing is moved to the front after something was.
+const PEACE: Duration = Duration::from_secs(1);
 
 /// The gate on one interface.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -68,6 +83,9 @@ pub struct Attached {
     pub egress: bool,
     /// It is a port of a bridge: the bridge is gated instead.
     pub is_port: bool,
+    /// Programs of others that are asked before the gate, and may decide in its stead; first those for
+    /// what comes in.
+    pub before: Vec<String>,
 }
 
 /// What [`Attachments::keep`] found and did.
@@ -79,6 +97,10 @@ pub struct Kept {
     pub gated: u32,
     /// An interface on which one is missing still, and the kernel's error number.
     pub refused: Option<(u32, i32)>,
+    /// How often it was put before programs of others that had come before it.
+    pub moved: u32,
+    /// An interface on which a program of others is asked before it.
+    pub behind: Option<u32>,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -92,6 +114,12 @@ struct Link {
 struct Seen {
     /// Our filter: place and number, and the program's id.
     ours: Option<(u32, u32, u32)>,
+    /// Another one of ours behind it: what an interrupted move leaves.
+    second: Option<(u32, u32)>,
+    /// Filters that are not ours and are asked before ours.
+    before: u32,
+    /// Of these, the place of the last one: it is asked right before ours.
+    before_at: u32,
     /// Filters that are not ours.
     others: u32,
     /// Places (by bit) that filters of another kind have.
@@ -104,8 +132,11 @@ pub struct Attachments {
     netlink: Netlink,
     name: String,
     handle: u32,
+    program_names: [String; 2],
     programs: Option<[(OwnedFd, u32); 2]>,
     links: Vec<Link>,
+    /// When something may be moved to the front again.
+    peace_until: Instant,
 }
 
 impl Attachments {
@@ -114,14 +145,18 @@ impl Attachments {
     /// # Errors
     /// When there is no socket to be had.
     pub(super) fn new(node: &str) -> io::Result<Attachments> {
-        let mut name = format!("mainstay {node}");
+        let mut name = format!("{NAME}{node}");
         while name.len() >= NAME_MAX {
             name.pop();
         }
         // Another number than filters that were made by hand have.
         let handle = crc32fast::hash(name.as_bytes()) & 0x7fff_ffff | 1 << 30;
+        let program_names = super::program_names(node);
         let links = Vec::with_capacity(LINKS_MAX);
-        Ok(Attachments { netlink: Netlink::open()?, name, handle, programs: None, links })
+        let peace_until = Instant::ZERO;
+        let netlink = Netlink::open()?;
+        let programs = None;
+        Ok(Attachments { netlink, name, handle, program_names, programs, links, peace_until })
     }
 
     /// From now on these two, ingress and egress, each with its id.
@@ -138,8 +173,14 @@ impl Attachments {
     pub(super) fn find_former(&mut self) -> Result<Option<u32>, NetlinkError> {
         self.read_links()?;
         for at in 0..self.links.len() {
-            for parent in DIRECTIONS {
-                if let Some((_, _, id)) = self.look(self.links[at].index, parent)?.ours {
+            let index = self.links[at].index;
+            for (direction, parent) in DIRECTIONS.into_iter().enumerate() {
+                if let Some((_, _, id)) = self.look(index, parent)?.ours {
+                    return Ok(Some(id));
+                }
+                let name = &self.program_names[direction];
+                // Who may not ask has left no program there either.
+                if let Ok(Some(id)) = order::find(index, direction, name) {
                     return Ok(Some(id));
                 }
             }
@@ -194,9 +235,11 @@ impl Attachments {
             let errno = match seen.ours {
                 Some((_, _, id)) if is_there(id) => {
                     kept.gated += u32::from(direction == 0);
+                    self.mind_order(link.index, direction, seen, kept)?;
                     continue;
                 }
                 Some((place, number, _)) if link.is_port => {
+                    self.leave_row(link.index, direction, kept);
                     self.detach(link.index, parent, place, number)?
                 }
                 None if link.is_port => continue,
@@ -207,6 +250,8 @@ impl Attachments {
                 0 => {
                     kept.attached += 1;
                     kept.gated += u32::from(direction == 0);
+                    let seen = self.look(link.index, parent)?;
+                    self.mind_order(link.index, direction, seen, kept)?;
                 }
                 // The interface has gone meanwhile.
                 libc::ENODEV => {}
@@ -214,6 +259,62 @@ impl Attachments {
             }
         }
         Ok(())
+    }
+
+    /// Has the gate asked before what others have put there, as far as it can be.
+    fn mind_order(
+        &mut self,
+        interface: u32,
+        direction: usize,
+        seen: Seen,
+        kept: &mut Kept,
+    ) -> Result<(), NetlinkError> {
+        let now = crate::clock::boottime();
+        let may_move = now >= self.peace_until;
+        let parent = DIRECTIONS[direction];
+        if let Some((place, number)) = seen.second {
+            self.detach(interface, parent, place, number)?;
+        }
+        let moved = kept.moved;
+        let mut before = seen.before;
+        if let Some((place, number, _)) = seen.ours
+            && before > 0
+            && may_move
+        {
+            let first = (1..PLACES_MAX).find(|place| seen.taken & 1 << place == 0);
+            let helps = |first: &u32| *first < place || *first == place && seen.before_at == place;
+            if let Some(first) = first.filter(helps) {
+                // Another number than the old one has: a new filter, which comes to the head.
+                let other = if number == self.handle { self.handle + 1 } else { self.handle };
+                if self.put(interface, direction, first, other)? == 0 {
+                    self.detach(interface, parent, place, number)?;
+                    kept.moved += 1;
+                }
+                before = self.look(interface, parent)?.before;
+            }
+        }
+        let programs = self.programs.as_ref().expect("callers have looked");
+        let ours = (programs[direction].0.as_fd(), programs[direction].1);
+        let name = &self.program_names[direction];
+        let needed = if before > 0 { Needed::Always } else { Needed::BesideOthers };
+        match order::come_first(interface, direction, ours, name, needed, may_move) {
+            Ok(Came::IsFirst) => {}
+            Ok(Came::Moved) => kept.moved += 1,
+            // A kernel that does not say who is first is as one where somebody else is.
+            Ok(Came::Behind) | Err(_) => kept.behind = Some(interface),
+        }
+        if kept.moved > moved {
+            self.peace_until = now + PEACE;
+        }
+        Ok(())
+    }
+
+    /// Takes programs of the newer kind away that are ours.
+    fn leave_row(&self, interface: u32, direction: usize, kept: &mut Kept) {
+        let name = &self.program_names[direction];
+        if let Err(error) = order::sweep(interface, direction, name, None) {
+            kept.refused = Some((interface, error.raw_os_error().unwrap_or(libc::EIO)));
+        }
     }
 
     /// Whether this kernel has what the gate needs: puts it on the loop, which is in every network
@@ -242,18 +343,21 @@ impl Attachments {
 
     fn remove_from(&mut self, index: u32) -> Result<(), NetlinkError> {
         let (mut ours, mut others) = (false, 0);
-        for parent in DIRECTIONS {
+        let refused = |source| NetlinkError::Refused {
+            operation: format!("take the lease gate from interface {index}"),
+            source,
+        };
+        for (direction, parent) in DIRECTIONS.into_iter().enumerate() {
+            let name = &self.program_names[direction];
+            order::sweep(index, direction, name, None).map_err(refused)?;
             let seen = self.look(index, parent)?;
             others += seen.others;
-            let Some((place, number, _)) = seen.ours else { continue };
-            ours = true;
-            match self.detach(index, parent, place, number)? {
-                0 | libc::ENOENT | libc::ENODEV => {}
-                errno => {
-                    return Err(NetlinkError::Refused {
-                        operation: format!("take the lease gate from interface {index}"),
-                        source: io::Error::from_raw_os_error(errno),
-                    });
+            let ours_here = seen.ours.map(|(place, number, _)| (place, number));
+            for (place, number) in ours_here.into_iter().chain(seen.second) {
+                ours = true;
+                match self.detach(index, parent, place, number)? {
+                    0 | libc::ENOENT | libc::ENODEV => {}
+                    errno => return Err(refused(io::Error::from_raw_os_error(errno))),
                 }
             }
         }
@@ -281,14 +385,26 @@ impl Attachments {
         let mut all = Vec::new();
         for (link, name) in names {
             let mut is_attached = [false; 2];
+            let mut before = Vec::new();
             for (direction, parent) in DIRECTIONS.into_iter().enumerate() {
-                let ours = self.look(link.index, parent)?.ours;
-                is_attached[direction] =
-                    ours.is_some_and(|(_, _, id)| ids.is_some_and(|ids| id == ids[direction]));
+                let way = ["in", "out"][direction];
+                let mut ahead = Vec::new();
+                let look = |said: Ahead<'_>| ahead.push(said.describe());
+                let ours = self.look_and(link.index, parent, look)?.ours;
+                let Some((_, _, id)) = ours.filter(|_| !link.is_port) else { continue };
+                // Filters of kind u32 come with their tables.
+                ahead.dedup();
+                is_attached[direction] = ids.is_some_and(|ids| id == ids[direction]);
+                let row = order::read(link.index, direction).map_err(|source| {
+                    let operation = "list programs of interfaces".to_owned();
+                    NetlinkError::Refused { operation, source }
+                })?;
+                let ahead = order::describe(row.as_ref(), id, ahead);
+                before.extend(ahead.into_iter().map(|said| format!("{way}: {said}")));
             }
             let [ingress, egress] = is_attached;
             let is_port = link.is_port;
-            all.push(Attached { interface: link.index, name, ingress, egress, is_port });
+            all.push(Attached { interface: link.index, name, ingress, egress, is_port, before });
         }
         Ok(all)
     }
@@ -311,12 +427,22 @@ impl Attachments {
     }
 
     fn look(&mut self, interface: u32, parent: u32) -> Result<Seen, NetlinkError> {
+        self.look_and(interface, parent, |_| {})
+    }
+
+    /// As [`Attachments::look`], with a word about each filter before ours.
+    fn look_and(
+        &mut self,
+        interface: u32,
+        parent: u32,
+        mut ahead: impl FnMut(Ahead<'_>),
+    ) -> Result<Seen, NetlinkError> {
         let mut seen = Seen::default();
         let name = self.name.as_bytes();
         let question = body(interface, parent, 0, 0);
         let looked = self.netlink.dump(RTM_GETTFILTER, &question, |kind, body| {
             if kind == RTM_NEWTFILTER {
-                read_filter(&mut seen, name, body);
+                read_filter(&mut seen, name, body, &mut ahead);
             }
         });
         match looked {
@@ -334,8 +460,6 @@ impl Attachments {
         direction: usize,
         seen: Seen,
     ) -> Result<i32, NetlinkError> {
-        let programs = self.programs.as_ref().expect("callers have looked");
-        let program = programs[direction].0.as_raw_fd();
         let mut message = request(RTM_NEWQDISC, NLM_F_CREATE, interface, CLSACT, CLSACT_HANDLE, 0);
         message.attribute(TCA_KIND, b"clsact\0");
         message.finish();
@@ -352,6 +476,20 @@ impl Attachments {
             (None, Some(place)) => (place, self.handle),
             (None, None) => return Ok(libc::ENOSPC),
         };
+        self.put(interface, direction, place, number)
+    }
+
+    /// A filter of ours at this place with this number: a new one at its head, or another program in
+    /// one that is there.
+    fn put(
+        &mut self,
+        interface: u32,
+        direction: usize,
+        place: u32,
+        number: u32,
+    ) -> Result<i32, NetlinkError> {
+        let programs = self.programs.as_ref().expect("callers have looked");
+        let program = programs[direction].0.as_raw_fd();
         let flags = NLM_F_CREATE | NLM_F_REPLACE;
         let parent = DIRECTIONS[direction];
         let mut message =
@@ -429,27 +567,60 @@ fn read_link(kind: u16, body: &[u8]) -> Option<(Link, &[u8])> {
     Some((link, name))
 }
 
-/// One filter of a dump. What has no number is the head of a list and no filter.
-fn read_filter(seen: &mut Seen, name: &[u8], body: &[u8]) {
+/// A filter that is asked before ours.
+struct Ahead<'a> {
+    kind: &'a [u8],
+    name: &'a [u8],
+    place: u32,
+}
+
+/// One filter of a dump, which is in the order in which the kernel asks them. What has no number is the
+/// head of a list and no filter; other chains than the first are entered from a filter of the first.
+fn read_filter(seen: &mut Seen, name: &[u8], body: &[u8], ahead: &mut impl FnMut(Ahead<'_>)) {
     let (Some(number), Some(info)) = (u32_at(body, 8), u32_at(body, 16)) else { return };
     let place = info >> 16;
-    let (mut is_bpf, mut is_ours, mut id) = (false, false, 0);
+    let (mut kind, mut chain) = (&[][..], 0);
+    let (mut filter, mut id) = (&[][..], 0);
     each_attribute(body.get(BODY..).unwrap_or(&[]), |attribute, value| match attribute {
-        TCA_KIND => is_bpf = text(value) == b"bpf",
+        TCA_KIND => kind = text(value),
+        TCA_CHAIN => chain = u32_at(value, 0).unwrap_or(0),
         TCA_OPTIONS => each_attribute(value, |attribute, value| match attribute {
-            TCA_BPF_NAME => is_ours = text(value) == name,
+            TCA_BPF_NAME => filter = text(value),
             TCA_BPF_ID => id = u32_at(value, 0).unwrap_or(0),
             _ => {}
         }),
         _ => {}
     });
+    let is_bpf = kind == b"bpf";
+    if chain != 0 {
+        seen.others += u32::from(number != 0);
+        return;
+    }
     if !is_bpf {
         seen.taken |= 1_u64.checked_shl(place).unwrap_or(0);
     }
-    if is_bpf && is_ours {
-        seen.ours = Some((place, number, id));
+    if is_bpf && filter == name {
+        match seen.ours {
+            None => seen.ours = Some((place, number, id)),
+            Some(_) => seen.second = Some((place, number)),
+        }
     } else if number != 0 {
         seen.others += 1;
+        // Another node's gate hands on what it does not drop.
+        let is_gate = is_bpf && filter.starts_with(NAME.as_bytes());
+        if seen.ours.is_none() && !is_gate {
+            seen.before += 1;
+            seen.before_at = place;
+            ahead(Ahead { kind, name: if is_bpf { filter } else { &[] }, place });
+        }
+    }
+}
+
+impl Ahead<'_> {
+    fn describe(&self) -> String {
+        let [kind, name] = [self.kind, self.name].map(String::from_utf8_lossy);
+        let named = if name.is_empty() { String::new() } else { format!(" {name}") };
+        format!("filter of kind {kind}{named}, pref {}", self.place)
     }
 }
 

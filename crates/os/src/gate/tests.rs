@@ -9,7 +9,7 @@ use base::Instant;
 use super::assembler::{Assembler, When, Width};
 use super::maps::Maps;
 use super::program::Direction;
-use super::{GateError, SlotState, TIME_NAMESPACE, is_time_shifted, load, reason};
+use super::{GateError, SlotState, TIME_NAMESPACE, is_time_shifted, load, program_names, reason};
 use crate::sys::bpf;
 
 const DROP: i32 = 2;
@@ -129,8 +129,9 @@ fn programs_judge_each_frame_by_whom_it_speaks_for() {
     let mut known = BTreeMap::new();
     let wanted = BTreeSet::from([IpAddr::from(mine), IpAddr::from(mine_6)]);
     maps.sync(&mut known, &wanted).unwrap();
-    let ingress = load(Direction::In, &maps).unwrap().0;
-    let egress = load(Direction::Out, &maps).unwrap().0;
+    let names = program_names("n1");
+    let ingress = load(Direction::In, &maps, &names).unwrap().0;
+    let egress = load(Direction::Out, &maps, &names).unwrap().0;
     let neighbour = |kind: u8, target: [u8; 16]| {
         let mut message = vec![kind, 0, 0, 0, 0, 0, 0, 0];
         message.extend(target);

@@ -275,6 +275,10 @@ impl DaemonSide {
                     errno: i32::from(word as u16),
                 }),
             },
+            gate_behind: match get(words, layout::GATE_BEHIND) {
+                0 => None,
+                word => Some((word & u64::from(u32::MAX)) as u32),
+            },
             promises: Promises {
                 contained: granted(layout::CONTAINED),
                 real_time: granted(layout::REAL_TIME),

@@ -177,6 +177,12 @@ impl GuardSide {
         put(self.mapping.words(), layout::GATE_REFUSED, word);
     }
 
+    /// Tells the daemon of an interface on which programs of others are asked before the gate.
+    pub fn set_gate_behind(&self, interface: Option<u32>) {
+        let word = interface.map_or(0, |interface| layout::PRESENT | u64::from(interface));
+        put(self.mapping.words(), layout::GATE_BEHIND, word);
+    }
+
     /// Tells the daemon how many control groups of a former guard were killed.
     pub fn set_leftovers(&self, count: u64) {
         put(self.mapping.words(), layout::LEFTOVERS, count);

@@ -7,7 +7,7 @@ use super::{ADDRESSES_MAX, ENTRIES_MAX, GOODBYES_MAX, GROUP_PATH_MAX, PROCESSES_
 
 /// "mainstay", and the number of this layout.
 pub(super) const MAGIC: u64 = u64::from_be_bytes(*b"mainstay");
-pub(super) const VERSION: u64 = 4;
+pub(super) const VERSION: u64 = 5;
 
 // The head: words of the guard, then words of the daemon.
 pub(super) const HEAD_MAGIC: usize = 0;
@@ -45,6 +45,8 @@ pub(super) const WATCHDOG_FEED_ERROR: usize = 23;
 pub(super) const WATCHDOG_LATE: usize = 24;
 /// A former guard had armed it.
 pub(super) const WATCHDOG_ADOPTED: usize = 25;
+/// Number of an interface with [`PRESENT`] set, or 0.
+pub(super) const GATE_BEHIND: usize = 26;
 pub(super) const DAEMON_PID: usize = 32;
 pub(super) const DAEMON_INCARNATION: usize = 33;
 /// One more than the highest slot that was ever used.

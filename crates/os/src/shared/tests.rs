@@ -243,6 +243,11 @@ fn the_guards_words_reach_the_daemon() {
         Promises { contained: Err(libc::EROFS), real_time: Ok(()), locked: Err(0), gated: Ok(()) };
     guard.set_promises(refused);
     assert_eq!(daemon.gate(), None);
+    assert_eq!(daemon.guard().gate_behind, None);
+    for behind in [Some(0), Some(u32::MAX), None] {
+        guard.set_gate_behind(behind);
+        assert_eq!(daemon.guard().gate_behind, behind);
+    }
     guard.set_gate([3, 4, 5, 0]);
     assert_eq!(daemon.gate(), Some([3, 4, 5, 0]));
     assert_eq!(daemon.guard().gate_refused, None);

@@ -10,9 +10,12 @@ const MAP_UPDATE: i32 = 2;
 const MAP_DELETE: i32 = 3;
 const MAP_NEXT_KEY: i32 = 4;
 const PROGRAM_LOAD: i32 = 5;
+const ATTACH: i32 = 8;
+const DETACH: i32 = 9;
 const PROGRAM_BY_ID: i32 = 13;
 const MAP_BY_ID: i32 = 14;
 const INFORMATION: i32 = 15;
+const QUERY: i32 = 16;
 
 const NAME_MAX: usize = 15;
 /// Maps that are looked for in a program's description.
@@ -214,6 +217,58 @@ pub(crate) fn program_information(program: BorrowedFd<'_>) -> io::Result<(u32, V
     let count = word_at(&words, 52) as usize;
     maps.truncate(count);
     Ok((word_at(&words, 4), maps))
+}
+
+/// A program's name. Does not allocate.
+pub(crate) fn program_name(program: BorrowedFd<'_>) -> io::Result<[u8; NAME_MAX + 1]> {
+    let mut words = [0_u64; 32];
+    information(program, &mut words)?;
+    let mut name = [0; NAME_MAX + 1];
+    for (at, word) in words[8..10].iter().enumerate() {
+        name[at * 8..][..8].copy_from_slice(&word.to_ne_bytes());
+    }
+    Ok(name)
+}
+
+/// The ids of the programs of one kind on an interface, in the order in which the kernel asks them: how
+/// many `ids` has now. Does not allocate.
+pub(crate) fn attached(interface: u32, kind: u32, ids: &mut [u32]) -> io::Result<usize> {
+    let room = u32::try_from(ids.len()).expect("a short list");
+    let mut attributes = Attributes::new()
+        .word(0, interface)
+        .word(4, kind)
+        .address(16, ids.as_mut_ptr())
+        .word(24, room);
+    let size = size_of::<Attributes>();
+    let pointer = attributes.0.as_mut_ptr();
+    // SAFETY: the list lives through the call with its length stated; the kernel writes the count into
+    // the attributes, which are ours.
+    let result = unsafe { libc::syscall(libc::SYS_bpf, QUERY, pointer, size) };
+    if result < 0 {
+        return Err(io::Error::last_os_error());
+    }
+    let count = u32::from_ne_bytes(attributes.0[24..28].try_into().expect("four bytes"));
+    Ok((count as usize).min(ids.len()))
+}
+
+/// Puts a program before all others of one kind on an interface. It stays when its maker dies.
+pub(crate) fn attach_first(interface: u32, kind: u32, program: BorrowedFd<'_>) -> io::Result<()> {
+    // Before whom, if nobody is named: before the first.
+    const BEFORE: u32 = 1 << 3;
+    let attributes = Attributes::new()
+        .word(0, interface)
+        .word(4, number(program))
+        .word(8, kind)
+        .word(12, BEFORE);
+    // SAFETY: no address in it.
+    unsafe { attributes.call(ATTACH) }.map(drop)
+}
+
+/// Takes a program from an interface.
+pub(crate) fn detach(interface: u32, kind: u32, program: BorrowedFd<'_>) -> io::Result<()> {
+    let attributes = Attributes::new().word(0, interface).word(4, number(program)).word(8, kind);
+    // SAFETY: no address in it.
+    unsafe { attributes.call(DETACH) }.map(drop)
 }
 
 /// What a map is, and its name.

@@ -7,7 +7,7 @@ use super::gate;
 use crate::render::Style;
 
 fn interface(name: &str, state: GateAttachment) -> GateInterface {
-    GateInterface { name: name.into(), state }
+    GateInterface { name: name.into(), state, before: Vec::new() }
 }
 
 #[test]
@@ -19,7 +19,13 @@ fn a_gate_is_shown_with_what_it_lets_pass() {
         reason: None,
         interfaces: vec![
             interface("eth0", GateAttachment::Port),
-            interface("br0", GateAttachment::Both),
+            GateInterface {
+                before: vec![
+                    "in: tcx program cil_from".into(),
+                    "out: filter of kind u32, pref 1".into(),
+                ],
+                ..interface("br0", GateAttachment::Both)
+            },
             interface("eth1", GateAttachment::In),
             interface("eth2", GateAttachment::Missing),
         ],
@@ -42,6 +48,12 @@ fn a_gate_is_shown_with_what_it_lets_pass() {
         br0        in and out
         eth1       in only
         eth2       no
+
+        br0: asked before the gate, in: tcx program cil_from
+          what it lets through the gate does not see: give it a later place
+
+        br0: asked before the gate, out: filter of kind u32, pref 1
+          what it lets through the gate does not see: give it a later place
 
         ADDRESS      SERVICE               OPEN FOR  PASSED  DROPPED
         10.77.0.100  web                   732 ms    12      3

@@ -73,6 +73,7 @@ pub const ENDPOINTS: &[Endpoint] = &[
     get("/v1/services", "Services", "All services."),
     get("/v1/nodes", "Nodes", "All nodes."),
     get("/v1/gate", "Gate", "What the kernel lets pass for each service address on this node."),
+    get("/v1/networks", "Networks", "Whether the interfaces of this node work, and why not."),
     get("/v1/watchdog", "Watchdog", "What resets this node's machine when nothing else can."),
     get("/v1/fence", "Fencing", "How machines are turned off, and whether that would work."),
     get("/v1/fence/history", "FenceHistory", "What this node has turned off and on."),
@@ -116,6 +117,12 @@ pub const ENDPOINTS: &[Endpoint] = &[
         "FenceVerification",
         "Have all fence agents of a node say whether its machine is on.",
     ),
+    post(
+        "/v1/networks/interfaces/{name}/{verb}",
+        "CommandRequest",
+        "CommandReply",
+        "disable an interface of this node, so that it counts as failed, or enable it again.",
+    ),
     post("/v1/seed", "SeedRequest", "CommandReply", "Form a view now."),
     post("/v1/paths/create", "PathRequest", "CommandReply", "Define this node's half of a path."),
     post(
@@ -154,6 +161,7 @@ pub const ENDPOINTS: &[Endpoint] = &[
     v1::Gate,
     v1::LeaveRequest,
     v1::Membership,
+    v1::Networks,
     v1::Nodes,
     v1::NodeVerb,
     v1::Notes,

@@ -5,6 +5,7 @@ mod configuration;
 mod fence;
 mod gate;
 mod journal;
+mod network;
 mod status;
 mod watchdog;
 
@@ -23,6 +24,7 @@ pub use fence::{
 };
 pub use gate::{Gate, GateAddress, GateAttachment, GateInterface, GateKind};
 pub use journal::{Event, EventLevel, Events, Note, Notes, Rejected};
+pub use network::{InterfaceState, NetworkHealth, NetworkInterface, NetworkRemote, Networks};
 pub use status::{
     Cluster, Counter, Direction, FenceProof, Health, Leaving, LocalNode, Membership,
     MembershipMember, Node, NodeState, Nodes, Path, PathState, Priority, Resource, ResourceState,

@@ -125,7 +125,7 @@ fn wait_for(context: &Context, name: &str, goal: &Goal, limit: Duration) -> Done
 }
 
 /// Sends a command and prints what the daemon says to it.
-fn command_sent(context: &Context, path: &str, request: &impl Serialize) -> Done {
+pub(super) fn command_sent(context: &Context, path: &str, request: &impl Serialize) -> Done {
     let reply: v1::CommandReply = context.client()?.post(path, request)?;
     context.output.show(&reply, |reply, _| {
         let mut text = format!("{}\n", reply.text);

@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use clap::{Args, Parser, Subcommand};
 
 use super::fence::FenceCommand;
+use super::network::NetworkCommand;
 use super::reservation::ReservationCommand;
 use super::watchdog::WatchdogCommand;
 
@@ -84,6 +85,11 @@ pub(super) enum Command {
     Path {
         #[command(subcommand)]
         command: PathCommand,
+    },
+    /// Look at this node's interfaces, and have one count as failed
+    Network {
+        #[command(subcommand)]
+        command: NetworkCommand,
     },
     /// Make the area of the cluster on a shared disk, look at it, and check it
     Disk {

@@ -19,6 +19,7 @@ mod documents;
 mod fence;
 mod lab;
 mod look;
+mod network;
 mod output;
 mod reservation;
 mod run;
@@ -227,6 +228,7 @@ fn dispatch(context: &Context, command: Command) -> Result<ExitCode, Failure> {
         Command::Node { command } => act::node(context, command),
         Command::Config { command } => act::config(context, command),
         Command::Path { command } => act::path(context, command),
+        Command::Network { command } => network::network(context, command),
         Command::Disk { command } => disk::disk(context, &command),
         Command::Witness { command } => witness::witness(context, &command),
         Command::Fence { command } => fence::fence(context, command),

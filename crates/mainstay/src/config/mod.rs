@@ -20,6 +20,7 @@ mod heartbeat;
 pub mod hosts;
 pub mod network;
 pub mod own;
+mod polling;
 mod read;
 mod section;
 pub mod service;
@@ -35,6 +36,7 @@ use std::time::Duration;
 use base::{Medium, NetworkId, NodeId, NodeSet, Preset, Timing};
 
 pub use diagnostic::{Diagnostics, Finding};
+pub use polling::Polling;
 pub(crate) use read::name_error;
 pub use section::{TEXT_SIZE_MAX, parse};
 pub use tie::Tie;
@@ -168,6 +170,8 @@ pub struct Network {
     pub port: Option<u16>,
     /// For a path that this node alone defines: its order among them.
     pub rank: Option<u8>,
+    /// How its interfaces are polled.
+    pub polling: Polling,
     /// For a global network: the networks that it consists of.
     pub parts: Vec<Part>,
     /// Each node's address, for [`Kind::Udp`].

@@ -9,6 +9,7 @@ use toml::de::DeValue;
 
 use super::diagnostic::Diagnostics;
 use super::heartbeat::{check_heartbeat, heartbeat};
+use super::polling::polling;
 use super::read::{self, Placed, Section, Span, Value};
 use super::section::{Names, duplicate};
 use super::{Endpoint, Host, Kind, Network, Priority, duration, global, standby};
@@ -70,6 +71,7 @@ pub(super) fn networks<'a>(
             Kind::Ethernet { .. } | Kind::Disk | Kind::Serial { .. } => None,
         };
         let (heartbeat, heartbeat_span) = heartbeat(&mut section, kind, found);
+        let polling = polling(&mut section, kind, found);
         let global = section.text("global", found);
         let alias = match kind {
             Kind::Udp => section.text("heartbeat_alias", found),
@@ -92,6 +94,7 @@ pub(super) fn networks<'a>(
             heartbeat,
             port,
             rank: None,
+            polling,
             parts: Vec::new(),
             endpoints: BTreeMap::new(),
             devices: BTreeMap::new(),

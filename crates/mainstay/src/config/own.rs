@@ -51,7 +51,7 @@ use toml::de::DeTable;
 
 use super::diagnostic::Diagnostics;
 use super::read::{self, Section};
-use super::{Cluster, Endpoint, Heartbeat, Kind, Network, Priority, network};
+use super::{Cluster, Endpoint, Heartbeat, Kind, Network, Polling, Priority, network};
 
 /// Numbers from here on belong to paths; those of networks are small.
 const NUMBERS: u16 = 0x8000;
@@ -154,6 +154,7 @@ impl OwnPath {
             heartbeat: Heartbeat::Unicast,
             port: None,
             rank: Some(self.rank),
+            polling: Polling::default(),
             parts: Vec::new(),
             endpoints: BTreeMap::new(),
             devices: BTreeMap::new(),

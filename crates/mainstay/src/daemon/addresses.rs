@@ -16,9 +16,6 @@ use crate::config::hosts::Hosts;
 
 /// Requests that may wait.
 const REQUESTS_MAX: usize = 4096;
-/// How often carriers are read; the kernel's own report can be a second late.
-const CARRIER_INTERVAL: Duration = Duration::from_millis(50);
-
 /// How often the hosts file is read.
 const HOSTS_INTERVAL: Duration = Duration::from_secs(2);
 
@@ -68,8 +65,7 @@ pub(super) fn start(
     let (sender, requests) = sync_channel(REQUESTS_MAX);
     std::thread::Builder::new().name("addresses".into()).spawn(move || {
         let read_at = os::clock::boottime();
-        let carriers = Vec::new();
-        Addresses { netlink, gate, done, carriers, root, hosts, read_at }.run(&requests);
+        Addresses { netlink, gate, done, root, hosts, read_at }.run(&requests);
     })?;
     Ok(sender)
 }
@@ -79,8 +75,6 @@ struct Addresses {
     /// None where the kernel has no gate.
     gate: Option<Attachments>,
     done: event::Sender<Done>,
-    /// Names of the interfaces and whether each had a carrier.
-    carriers: Vec<(String, bool)>,
     /// The hosts file, as it was read last, and when.
     root: Root,
     hosts: Hosts,
@@ -91,16 +85,12 @@ impl Addresses {
     fn run(&mut self, requests: &Receiver<Request>) {
         self.look();
         loop {
-            match requests.recv_timeout(CARRIER_INTERVAL) {
+            match requests.recv_timeout(HOSTS_INTERVAL) {
                 Ok(request) => self.carry_out(request),
-                Err(RecvTimeoutError::Timeout) => {
-                    if self.carrier_changed() {
-                        self.look();
-                    }
-                    self.read_hosts();
-                }
+                Err(RecvTimeoutError::Timeout) => {}
                 Err(RecvTimeoutError::Disconnected) => return,
             }
+            self.read_hosts();
         }
     }
 
@@ -200,23 +190,9 @@ impl Addresses {
 
     fn look(&mut self) {
         match self.netlink.interfaces() {
-            Ok(interfaces) => {
-                self.carriers = interfaces
-                    .iter()
-                    .filter(|interface| !interface.loopback)
-                    .map(|interface| (interface.name.clone(), interface.carrier))
-                    .collect();
-                self.tell(Done::Interfaces(interfaces));
-            }
+            Ok(interfaces) => self.tell(Done::Interfaces(interfaces)),
             Err(error) => self.tell(Done::Trouble(format!("interfaces: {error}"))),
         }
-    }
-
-    fn carrier_changed(&self) -> bool {
-        self.carriers.iter().any(|(name, before)| {
-            // An interface that does not say, or is gone, is told of by an event.
-            self.netlink.carrier(name).is_ok_and(|now| now != *before)
-        })
     }
 
     fn answer(&self, operation: u64, result: Result<(), String>) {

@@ -23,6 +23,14 @@ impl Daemon {
                 return answer.send(Ok(Reply::Bound(crate::bound::bound(&self.cluster))));
             }
             Request::Gate => return self.show_gate(answer),
+            Request::Networks => {
+                return answer.send(Ok(Reply::Networks(self.show_networks())));
+            }
+            Request::Interface { name, disabled, reason } => {
+                let verb = if disabled { "disable" } else { "enable" };
+                self.audit(caller, &format!("{verb} interface {name}"), reason.as_deref());
+                return self.disable_interface(&name, disabled, answer);
+            }
             Request::Watchdog => {
                 return answer.send(Ok(Reply::Watchdog(self.show_watchdog())));
             }

@@ -26,6 +26,7 @@ mod errands;
 mod fencing;
 mod gate;
 mod goodbyes;
+mod health;
 mod journal;
 mod leaving;
 mod media;
@@ -68,6 +69,8 @@ enum Done {
     Paths(Option<String>),
     /// The disk refuses, or takes writes again.
     Disk(Option<String>),
+    /// A carrier or a verdict on an interface has changed.
+    Health,
     /// All interfaces as they are.
     Interfaces(Vec<os::netlink::Interface>),
     /// An address was added or removed, or could not be.

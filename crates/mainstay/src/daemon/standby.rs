@@ -60,6 +60,9 @@ impl Daemon {
         if !(to.up && to.carrier) {
             return Err(format!("{primary} does not work"));
         }
+        if let Some(fault) = self.health.fault(primary) {
+            return Err(format!("{primary} {fault}"));
+        }
         let addresses: Vec<_> = from
             .addresses
             .iter()

@@ -28,6 +28,17 @@ pub enum Request {
     Bound,
     /// → [`Reply::Gate`].
     Gate,
+    /// → [`Reply::Networks`].
+    Networks,
+    /// → [`Reply::Done`] once the thread that looks at interfaces is told.
+    Interface {
+        /// Its name; not checked yet.
+        name: String,
+        /// Whether it shall count as failed.
+        disabled: bool,
+        /// Why, for the journal.
+        reason: Option<String>,
+    },
     /// → [`Reply::Watchdog`].
     Watchdog,
     /// → [`Reply::Fencing`].
@@ -121,6 +132,7 @@ impl Request {
             Request::Status
             | Request::Bound
             | Request::Gate
+            | Request::Networks
             | Request::Watchdog
             | Request::Fencing
             | Request::FenceHistory
@@ -128,6 +140,7 @@ impl Request {
             | Request::History { .. }
             | Request::Config => false,
             Request::Service { .. }
+            | Request::Interface { .. }
             | Request::Fence { .. }
             | Request::FenceVerify(_)
             | Request::Node { .. }
@@ -150,6 +163,8 @@ pub enum Reply {
     Bound(v1::Bound),
     /// To [`Request::Gate`].
     Gate(v1::Gate),
+    /// To [`Request::Networks`].
+    Networks(v1::Networks),
     /// To [`Request::Watchdog`].
     Watchdog(v1::Watchdog),
     /// To [`Request::Fencing`].

@@ -87,6 +87,8 @@ pub(super) fn router(handle: Handle, joins: Joins) -> Router {
         .route("/v1/fence/verify", post(fence_verify))
         .route("/v1/fence/{name}/{verb}", post(fence))
         .route("/v1/gate", get(gate))
+        .route("/v1/networks", get(networks))
+        .route("/v1/networks/interfaces/{name}/{verb}", post(interface))
         .route("/v1/watchdog", get(watchdog))
         .route("/v1/why", get(why))
         .route("/v1/history", get(history))
@@ -227,6 +229,27 @@ async fn nodes(State(core): State<Core>, Extension(peer): Extension<Peer>) -> An
 async fn gate(State(core): State<Core>, Extension(peer): Extension<Peer>) -> Answer {
     let reply = core.handle.request(Request::Gate, peer.caller).await?;
     Ok(json(&expect_reply!(reply, Gate)))
+}
+
+async fn networks(State(core): State<Core>, Extension(peer): Extension<Peer>) -> Answer {
+    let reply = core.handle.request(Request::Networks, peer.caller).await?;
+    Ok(json(&expect_reply!(reply, Networks)))
+}
+
+/// Interfaces of this node alone, so no view is needed.
+async fn interface(
+    State(core): State<Core>,
+    Extension(peer): Extension<Peer>,
+    Path((name, verb)): Path<(String, String)>,
+    sent: Body,
+) -> Answer {
+    let disabled = match verb.as_str() {
+        "disable" => true,
+        "enable" => false,
+        _ => return Err(not_found(format!("nobody can {verb} an interface")).into()),
+    };
+    let v1::CommandRequest { reason, .. } = body(sent).await?;
+    core.command(&peer, Request::Interface { name, disabled, reason }).await
 }
 
 async fn watchdog(State(core): State<Core>, Extension(peer): Extension<Peer>) -> Answer {

@@ -56,6 +56,7 @@ impl FakeCore {
             }
             Request::Bound => Reply::Bound(v1::Bound::default()),
             Request::Gate => Reply::Gate(v1::Gate::default()),
+            Request::Networks => Reply::Networks(v1::Networks::default()),
             Request::Watchdog => Reply::Watchdog(v1::Watchdog::default()),
             Request::Fencing => Reply::Fencing(v1::Fencing::default()),
             Request::FenceHistory => Reply::FenceHistory(v1::FenceHistory::default()),
@@ -146,6 +147,7 @@ fn every_request_of_the_document_is_answered() {
     for endpoint in openapi::ENDPOINTS {
         let verb = match endpoint.path {
             path if path.contains("nodes") => "standby",
+            path if path.contains("interfaces") => "disable",
             path if path.contains("fence") => "off",
             _ => "start",
         };

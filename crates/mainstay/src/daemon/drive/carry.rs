@@ -297,7 +297,7 @@ impl Daemon {
     }
 
     /// Asked in each turn: those held are looked through only for a service of which nothing is left.
-    pub(super) fn settle(&mut self) {
+    pub(in crate::daemon) fn settle(&mut self) {
         let node = &self.node;
         self.cover.settle(|service| node.leases().1.any(|held| held == service));
     }
@@ -356,6 +356,7 @@ impl Daemon {
         let core = convert::cluster(&self.cluster, self.node.local().node);
         self.open_networks();
         self.mind_arbiters();
+        self.mind_health();
         self.follow_ups.push_back(Input::Configured(Box::new(core)));
         self.mind_aliases();
         self.mind_standbys();

@@ -29,7 +29,7 @@ use super::journal::Journal;
 use super::media::{Media, NETWORKS, Taken};
 use super::mounts::{Mounts, PROGRAM};
 use super::probing::Probing;
-use super::{Done, addresses, convert, discovery};
+use super::{Done, addresses, discovery, health};
 use crate::config::hosts::Hosts;
 use crate::config::own::OwnPath;
 use crate::config::{Cluster, files};
@@ -140,6 +140,8 @@ pub(super) struct Daemon {
     /// The hosts file as it was read last.
     pub(super) hosts: Hosts,
     pub(super) aliases: Aliases,
+    /// What is known of the interfaces besides.
+    pub(super) health: health::Verdicts,
     /// Questions where the gate is, on their way, by number.
     pub(super) surveys: BTreeMap<u64, Answer>,
     pub(super) arbiters: Arbiters,
@@ -203,7 +205,14 @@ impl Daemon {
             key,
             joins: server.joins(),
         };
-        let discovery = discovery::start(discovery, done);
+        let discovery = discovery::start(discovery, done.clone());
+        let nothing = network::health::Config {
+            cluster: cluster.id,
+            node: birth.local.node,
+            life: birth.local.incarnation.0,
+            nets: Vec::new(),
+        };
+        let health = health::start(nothing, &key, done).context("start to poll interfaces")?;
         let now = os::clock::boottime();
         let poll = Poll::new()?;
         let timer = Timer::new()?;
@@ -265,6 +274,7 @@ impl Daemon {
             discovery: None,
             hosts,
             aliases: Aliases::default(),
+            health: health::Verdicts::new(health),
             surveys: BTreeMap::new(),
             arbiters: Arbiters::new(key, asked),
             fencing,
@@ -279,6 +289,11 @@ impl Daemon {
             Err(error) => {
                 daemon.journal.say(&format!("this daemon takes no part in discovery: {error}"));
             }
+        }
+        if let Some(why) = daemon.health.trouble() {
+            let said =
+                format!("interfaces are not polled, so only a lost carrier is noticed: {why}");
+            daemon.journal.say(&said);
         }
         if let Err(errno) = daemon.cover.guard().promises.gated {
             let reason = os::gate::reason(errno);
@@ -526,10 +541,12 @@ impl Daemon {
                 self.mind_gate();
                 self.mind_aliases();
                 self.mind_standbys();
-                let interfaces = interfaces.into_iter().map(convert::interface).collect();
-                self.feed(Input::Network(network::Input::Interfaces(interfaces)));
+                self.mind_health();
+                let picture = self.picture();
+                self.feed(Input::Network(network::Input::Interfaces(picture)));
                 self.settle();
             }
+            Done::Health => self.health_told(),
             Done::Address { operation, result } => {
                 // Closed until it is here, open before it is announced.
                 match (self.adding.remove(&operation), &result) {

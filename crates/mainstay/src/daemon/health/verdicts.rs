@@ -1,0 +1,312 @@
+//! The loop's side of interface health: which cards are in which network, what a verdict leads to,
+//! and what people are shown.
+
+use std::collections::BTreeMap;
+
+use api::v1::{self, ErrorCode};
+use base::NetworkId;
+use network::health::{CardStatus, Config, Fault, Net, NetStatus, Verdict};
+use node::Input;
+use os::netlink::link::{self, Link};
+
+use super::super::drive::Daemon;
+use super::super::{addresses, convert};
+use super::{Monitor, Request, Seen};
+use crate::config::{Cluster, Kind};
+use crate::serve::Answer;
+
+/// What the loop knows of its interfaces.
+pub(in crate::daemon) struct Verdicts {
+    monitor: Monitor,
+    /// The nets as the thread has them.
+    nets: Vec<Net>,
+    /// The interfaces as the thread has them.
+    names: Vec<String>,
+    /// The newest verdict on each card.
+    known: BTreeMap<String, Verdict>,
+    /// The interface that had a network's address last.
+    primaries: BTreeMap<NetworkId, String>,
+}
+
+impl Verdicts {
+    pub(in crate::daemon) fn new(monitor: Monitor) -> Verdicts {
+        let (nets, names) = Default::default();
+        let (known, primaries) = Default::default();
+        Verdicts { monitor, nets, names, known, primaries }
+    }
+
+    /// Why interfaces are not polled.
+    pub(in crate::daemon) fn trouble(&self) -> Option<&str> {
+        self.monitor.trouble.as_deref()
+    }
+
+    /// Why a card does not work although it has a signal, in words that follow its name.
+    pub(in crate::daemon) fn fault(&self, card: &str) -> Option<String> {
+        let verdict = self.known.get(card)?;
+        match verdict {
+            // The picture says these itself, and may be newer.
+            Verdict::Down(Fault::Gone | Fault::SwitchedOff | Fault::NoCarrier) => None,
+            Verdict::Down(_) => verdict.reason().map(str::to_owned),
+            Verdict::Up | Verdict::Unsure(_) => None,
+        }
+    }
+
+    fn seen(&self) -> Seen {
+        self.monitor.seen.lock().expect("nobody panics with it").clone()
+    }
+}
+
+/// The cards of one node in each network of interfaces.
+fn nets(
+    cluster: &Cluster,
+    local: base::NodeId,
+    interfaces: &[os::netlink::Interface],
+    primaries: &mut BTreeMap<NetworkId, String>,
+) -> Vec<Net> {
+    let mut nets = Vec::new();
+    // Paths that one node alone defines have numbers that mean nothing to others.
+    for network in cluster.networks.iter().filter(|network| network.rank.is_none()) {
+        let end = network.endpoints.get(&local);
+        let written = match network.kind {
+            Kind::Ethernet { .. } => network.devices.get(&local).cloned(),
+            Kind::Udp => end.and_then(|end| end.interface.clone()),
+            Kind::Disk | Kind::Serial { .. } => continue,
+        };
+        let found = || {
+            let address = end?.address;
+            let carries = |one: &&os::netlink::Interface| {
+                one.addresses.iter().any(|seen| seen.address == address)
+            };
+            let mut wired = interfaces.iter().filter(|interface| !interface.loopback);
+            wired.find(carries).map(|interface| interface.name.clone())
+        };
+        // Without its address it is still the card that had it.
+        let primary = written.or_else(found).or_else(|| primaries.get(&network.id).cloned());
+        let Some(primary) = primary else { continue };
+        primaries.insert(network.id, primary.clone());
+        let standbys = end.and_then(|end| end.standby.as_ref()).map(|standby| &standby.interfaces);
+        nets.push(Net {
+            number: network.id,
+            cards: [primary].into_iter().chain(standbys.into_iter().flatten().cloned()).collect(),
+            poll_interval: network.polling.interval,
+            polls: network.polling.polls,
+            detection: network.polling.detection,
+        });
+    }
+    nets
+}
+
+impl Daemon {
+    /// Has the thread look at the right interfaces, after they or the configuration changed.
+    pub(in crate::daemon) fn mind_health(&mut self) {
+        let local = self.node.local();
+        let wanted = nets(&self.cluster, local.node, &self.interfaces, &mut self.health.primaries);
+        let ours = self.interfaces.iter().filter(|interface| !interface.loopback);
+        let names: Vec<String> = ours.map(|interface| interface.name.clone()).collect();
+        let requests = &self.health.monitor.requests;
+        // What does not fit is sent with the next picture.
+        if wanted != self.health.nets {
+            let config = Config {
+                cluster: self.cluster.id,
+                node: local.node,
+                life: local.incarnation.0,
+                nets: wanted.clone(),
+            };
+            if requests.send(Request::Configure(config)).is_ok() {
+                self.health.nets = wanted;
+            }
+        }
+        if names != self.health.names && requests.send(Request::Interfaces(names.clone())).is_ok() {
+            self.health.names = names;
+        }
+    }
+
+    /// The interfaces as the core is to see them.
+    pub(in crate::daemon) fn picture(&self) -> Vec<network::Interface> {
+        let seen = self.interfaces.iter().cloned();
+        seen.map(|interface| {
+            let fault = self.health.fault(&interface.name);
+            network::Interface { fault, ..convert::interface(interface) }
+        })
+        .collect()
+    }
+
+    /// The thread has news: a carrier, or a verdict.
+    pub(in crate::daemon) fn health_told(&mut self) {
+        self.request(addresses::Request::Look);
+        let Some(status) = self.health.seen().status else { return };
+        let cards =
+            status.nets.iter().flat_map(|net| net.cards.iter().map(move |card| (net, card)));
+        let mut known = BTreeMap::new();
+        for (net, card) in cards {
+            let before = self.health.known.get(&card.name).copied();
+            known.insert(card.name.clone(), card.verdict);
+            if let Some(sentence) = self.sentence(net, card, before) {
+                self.journal.say(&sentence);
+            }
+        }
+        self.health.known = known;
+        // Before the first picture nothing is known of any interface.
+        if !self.interfaces.is_empty() {
+            let picture = self.picture();
+            self.feed(Input::Network(network::Input::Interfaces(picture)));
+            self.settle();
+        }
+    }
+
+    /// What a verdict says to people who read the journal; nothing where it is the same.
+    fn sentence(
+        &self,
+        net: &NetStatus,
+        card: &CardStatus,
+        before: Option<Verdict>,
+    ) -> Option<String> {
+        let before = before.unwrap_or(Verdict::Unsure(network::health::Doubt::Unproven));
+        if before == card.verdict {
+            return None;
+        }
+        let network = self.network_name(net.number);
+        let name = &card.name;
+        let word = card.verdict.word();
+        Some(match card.verdict.reason() {
+            None => format!("interface {name} of {network} is {word}: it hears others"),
+            Some(reason) => format!("interface {name} of {network} is {word}: it {reason}"),
+        })
+    }
+
+    fn network_name(&self, id: NetworkId) -> String {
+        self.cluster.network(id).map_or_else(|| id.0.to_string(), |network| network.name.clone())
+    }
+
+    /// Disables or enables a card, which must be one of a network.
+    pub(in crate::daemon) fn disable_interface(&self, name: &str, on: bool, answer: Answer) {
+        let cards: Vec<&str> =
+            self.health.nets.iter().flat_map(|net| &net.cards).map(String::as_str).collect();
+        if !cards.contains(&name) {
+            let message = format!("no network of this node has an interface {name}");
+            let help = format!("there are: {}", cards.join(", "));
+            return answer.send(Err(v1::Error::new(ErrorCode::NotFound, message).help(help)));
+        }
+        let request = Request::Disable { card: name.to_owned(), on };
+        answer.send(match self.health.monitor.requests.send(request) {
+            Ok(()) => {
+                let done = match on {
+                    true => format!(
+                        "{name} counts as failed until `mainstay network interface enable {name}`, or \
+                         until this daemon is restarted"
+                    ),
+                    false => format!("{name} counts again as it is, once it has proven itself"),
+                };
+                Ok(crate::serve::Reply::Done(v1::CommandReply::new(done)))
+            }
+            Err(_) => {
+                let message = "the thread that looks at interfaces does not answer";
+                Err(v1::Error::new(ErrorCode::Busy, message).help("try again in some seconds"))
+            }
+        });
+    }
+
+    /// Everything about the interfaces of this node.
+    pub(in crate::daemon) fn show_networks(&self) -> v1::Networks {
+        let seen = self.health.seen();
+        let local = self.node.local().node;
+        let mut report = v1::Networks {
+            schema: v1::SCHEMA,
+            node: self.cluster.name_of(local),
+            trouble: self.health.monitor.trouble.clone(),
+            networks: Vec::new(),
+            counters: Vec::new(),
+        };
+        let Some(status) = seen.status else { return report };
+        for net in &status.nets {
+            let remotes = net.remotes.iter().map(|remote| v1::NetworkRemote {
+                node: self.cluster.name_of(remote.station.node),
+                interface: remote.station.interface,
+                heard_ms: millis(os::clock::boottime().since(remote.heard)),
+            });
+            report.networks.push(v1::NetworkHealth {
+                name: self.network_name(net.number),
+                poll_interval_ms: millis(net.poll_interval),
+                polls: net.polls,
+                failure_detection: net.detection.name().to_owned(),
+                effective_detection: net.effective.name().to_owned(),
+                poller: net.poller.clone(),
+                interfaces: net.cards.iter().map(|card| self.shown(card, &seen.links)).collect(),
+                remotes: remotes.collect(),
+            });
+        }
+        let counted = status.counters;
+        let all = [
+            ("health_rounds", counted.rounds, "Polls that were judged."),
+            ("health_void", counted.void, "Polls that did not count: this process came too late."),
+            ("health_sent", counted.sent, "Polls, notices and answers sent."),
+            ("health_refused", counted.refused, "Frames that the kernel did not take."),
+            ("health_answered", counted.answered, "Polls of other nodes that were answered."),
+            ("health_answers", counted.answers, "Answers of other nodes to polls of this one."),
+            ("health_unsealed", seen.unsealed, "Frames that nobody with the cluster's key made."),
+            ("health_malformed", counted.malformed, "Frames that make no sense."),
+            (
+                "health_foreign",
+                counted.foreign,
+                "Frames of other clusters, or on other interfaces.",
+            ),
+            ("health_stale", counted.stale, "Frames that came too late, or a second time."),
+            (
+                "health_misplaced",
+                counted.misplaced,
+                "Frames of one network on the wire of another.",
+            ),
+            ("health_reflected", counted.reflected, "Frames that came back to who sent them."),
+        ];
+        report.counters = all
+            .into_iter()
+            .filter(|(_, value, _)| *value > 0)
+            .map(|(name, value, text)| v1::Counter { name: name.into(), value, text: text.into() })
+            .collect();
+        report
+    }
+
+    fn shown(&self, card: &CardStatus, links: &[Link]) -> v1::NetworkInterface {
+        let link = links.iter().find(|link| link.name == card.name);
+        let below = link.map(|link| link::roots(links, link.index)).unwrap_or_default();
+        let named = |index: &u32| links.iter().find(|link| link.index == *index);
+        let mine = link.map(|link| link.index);
+        let below = below.iter().filter(|index| Some(**index) != mine);
+        let seen = card.seen.as_ref();
+        let addresses = self.interfaces.iter().find(|one| one.name == card.name);
+        v1::NetworkInterface {
+            name: card.name.clone(),
+            role: if card.rank == 0 { "primary" } else { "standby" }.to_owned(),
+            state: match card.verdict {
+                Verdict::Up => v1::InterfaceState::Up,
+                Verdict::Unsure(_) => v1::InterfaceState::Unsure,
+                Verdict::Down(_) => v1::InterfaceState::Down,
+            },
+            reason: card.verdict.reason().map(str::to_owned),
+            since_ms: millis(os::clock::boottime().since(card.since)),
+            disabled: card.disabled,
+            kind: link.map(|link| link.kind.name().to_owned()),
+            below: below.filter_map(named).map(|link| link.name.clone()).collect(),
+            mac: seen.and_then(|seen| seen.mac).map(network::wire::text),
+            up: seen.is_some_and(|seen| seen.up),
+            carrier: seen.is_some_and(|seen| seen.carrier),
+            received: seen.map_or(0, |seen| seen.rx),
+            sent: seen.map_or(0, |seen| seen.tx),
+            errors: seen.map_or(0, |seen| seen.errors),
+            good_polls: card.good,
+            bad_polls: card.bad,
+            came_in: card.came_in,
+            was_heard: card.was_heard,
+            misplaced: card.misplaced.map(|id| self.network_name(id)),
+            addresses: addresses
+                .into_iter()
+                .flat_map(|one| &one.addresses)
+                .map(|seen| format!("{}/{}", seen.address, seen.prefix))
+                .collect(),
+        }
+    }
+}
+
+fn millis(duration: std::time::Duration) -> u64 {
+    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
+}

@@ -1,0 +1,146 @@
+//! Interfaces that fail without losing their signal, with real nodes.
+
+mod script;
+
+use script::{Spaces, run};
+
+/// One node with a standby, and a stranger on the same wire who talks.
+const STANDBY: &str = r#"
+namespaces
+wire w0
+node n1; plug n1 w0 eth0; plug n1 w0 eth1; root n1
+node out; plug out w0 eth0
+ip -n n1 addr add 10.0.0.1/24 dev eth0
+ip -n out addr add 10.0.0.9/24 dev eth0
+cat >n1/etc/mainstay/cluster.toml <<END
+[cluster]
+name = "demo"
+id = 10
+[[node]]
+name = "n1"
+id = 1
+[[network]]
+name = "net0"
+poll_interval = "250ms"
+polls = 3
+nodes = { n1 = { address = "10.0.0.1/24", interface = "eth0", standby = ["eth1"] } }
+END
+on() { "$M" --root $PWD/n1 "$@" 2>&1; }
+on config check
+run n1 ip netns exec n1
+wait_for is_member n1
+# Somebody else talks to all, and nobody answers.
+ip netns exec out ping -q -b -i 0.2 -c 900 10.0.0.255 >/dev/null 2>&1 &
+noise=$!
+left() { kill $noise 2>/dev/null || true; stop; }
+trap left EXIT
+shows() { on network list | grep -Eq "$1"; }
+stands() { ip -n n1 -4 addr show dev $1 | grep -q "10.0.0.1/24"; }
+wait_for shows "eth0 +primary +up"
+wait_for shows "eth1 +standby +up +.* asks"
+stands eth0
+say "at the start"; on network list
+
+# The switch takes the port away; the card keeps its signal.
+ip link set n1-eth0 nomaster
+wait_for shows "eth0 +primary +down .*hears nothing and is not heard"
+ip -n n1 link show dev eth0 | grep -q "LOWER_UP"
+wait_for stands eth1
+ip netns exec out ping -q -c 1 -w 10 10.0.0.1 >/dev/null
+code=0; on network list >/dev/null || code=$?
+say "silent failure: $code"
+ip link set n1-eth0 master w0
+wait_for shows "eth0 +primary +up"
+wait_for stands eth0
+say "and back"
+
+# The whole switch is dead, and both cards keep their signal.
+ip link set n1-eth0 nomaster; ip link set n1-eth1 nomaster
+wait_for shows "eth0 +primary +unsure .*no other card here does either"
+wait_for shows "eth1 +standby +unsure"
+stands eth0; ! stands eth1
+ip link set n1-eth0 master w0; ip link set n1-eth1 master w0
+wait_for shows "eth0 +primary +up"
+wait_for shows "eth1 +standby +up"
+stands eth0; ! stands eth1
+say "nothing has moved"
+
+# A failure that is only said.
+on network interface disable eth0 --reason "a test"
+wait_for shows "eth0 +primary +down .*disabled by command"
+wait_for stands eth1
+on network interface enable eth0
+wait_for stands eth0
+code=0; on network interface disable eth9 || code=$?
+say "an interface of nobody: $code"
+on --json network list
+"#;
+
+#[test]
+fn a_card_that_fails_silently_is_left_and_a_dead_switch_moves_nothing() {
+    let Some(said) = run(Spaces::NetAndMounts, STANDBY) else { return };
+    said.has(&[
+        "net0: 3 polls of 250 ms decide, by inout; no other node is heard",
+        "== silent failure: 1",
+        "== and back",
+        "== nothing has moved",
+        "eth0 counts as failed until",
+        "== an interface of nobody: 1",
+        "there are: eth0, eth1",
+        "\"effective_detection\": \"inout\"",
+    ]);
+    assert!(
+        said.logs.contains("interface eth0 of net0 is down: it hears nothing"),
+        "{}",
+        said.logs
+    );
+}
+
+/// Three nodes with one card each; one of them is deaf and dumb.
+const SINGLE: &str = r#"
+namespaces
+wire w0
+for number in 1 2 3; do
+  node n$number; plug n$number w0 eth0; root n$number
+  ip -n n$number addr add 10.0.0.$number/24 dev eth0
+  cat >n$number/etc/mainstay/cluster.toml <<END
+[cluster]
+name = "demo"
+id = 10
+[[node]]
+name = "n1"
+id = 1
+[[node]]
+name = "n2"
+id = 2
+[[node]]
+name = "n3"
+id = 3
+[[network]]
+name = "net0"
+poll_interval = "250ms"
+failure_detection = "inonly-or-inout"
+nodes = { n1 = "10.0.0.1/24", n2 = "10.0.0.2/24", n3 = "10.0.0.3/24" }
+END
+done
+on() { node=$1; shift; "$M" --root $PWD/$node "$@" 2>&1; }
+for number in 1 2 3; do run n$number ip netns exec n$number; done
+for number in 1 2 3; do wait_for is_member n$number; done
+shows() { on $1 network list | grep -Eq "$2"; }
+for number in 1 2 3; do wait_for shows n$number "eth0 +primary +up +.* asks +veth"; done
+wait_for shows n1 "by inonly-or-inout; heard are n2, n3"
+ip link set n1-eth0 nomaster
+wait_for shows n1 "eth0 +primary +unsure"
+wait_for shows n2 "heard are n3$"
+shows n2 "eth0 +primary +up"
+shows n3 "eth0 +primary +up"
+ip link set n1-eth0 master w0
+wait_for shows n1 "eth0 +primary +up"
+say "all are up"
+"#;
+
+#[test]
+fn single_cards_prove_each_other_and_a_dead_one_is_doubted() {
+    let Some(said) = run(Spaces::NetAndMounts, SINGLE) else { return };
+    said.has(&["== all are up"]);
+}

@@ -18,6 +18,7 @@ pub const TARGETS: &[Target] = &[
     ("disk", disk, disk_golden),
     ("engine_entry", engine_entry, engine_golden),
     ("group_message", group_message, group_golden),
+    ("health_frame", health_frame, health_golden),
     ("network_frame", network_frame, network_golden),
     ("node_input", node_input, node_golden),
     ("serial", serial, serial_golden),
@@ -232,6 +233,62 @@ fn interfaces() -> Vec<network::Interface> {
         mac: Some([2, 0, 0, 0, 0, 1]),
         addresses: vec![seen],
     }]
+}
+
+/// Bodies of health frames, heard by a node with two cards: they move nothing at once.
+pub fn health_frame(bytes: &[u8]) {
+    use network::health::{Card, Config, Health, Input, Net, Output, wire::Frame};
+    if let Ok(frame) = Frame::decode(bytes) {
+        assert_eq!(frame.encode(), bytes, "one way to write a frame");
+    }
+    let cards = ["eth0", "eth1"].map(String::from);
+    let net = Net {
+        number: NetworkId(0),
+        cards: cards.to_vec(),
+        poll_interval: core::time::Duration::from_secs(1),
+        polls: 3,
+        detection: network::health::Detection::InOnlyOrInOut,
+    };
+    let config = Config { cluster: 7, node: NodeId(0), life: 100, nets: vec![net] };
+    let mut health = Health::new(config, NOW);
+    let seen = (0..).zip(cards).map(|(index, name)| Card {
+        index,
+        name,
+        mac: Some([2, 0, 0, 0, 0, 1]),
+        up: true,
+        carrier: true,
+        rx: 0,
+        tx: 0,
+        errors: 0,
+    });
+    for input in [Input::Sample(seen.collect()), Input::Tick] {
+        health.handle(NOW, input);
+        drain(|| health.poll_output());
+    }
+    health.handle(NOW, Input::Frame { interface: 1, bytes: bytes.to_vec() });
+    for output in core::iter::from_fn(|| health.poll_output()) {
+        assert!(matches!(output, Output::Send { .. }), "a frame is no verdict: {output:?}");
+    }
+}
+
+fn health_golden() -> Vec<Vec<u8>> {
+    use network::health::wire::{Frame, Says, Station};
+    let station = |node, interface| Station { node: NodeId(node), interface };
+    let says = [
+        Says::Notice,
+        Says::Poll(NodeSet::EMPTY),
+        Says::Answer { to: station(0, 1), heard: vec![0, 1] },
+    ];
+    let frame = |says| Frame {
+        cluster: 7,
+        net: NetworkId(0),
+        from: station(1, 2),
+        mac: [2, 0, 0, 0, 1, 0],
+        life: 100,
+        sequence: 1,
+        says,
+    };
+    says.map(|says| frame(says).encode()).into()
 }
 
 /// Datagrams: as they are, and as what a line did to one that a peer really sent.

@@ -229,7 +229,7 @@ fn interfaces() -> Vec<network::Interface> {
         name: "eth0".into(),
         up: true,
         carrier: true,
-        fault: None,
+        condition: network::Condition::Works,
         mac: Some([2, 0, 0, 0, 0, 1]),
         addresses: vec![seen],
     }]

@@ -84,7 +84,7 @@ impl World {
                     name: format!("eth{network}"),
                     up: true,
                     carrier: self.wires.has_carrier(network, number),
-                    fault: None,
+                    condition: network::Condition::Works,
                     mac: Some(mac_of(id, number)),
                     addresses: core::iter::once(own).chain(services).collect(),
                 }

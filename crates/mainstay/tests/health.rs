@@ -31,7 +31,7 @@ on config check
 sed -e 's/"demo"/"other"/; s/id = 10/id = 11/; s/n1/out/g; s/0.1\/24/0.9\/24/; s/, standby.*]/ /' n1/etc/mainstay/cluster.toml >out/etc/mainstay/cluster.toml
 printf '%064d\n' 8 >out/etc/mainstay/key
 run out ip netns exec out
-run n1 ip netns exec n1
+run n1 ip netns exec n1; n1=$!
 wait_for is_member n1
 shows() { on network list | grep -Eq "$1"; }
 stands() { ip -n n1 -4 addr show dev $1 | grep -q "10.0.0.1/24"; }
@@ -52,15 +52,29 @@ wait_for shows "eth0 +primary +up"
 wait_for stands eth0
 say "and back"
 
+# A daemon that is started again does not go back to a primary that is silently dead.
+ip link set n1-eth0 nomaster
+wait_for stands eth1
+returns() { on events | grep -c "from eth1 to eth0" || true; }
+before=$(returns)
+kill -9 $(cat /proc/$n1/task/$n1/children)
+wait_for shows "eth0 +primary +unsure .*not proven"
+wait_for shows "eth0 +primary +down .*hears nothing and is not heard"
+sleep 6
+stands eth1
+say "returns: $before, after a restart $(returns)"
+ip link set n1-eth0 master w0
+wait_for stands eth0
+
 # The whole switch is dead, and both cards keep their signal.
 ip link set n1-eth0 nomaster; ip link set n1-eth1 nomaster
 wait_for shows "eth0 +primary +unsure .*no other card here does either"
 wait_for shows "eth1 +standby +unsure"
-stands eth0; ! stands eth1
+stands eth0; if stands eth1; then say "they stand twice"; exit 1; fi
 ip link set n1-eth0 master w0; ip link set n1-eth1 master w0
 wait_for shows "eth0 +primary +up"
 wait_for shows "eth1 +standby +up"
-stands eth0; ! stands eth1
+stands eth0; if stands eth1; then say "they stand twice"; exit 1; fi
 say "nothing has moved"
 
 # A failure that is only said.
@@ -81,6 +95,7 @@ fn a_card_that_fails_silently_is_left_and_a_dead_switch_moves_nothing() {
         "net0: 3 polls of 250 ms decide, by inout; no other node is heard",
         "== silent failure: 1",
         "== and back",
+        "== returns: 1, after a restart 0",
         "== nothing has moved",
         "eth0 counts as failed until",
         "== an interface of nobody: 1",

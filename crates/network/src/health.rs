@@ -1,7 +1,7 @@
 //! Which interfaces of this node work, found by frames that its own and other nodes' cards hear.
 //!
-//! A network card can fail in ways that its carrier does not show: a port in the wrong VLAN, a
-//! receiver that is deaf, a switch that forwards nothing. What such a card lacks is *traffic*. But
+//! A network card can fail in ways that its carrier does not show: a receiver that is deaf, a port that
+//! forwards nothing, a cable in the wrong place. What such a card lacks is *traffic*. But
 //! an idle card lacks traffic too, so somebody has to make some, and somebody has to hear it.
 //!
 //! A *net* is a set of cards that hear each other at link level: of this node the primary and its
@@ -31,6 +31,9 @@
 //!   `inonly-or-inout` also: not in, while two *other* cards of the net prove that a frame for all
 //!   was on the wire. With two cards alone, a deaf one looks like a dumb other one; so this needs
 //!   three, and [`NetStatus::effective`] says whether there are.
+//!   There it is bad as well to be *apart*: what comes in is none of this net's cards', no card of the
+//!   net hears this one, and two others prove that there was something to hear. So is a port in another
+//!   VLAN that has traffic of its own; in `inout` that traffic keeps the card up.
 //! - **Silent**: no own card of the net has traffic. Then the switch may be dead, or every card, or
 //!   everybody else; this node cannot tell, and accuses itself of nothing and others of nothing: all
 //!   are [`Doubt::Silent`], which is a reason to leave everything where it is. Only other nodes'

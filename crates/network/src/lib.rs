@@ -53,8 +53,8 @@ pub mod wire;
 
 pub use machine::Network;
 pub use types::{
-    AddressSeen, AddressStatus, Config, Counters, Input, Interface, Net, NetStatus, Output, Phase,
-    Status, Timer,
+    AddressSeen, AddressStatus, Condition, Config, Counters, Input, Interface, Net, NetStatus,
+    Output, Phase, Status, Timer,
 };
 
 #[cfg(test)]

@@ -11,7 +11,9 @@ use crate::picture::Picture;
 use crate::subnet;
 use crate::switch::Switches;
 use crate::wire::{self, Heard, Mac};
-use crate::{AddressStatus, Config, Counters, Input, Interface, Output, Phase, Status, Timer};
+use crate::{
+    AddressStatus, Condition, Config, Counters, Input, Interface, Output, Phase, Status, Timer,
+};
 
 /// The service addresses of one node. Feed one input, drain all outputs.
 #[derive(Clone, Debug)]
@@ -24,6 +26,8 @@ pub struct Network {
     pub(crate) lease: Instant,
     /// The newest picture, kept up to date with what was done since.
     pub(crate) picture: Option<Picture>,
+    /// What polls say of interfaces.
+    conditions: BTreeMap<String, Condition>,
     pub(crate) entries: BTreeMap<IpAddr, Entry>,
     /// What the driver was asked and did not answer yet.
     pub(crate) operations: BTreeMap<u64, Operation>,
@@ -123,6 +127,7 @@ impl Network {
             now,
             lease: Instant::ZERO,
             picture: None,
+            conditions: BTreeMap::new(),
             entries: BTreeMap::new(),
             operations: BTreeMap::new(),
             busy: BTreeMap::new(),
@@ -149,6 +154,13 @@ impl Network {
         self.frames_left = FRAMES_PER_TURN;
         match input {
             Input::Interfaces(interfaces) => self.see(interfaces),
+            Input::Health(conditions) => {
+                self.conditions = conditions;
+                if let Some(picture) = &self.picture {
+                    let interfaces = picture.interfaces().to_vec();
+                    self.see(interfaces);
+                }
+            }
             Input::Configure { addresses, nets, fixed } => {
                 self.configured = addresses.into_iter().collect();
                 self.fixed = fixed.into_iter().collect();
@@ -279,7 +291,8 @@ impl Network {
     }
 
     /// The interfaces with all their addresses; none before the first picture.
-    pub(crate) fn interfaces(&self) -> &[Interface] {
+    #[must_use]
+    pub fn interfaces(&self) -> &[Interface] {
         self.picture.as_ref().map_or(&[], Picture::interfaces)
     }
 
@@ -335,7 +348,11 @@ impl Network {
     }
 
     /// A new picture of the interfaces.
-    fn see(&mut self, interfaces: Vec<Interface>) {
+    fn see(&mut self, mut interfaces: Vec<Interface>) {
+        for interface in &mut interfaces {
+            let condition = self.conditions.get(&interface.name).cloned();
+            interface.condition = condition.unwrap_or_default();
+        }
         self.note_cards(&interfaces);
         let picture = Picture::new(interfaces);
         self.stubborn.retain(|place, _| picture.places().contains(place));

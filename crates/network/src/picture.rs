@@ -30,7 +30,7 @@ impl Picture {
         });
         let carrier = |interface: &Interface| Interface {
             name: interface.name.clone(),
-            fault: interface.fault.clone(),
+            condition: interface.condition.clone(),
             addresses: interface
                 .addresses
                 .iter()

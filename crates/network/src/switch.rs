@@ -14,7 +14,9 @@
 //! **Not for nothing.** A switch (the device) that loses power takes the carrier from all interfaces at
 //! once, and gives it back one by one. So an interface has to fail for [`SWITCH_AFTER`] while the other
 //! one keeps working; one that began to work only after the failure must do so for [`RETURN_AFTER`], as
-//! the primary must before the addresses return to it. Each failure within [`FLAP_WINDOW`] of the last
+//! the primary must before the addresses return to it. For a return a signal is not enough: where polls
+//! are made, they have to prove the primary, so that a daemon that is started again does not go back to
+//! one that is silently dead. Each failure within [`FLAP_WINDOW`] of the last
 //! one doubles that time.
 
 use core::net::IpAddr;
@@ -54,6 +56,8 @@ pub(crate) struct Switches {
 struct Card {
     works: bool,
     since: Instant,
+    /// Since when it is proven to.
+    proven: Option<Instant>,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -132,6 +136,10 @@ impl Switches {
     fn works_since(&self, index: u32) -> Option<Instant> {
         self.cards.get(&index).filter(|card| card.works).map(|card| card.since)
     }
+
+    fn proven_since(&self, index: u32) -> Option<Instant> {
+        self.cards.get(&index).and_then(|card| card.proven)
+    }
 }
 
 impl Seats {
@@ -156,10 +164,12 @@ impl Network {
         cards.retain(|index, _| interfaces.iter().any(|interface| interface.index == *index));
         for interface in interfaces {
             let works = interface.trouble().is_none();
-            let card = cards.entry(interface.index).or_insert(Card { works, since });
+            let fresh = Card { works, since, proven: None };
+            let card = cards.entry(interface.index).or_insert(fresh);
             if card.works != works {
-                *card = Card { works, since };
+                *card = fresh;
             }
+            card.proven = interface.is_proven().then(|| card.proven.unwrap_or(since));
         }
     }
 
@@ -210,10 +220,14 @@ impl Network {
             |card: &Interface| self.switches.works_since(card.index).unwrap_or(Instant::FAR);
         let primary = cards.first().filter(|card| seats.net.cards.first() == Some(&card.name));
         let is_wanted = seats.net.auto_return || seats.returns;
-        let returns = primary.filter(|card| is_wanted && card.index != seat.index && works(card));
-        let returns = returns.map(|card| match seats.returns {
-            true => (card, self.now),
-            false => (card, since(card) + seats.watched),
+        let returns = primary.filter(|card| is_wanted && card.index != seat.index);
+        // What is not proven is good enough to begin on, and not to leave a good one for.
+        let returns = returns.and_then(|card| {
+            let proven = self.switches.proven_since(card.index)?;
+            Some(match seats.returns {
+                true => (card, self.now),
+                false => (card, proven + seats.watched),
+            })
         });
         let (target, at, why) = if let Some(trouble) = seat.trouble() {
             let failed =
@@ -233,7 +247,8 @@ impl Network {
                 };
                 (*card, at)
             });
-            let Some((target, at)) = ready.min_by_key(|(_, at)| *at) else { return Verdict::Stay };
+            let ready = ready.min_by_key(|(card, at)| (*at, !card.is_proven()));
+            let Some((target, at)) = ready else { return Verdict::Stay };
             (target, at, trouble.to_owned())
         } else if let Some((primary, at)) = returns
             && (at <= self.now || taken().count() == 1)

@@ -2,6 +2,7 @@
 
 use core::net::IpAddr;
 use core::time::Duration;
+use std::collections::BTreeMap;
 
 use base::Instant;
 
@@ -52,8 +53,8 @@ pub struct Interface {
     pub up: bool,
     /// Whether it has a signal.
     pub carrier: bool,
-    /// Why it does not work although it has a signal, in a few words, where somebody found that out.
-    pub fault: Option<String>,
+    /// What polls say of it. In a picture nothing: [`Input::Health`] says it.
+    pub condition: Condition,
     /// Its Ethernet address; none on loopback, tunnels and the like, where nothing is probed or
     /// announced.
     pub mac: Option<[u8; 6]>,
@@ -68,9 +69,30 @@ impl Interface {
         match self {
             Interface { up: false, .. } => Some("is switched off"),
             Interface { carrier: false, .. } => Some("has no carrier"),
-            Interface { fault, .. } => fault.as_deref(),
+            Interface { condition: Condition::Fails(why), .. } => Some(why),
+            Interface { .. } => None,
         }
     }
+
+    /// Whether it works as far as anybody can tell: who has not been found to, and is asked, does not.
+    #[must_use]
+    pub fn is_proven(&self) -> bool {
+        self.trouble().is_none() && self.condition == Condition::Works
+    }
+}
+
+/// What polls say of an interface.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub enum Condition {
+    /// It is proven to work, or nobody polls it: then its signal alone counts.
+    #[default]
+    Works,
+    /// It is polled and has not been found to work yet. It is good enough to begin on.
+    Unproven,
+    /// It hears nothing, and neither does any other interface of this node on that network.
+    Silent,
+    /// Why it does not work, in a few words that follow its name.
+    Fails(String),
 }
 
 /// An address on an interface.
@@ -90,6 +112,9 @@ pub enum Input {
     /// All interfaces of this node with all addresses, after each change. Until the first one
     /// claims and releases wait.
     Interfaces(Vec<Interface>),
+    /// What polls say of interfaces, by name; of those that are not named they say nothing. It holds
+    /// for all pictures until it is said otherwise.
+    Health(BTreeMap<String, Condition>),
     /// The configuration has other service addresses now.
     Configure {
         /// All of them.

@@ -116,7 +116,7 @@ pub(super) fn interface(interface: os::netlink::Interface) -> network::Interface
         name: interface.name,
         up: interface.up,
         carrier: interface.carrier,
-        fault: None,
+        condition: network::Condition::Works,
         mac: if interface.loopback { None } else { interface.mac },
         addresses: addresses
             .map(|seen| network::AddressSeen {

@@ -6,7 +6,7 @@
 //! standby, and nobody would switch anything.
 //!
 //! At the end everything goes back to the primary, so that the machine is as its system has set it up, and the next
-//! daemon, or none, finds it so (seed 002). Only a primary that does not work gets nothing: a machine
+//! daemon, or none, finds it so (seed 002). Only a primary that does not work, or is not proven to, gets nothing: a machine
 //! that nobody can reach helps nobody, and the next daemon sees where its addresses are.
 
 use network::{NetStatus, wire};
@@ -60,8 +60,8 @@ impl Daemon {
         if !(to.up && to.carrier) {
             return Err(format!("{primary} does not work"));
         }
-        if let Some(fault) = self.health.fault(primary) {
-            return Err(format!("{primary} {fault}"));
+        if let Some(doubt) = self.health.doubt(primary) {
+            return Err(format!("{primary} {doubt}"));
         }
         let addresses: Vec<_> = from
             .addresses

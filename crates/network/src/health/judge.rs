@@ -165,7 +165,11 @@ impl NetState {
             return Finding::Bad(Fault::NoTarget);
         }
         match (came_in, own.was_heard) {
-            (true, Some(false)) => Finding::Mixed,
+            (true, Some(false)) => match self.effective() {
+                // Something comes in, and nothing of this network, in neither direction.
+                Detection::InOnlyOrInOut if self.is_apart(place) => Finding::Bad(Fault::Apart),
+                _ => Finding::Mixed,
+            },
             (true, _) => Finding::Good,
             (false, Some(true)) => match self.effective() {
                 Detection::InOnlyOrInOut if self.is_proven_beside(place) => {
@@ -176,6 +180,12 @@ impl NetState {
             (false, _) if another_hears => Finding::Bad(Fault::NoTraffic),
             (false, _) => Finding::Silent,
         }
+    }
+
+    /// Whether a card hears no card of its net, while others prove that a frame for all was on the wire.
+    fn is_apart(&self, place: usize) -> bool {
+        let round = &self.cards[place].round;
+        round.hears.is_empty() && !round.was_answered && self.is_proven_beside(place)
     }
 
     /// Whether two cards other than this one prove that a frame for all was on the wire.

@@ -176,8 +176,30 @@ pub enum Fault {
     NoTraffic,
     /// Nothing comes in, although others prove that there was something.
     Deaf,
+    /// It hears others, none of which is of this network, and no other card of the network hears it: its
+    /// port may be in the wrong VLAN, its cable in the wrong place.
+    Apart,
     /// The targets answer another card and not this one.
     NoTarget,
+}
+
+impl Fault {
+    /// In a few words that follow the card's name.
+    #[must_use]
+    pub const fn reason(self) -> &'static str {
+        match self {
+            Fault::Gone => "is not there",
+            Fault::Disabled => "is disabled by command",
+            Fault::SwitchedOff => "is switched off",
+            Fault::NoCarrier => "has no carrier",
+            Fault::DriverError => "sends nothing, and its driver counts errors",
+            Fault::Refuses => "takes no frames",
+            Fault::NoTraffic => "hears nothing and is not heard",
+            Fault::Deaf => "hears nothing",
+            Fault::Apart => "neither hears its network nor is heard there, though there is traffic",
+            Fault::NoTarget => "is not answered by targets that answer another",
+        }
+    }
 }
 
 impl Verdict {
@@ -198,15 +220,7 @@ impl Verdict {
             Verdict::Up => return None,
             Verdict::Unsure(Doubt::Unproven) => "has not proven itself yet",
             Verdict::Unsure(Doubt::Silent) => "hears nothing, and no other card here does either",
-            Verdict::Down(Fault::Gone) => "is not there",
-            Verdict::Down(Fault::Disabled) => "is disabled by command",
-            Verdict::Down(Fault::SwitchedOff) => "is switched off",
-            Verdict::Down(Fault::NoCarrier) => "has no carrier",
-            Verdict::Down(Fault::DriverError) => "sends nothing, and its driver counts errors",
-            Verdict::Down(Fault::Refuses) => "takes no frames",
-            Verdict::Down(Fault::NoTraffic) => "hears nothing and is not heard",
-            Verdict::Down(Fault::Deaf) => "hears nothing",
-            Verdict::Down(Fault::NoTarget) => "is not answered by targets that answer another",
+            Verdict::Down(fault) => fault.reason(),
         })
     }
 

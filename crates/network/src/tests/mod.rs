@@ -6,7 +6,7 @@ use core::time::Duration;
 use base::Instant;
 
 use crate::wire;
-use crate::{AddressSeen, Config, Input, Interface, Network, Output};
+use crate::{AddressSeen, Condition, Config, Input, Interface, Network, Output};
 
 mod claims;
 mod fuzz;
@@ -35,7 +35,7 @@ fn interface(index: u32, mac: wire::Mac, own: &[(&str, u8)]) -> Interface {
         name: format!("eth{index}"),
         up: true,
         carrier: true,
-        fault: None,
+        condition: Condition::Works,
         mac: Some(mac),
         addresses: own.iter().map(|(address, prefix)| seen(address, *prefix)).collect(),
     }

@@ -3,7 +3,7 @@
 use super::{ADDRESS, Node, OTHER_MAC, interface, ip, seen};
 use crate::switch::SWITCH_AFTER;
 use crate::wire::announcement;
-use crate::{Input, Net, NetStatus, Output};
+use crate::{Condition, Input, Net, NetStatus, Output};
 
 fn net() -> Net {
     Net { name: "net0".into(), cards: vec!["eth1".into(), "eth2".into()], auto_return: true }
@@ -354,4 +354,82 @@ fn an_own_address_that_is_gone_is_announced_no_more() {
     let bytes = announcement(OTHER_MAC, ip("10.77.0.1"));
     let told = Output::Send { interface: 2, bytes };
     assert!(outputs.iter().all(|(_, output)| *output != told));
+}
+
+fn polls_say(node: &mut Node, conditions: [Condition; 2]) -> Vec<Output> {
+    let names = ["eth1", "eth2"].map(str::to_owned);
+    node.feed(Input::Health(names.into_iter().zip(conditions).collect()))
+}
+
+fn fails() -> Condition {
+    Condition::Fails("hears nothing".into())
+}
+
+#[test]
+fn an_interface_that_polls_find_dead_is_left_and_comes_back_when_it_is_proven() {
+    let mut node = with_standby();
+    node.own(ADDRESS);
+    polls_say(&mut node, [fails(), Condition::Works]);
+    let outputs = obeyed(&mut node, 200);
+    let expected = ("eth1".to_owned(), "eth2".to_owned(), "hears nothing".to_owned());
+    assert_eq!(switched(&outputs), [expected]);
+    for doubt in [Condition::Unproven, Condition::Silent] {
+        polls_say(&mut node, [doubt, Condition::Works]);
+        assert_eq!(switches(&obeyed(&mut node, 20_000)), 0, "a signal proves nothing");
+    }
+    polls_say(&mut node, [Condition::Works, Condition::Works]);
+    assert_eq!(switches(&obeyed(&mut node, 4_900)), 0);
+    assert_eq!(switches(&obeyed(&mut node, 200)), 1);
+    assert_eq!(node.network.status().nets[0].seat.as_deref(), Some("eth1"));
+}
+
+#[test]
+fn a_daemon_that_starts_after_a_switch_does_not_return_to_what_it_has_not_proven() {
+    let mut node = Node::blind();
+    let own = std::mem::take(&mut node.interfaces[0].addresses);
+    node.interfaces.push(interface(2, OTHER_MAC, &[]));
+    node.interfaces[1].addresses = own;
+    configure(&mut node, net(), &[]);
+    // Said before the first picture.
+    polls_say(&mut node, [Condition::Unproven, Condition::Unproven]);
+    node.picture();
+    assert_eq!(switches(&obeyed(&mut node, 4_000)), 0);
+    node.feed(Input::Return { net: "net0".into() });
+    assert_eq!(switches(&obeyed(&mut node, 100)), 0, "not by hand either");
+    polls_say(&mut node, [fails(), Condition::Works]);
+    assert_eq!(switches(&obeyed(&mut node, 60_000)), 0);
+    polls_say(&mut node, [Condition::Works, Condition::Works]);
+    assert_eq!(switches(&obeyed(&mut node, 6_000)), 1);
+}
+
+#[test]
+fn what_polls_say_is_no_picture() {
+    let mut node = with_standby();
+    node.claim(ADDRESS);
+    node.pass(30);
+    // It stands in the kernel, and the newest picture is from before.
+    node.done(Ok(()));
+    let outputs = polls_say(&mut node, [Condition::Works, Condition::Works]);
+    assert_eq!(outputs, []);
+    assert!(node.is_owned(ADDRESS));
+    // A carrier that was lost after that picture counts at once.
+    let lost = Condition::Fails("has no carrier".into());
+    polls_say(&mut node, [lost, Condition::Works]);
+    assert_eq!(switched(&obeyed(&mut node, 150)).len(), 1);
+    // And what they said holds for the pictures that follow.
+    node.picture();
+    assert_eq!(node.network.interfaces()[0].trouble(), Some("has no carrier"));
+}
+
+#[test]
+fn of_two_standbys_the_proven_one_is_taken() {
+    let mut node = with_standby();
+    node.interfaces.push(interface(3, [2, 0, 0, 0, 0, 3], &[]));
+    let cards = vec!["eth1".into(), "eth2".into(), "eth3".into()];
+    configure(&mut node, Net { cards, ..net() }, &[]);
+    polls_say(&mut node, [Condition::Works, Condition::Silent]);
+    node.picture();
+    pull(&mut node, 0);
+    obeyed(&mut node, 500);
+    assert_eq!(node.network.status().nets[0].seat.as_deref(), Some("eth3"));
 }

@@ -12,13 +12,15 @@ use crate::config::LocalEnd;
 use crate::{EventKind, Output};
 
 /// An interface that is up and has a carrier.
-pub(super) struct Working {
+pub(super) struct Connected {
+    /// It was not found to fail in spite of that.
+    pub(super) works: bool,
     pub(super) index: u32,
     pub(super) name: String,
     pub(super) addresses: Vec<IpAddr>,
 }
 
-impl Working {
+impl Connected {
     pub(super) fn carries(&self, end: &LocalEnd) -> bool {
         match end {
             LocalEnd::Address(address) => self.addresses.contains(address),
@@ -29,11 +31,14 @@ impl Working {
 }
 
 impl Node {
-    /// Networks whose local end is on no working interface are down.
-    pub(super) fn see_interfaces(&mut self, interfaces: &[network::Interface]) {
-        let working = interfaces.iter().filter(|interface| interface.trouble().is_none());
-        self.interfaces = working
-            .map(|interface| Working {
+    /// Networks whose local end is on no working interface are down. Paths over them are so only when
+    /// there is no signal: polls may be wrong, and heartbeats find out for themselves what they reach.
+    pub(super) fn see_interfaces(&mut self) {
+        let interfaces = self.network.interfaces().iter();
+        let connected = interfaces.filter(|interface| interface.up && interface.carrier);
+        self.interfaces = connected
+            .map(|interface| Connected {
+                works: interface.trouble().is_none(),
                 index: interface.index,
                 name: interface.name.clone(),
                 addresses: interface.addresses.iter().map(|seen| seen.address).collect(),
@@ -41,11 +46,16 @@ impl Node {
             .collect();
         for network in &self.birth.cluster.networks {
             let Some(end) = &network.local else { continue };
-            let up = matches!(end, LocalEnd::Device)
-                || self.interfaces.iter().any(|interface| interface.carries(end));
-            let changed = match up {
+            let ends = || self.interfaces.iter().filter(|interface| interface.carries(end));
+            let is_device = matches!(end, LocalEnd::Device);
+            match is_device || ends().any(|interface| interface.works) {
                 true => self.networks_down.remove(&network.id),
                 false => self.networks_down.insert(network.id),
+            };
+            let up = is_device || ends().next().is_some();
+            let changed = match up {
+                true => self.links_down.remove(&network.id),
+                false => self.links_down.insert(network.id),
             };
             if changed {
                 let link = transport::Input::Link { network: network.id, up };
@@ -106,7 +116,7 @@ impl Node {
         let network = self.birth.cluster.network(id);
         let Some(end) = network.and_then(|network| network.local.as_ref()) else { return };
         let interface = self.interfaces.iter().find(|interface| interface.carries(end));
-        if let Some(Working { index: interface, .. }) = interface {
+        if let Some(Connected { index: interface, .. }) = interface {
             let heal = network::Input::Heal { interface: *interface };
             self.work.push_back(Work::Network(heal));
         }

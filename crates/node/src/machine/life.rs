@@ -176,7 +176,7 @@ impl Node {
         self.jeopardy_said_at = u64::MAX;
         self.engine_changed = true;
         self.peer_reports.clear();
-        for network in self.networks_down.iter().copied() {
+        for network in self.links_down.iter().copied() {
             let link = transport::Input::Link { network, up: false };
             self.work.push_back(Work::Transport(link));
         }

@@ -23,7 +23,7 @@ use crate::fencing::Fencing;
 use crate::report::Report;
 use crate::status::{PeerReport, Status};
 use crate::{Durable, Event, EventKind, Input, Output, Timer};
-use interfaces::Working;
+use interfaces::Connected;
 use layers::layers;
 use words::{broken_direction, path_state, refused};
 
@@ -71,8 +71,11 @@ pub struct Node {
     unwatched: NodeSet,
     lease: Instant,
     unsubmitted: VecDeque<Vec<u8>>,
-    /// The interfaces that work, for networks that come and go.
-    interfaces: Vec<Working>,
+    /// The interfaces that have a signal, for networks that come and go.
+    interfaces: Vec<Connected>,
+    /// Networks whose local interface has no signal: no frame goes over them.
+    links_down: BTreeSet<NetworkId>,
+    /// Networks that are of no use here: those, and those whose interface was found not to work.
     networks_down: BTreeSet<NetworkId>,
     /// What the engine was told that cannot run here, and why.
     unable: BTreeMap<String, String>,
@@ -155,6 +158,7 @@ impl Node {
             lease: Instant::ZERO,
             unsubmitted: VecDeque::new(),
             interfaces: Vec::new(),
+            links_down: BTreeSet::new(),
             networks_down: BTreeSet::new(),
             unable: BTreeMap::new(),
             life: Life::Lived,
@@ -188,12 +192,7 @@ impl Node {
                 self.work.push_back(Work::Transport(transport::Input::Unreachable { path }));
             }
             Input::Persisted(token) => self.persisted(token),
-            Input::Network(input) => {
-                if let network::Input::Interfaces(interfaces) = &input {
-                    self.see_interfaces(interfaces);
-                }
-                self.work.push_back(Work::Network(input));
-            }
+            Input::Network(input) => self.work.push_back(Work::Network(input)),
             Input::Acted { id, outcome } => {
                 self.work.push_back(Work::Engine(engine::Input::Acted { id, outcome }));
             }
@@ -431,9 +430,11 @@ impl Node {
                     self.drain_engine();
                 }
                 Work::Network(input) => {
-                    let is_picture = matches!(input, network::Input::Interfaces(_));
+                    let is_picture =
+                        matches!(input, network::Input::Interfaces(_) | network::Input::Health(_));
                     self.network.handle(self.now, input);
                     if is_picture {
+                        self.see_interfaces();
                         // Before what fails because of it.
                         self.see_inability();
                     }
@@ -702,6 +703,7 @@ impl Node {
             self.hand_out_goodbyes();
         }
         let cluster = &self.birth.cluster;
+        self.links_down.retain(|id| cluster.network(*id).is_some());
         self.networks_down.retain(|id| cluster.network(*id).is_some());
         let version = cluster.intent.version;
         self.group.reconfigure(cluster.nodes(), cluster.seed, cluster.tie, version);

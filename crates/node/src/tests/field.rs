@@ -437,7 +437,7 @@ impl Field {
                 name: name.to_owned(),
                 up: true,
                 carrier: !seat.pulled.contains(&number),
-                fault: None,
+                condition: network::Condition::Works,
                 // Where nothing is asked before an address is claimed: that is network's own test.
                 mac: None,
                 addresses: core::iter::once(own).chain(floating).collect(),

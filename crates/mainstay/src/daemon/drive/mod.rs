@@ -29,7 +29,7 @@ use super::journal::Journal;
 use super::media::{Media, NETWORKS, Taken};
 use super::mounts::{Mounts, PROGRAM};
 use super::probing::Probing;
-use super::{Done, addresses, discovery, health};
+use super::{Done, addresses, convert, discovery, health};
 use crate::config::hosts::Hosts;
 use crate::config::own::OwnPath;
 use crate::config::{Cluster, files};
@@ -542,8 +542,10 @@ impl Daemon {
                 self.mind_aliases();
                 self.mind_standbys();
                 self.mind_health();
-                let picture = self.picture();
-                self.feed(Input::Network(network::Input::Interfaces(picture)));
+                // Before the picture to which it applies.
+                self.tell_health();
+                let interfaces = interfaces.into_iter().map(convert::interface).collect();
+                self.feed(Input::Network(network::Input::Interfaces(interfaces)));
                 self.settle();
             }
             Done::Health => self.health_told(),

@@ -15,6 +15,7 @@
 mod seal;
 mod verdicts;
 
+use std::collections::BTreeSet;
 use std::io;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -58,8 +59,12 @@ pub(super) struct Seen {
     pub(super) status: Option<Status>,
     /// All interfaces at link level, as they were when they changed last.
     pub(super) links: Vec<Link>,
+    /// Interfaces whose driver says that they have no carrier.
+    pub(super) without_carrier: BTreeSet<String>,
     /// Frames that nobody with the cluster's key made.
     pub(super) unsealed: u64,
+    /// Why nobody looks any more.
+    pub(super) ended: Option<String>,
 }
 
 /// The loop's end of the thread.
@@ -121,8 +126,12 @@ pub(super) fn start(
     std::thread::Builder::new().name("health".into()).spawn(move || {
         if let Err(error) = looker.run() {
             let text = format!("interfaces are not looked at any more: {error}");
+            let ended = Some(error.to_string());
+            *looker.seen.lock().expect("nobody panics with it") = Seen { ended, ..Seen::default() };
             // When the loop is gone there is nobody to tell.
-            let _nobody_hears = looker.done.send_waiting(Done::Trouble(text));
+            for done in [Done::Trouble(text), Done::Health] {
+                let _nobody_hears = looker.done.send_waiting(done);
+            }
         }
     })?;
     Ok(Monitor { requests: sender, seen, trouble })
@@ -254,7 +263,10 @@ impl Looker {
     fn tell(&mut self) {
         let status = Some(self.health.status());
         let (links, unsealed) = (self.links.clone(), self.unsealed);
-        *self.seen.lock().expect("nobody panics with it") = Seen { status, links, unsealed };
+        let lost = self.carriers.iter().filter(|(_, carrier)| *carrier == Some(false));
+        let without_carrier = lost.map(|(name, _)| name.clone()).collect();
+        let seen = Seen { status, links, without_carrier, unsealed, ended: None };
+        *self.seen.lock().expect("nobody panics with it") = seen;
         if self.is_news && self.done.send(Done::Health).is_ok() {
             self.is_news = false;
         }

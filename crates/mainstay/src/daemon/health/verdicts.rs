@@ -1,16 +1,17 @@
 //! The loop's side of interface health: which cards are in which network, what a verdict leads to,
 //! and what people are shown.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use api::v1::{self, ErrorCode};
 use base::NetworkId;
-use network::health::{CardStatus, Config, Fault, Net, NetStatus, Verdict};
+use network::Condition;
+use network::health::{CardStatus, Config, Doubt, Fault, Net, NetStatus, Verdict};
 use node::Input;
 use os::netlink::link::{self, Link};
 
+use super::super::addresses;
 use super::super::drive::Daemon;
-use super::super::{addresses, convert};
 use super::{Monitor, Request, Seen};
 use crate::config::{Cluster, Kind};
 use crate::serve::Answer;
@@ -23,16 +24,27 @@ pub(in crate::daemon) struct Verdicts {
     /// The interfaces as the thread has them.
     names: Vec<String>,
     /// The newest verdict on each card.
-    known: BTreeMap<String, Verdict>,
+    known: BTreeMap<String, Known>,
+    /// Interfaces whose driver says that they have no carrier.
+    without_carrier: BTreeSet<String>,
+    /// What the core was told last.
+    told: BTreeMap<String, Condition>,
     /// The interface that had a network's address last.
     primaries: BTreeMap<NetworkId, String>,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Known {
+    verdict: Verdict,
+    /// It has a station address, so it can say and hear polls.
+    is_polled: bool,
 }
 
 impl Verdicts {
     pub(in crate::daemon) fn new(monitor: Monitor) -> Verdicts {
         let (nets, names) = Default::default();
-        let (known, primaries) = Default::default();
-        Verdicts { monitor, nets, names, known, primaries }
+        let (known, without_carrier, told, primaries) = Default::default();
+        Verdicts { monitor, nets, names, known, without_carrier, told, primaries }
     }
 
     /// Why interfaces are not polled.
@@ -40,15 +52,41 @@ impl Verdicts {
         self.monitor.trouble.as_deref()
     }
 
-    /// Why a card does not work although it has a signal, in words that follow its name.
-    pub(in crate::daemon) fn fault(&self, card: &str) -> Option<String> {
-        let verdict = self.known.get(card)?;
-        match verdict {
-            // The picture says these itself, and may be newer.
-            Verdict::Down(Fault::Gone | Fault::SwitchedOff | Fault::NoCarrier) => None,
-            Verdict::Down(_) => verdict.reason().map(str::to_owned),
-            Verdict::Up | Verdict::Unsure(_) => None,
+    /// What is known of each card, and of each other interface whose carrier is lost. Newer than any
+    /// picture of the interfaces: that may have to wait.
+    fn conditions(&self) -> BTreeMap<String, Condition> {
+        let mut conditions = BTreeMap::new();
+        let unknown = Known { verdict: Verdict::Unsure(Doubt::Unproven), is_polled: true };
+        for name in self.nets.iter().flat_map(|net| &net.cards) {
+            let known = self.known.get(name).copied().unwrap_or(unknown);
+            let condition = match known.verdict {
+                Verdict::Up => Condition::Works,
+                Verdict::Down(fault) => Condition::Fails(fault.reason().to_owned()),
+                // Who is not polled will never be proven.
+                Verdict::Unsure(_) if self.monitor.trouble.is_some() || !known.is_polled => {
+                    Condition::Works
+                }
+                Verdict::Unsure(Doubt::Unproven) => Condition::Unproven,
+                Verdict::Unsure(Doubt::Silent) => Condition::Silent,
+            };
+            conditions.insert(name.clone(), condition);
         }
+        for name in &self.without_carrier {
+            let lost = Condition::Fails(Fault::NoCarrier.reason().to_owned());
+            conditions.entry(name.clone()).or_insert(lost);
+        }
+        conditions
+    }
+
+    /// Why a card is not proven to work, in words that follow its name.
+    pub(in crate::daemon) fn doubt(&self, card: &str) -> Option<String> {
+        let doubt = match self.conditions().remove(card)? {
+            Condition::Works => return None,
+            Condition::Fails(why) => return Some(why),
+            Condition::Unproven => Doubt::Unproven,
+            Condition::Silent => Doubt::Silent,
+        };
+        Verdict::Unsure(doubt).reason().map(str::to_owned)
     }
 
     fn seen(&self) -> Seen {
@@ -121,37 +159,39 @@ impl Daemon {
         }
     }
 
-    /// The interfaces as the core is to see them.
-    pub(in crate::daemon) fn picture(&self) -> Vec<network::Interface> {
-        let seen = self.interfaces.iter().cloned();
-        seen.map(|interface| {
-            let fault = self.health.fault(&interface.name);
-            network::Interface { fault, ..convert::interface(interface) }
-        })
-        .collect()
+    /// Tells the core what is known of the interfaces, if it is told otherwise. Never an old picture of
+    /// them in its stead: what was done since would look undone.
+    pub(in crate::daemon) fn tell_health(&mut self) {
+        let conditions = self.health.conditions();
+        if conditions != self.health.told {
+            self.health.told.clone_from(&conditions);
+            self.feed(Input::Network(network::Input::Health(conditions)));
+        }
     }
 
     /// The thread has news: a carrier, or a verdict.
     pub(in crate::daemon) fn health_told(&mut self) {
         self.request(addresses::Request::Look);
-        let Some(status) = self.health.seen().status else { return };
-        let cards =
-            status.nets.iter().flat_map(|net| net.cards.iter().map(move |card| (net, card)));
+        let seen = self.health.seen();
+        if let Some(ended) = seen.ended {
+            // What it found holds no more.
+            self.health.monitor.trouble = Some(ended);
+        }
+        let nets = seen.status.map(|status| status.nets).unwrap_or_default();
         let mut known = BTreeMap::new();
-        for (net, card) in cards {
-            let before = self.health.known.get(&card.name).copied();
-            known.insert(card.name.clone(), card.verdict);
+        for (net, card) in nets.iter().flat_map(|net| net.cards.iter().map(move |card| (net, card)))
+        {
+            let before = self.health.known.get(&card.name).map(|known| known.verdict);
+            let is_polled = card.seen.as_ref().is_none_or(|seen| seen.mac.is_some());
+            known.insert(card.name.clone(), Known { verdict: card.verdict, is_polled });
             if let Some(sentence) = self.sentence(net, card, before) {
                 self.journal.say(&sentence);
             }
         }
         self.health.known = known;
-        // Before the first picture nothing is known of any interface.
-        if !self.interfaces.is_empty() {
-            let picture = self.picture();
-            self.feed(Input::Network(network::Input::Interfaces(picture)));
-            self.settle();
-        }
+        self.health.without_carrier = seen.without_carrier;
+        self.tell_health();
+        self.settle();
     }
 
     /// What a verdict says to people who read the journal; nothing where it is the same.
@@ -161,7 +201,7 @@ impl Daemon {
         card: &CardStatus,
         before: Option<Verdict>,
     ) -> Option<String> {
-        let before = before.unwrap_or(Verdict::Unsure(network::health::Doubt::Unproven));
+        let before = before.unwrap_or(Verdict::Unsure(Doubt::Unproven));
         if before == card.verdict {
             return None;
         }

@@ -208,3 +208,34 @@ fn one_dead_card_of_three_and_then_the_second() {
     assert_eq!(world.said(0), [dead("eth2"), dead("eth1")]);
     assert_eq!(world.status(0).nets[0].poller.as_deref(), Some("eth0"));
 }
+
+#[test]
+fn a_card_in_another_segment_with_traffic_is_found_by_a_second_witness_alone() {
+    for detection in [Detection::InOut, Detection::InOnlyOrInOut] {
+        let mut world = World::settled(&[2, 1], detection);
+        world.noise = true;
+        world.uplink = false;
+        world.switches.push(true);
+        world.object(0, 0).switch = 1;
+        world.rounds(POLLS + 1);
+        let found = [("eth0".to_owned(), down(Fault::Apart))];
+        match detection {
+            Detection::InOut => assert_eq!(world.said(0), [], "as documented"),
+            Detection::InOnlyOrInOut => assert_eq!(world.said(0), found),
+        }
+        assert_eq!(world.said(1), []);
+        world.object(0, 0).switch = 0;
+        world.rounds(POLLS + 1);
+        assert_eq!(world.verdict(0, 0), Verdict::Up);
+    }
+    // Of two cards in two segments, nobody can tell which one is in the wrong one.
+    let mut world = World::settled(&[3], Detection::InOnlyOrInOut);
+    world.noise = true;
+    world.uplink = false;
+    world.switches.extend([true, true]);
+    for card in 0..3 {
+        world.object(0, card).switch = card;
+    }
+    world.rounds(10);
+    assert_eq!(world.said(0), []);
+}

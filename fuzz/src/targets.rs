@@ -229,7 +229,7 @@ fn interfaces() -> Vec<network::Interface> {
         name: "eth0".into(),
         up: true,
         carrier: true,
-        condition: network::Condition::Works,
+        condition: network::Condition::Unpolled,
         mac: Some([2, 0, 0, 0, 0, 1]),
         addresses: vec![seen],
     }]
@@ -544,6 +544,7 @@ fn birth() -> node::Birth {
         nodes,
         local: Some(node::LocalEnd::Address(IpAddr::from([10, 77, 0, 1]))),
         standby: None,
+        grace: Some(core::time::Duration::from_secs(1)),
     };
     let cluster = node::Cluster {
         fencing: Vec::new(),

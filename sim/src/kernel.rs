@@ -84,7 +84,7 @@ impl World {
                     name: format!("eth{network}"),
                     up: true,
                     carrier: self.wires.has_carrier(network, number),
-                    condition: network::Condition::Works,
+                    condition: network::Condition::Unpolled,
                     mac: Some(mac_of(id, number)),
                     addresses: core::iter::once(own).chain(services).collect(),
                 }

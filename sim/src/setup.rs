@@ -232,6 +232,7 @@ impl Setup {
             local: (network.nodes.contains(local))
                 .then(|| LocalEnd::Address(own_address(NetworkId(number), local))),
             standby: None,
+            grace: Some(Duration::from_secs(1)),
         });
         let media =
             (self.networks.len() as u16..).zip(&self.media).map(|(number, medium)| NetworkSpec {
@@ -244,6 +245,7 @@ impl Setup {
                 nodes: medium.nodes,
                 local: medium.nodes.contains(local).then_some(LocalEnd::Device),
                 standby: None,
+                grace: None,
             });
         Cluster {
             id: CLUSTER,

@@ -21,6 +21,7 @@ use crate::inability::Own;
 use crate::input::{Found, Input, Output, Timer, ViewChange};
 use crate::intent::{Intent, Mode};
 use crate::journal::Note;
+use crate::networks::NetworkStates;
 use crate::observation::{Observation, Phase, State, Wish};
 use crate::plan;
 use crate::replica::{Effect, Event, Replica};
@@ -45,6 +46,9 @@ pub struct Engine {
     /// What was submitted about the watchdog, and whether [`Output::Arm`] awaits its answer.
     watchdog_said: Option<Duration>,
     is_arming: bool,
+    /// How this node sees its networks, and what was submitted about it.
+    networks: NetworkStates,
+    networks_said: NetworkStates,
     excluded: bool,
     clean: bool,
     /// When this node, as the hub, stops waiting for absent nodes.
@@ -83,6 +87,8 @@ impl Engine {
             reported: false,
             watchdog_said: None,
             is_arming: false,
+            networks: NetworkStates::new(),
+            networks_said: NetworkStates::new(),
             excluded: false,
             clean: false,
             settle_at: None,
@@ -136,6 +142,7 @@ impl Engine {
                 self.runner.changed(now, &service, &resource, change);
             }
             Input::Unable { services } => self.unable.see(now, services),
+            Input::Networks(networks) => self.networks = networks,
             Input::Lease { until } => self.runner.set_lease(now, until),
             Input::Watchdog(watchdog) => {
                 self.is_arming = false;
@@ -402,6 +409,7 @@ impl Engine {
             self.reported = false;
             self.watchdog_said = None;
             self.unable.forget();
+            self.networks_said = NetworkStates::new();
         }
         self.apply(now, Event::View(change));
     }
@@ -441,6 +449,10 @@ impl Engine {
             if !self.reported {
                 self.reported = true;
                 self.submit(&Entry::Report { claims: self.runner.claims() });
+            }
+            if self.networks_said != self.networks {
+                self.networks_said.clone_from(&self.networks);
+                self.submit(&Entry::Networks { networks: self.networks.clone() });
             }
             let heard = !self.replica.observation.unreported.contains(self.local.node);
             if self.watchdog_said != self.runner.armed() {

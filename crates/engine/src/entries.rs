@@ -52,6 +52,7 @@ impl Replica {
             }
             Entry::Watchdog { timeout } => self.watchdog(context, origin, timeout),
             Entry::Unable { services } => self.unable(context, origin, services),
+            Entry::Networks { networks } => self.networks(origin, networks),
             Entry::Jeopardy { node, is_so } => self.in_jeopardy(context, origin, node, is_so),
             Entry::Command { .. } => unreachable!("commands are answered by their caller"),
         }

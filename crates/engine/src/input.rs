@@ -13,6 +13,7 @@ use crate::class::Watchdog;
 use crate::command::Refusal;
 use crate::intent::Resource;
 use crate::journal::Note;
+use crate::networks::NetworkStates;
 use crate::observation::Absence;
 
 /// What the driver feeds in.
@@ -66,6 +67,8 @@ pub enum Input {
         /// By service.
         services: BTreeMap<String, String>,
     },
+    /// How this node sees its networks.
+    Networks(NetworkStates),
     /// This node was left out, or is leaving: stop everything, then [`Output::Clean`].
     Excluded,
     /// A deadline has passed.

@@ -35,6 +35,7 @@ mod input;
 mod intent;
 mod jeopardy;
 mod journal;
+mod networks;
 mod observation;
 mod plan;
 mod replica;
@@ -60,6 +61,7 @@ pub use journal::{
     JOURNAL_SIZE_MAX, Journal, NOTES_PER_SERVICE_MAX, Note, REASON_SIZE_MAX, REJECTED_PER_NOTE_MAX,
     Rule,
 };
+pub use networks::{NetworkFault, NetworkState, NetworkStates};
 pub use observation::{
     Absence, DecisionId, Failures, Observation, Phase, Request, ServiceState, State, Wish,
 };

@@ -17,6 +17,7 @@ use minicbor::{Decode, Encode};
 use crate::class::{Armed, Class};
 use crate::inability::Inability;
 use crate::intent::{Intent, Mode, Service};
+use crate::networks::NetworkStates;
 use crate::plan;
 
 /// A decision to start or stop a service on a member; unique in the life of a cluster, so that an
@@ -84,6 +85,9 @@ pub struct Observation {
     /// Members to which one path is left, and lost ones to which it was.
     #[n(12)]
     pub jeopardy: NodeSet,
+    /// How members see their networks.
+    #[n(13)]
+    pub networks: BTreeMap<NodeId, NetworkStates>,
 }
 
 /// What is known of one service.

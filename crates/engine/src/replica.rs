@@ -356,6 +356,7 @@ impl Replica {
         let goes_on =
             |node: &NodeId| here.contains(*node) && joined.iter().all(|m| m.node != *node);
         observation.unable.retain(|node, _| goes_on(node));
+        observation.networks.retain(|node, _| goes_on(node));
         observation
             .draining
             .retain(|node, incarnation| has(&Member { node: *node, incarnation: *incarnation }));

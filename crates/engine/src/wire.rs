@@ -11,6 +11,7 @@ use minicbor::{Decode, Encode};
 
 use crate::command::Command;
 use crate::inability::Inability;
+use crate::networks::NetworkStates;
 use crate::observation::DecisionId;
 
 /// One entry.
@@ -102,6 +103,13 @@ pub enum Entry {
         /// By service.
         #[n(0)]
         services: BTreeMap<String, Inability>,
+    },
+    /// How the member sees all its networks. Sent whenever that changes.
+    #[n(10)]
+    Networks {
+        /// Each that it is on.
+        #[n(0)]
+        networks: NetworkStates,
     },
     /// From the hub: one path is left to a member, or more again.
     #[n(9)]

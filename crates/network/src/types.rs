@@ -77,15 +77,18 @@ impl Interface {
     /// Whether it works as far as anybody can tell: who has not been found to, and is asked, does not.
     #[must_use]
     pub fn is_proven(&self) -> bool {
-        self.trouble().is_none() && self.condition == Condition::Works
+        let is_believed = matches!(self.condition, Condition::Unpolled | Condition::Works);
+        self.trouble().is_none() && is_believed
     }
 }
 
 /// What polls say of an interface.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub enum Condition {
-    /// It is proven to work, or nobody polls it: then its signal alone counts.
+    /// Nobody polls it: its signal alone counts.
     #[default]
+    Unpolled,
+    /// It is proven to work.
     Works,
     /// It is polled and has not been found to work yet. It is good enough to begin on.
     Unproven,

@@ -1,6 +1,7 @@
 //! What a node is told when it is born, and the configuration that it shares with the others.
 
 use core::net::IpAddr;
+use core::time::Duration;
 
 use base::{Incarnation, Medium, Member, NetworkId, NodeId, NodeSet, Tie, Timing, View};
 use engine::{Found, Intent, ResourceKind, Service};
@@ -48,6 +49,9 @@ pub struct NetworkSpec {
     pub ring: Vec<NodeId>,
     /// Where the local node is connected to it.
     pub local: Option<LocalEnd>,
+    /// How long all nodes' reports of it must agree before anybody acts on them; none where nothing is
+    /// reported.
+    pub grace: Option<Duration>,
     /// Interfaces of the local node that may take over from each other there.
     pub standby: Option<Standby>,
 }

@@ -281,6 +281,10 @@ pub enum EventKind {
     Conflict,
     /// Something about this node's interfaces.
     Interface,
+    /// A network has failed for some nodes, or for all.
+    NetworkDown,
+    /// A network works again.
+    NetworkUp,
 }
 
 impl EventKind {
@@ -297,6 +301,8 @@ impl EventKind {
             EventKind::Reborn => "reborn",
             EventKind::Conflict => "conflict",
             EventKind::Interface => "interface",
+            EventKind::NetworkDown => "network_down",
+            EventKind::NetworkUp => "network_up",
         }
     }
 }

@@ -32,6 +32,7 @@ fn birth(node: NodeId) -> Birth {
         nodes: (1..=NODES).map(NodeId).collect(),
         local: Some(LocalEnd::Device),
         standby: None,
+        grace: None,
     };
     Birth {
         local: Member { node, incarnation: Incarnation(1) },

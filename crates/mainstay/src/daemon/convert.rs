@@ -1,9 +1,15 @@
 //! The configuration as people write it, in the form that the core works with.
 
+use std::time::Duration;
+
 use base::NodeId;
 use engine::{Intent, NodeSpec};
 
 use crate::config::{Cluster, Heartbeat, Kind, Network, Priority, Tie, tie as arbiters};
+
+/// The least time for which all nodes' reports of a network must agree: as long as an inability lasts
+/// before anything moves.
+const GRACE_MIN: Duration = engine::LASTS_AFTER;
 
 /// The core's form of a configuration, as seen from `local`.
 pub(super) fn cluster(cluster: &Cluster, local: NodeId) -> node::Cluster {
@@ -29,6 +35,7 @@ pub(super) fn cluster(cluster: &Cluster, local: NodeId) -> node::Cluster {
                 ring: if network.ring { network.by_address() } else { Vec::new() },
                 local: local_end(network, local),
                 standby: standby(network, local),
+                grace: grace(network),
             })
             .collect(),
         intent: Intent {
@@ -100,6 +107,14 @@ fn local_end(network: &Network, local: NodeId) -> Option<node::LocalEnd> {
     }
 }
 
+/// Two polls, because nodes do not poll in the same instant. Disks and serial lines have no interfaces, and
+/// a path that one node alone defines is nobody else's.
+fn grace(network: &Network) -> Option<Duration> {
+    let is_shared =
+        network.rank.is_none() && matches!(network.kind, Kind::Udp | Kind::Ethernet { .. });
+    is_shared.then(|| GRACE_MIN.max(network.polling.interval * 2))
+}
+
 /// The primary interface and what stands by for it.
 fn standby(network: &Network, local: NodeId) -> Option<node::Standby> {
     let end = network.endpoints.get(&local)?;
@@ -116,7 +131,7 @@ pub(super) fn interface(interface: os::netlink::Interface) -> network::Interface
         name: interface.name,
         up: interface.up,
         carrier: interface.carrier,
-        condition: network::Condition::Works,
+        condition: network::Condition::Unpolled,
         mac: if interface.loopback { None } else { interface.mac },
         addresses: addresses
             .map(|seen| network::AddressSeen {

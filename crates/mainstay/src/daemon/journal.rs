@@ -68,10 +68,13 @@ impl Journal {
         use node::EventKind as Kind;
         let level = match event.kind {
             Kind::Excluded | Kind::Conflict => v1::EventLevel::Error,
-            Kind::Peer | Kind::Path | Kind::Fenced | Kind::Fencing | Kind::Interface => {
-                v1::EventLevel::Warning
-            }
-            Kind::View | Kind::Reborn => v1::EventLevel::Info,
+            Kind::Peer
+            | Kind::Path
+            | Kind::Fenced
+            | Kind::Fencing
+            | Kind::Interface
+            | Kind::NetworkDown => v1::EventLevel::Warning,
+            Kind::View | Kind::Reborn | Kind::NetworkUp => v1::EventLevel::Info,
         };
         let node = event.node.map(|node| super::name_of(cluster, node)).unwrap_or_default();
         self.say(&event.sentence);

@@ -35,7 +35,7 @@ fn interface(index: u32, mac: wire::Mac, own: &[(&str, u8)]) -> Interface {
         name: format!("eth{index}"),
         up: true,
         carrier: true,
-        condition: Condition::Works,
+        condition: Condition::Unpolled,
         mac: Some(mac),
         addresses: own.iter().map(|(address, prefix)| seen(address, *prefix)).collect(),
     }

@@ -180,6 +180,7 @@ impl Node {
             let link = transport::Input::Link { network, up: false };
             self.work.push_back(Work::Transport(link));
         }
+        self.say_networks_again();
         self.unable.clear();
         self.see_inability();
         self.event(EventKind::Reborn, None, format!("new incarnation {incarnation}"));

@@ -1,6 +1,7 @@
 //! The composition: what comes out of one layer goes into the others.
 
 mod convert;
+mod faults;
 mod fence;
 mod interfaces;
 mod jeopardy;
@@ -23,6 +24,7 @@ use crate::fencing::Fencing;
 use crate::report::Report;
 use crate::status::{PeerReport, Status};
 use crate::{Durable, Event, EventKind, Input, Output, Timer};
+use faults::Faults;
 use interfaces::Connected;
 use layers::layers;
 use words::{broken_direction, path_state, refused};
@@ -77,6 +79,8 @@ pub struct Node {
     links_down: BTreeSet<NetworkId>,
     /// Networks that are of no use here: those, and those whose interface was found not to work.
     networks_down: BTreeSet<NetworkId>,
+    /// Which networks fail, and where.
+    faults: Faults,
     /// What the engine was told that cannot run here, and why.
     unable: BTreeMap<String, String>,
     life: Life,
@@ -160,6 +164,7 @@ impl Node {
             interfaces: Vec::new(),
             links_down: BTreeSet::new(),
             networks_down: BTreeSet::new(),
+            faults: Faults::default(),
             unable: BTreeMap::new(),
             life: Life::Lived,
             last_token: 0,
@@ -192,6 +197,7 @@ impl Node {
                 self.work.push_back(Work::Transport(transport::Input::Unreachable { path }));
             }
             Input::Persisted(token) => self.persisted(token),
+            Input::Network(network::Input::Health(conditions)) => self.see_conditions(conditions),
             Input::Network(input) => self.work.push_back(Work::Network(input)),
             Input::Acted { id, outcome } => {
                 self.work.push_back(Work::Engine(engine::Input::Acted { id, outcome }));
@@ -240,7 +246,8 @@ impl Node {
         // to send to, too.
         let turn = self.birth.cluster.timing.heartbeat_high;
         let held = self.engine.held().next().map(|_| (self.turned_at + turn, Timer::Group));
-        let all = [transport, group, network, engine, fencing, watchdogs, held];
+        let faults = self.faults_due().map(|at| (at, Timer::Network));
+        let all = [transport, group, network, engine, fencing, watchdogs, held, faults];
         all.into_iter().flatten().min()
     }
 
@@ -351,6 +358,7 @@ impl Node {
         self.mind_fencing();
         self.mind_watchdogs();
         self.mind_jeopardy();
+        self.mind_faults();
         self.work.push_back(Work::Group(group::Input::Turn));
         let now = self.now;
         if self.engine.deadline().is_some_and(|(at, _)| at <= now) {
@@ -426,6 +434,9 @@ impl Node {
                 Work::Group(input) => self.feed_group(input),
                 Work::Engine(input) => {
                     self.engine_changed |= !matches!(input, engine::Input::Lease { .. });
+                    if let engine::Input::Delivered { .. } | engine::Input::View(_) = input {
+                        self.note_reports();
+                    }
                     self.engine.handle(self.now, input);
                     self.drain_engine();
                 }
@@ -435,6 +446,7 @@ impl Node {
                     self.network.handle(self.now, input);
                     if is_picture {
                         self.see_interfaces();
+                        self.see_networks();
                         // Before what fails because of it.
                         self.see_inability();
                     }
@@ -613,6 +625,7 @@ impl Node {
 
     fn restore(&mut self, change: engine::ViewChange, state: &[u8]) {
         self.engine_changed = true;
+        self.note_reports();
         if self.engine.restore(self.now, state).is_err() {
             // Only a hub of another release can have written what cannot be read here.
             self.event(
@@ -712,6 +725,7 @@ impl Node {
         self.work.push_back(Work::Network(network::Input::Configure { addresses, nets, fixed }));
         self.fencing.configure(&self.birth.cluster.fencing);
         self.drain_fencing();
+        self.note_reports();
         self.see_inability();
     }
 

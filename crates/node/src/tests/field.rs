@@ -233,6 +233,14 @@ impl Field {
         self.picture(id);
     }
 
+    /// What the polls of a node's interfaces say, by network.
+    pub(super) fn polls_say(&mut self, id: NodeId, conditions: [network::Condition; 2]) {
+        let names = NETWORKS.map(str::to_owned).into_iter();
+        let health = network::Input::Health(names.zip(conditions).collect());
+        let seat = self.seats.get_mut(&id).expect("there is such a seat");
+        seat.inbox.push_back(Input::Network(health));
+    }
+
     /// A field in which the view has formed and `web` runs on the first node.
     pub(super) fn formed(count: u8) -> Field {
         let mut field = Field::new(count);
@@ -255,6 +263,7 @@ impl Field {
             nodes: (1..=self.count).map(NodeId).collect(),
             local: Some(LocalEnd::Address(own_address(number as u8, local))),
             standby: None,
+            grace: Some(Duration::from_secs(1)),
         });
         Cluster {
             id: 7,
@@ -437,7 +446,7 @@ impl Field {
                 name: name.to_owned(),
                 up: true,
                 carrier: !seat.pulled.contains(&number),
-                condition: network::Condition::Works,
+                condition: network::Condition::Unpolled,
                 // Where nothing is asked before an address is claimed: that is network's own test.
                 mac: None,
                 addresses: core::iter::once(own).chain(floating).collect(),

@@ -3,8 +3,10 @@
 use core::time::Duration;
 
 use base::NodeId;
+use network::Condition::{self, Silent, Unpolled, Works};
 
 use super::field::Field;
+use crate::EventKind;
 
 const N1: NodeId = NodeId(1);
 const N2: NodeId = NodeId(2);
@@ -52,4 +54,112 @@ fn a_node_without_it_is_no_target() {
     field.kill(N1);
     field.until("web went to n3", |field| field.where_runs("web").contains(&N3));
     assert!(!field.where_runs("web").contains(&N2));
+}
+
+/// What polls say of the second network on each node; the first one works.
+fn say(field: &mut Field, conditions: &[Condition]) {
+    for (id, condition) in (1..).map(NodeId).zip(conditions) {
+        field.polls_say(id, [Works, condition.clone()]);
+    }
+}
+
+fn told(field: &Field, node: NodeId) -> Vec<&str> {
+    let seat = &field.seats[&node];
+    let both = [EventKind::NetworkDown, EventKind::NetworkUp];
+    both.iter().flat_map(|kind| seat.told(*kind)).collect()
+}
+
+#[test]
+fn a_network_that_is_silent_here_and_proven_elsewhere_moves_what_needs_it() {
+    let mut field = Field::needing(3);
+    say(&mut field, &[Works, Works, Works]);
+    field.pass(Duration::from_secs(3));
+    say(&mut field, &[Silent, Works, Works]);
+    field.pass(Duration::from_millis(900));
+    assert_eq!(told(&field, N1), [""; 0], "not before the grace is over");
+    field.until("web went to n2", |field| field.where_runs("web") == [N2]);
+    let expected = "network_down local: green has failed on n1";
+    for node in [N1, N2, N3] {
+        assert_eq!(told(&field, node), [expected]);
+    }
+    let trouble = field.seats[&N1].node().status().network.interfaces.expect("a picture");
+    assert_eq!(trouble[1].trouble(), Some("hears nothing, and other nodes do"));
+    // It works again as soon as its own polls prove it.
+    say(&mut field, &[Works, Works, Works]);
+    field.pass(Duration::from_millis(100));
+    let trouble = field.seats[&N1].node().status().network.interfaces.expect("a picture");
+    assert_eq!(trouble[1].trouble(), None);
+    field.pass(Duration::from_secs(5));
+    assert_eq!(told(&field, N3), [expected, "network_up: green"]);
+    assert_eq!(field.where_runs("web"), [N2], "and it does not come back for that");
+}
+
+#[test]
+fn paths_over_a_network_that_polls_doubt_stay() {
+    let mut field = Field::formed(3);
+    say(&mut field, &[Silent, Works, Works]);
+    field.pass(Duration::from_secs(5));
+    assert_eq!(told(&field, N2).len(), 1);
+    assert_eq!(field.where_runs("web"), [N1], "it does not need that network");
+    for peer in field.seats[&N1].node().transport().status().peers {
+        let alive = |path: &transport::PathStatus| path.state == transport::PathState::Alive;
+        assert!(peer.paths.iter().all(alive), "{peer:?}");
+    }
+}
+
+#[test]
+fn a_network_that_is_silent_for_all_moves_nothing_and_neither_does_its_return() {
+    for order in [[N1, N2, N3], [N3, N2, N1]] {
+        let mut field = Field::needing(3);
+        say(&mut field, &[Works, Works, Works]);
+        field.pass(Duration::from_secs(3));
+        // Not in the same instant.
+        for node in order {
+            field.polls_say(node, [Works, Silent]);
+            field.pass(Duration::from_millis(300));
+        }
+        field.pass(Duration::from_secs(5));
+        assert_eq!(field.where_runs("web"), [N1]);
+        let expected = "network_down global: green has failed for all; nothing moves";
+        assert_eq!(told(&field, N2), [expected]);
+        for node in order {
+            field.polls_say(node, [Works, Works]);
+            field.pass(Duration::from_millis(300));
+        }
+        field.pass(Duration::from_secs(5));
+        assert_eq!(field.where_runs("web"), [N1]);
+        assert_eq!(told(&field, N2), [expected, "network_up: green"]);
+    }
+}
+
+#[test]
+fn a_signal_alone_proves_nothing_against_another() {
+    let mut field = Field::needing(2);
+    say(&mut field, &[Silent, Unpolled]);
+    field.pass(Duration::from_secs(10));
+    assert_eq!(field.where_runs("web"), [N1]);
+    assert_eq!(told(&field, N1), [""; 0]);
+}
+
+#[test]
+fn a_node_that_is_silent_alone_is_no_target() {
+    let mut field = Field::needing(3);
+    say(&mut field, &[Works, Silent, Works]);
+    field.pass(Duration::from_secs(3));
+    field.kill(N1);
+    field.until("web went to n3", |field| field.where_runs("web").contains(&N3));
+    assert!(!field.where_runs("web").contains(&N2));
+}
+
+#[test]
+fn cables_pulled_from_one_and_from_all_are_told_apart_in_the_events() {
+    let mut field = Field::formed(2);
+    field.pull(N1, NET1, true);
+    field.pass(Duration::from_secs(2));
+    let local = "network_down local: green has failed on n1";
+    assert_eq!(told(&field, N2), [local]);
+    field.pull(N2, NET1, true);
+    field.pass(Duration::from_secs(2));
+    let global = "network_down global: green has failed for all; nothing moves";
+    assert_eq!(told(&field, N1), [local, global]);
 }

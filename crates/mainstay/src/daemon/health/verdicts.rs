@@ -64,7 +64,7 @@ impl Verdicts {
                 Verdict::Down(fault) => Condition::Fails(fault.reason().to_owned()),
                 // Who is not polled will never be proven.
                 Verdict::Unsure(_) if self.monitor.trouble.is_some() || !known.is_polled => {
-                    Condition::Works
+                    Condition::Unpolled
                 }
                 Verdict::Unsure(Doubt::Unproven) => Condition::Unproven,
                 Verdict::Unsure(Doubt::Silent) => Condition::Silent,
@@ -81,7 +81,7 @@ impl Verdicts {
     /// Why a card is not proven to work, in words that follow its name.
     pub(in crate::daemon) fn doubt(&self, card: &str) -> Option<String> {
         let doubt = match self.conditions().remove(card)? {
-            Condition::Works => return None,
+            Condition::Works | Condition::Unpolled => return None,
             Condition::Fails(why) => return Some(why),
             Condition::Unproven => Doubt::Unproven,
             Condition::Silent => Doubt::Silent,

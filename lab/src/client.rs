@@ -25,7 +25,7 @@ use crate::sys;
 use crate::trace::Trace;
 use crate::worker;
 
-mod frames;
+pub(crate) mod frames;
 mod tcp;
 mod udp;
 mod version6;

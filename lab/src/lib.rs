@@ -47,6 +47,8 @@ pub mod control;
 pub mod corosync;
 pub mod cost;
 pub mod enter;
+pub mod listener;
+pub mod many;
 pub mod operator;
 pub mod responder;
 pub mod scale;

@@ -15,6 +15,7 @@ mod cards;
 mod fences;
 mod frozen;
 mod interfaces;
+mod many;
 mod media;
 mod selective;
 mod sizes;
@@ -25,6 +26,7 @@ use crate::api;
 use crate::clock::{self, milliseconds};
 use crate::device;
 use crate::lab::{Lab, Which};
+use crate::many::Many;
 use crate::scene::{PATIENCE, Scene, Seen};
 use crate::spec::{self, Spec};
 use crate::trace::Verdict;
@@ -134,11 +136,15 @@ pub enum Scenario {
     SwitchDead,
     /// Both cards of the active node, one after the other; another service needs another network.
     BothCards,
+    /// The active node loses its power with 200 addresses of 30 services.
+    ManyAddresses,
+    /// The same with 1,000 of 500.
+    ThousandAddresses,
 }
 
 impl Scenario {
     /// All, in the order of the acceptance criteria.
-    pub const ALL: [Self; 28] = [
+    pub const ALL: [Self; 30] = [
         Self::CutOneNetwork,
         Self::ServiceNetwork,
         Self::SwitchOff,
@@ -167,6 +173,8 @@ impl Scenario {
         Self::LocalSwitchAlone,
         Self::SwitchDead,
         Self::BothCards,
+        Self::ManyAddresses,
+        Self::ThousandAddresses,
     ];
 
     /// Its name on a command line.
@@ -200,6 +208,8 @@ impl Scenario {
             Self::LocalSwitchAlone => "local-switch-alone",
             Self::SwitchDead => "switch-dead",
             Self::BothCards => "both-cards",
+            Self::ManyAddresses => "many-addresses",
+            Self::ThousandAddresses => "thousand-addresses",
         }
     }
 
@@ -274,7 +284,7 @@ impl Scenario {
             Self::CutAllNetworks | Self::Partition | Self::Move | Self::PowerOff => true,
             Self::StopDaemon | Self::StopDaemonAndGuard | Self::FrozenOwner => true,
             Self::FloodedTakeover | Self::FenceRungs | Self::ServiceNetwork => true,
-            Self::BothCards => true,
+            Self::BothCards | Self::ManyAddresses | Self::ThousandAddresses => true,
         }
     }
 
@@ -296,6 +306,8 @@ impl Scenario {
                     Ok(())
                 })?
             }
+            Self::ManyAddresses => many::form(lab, detection, Many::SEED)?,
+            Self::ThousandAddresses => many::form(lab, detection, Many::LIMIT)?,
             _ => Scene::form(lab, detection)?,
         };
         Ok(scene)
@@ -336,6 +348,8 @@ impl Scenario {
             Self::LocalSwitch | Self::LocalSwitchAlone => cards::local_switch(scene, &active),
             Self::SwitchDead => cards::switch_dead(scene, &active),
             Self::BothCards => cards::both_cards(scene, &active),
+            Self::ManyAddresses => many::power_off(scene, &active, Many::SEED),
+            Self::ThousandAddresses => many::power_off(scene, &active, Many::LIMIT),
         };
         let mut played = outcome.with_context(|| format!("{} of {active}", self.name()))?;
         played.is_gated = is_gated;

@@ -20,6 +20,7 @@ use std::process::{Child, ChildStdin, ChildStdout, Command, ExitCode, Stdio};
 use anyhow::{Context, Result, bail, ensure};
 use lab::clock;
 
+mod addresses;
 mod corosync;
 mod keepalived;
 mod mainstay;
@@ -29,6 +30,7 @@ mod report;
 mod site;
 mod usage;
 
+pub use addresses::{run as run_addresses, serve as serve_addresses};
 pub use product::Product;
 pub use report::{Row, Table, spread};
 pub use site::{Answer, Fault, Gap, Order, serve};

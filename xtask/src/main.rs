@@ -16,6 +16,8 @@ usage: cargo xtask COMMAND
   package [DIR]         build a Debian package into a directory (default: target)
   bench-peers [--quick | --repetitions N]
                         measure Mainstay beside keepalived and Corosync with Pacemaker
+  bench-addresses [--program PATH] [--repetitions N]
+                        the loss of a node with 200 and 1,000 addresses, Mainstay beside keepalived
   vm [--program PATH] [SCENARIO…]
                         break virtual machines (panic, power, watchdog, …): minutes
   vm --list             print the scenarios
@@ -37,13 +39,17 @@ fn main() -> ExitCode {
         ["package"] => package::run(&root, &root.join("target")),
         ["package", directory] => package::run(&root, Path::new(directory)),
         ["bench-peers", ref rest @ ..] => bench_peers::run(&root, rest),
+        ["bench-addresses", ref rest @ ..] => bench_peers::run_addresses(&root, rest),
         ["vm", "--list"] => {
             vm::list();
             Ok(ExitCode::SUCCESS)
         }
         ["vm", ref rest @ ..] => vm::run(&root, rest),
-        // What `bench-peers` starts for each product.
+        // What the two start for each product.
         ["bench-peers-site", product, program] => bench_peers::serve(product, program),
+        ["bench-addresses-site", product, program, services, addresses] => {
+            bench_peers::serve_addresses(product, program, services, addresses)
+        }
         _ => {
             eprint!("{USAGE}");
             return ExitCode::from(64);

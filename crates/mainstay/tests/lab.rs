@@ -134,6 +134,11 @@ fn without_both_cards_only_services_of_their_network_move() {
     play("both-cards", 1);
 }
 
+#[test]
+fn hundreds_of_addresses_are_taken_over_in_one_go() {
+    play("many-addresses", 1);
+}
+
 /// Two nodes, few cuts: the long runs are made by hand.
 fn ties(tie: &str, words: &[&str]) {
     let said = lab(&[&["ties", "--tie", tie], words].concat());

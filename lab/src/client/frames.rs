@@ -15,12 +15,12 @@ use crate::netlink::{Hardware, RouteSocket};
 use crate::spec;
 use crate::sys;
 
-const ETHERTYPE_IPV4: u16 = 0x0800;
-const ETHERTYPE_ARP: u16 = 0x0806;
+pub(crate) const ETHERTYPE_IPV4: u16 = 0x0800;
+pub(crate) const ETHERTYPE_ARP: u16 = 0x0806;
 const EVERYBODY: [u8; 6] = [0xff; 6];
 
 /// A socket for one protocol on the client's interface, with receive stamps.
-pub(super) fn open(network: &str, protocol: u16) -> Result<(OwnedFd, u32)> {
+pub(crate) fn open(network: &str, protocol: u16) -> Result<(OwnedFd, u32)> {
     let (index, _) = RouteSocket::open()?.interface(network)?;
     let socket = sys::bind_to_interface(index, protocol).context("opening a frame socket")?;
     sys::set_number(&socket, libc::SOL_SOCKET, libc::SO_TIMESTAMPNS, 1)
@@ -29,7 +29,7 @@ pub(super) fn open(network: &str, protocol: u16) -> Result<(OwnedFd, u32)> {
 }
 
 /// All frames that are there, as (bytes, hardware address, time of receipt).
-pub(super) fn receive_all(
+pub(crate) fn receive_all(
     socket: &OwnedFd,
     now: Duration,
     mut each: impl FnMut(&[u8], [u8; 6], Duration),
@@ -115,6 +115,15 @@ impl Asker for Arp {
             }
         })
     }
+}
+
+/// The hardware address that an announcement gives for an address: sender = target.
+pub(crate) fn announced(bytes: &[u8]) -> Option<(Hardware, Ipv4Addr)> {
+    let head = bytes.get(..8)?;
+    let is_arp = head[..7] == [0, 1, 8, 0, 6, 4, 0] && matches!(head[7], 1 | 2);
+    let (sender, target) = (bytes.get(14..18)?, bytes.get(24..28)?);
+    let address: [u8; 4] = sender.try_into().ok()?;
+    (is_arp && sender == target).then_some((bytes[8..14].try_into().ok()?, address.into()))
 }
 
 /// The hardware address in a reply about `target`.

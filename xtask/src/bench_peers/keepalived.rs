@@ -12,30 +12,47 @@
 //! of priority 0, on which a backup takes over after its skew.
 
 use std::fs;
+use std::net::Ipv4Addr;
 
 use anyhow::{Context, Result};
 use lab::Lab;
 use lab::cluster::SERVICE_ADDRESS;
+use lab::many::Many;
 
 use super::product::{Installed, demand};
 
 /// With an advertisement interval in seconds, as text.
 pub(crate) struct Keepalived {
     pub(crate) interval: &'static str,
+    /// With so many addresses instead of the one that the client asks.
+    pub(crate) many: Option<Many>,
 }
 
 /// Of `n1`, `n2`, `n3`; 255 is for the owner of the address.
 const PRIORITIES: [u8; 3] = [254, 253, 252];
 
 impl Keepalived {
+    fn prefix(&self) -> u8 {
+        if self.many.is_some() { lab::many::PREFIX } else { 24 }
+    }
+
     /// `keepalived.conf` of the node with that priority; VRRP version 3 knows intervals below 1 s.
     fn text(&self, priority: u8) -> String {
         let interval = self.interval;
+        let all = self.many.map_or_else(|| vec![SERVICE_ADDRESS], Many::list);
+        let line = |address: &Ipv4Addr| format!("        {address}/{} dev net0\n", self.prefix());
+        let lines = |addresses: &[Ipv4Addr]| addresses.iter().map(line).collect::<String>();
+        // An advertisement names each address, and has room for few.
+        let (first, others) = all.split_at(1);
+        let (first, mut excluded) = (lines(first), String::new());
+        if !others.is_empty() {
+            excluded = format!("    virtual_ipaddress_excluded {{\n{}    }}\n", lines(others));
+        }
         format!(
             "global_defs {{\n    vrrp_version 3\n}}\n\
              vrrp_instance bench {{\n    state BACKUP\n    nopreempt\n    interface net0\n    \
              virtual_router_id 51\n    priority {priority}\n    advert_int {interval}\n    \
-             track_interface {{\n        net0\n    }}\n    virtual_ipaddress {{\n        {SERVICE_ADDRESS}/24 dev net0\n    }}\n}}\n"
+             track_interface {{\n        net0\n    }}\n    virtual_ipaddress {{\n{first}    }}\n{excluded}}}\n"
         )
     }
 }

@@ -2,6 +2,7 @@
 
 use anyhow::{Context, Result};
 use lab::cluster::{Cluster, Resource, SERVICE, SERVICE_ADDRESS, Service};
+use lab::many::Many;
 use lab::{Lab, Status, api};
 use serde_json::json;
 
@@ -10,6 +11,8 @@ use super::product::Installed;
 /// With one of its presets.
 pub(crate) struct Mainstay {
     pub(crate) detection: &'static str,
+    /// With so many addresses instead of the one that the client asks.
+    pub(crate) many: Option<Many>,
 }
 
 impl Installed for Mainstay {
@@ -22,7 +25,8 @@ impl Installed for Mainstay {
             head: String::new(),
             resources: vec![address],
         };
-        let cluster = Cluster { services: vec![service], ..Cluster::new(self.detection) };
+        let services = self.many.map_or_else(|| vec![service], |many| many.services(lab));
+        let cluster = Cluster { services, ..Cluster::new(self.detection) };
         lab.write_cluster(&cluster)?;
         lab.start_all()
     }

@@ -93,10 +93,16 @@ impl Product {
 
     pub(crate) fn install(self) -> Box<dyn Installed> {
         match self {
-            Self::MainstayFast => Box::new(mainstay::Mainstay { detection: "fast" }),
-            Self::MainstayNormal => Box::new(mainstay::Mainstay { detection: "normal" }),
-            Self::KeepalivedTenth => Box::new(keepalived::Keepalived { interval: "0.1" }),
-            Self::KeepalivedSecond => Box::new(keepalived::Keepalived { interval: "1" }),
+            Self::MainstayFast => Box::new(mainstay::Mainstay { detection: "fast", many: None }),
+            Self::MainstayNormal => {
+                Box::new(mainstay::Mainstay { detection: "normal", many: None })
+            }
+            Self::KeepalivedTenth => {
+                Box::new(keepalived::Keepalived { interval: "0.1", many: None })
+            }
+            Self::KeepalivedSecond => {
+                Box::new(keepalived::Keepalived { interval: "1", many: None })
+            }
             Self::Pacemaker => Box::new(corosync::Corosync { with_pacemaker: true }),
             Self::Corosync => Box::new(corosync::Corosync { with_pacemaker: false }),
         }

@@ -21,6 +21,7 @@ use os::netlink::Netlink;
 use os::process::{Containment, Output, Process, Program, SpawnError};
 use os::shared::{DaemonSide, Description, Goodbye, HeldAddress, HeldProcess, Slot};
 use os::signal::{Signal, Signals};
+use rustix::process as unix;
 
 #[path = "guard/storage.rs"]
 mod storage;
@@ -396,7 +397,7 @@ impl Drop for Scene {
             if fs::read_to_string(format!("/proc/{pid}/cmdline"))
                 .is_ok_and(|command| command.contains(self.path().to_str().unwrap()))
             {
-                signal("KILL", pid);
+                signal(unix::Signal::KILL, pid);
             }
         }
         let _killed = self.containment.kill_all();
@@ -425,9 +426,9 @@ impl Line {
     }
 }
 
-fn signal(name: &str, pid: u32) {
-    let status = Command::new("kill").args(["-s", name, &pid.to_string()]).status().unwrap();
-    assert!(status.success(), "process {pid} takes signal {name}");
+fn signal(signal: unix::Signal, pid: u32) {
+    let pid = unix::Pid::from_raw(pid.cast_signed()).expect("a process has a number");
+    unix::kill_process(pid, signal).expect("it takes the signal");
 }
 
 // ---------------------------------------------------------------------------------------------
@@ -443,7 +444,7 @@ fn killed_daemon_comes_back(place: Place) {
     let mut daemon = first.number("pid");
     for restart in 1..=3 {
         wait_for("a pushed deadline", || has(scene.path(), "deadline").then_some(()));
-        signal("KILL", daemon);
+        signal(unix::Signal::KILL, daemon);
         let next = scene.line("start", restart + 1);
         assert_ne!(next.number("pid"), daemon);
         assert_eq!(next.number("restarts") as usize, restart);
@@ -466,7 +467,7 @@ fn stopped_daemon_loses_its_services(place: Place) {
     wait_for("a pushed deadline", || has(scene.path(), "deadline").then_some(()));
     wait_for("both processes", || (scene.pids().len() >= 2).then_some(()));
     assert!(scene.has_address());
-    signal("STOP", daemon);
+    signal(unix::Signal::STOP, daemon);
     wait_for("the daemon to be stopped", || {
         let status = fs::read_to_string(format!("/proc/{daemon}/status")).unwrap();
         status.contains("State:\tT").then_some(())
@@ -476,7 +477,7 @@ fn stopped_daemon_loses_its_services(place: Place) {
     assert!(os::clock::boottime() >= deadline, "it was ended before its deadline");
     wait_for("the end of the address", || (!scene.has_address()).then_some(()));
     assert!(is_gone(service));
-    signal("CONT", daemon);
+    signal(unix::Signal::CONT, daemon);
     let killed = scene.line("killed", 1);
     let at = Instant::from_nanos(killed.text("at").parse().unwrap());
     assert!(at >= deadline, "killed at {at}, allowed until {deadline}");
@@ -490,9 +491,9 @@ fn late_start_is_ended(place: Place) {
     scene.line("service", 1);
     let daemon = scene.line("start", 1).number("pid");
     wait_for("a pushed deadline", || has(scene.path(), "deadline").then_some(()));
-    signal("STOP", daemon);
+    signal(unix::Signal::STOP, daemon);
     wait_for("the guard's work", || scene.log().contains("nothing left of it").then_some(()));
-    signal("CONT", daemon);
+    signal(unix::Signal::CONT, daemon);
     scene.line("refused", 1);
     scene.line("late", 1);
     scene.line("ended", 1);
@@ -526,7 +527,7 @@ fn leaves_in_order() {
     let mut scene = Scene::new(Place::Network, &[("address", "")]);
     scene.line("service", 1);
     wait_for("a pushed deadline", || has(scene.path(), "deadline").then_some(()));
-    signal("TERM", scene.guard.id());
+    signal(unix::Signal::TERM, scene.guard.id());
     assert_eq!(scene.wait_guard(), 0, "{}", scene.log());
     assert_eq!(scene.journal().last().map(String::as_str), Some("left"));
     assert!(scene.pids().is_empty());
@@ -551,7 +552,7 @@ fn unusable_configuration_ends_at_the_deadline(place: Place) {
     let daemon = scene.line("start", 1).number("pid");
     wait_for("a pushed deadline", || has(scene.path(), "deadline").then_some(()));
     fs::write(scene.path().join("refuse"), "").unwrap();
-    signal("KILL", daemon);
+    signal(unix::Signal::KILL, daemon);
     assert_eq!(scene.wait_guard(), 64, "{}", scene.log());
     assert!(os::clock::boottime() >= scene.deadline(), "it was ended before its deadline");
     assert!(scene.pids().is_empty());
@@ -564,7 +565,7 @@ fn ends_what_does_not_leave() {
     let daemon = scene.line("start", 1).number("pid");
     scene.line("service", 1);
     wait_for("a pushed deadline", || has(scene.path(), "deadline").then_some(()));
-    signal("TERM", scene.guard.id());
+    signal(unix::Signal::TERM, scene.guard.id());
     assert_eq!(scene.wait_guard(), 1, "{}", scene.log());
     assert!(scene.pids().is_empty());
     assert!(!fs::exists(format!("/proc/{daemon}")).unwrap());
@@ -583,7 +584,7 @@ fn next_guard_ends_leftovers(place: Place) {
 
     scene.guard.kill().unwrap();
     scene.guard.wait().unwrap();
-    signal("KILL", daemon);
+    signal(unix::Signal::KILL, daemon);
     wait_for("the daemon's end", || is_gone(daemon).then_some(())); // it has the lock as well
     assert!(scene.pids().contains(&service), "nobody is there to end it");
     fs::write(scene.path().join("idle"), "").unwrap();
@@ -604,7 +605,7 @@ fn next_guard_removes_addresses() {
     // The service's process keeps the network namespace.
     scene.guard.kill().unwrap();
     scene.guard.wait().unwrap();
-    signal("KILL", daemon);
+    signal(unix::Signal::KILL, daemon);
     wait_for("the daemon's end", || is_gone(daemon).then_some(())); // it has the lock as well
     let namespace = fs::File::open(format!("/proc/{service}/ns/net")).unwrap();
     let table = fs::read_to_string(format!("/proc/{service}/net/fib_trie")).unwrap();
@@ -643,7 +644,7 @@ fn gate_is_kept_by_the_guard() {
         in_network_of(&scene, &["tc", "qdisc", "del", "dev", "other0", "clsact"]);
     }
     wait_for("the gate", || (gated(&scene, "egress") == 1).then_some(()));
-    signal("TERM", scene.guard.id());
+    signal(unix::Signal::TERM, scene.guard.id());
     assert_eq!(scene.wait_guard(), 0, "{}", scene.log());
     let shown = Command::new("nsenter")
         .arg(format!("--net={path}"))
@@ -687,7 +688,7 @@ fn a_hanging_network_delays_no_kill() {
     let mut said = String::new();
     BufReader::new(holder.stdout.take().unwrap()).read_line(&mut said).unwrap();
     assert_eq!(said, "held\n");
-    signal("STOP", daemon);
+    signal(unix::Signal::STOP, daemon);
     wait_for("the end of the service", || scene.pids().is_empty().then_some(()));
     assert!(scene.has_address(), "nobody removes it now");
     assert!(!scene.log().contains("nothing left"), "{}", scene.log());
@@ -696,7 +697,7 @@ fn a_hanging_network_delays_no_kill() {
     holder.wait().unwrap();
     wait_for("the end of the address", || (!scene.has_address()).then_some(()));
     wait_for("the guard's word of it", || scene.log().contains("nothing left").then_some(()));
-    signal("CONT", daemon);
+    signal(unix::Signal::CONT, daemon);
 }
 
 /// Without control groups and the real-time class the daemon can read that, and people can.

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use base::Instant;
 use os::shared::{DaemonSide, WatchdogRequest};
+use rustix::process as unix;
 
 use super::{Place, Scene, has, note, signal, wait_for};
 
@@ -38,7 +39,7 @@ fn no_watchdog_is_refused() {
         assert_eq!((answer.text("step"), answer.number("errno")), (step, errno));
         assert!(!has(scene.path(), "watchdog"), "the record of an armed watchdog");
         assert_eq!(scene.log().matches(&format!("watchdog {device}: ")).count(), 1);
-        signal("TERM", scene.guard.id());
+        signal(unix::Signal::TERM, scene.guard.id());
         assert_eq!(scene.wait_guard(), 0, "{}", scene.log());
     }
 }
@@ -54,7 +55,7 @@ fn no_goodbye_for_storage() {
     // The pauses before the later starts are long enough for a goodbye.
     assert!(scene.line("start", 7).number("restarts") >= 6);
     wait_for("the end of the service", || scene.pids().is_empty().then_some(()));
-    signal("TERM", scene.guard.id());
+    signal(unix::Signal::TERM, scene.guard.id());
     assert_eq!(scene.wait_guard(), 2, "something may be left\n{}", scene.log());
     let mut frame = [0_u8; 100];
     let heard = peer.recv_from(&mut frame).expect_err("a goodbye was said");

@@ -26,6 +26,8 @@ const PRODUCTS: [Product; 4] = [
 ];
 /// What is asked for without arguments.
 const REPETITIONS: u32 = 3;
+/// Of each node, when a lab fails.
+const LOG_LINES: usize = 12;
 /// Until one node has all addresses.
 const PATIENCE: Duration = Duration::from_secs(120);
 /// For how long it must have had them.
@@ -123,9 +125,19 @@ pub fn serve(product: &str, program: &str, services: &str, addresses: &str) -> R
     }
     install(product, amount).start(&mut lab)?;
     let owner = wait_until_settled(&mut lab, amount)?;
-    let taken = many::take_over(amount, &mut lab, &owner)?;
+    let taken = many::take_over(amount, &mut lab, &owner).with_context(|| logs(&lab))?;
     writeln!(std::io::stdout().lock(), "{}", serde_json::to_string(&taken)?)?;
     Ok(ExitCode::SUCCESS)
+}
+
+/// The ends of the nodes' logs.
+pub(super) fn logs(lab: &Lab) -> String {
+    let names = lab.node_names();
+    let tails = names.iter().map(|name| {
+        let tail = lab.log_tail(name, LOG_LINES).unwrap_or_default();
+        format!("{name}: {}", tail.replace('\n', "\n    "))
+    });
+    tails.collect::<Vec<_>>().join("\n")
 }
 
 fn install(product: Product, amount: Many) -> Box<dyn Installed> {

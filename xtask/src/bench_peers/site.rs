@@ -11,6 +11,7 @@ use lab::cluster::SERVICE_ADDRESS;
 use lab::{Card, Lab, Mode, Probe, Spec, clock, responder, scene, wait};
 use serde::{Deserialize, Serialize};
 
+use super::addresses::logs;
 use super::product::{Installed, Product, demand};
 use super::usage::{self, Usage};
 
@@ -214,18 +215,13 @@ impl Site {
             {
                 return Ok(node.clone());
             }
-            ensure!(clock::now() < limit, "waited for a whole and quiet cluster\n{}", self.logs());
+            ensure!(
+                clock::now() < limit,
+                "waited for a whole and quiet cluster\n{}",
+                logs(&self.lab)
+            );
             clock::pause(STEP);
         }
-    }
-
-    fn logs(&self) -> String {
-        let names = self.lab.node_names();
-        let tails = names.iter().map(|name| {
-            let tail = self.lab.log_tail(name, 12).unwrap_or_default();
-            format!("{name}: {}", tail.replace('\n', "\n    "))
-        });
-        tails.collect::<Vec<_>>().join("\n")
     }
 
     /// What nothing costs. The client is silent too.
@@ -264,7 +260,7 @@ impl Site {
             let last = probe.last()?.filter(|(_, at)| *at > after || fault != Fault::Cable);
             Ok(last.map(|(node, _)| node).filter(|node| is_new != Some(node)))
         });
-        let to = answer.with_context(|| self.logs())?;
+        let to = answer.with_context(|| logs(&self.lab))?;
         // Of a cable only the loss is measured, not what a return costs.
         clock::pause(if fault == Fault::Cable { CUT_OFF } else { Duration::ZERO });
         let lost = clock::now();
@@ -295,7 +291,7 @@ impl Site {
             let card = told.and_then(Card::of);
             Ok(card.filter(|(node, card)| node == owner && !card.is_standby).map(drop))
         })
-        .with_context(|| self.logs())
+        .with_context(|| logs(&self.lab))
     }
 
     fn cards(&self) -> Vec<String> {

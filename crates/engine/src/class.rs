@@ -19,7 +19,7 @@ use minicbor::{Decode, Encode};
 
 use crate::intent::{Intent, Service};
 use crate::journal::{Rule, bounded};
-use crate::observation::Observation;
+use crate::observation::{Observation, ServiceState};
 use crate::replica::{Context, Draft, Replica};
 
 /// What frees a service of a lost machine. The stronger one is the greater.
@@ -57,6 +57,12 @@ impl Service {
             (None, class) => (class.unwrap_or_default(), None),
         }
     }
+}
+
+/// As [`Observation::class`], of what has been looked up.
+pub(crate) fn strongest(state: Option<&ServiceState>, spec: Option<&Service>) -> Class {
+    let held = state.and_then(|state| state.class);
+    held.max(spec.map(|spec| spec.class().0)).unwrap_or(Class::Storage)
 }
 
 /// A node's watchdog, as its driver knows it.
@@ -129,9 +135,7 @@ impl Observation {
     /// what it is by now if that is stronger. What was never configured here may write.
     #[must_use]
     pub fn class(&self, intent: &Intent, name: &str) -> Class {
-        let held = self.services.get(name).and_then(|state| state.class);
-        let configured = intent.service(name).map(|spec| spec.class().0);
-        held.max(configured).unwrap_or(Class::Storage)
+        strongest(self.services.get(name), intent.service(name))
     }
 
     /// A node that may write to the storage of a service although it never said that it runs it. Which

@@ -7,7 +7,7 @@
 
 use core::net::IpAddr;
 use core::time::Duration;
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use base::limits::{NAME_SIZE_MAX, NODES_MAX, RESOURCES_PER_SERVICE_MAX, SERVICES_MAX};
 use base::{NetworkId, NodeId, NodeSet};
@@ -253,6 +253,12 @@ impl Intent {
     #[must_use]
     pub fn service(&self, name: &str) -> Option<&Service> {
         self.services.iter().find(|service| service.name == name)
+    }
+
+    /// All services by their names, for who looks up many.
+    #[must_use]
+    pub fn by_name(&self) -> BTreeMap<&str, &Service> {
+        self.services.iter().map(|service| (service.name.as_str(), service)).collect()
     }
 
     /// The node of that name.

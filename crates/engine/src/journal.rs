@@ -11,7 +11,8 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use base::NodeId;
 use base::codec;
-use minicbor::{Decode, Encode};
+use minicbor::encode::Write;
+use minicbor::{Decode, Decoder, Encode, Encoder, decode, encode};
 
 use crate::fnv;
 
@@ -148,12 +149,41 @@ pub struct Note {
 }
 
 /// The notes that are kept.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Encode, Decode)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Journal {
+    kept: Kept,
+    /// Their numbers by service, so that a takeover of hundreds of services is not a search for each.
+    numbers: BTreeMap<Option<String>, BTreeSet<u64>>,
+}
+
+/// What a snapshot has of them.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Encode, Decode)]
+struct Kept {
     #[n(0)]
     notes: BTreeMap<u64, Note>,
     #[n(1)]
     size: u64,
+}
+
+impl<C> Encode<C> for Journal {
+    fn encode<W: Write>(
+        &self,
+        encoder: &mut Encoder<W>,
+        context: &mut C,
+    ) -> Result<(), encode::Error<W::Error>> {
+        self.kept.encode(encoder, context)
+    }
+}
+
+impl<'b, C> Decode<'b, C> for Journal {
+    fn decode(decoder: &mut Decoder<'b>, context: &mut C) -> Result<Journal, decode::Error> {
+        let kept = Kept::decode(decoder, context)?;
+        let mut numbers: BTreeMap<_, BTreeSet<u64>> = BTreeMap::new();
+        for (number, note) in &kept.notes {
+            numbers.entry(note.service.clone()).or_default().insert(*number);
+        }
+        Ok(Journal { kept, numbers })
+    }
 }
 
 impl Journal {
@@ -161,52 +191,58 @@ impl Journal {
     pub(crate) fn add(&mut self, mut note: Note) -> u64 {
         note.rejected.truncate(REJECTED_PER_NOTE_MAX);
         let bytes = codec::encode(&note);
-        self.size += bytes.len() as u64;
-        let same = |old: &&Note| old.service == note.service;
-        if self.notes.values().filter(same).count() >= NOTES_PER_SERVICE_MAX {
-            let oldest = self.notes.values().find(same).expect("there are many").number;
+        self.kept.size += bytes.len() as u64;
+        let same = self.numbers.entry(note.service.clone()).or_default();
+        same.insert(note.number);
+        let oldest = same.first().copied().filter(|_| same.len() > NOTES_PER_SERVICE_MAX);
+        self.kept.notes.insert(note.number, note);
+        if let Some(oldest) = oldest {
             self.forget(oldest);
         }
-        self.notes.insert(note.number, note);
-        while self.size > JOURNAL_SIZE_MAX as u64 {
-            let oldest = *self.notes.keys().next().expect("a size without notes is none");
+        while self.kept.size > JOURNAL_SIZE_MAX as u64 {
+            let oldest = *self.kept.notes.keys().next().expect("a size without notes is none");
             self.forget(oldest);
         }
         fnv::hash(&bytes)
     }
 
     fn forget(&mut self, number: u64) {
-        let note = self.notes.remove(&number).expect("only kept notes are forgotten");
-        self.size -= codec::encode(&note).len() as u64;
+        let note = self.kept.notes.remove(&number).expect("only kept notes are forgotten");
+        self.kept.size -= codec::encode(&note).len() as u64;
+        let same = self.numbers.get_mut(&note.service).expect("each kept note is in its list");
+        same.remove(&number);
+        if same.is_empty() {
+            self.numbers.remove(&note.service);
+        }
     }
 
     /// All kept notes, oldest first.
     pub fn notes(&self) -> impl Iterator<Item = &Note> {
-        self.notes.values()
+        self.kept.notes.values()
     }
 
     /// The note of that number, if it is still kept.
     #[must_use]
     pub fn note(&self, number: u64) -> Option<&Note> {
-        self.notes.get(&number)
+        self.kept.notes.get(&number)
     }
 
     /// The notes about one service with everything that led to them, oldest first; all notes when
     /// no service is named.
     #[must_use]
     pub fn why(&self, service: Option<&str>) -> Vec<Note> {
-        let Some(service) = service else { return self.notes.values().cloned().collect() };
+        let Some(service) = service else { return self.kept.notes.values().cloned().collect() };
         let mut wanted = BTreeSet::new();
-        for note in self.notes.values().filter(|note| note.service.as_deref() == Some(service)) {
-            let mut next = Some(note);
+        for number in self.numbers.get(&Some(service.to_owned())).into_iter().flatten() {
+            let mut next = self.kept.notes.get(number);
             while let Some(note) = next {
                 if !wanted.insert(note.number) {
                     break;
                 }
-                next = note.because.and_then(|number| self.notes.get(&number));
+                next = note.because.and_then(|number| self.kept.notes.get(&number));
             }
         }
-        wanted.iter().map(|number| self.notes[number].clone()).collect()
+        wanted.iter().map(|number| self.kept.notes[number].clone()).collect()
     }
 }
 

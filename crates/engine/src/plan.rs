@@ -90,8 +90,10 @@ pub struct Waiting {
 #[must_use]
 pub fn plan(intent: &Intent, observation: &Observation) -> Plan {
     let mut plan = Plan::default();
+    let specs = intent.by_name();
     for (name, state) in &observation.services {
-        let look = Look { intent, observation, name, spec: intent.service(name), state };
+        let spec = specs.get(name.as_str()).copied();
+        let look = Look { intent, observation, name, spec, state };
         match look.step() {
             Step::Nothing => {}
             Step::Act(action) => plan.actions.push(*action),

@@ -15,7 +15,7 @@ use base::codec;
 use base::{Incarnation, Member, NodeId};
 use minicbor::{Decode, Encode};
 
-use crate::class::{Armed, Class};
+use crate::class::{self, Armed, Class};
 use crate::fnv;
 use crate::input::{Proof, ViewChange};
 use crate::intent::{Intent, list};
@@ -199,9 +199,9 @@ impl Replica {
                 self.explain(&waiting.service, waiting.reason, number);
             }
         }
-        let intent = &self.intent;
+        let specs = self.intent.by_name();
         self.observation.services.retain(|name, state| {
-            intent.service(name).is_some()
+            specs.contains_key(name.as_str())
                 || state.phase != Phase::Idle
                 || !state.intruders.is_empty()
         });
@@ -310,9 +310,11 @@ impl Replica {
 
     /// Nothing of these lives of a node runs any more: nothing at all, or nothing contained.
     fn free(&mut self, node: NodeId, newest: Incarnation, most: Class) -> Vec<String> {
-        let names: Vec<String> = (self.observation.services.keys())
-            .filter(|name| self.observation.class(&self.intent, name) <= most)
-            .cloned()
+        let specs = self.intent.by_name();
+        let class = |name: &str, state| class::strongest(Some(state), specs.get(name).copied());
+        let names: Vec<String> = (self.observation.services.iter())
+            .filter(|(name, state)| class(name, state) <= most)
+            .map(|(name, _)| name.clone())
             .collect();
         self.free_these(node, newest, names)
     }

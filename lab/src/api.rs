@@ -71,7 +71,7 @@ pub struct StatusNode {
     pub state: String,
     /// Which start of the daemon this is.
     pub incarnation: u64,
-    /// What closes its service addresses when nothing of it can: `kernel` or `none`.
+    /// What closes its service addresses when nothing of it can: `kernel`, `nftables` or `none`.
     #[serde(default)]
     pub gate: String,
 }

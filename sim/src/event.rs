@@ -58,6 +58,8 @@ pub enum Event {
     Killed(usize, u32, String),
     /// The kernel tells of its interfaces and addresses.
     Picture(usize, u32),
+    /// A kernel is told for how long an address is open.
+    Opens(Box<crate::sets::Opening>),
     /// The kernel looks at the lifetimes of its addresses.
     Lifetimes(usize, u32),
     /// A machine gets power.

@@ -210,6 +210,10 @@ impl World {
         let Some(cover) = machine.guard.covers.get(service).filter(|cover| !cover.is_killed) else {
             return;
         };
+        if machine.has_sets {
+            let until = cover.deadline;
+            return self.push_sets(number, service, until);
+        }
         let slot = machine.gate.entry(address).or_default();
         slot.grant = grant;
         slot.deadline = cover.deadline;
@@ -217,6 +221,9 @@ impl World {
 
     /// Has the gate of what this machine holds end when the guard's deadline does.
     pub(crate) fn push_gate(&mut self, number: usize, service: &str, until: Instant) {
+        if self.machines[number].has_sets {
+            return self.push_sets(number, service, until);
+        }
         let machine = &mut self.machines[number];
         let own = machine.addresses.iter().filter(|own| own.service == service);
         let mut reopens = false;

@@ -43,6 +43,7 @@ pub mod machine;
 pub mod media;
 mod operators;
 mod power;
+pub mod sets;
 pub mod setup;
 pub mod shrink;
 pub mod storage;

@@ -265,6 +265,8 @@ pub struct Machine {
     pub addresses: Vec<Address>,
     /// The kernel has a gate.
     pub has_gate: bool,
+    /// If it has one, it is of the kind that is told for how long an address is open.
+    pub has_sets: bool,
     /// The gate of each service address; none: closed.
     pub gate: BTreeMap<IpAddr, Slot>,
     /// Daemon, guard and processes are stopped until then, in real time.
@@ -300,7 +302,13 @@ impl Machine {
     #[must_use]
     pub fn answers(&self, address: IpAddr, real: u64) -> bool {
         let slot = self.gate.get(&address);
-        !self.has_gate || slot.is_some_and(|slot| slot.is_open(self.local(real)))
+        let now = self.local(real);
+        let is_open = |slot: &Slot| match self.has_sets {
+            // It knows of no revocation.
+            true => now < slot.deadline,
+            false => slot.is_open(now),
+        };
+        !self.has_gate || slot.is_some_and(is_open)
     }
 
     /// Whether anything of the service works here: a process accepts work or an address answers. What

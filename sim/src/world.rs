@@ -296,6 +296,7 @@ impl World {
             Event::Watchdog(machine, boot) => self.feed_watchdog(machine, boot),
             Event::Killed(machine, boot, service) => self.guard_killed(machine, boot, &service),
             Event::Picture(machine, boot) => self.picture(machine, boot),
+            Event::Opens(opening) => self.opens(opening),
             Event::Lifetimes(machine, boot) => self.lifetimes(machine, boot),
             Event::PowerOn(machine, boot) => self.power_on(machine, boot),
             Event::DaemonStart(machine, boot, number) => self.start_daemon(machine, boot, number),
@@ -451,6 +452,7 @@ fn machine(setup: &Setup, draw: &mut Prng, number: usize) -> Machine {
         addresses: Vec::new(),
         // Where there is none, only the guard ends addresses.
         has_gate: draw.child("gate").chance(3, 4),
+        has_sets: draw.child("sets").chance(1, 4),
         gate: Default::default(),
         frozen_until: None,
         picture_due: false,

@@ -189,6 +189,15 @@ pub const CANARIES: &[Canary] = &[
         seeds: 2_000,
     },
     Canary {
+        name: "gate-without-a-fence",
+        file: "sim/src/sets.rs",
+        original: "if handled.since(opening.clock) >= FENCE {",
+        mutated: "if opening.until == Instant::ZERO {",
+        rule: "an open time that is told late opens nothing",
+        shows: Shows::Unsafe,
+        seeds: 2_000,
+    },
+    Canary {
         name: "tie-breaker-of-the-configuration",
         file: "crates/group/src/change.rs",
         original: "tie::vote(view, present, self.down)",

@@ -209,6 +209,9 @@ fn assumptions(cluster: &Cluster) -> Vec<String> {
              {} to stop the service",
             format(cluster.timing.release)
         ),
+        "when the guard is stopped as well, the kernel closes the service's addresses at the end of the \
+         lease where \"mainstay gate\" shows a gate; elsewhere they may answer up to 2 s longer"
+            .into(),
         "a virtual machine that its host froze may answer for the rest of its lease when it wakes"
             .into(),
     ]

@@ -67,12 +67,12 @@ use std::time::Duration;
 use anyhow::Context;
 use base::Instant;
 use os::event::{Events, Interest, Poll, Timer, Token};
-use os::gate::Gate;
+use os::gate::{Gate, GateError};
 use os::lock::Lock;
 use os::netlink::Netlink;
 use os::notify::Init;
 use os::process::{Containment, Exit, Relaunch};
-use os::shared::{DaemonSide, GUARD_TICK, GuardSide, Promises};
+use os::shared::{DaemonSide, GUARD_TICK, Gated, GuardSide, Promises};
 use os::signal::{Signal, Signals};
 
 use entries::Entries;
@@ -181,8 +181,8 @@ pub fn run(options: &Options) -> anyhow::Result<ExitCode> {
     let mut arguments = options.arguments.clone();
     arguments.extend(["--shared-fd".into(), shared.number().to_string().into()]);
     let mut inherit = vec![shared.number(), shared.bell().number(), lock.number()];
-    if let Some(gate) = &gate {
-        let numbers = gate.descriptors().map(|descriptor| descriptor.as_raw_fd());
+    if let Some(descriptors) = gate.as_ref().and_then(Gate::descriptors) {
+        let numbers = descriptors.map(|descriptor| descriptor.as_raw_fd());
         shared.set_gate(numbers);
         inherit.extend(numbers);
     }
@@ -279,18 +279,27 @@ pub fn run(options: &Options) -> anyhow::Result<ExitCode> {
 
 /// Puts the service addresses under the kernel's gate, closed. Where that cannot be it is said now, and
 /// with the promises.
-fn open_gate(options: &Options) -> (Option<Gate>, Result<(), i32>) {
+fn open_gate(options: &Options) -> (Option<Gate>, Gated) {
     match Gate::open(&options.tree, &options.addresses) {
         Ok(gate) => {
             if gate.was_there() {
                 say!("found the lease gate of a former guard: closed it");
             }
-            (Some(gate), Ok(()))
+            let gated = match gate.sets() {
+                None => Gated::Programs,
+                Some(refused) => {
+                    let programs = refused.map_or(0, GateError::errno);
+                    let why = refused.map(ToString::to_string).unwrap_or_default();
+                    say!("the lease gate is one of nftables: no programs ({why})");
+                    Gated::Sets { programs }
+                }
+            };
+            (Some(gate), gated)
         }
         Err(error) => {
-            let errno = error.errno();
+            let (programs, sets) = error.both();
             say!("no lease gate: {:#}; promises are weaker", anyhow::Error::from(error));
-            (None, Err(errno))
+            (None, Gated::Nothing { programs, sets })
         }
     }
 }

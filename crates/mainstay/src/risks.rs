@@ -132,13 +132,26 @@ fn of_the_answering_node(said: Said<'_>, rests: &mut Vec<Rest>) {
                 add(rests, &what, on, Some(remedy));
             }
         }
+        v1::GateKind::Nftables => {
+            let why = said.gate.reason.as_deref().unwrap_or("unknown");
+            let on = format!(
+                "nftables close service addresses at the end of a lease, because programs are refused ({why}): \
+                 after a suspend the machine may answer for what was left of its lease, until the guard has \
+                 acted"
+            );
+            let remedy = "a kernel with eBPF and clsact, and the right to use them (docs: gate)";
+            add(rests, &what, on, Some(remedy));
+        }
         v1::GateKind::None => {
             let why = said.gate.reason.as_deref().unwrap_or("unknown");
             add(
                 rests,
                 &what,
                 format!("no lease gate ({why}): the guard alone closes service addresses"),
-                Some("a kernel with eBPF and clsact, and the right to use them (docs: gate)"),
+                Some(
+                    "a kernel with eBPF and clsact, or with nftables, and the right to use them (docs: \
+                     gate)",
+                ),
             );
         }
     }

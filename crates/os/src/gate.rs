@@ -28,7 +28,10 @@
 //! of a release: close, remove. While it is closed the node's own announcements are dropped, its
 //! probes are not.
 //!
-//! It assumes: Linux 5.8 (the clock in programs), `CAP_SYS_ADMIN` and `CAP_NET_ADMIN`, no time
+//! All this is so with programs in the kernel. Where it takes none from us the gate is a table of nftables
+//! ([`sets`]), behind the same face; what is different there stands there.
+//!
+//! Programs assume: Linux 5.8 (the clock in programs), `CAP_SYS_ADMIN` and `CAP_NET_ADMIN`, no time
 //! namespace with another `CLOCK_BOOTTIME` (programs see the machine's). It does not see: local clients
 //! (the loop has no gate), what passes beside the kernel's network stack (a virtual function given
 //! to a guest, AF_XDP), and a hypervisor that stops this machine's clocks with the machine.
@@ -38,6 +41,7 @@ mod attach;
 mod maps;
 mod order;
 mod program;
+mod sets;
 #[cfg(test)]
 mod tests;
 
@@ -46,6 +50,7 @@ use std::io;
 use std::net::IpAddr;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::sync::Arc;
+use std::time::Duration;
 
 use base::Instant;
 
@@ -55,6 +60,7 @@ use maps::Maps;
 use program::Direction;
 
 pub use attach::{Attached, Attachments, Kept};
+pub use sets::{FENCE, Pusher};
 
 /// Addresses that fit.
 pub const SLOTS_MAX: usize = 8_192;
@@ -68,6 +74,12 @@ const PASSED: usize = 3;
 const DROPPED: usize = 4;
 const WORDS: usize = 8;
 
+/// The kernel tells nobody of tcx programs that come before ours.
+const LOOK_AT_PROGRAMS: Duration = Duration::from_secs(2);
+/// Whoever loads rules for nftables anew takes all tables away first, and of what becomes of tables the
+/// kernel tells also what the daemon itself does all the time.
+const LOOK_AT_SETS: Duration = Duration::from_millis(250);
+
 /// Room for what the kernel says about a program that it refuses.
 const LOG_SIZE: usize = 64 << 10;
 
@@ -80,8 +92,8 @@ pub struct SlotState {
     pub grant: Instant,
     /// The moment of the newest revocation.
     pub revoked: Instant,
-    /// Packets that passed since the address is known.
-    pub passed: u64,
+    /// Packets that passed since the address is known; `None`: nobody counts them.
+    pub passed: Option<u64>,
     /// Packets that were dropped since.
     pub dropped: u64,
 }
@@ -124,9 +136,17 @@ pub enum GateError {
         /// What the kernel said.
         source: io::Error,
     },
-    /// Attaching, or looking at what is attached, failed.
-    #[error("cannot put the gate on the interfaces")]
+    /// The kernel did not answer, or refused to say what it has.
+    #[error("cannot put the gate into the kernel")]
     Attach(#[from] NetlinkError),
+    /// Neither of the two means is to be had.
+    #[error("no programs ({programs}), and no nftables ({sets})")]
+    Neither {
+        /// Why the kernel took no programs.
+        programs: Box<GateError>,
+        /// Why it took no table.
+        sets: Box<GateError>,
+    },
 }
 
 /// Stands for a time namespace among the kernel's error numbers.
@@ -143,6 +163,18 @@ impl GateError {
             }
             GateError::Program(_) => libc::EACCES,
             GateError::Attach(error) => error.errno().unwrap_or(libc::EIO),
+            GateError::Neither { programs, .. } => programs.errno(),
+        }
+    }
+}
+
+impl GateError {
+    /// As [`GateError::errno`], for programs and for nftables, as far as they were tried.
+    #[must_use]
+    pub fn both(&self) -> (i32, i32) {
+        match self {
+            GateError::Neither { programs, sets } => (programs.errno(), sets.errno()),
+            one => (one.errno(), 0),
         }
     }
 }
@@ -209,7 +241,8 @@ fn load(
 /// Closes addresses: the part of the gate that has nothing to do with interfaces.
 #[derive(Clone, Debug)]
 pub struct Revoker {
-    maps: Arc<Maps>,
+    /// None with nftables: nobody waits for its lock before a kill, and the lease ends what is open.
+    maps: Option<Arc<Maps>>,
 }
 
 impl Revoker {
@@ -218,29 +251,73 @@ impl Revoker {
     /// # Errors
     /// The kernel's.
     pub fn revoke(&self, address: IpAddr) -> io::Result<()> {
-        if let Some(number) = self.maps.find(address)? {
-            self.maps.set_revoked(number, crate::clock::boottime());
+        let Some(maps) = &self.maps else { return Ok(()) };
+        if let Some(number) = maps.find(address)? {
+            maps.set_revoked(number, crate::clock::boottime());
         }
         Ok(())
     }
 }
 
+/// By what the kernel judges packets.
+#[derive(Debug)]
+enum Means {
+    Programs { maps: Arc<Maps>, attachments: Attachments, was_there: bool },
+    Sets { keeper: sets::Keeper, refused: Option<GateError> },
+}
+
 /// The gate as the guard has it: its maker and keeper.
 #[derive(Debug)]
 pub struct Gate {
-    maps: Arc<Maps>,
-    attachments: Attachments,
-    was_there: bool,
+    means: Means,
 }
 
 impl Gate {
-    /// Puts these addresses under the gate, closed, on all interfaces of the calling thread's network
-    /// namespace. What a former guard of the same node left is adopted and closed, also for addresses that
-    /// the configuration has no more. Waits for the kernel's lock on the network configuration.
+    /// Puts these addresses under the gate, closed, in the calling thread's network namespace: by programs
+    /// on all interfaces, or where the kernel refuses them by nftables. What a former guard of the
+    /// same node left is adopted and closed, also for addresses that the configuration has no more.
+    /// Waits for the kernel's lock on the network configuration.
     ///
     /// # Errors
-    /// Where the kernel has no gate, or not for this process, or takes it on no interface.
+    /// Where the kernel has neither, or not for this process.
     pub fn open(node: &str, addresses: &BTreeSet<IpAddr>) -> Result<Gate, GateError> {
+        let programs = match Gate::of_programs(node, addresses) {
+            Ok(gate) => {
+                // Closed for ever, it would keep the addresses silent.
+                sets::remove_former(node)?;
+                return Ok(gate);
+            }
+            Err(error) => error,
+        };
+        match Gate::of_sets(node, addresses) {
+            Ok(mut gate) => {
+                // Likewise.
+                Attachments::new(node).map_err(kernel("open a netlink socket"))?.remove_former()?;
+                if let Means::Sets { refused, .. } = &mut gate.means {
+                    *refused = Some(programs);
+                }
+                Ok(gate)
+            }
+            Err(sets) => {
+                Err(GateError::Neither { programs: Box::new(programs), sets: Box::new(sets) })
+            }
+        }
+    }
+
+    /// As [`Gate::open`], by nftables alone.
+    ///
+    /// # Errors
+    /// Where the kernel has none, or not for this process.
+    pub fn of_sets(node: &str, addresses: &BTreeSet<IpAddr>) -> Result<Gate, GateError> {
+        let keeper = sets::Keeper::open(node, addresses)?;
+        Ok(Gate { means: Means::Sets { keeper, refused: None } })
+    }
+
+    /// As [`Gate::open`], by programs alone.
+    ///
+    /// # Errors
+    /// Where the kernel has no such gate, or not for this process, or takes it on no interface.
+    pub fn of_programs(node: &str, addresses: &BTreeSet<IpAddr>) -> Result<Gate, GateError> {
         // A kernel without time namespaces has no such file.
         let offsets = std::fs::read_to_string("/proc/self/timens_offsets").unwrap_or_default();
         if is_time_shifted(&offsets) {
@@ -283,7 +360,16 @@ impl Gate {
                 source: io::Error::from_raw_os_error(errno),
             });
         }
-        Ok(Gate { maps: Arc::new(maps), attachments, was_there })
+        Ok(Gate { means: Means::Programs { maps: Arc::new(maps), attachments, was_there } })
+    }
+
+    /// With nftables: why there are no programs, if they were tried. `None`: these are programs.
+    #[must_use]
+    pub fn sets(&self) -> Option<Option<&GateError>> {
+        match &self.means {
+            Means::Programs { .. } => None,
+            Means::Sets { refused, .. } => Some(refused.as_ref()),
+        }
     }
 
     /// All addresses under the gate: those of the configuration, and those that a former guard knew.
@@ -291,54 +377,90 @@ impl Gate {
     /// # Errors
     /// The kernel's.
     pub fn addresses(&self) -> io::Result<BTreeSet<IpAddr>> {
-        Ok(self.maps.list()?.into_keys().collect())
+        match &self.means {
+            Means::Programs { maps, .. } => Ok(maps.list()?.into_keys().collect()),
+            Means::Sets { keeper, .. } => Ok(keeper.addresses()),
+        }
     }
 
     /// For whoever closes addresses and must not wait for interfaces.
     #[must_use]
     pub fn revoker(&self) -> Revoker {
-        Revoker { maps: self.maps.clone() }
+        let maps = match &self.means {
+            Means::Programs { maps, .. } => Some(maps.clone()),
+            Means::Sets { .. } => None,
+        };
+        Revoker { maps }
     }
 
     /// Whether a former guard's gate was found and adopted.
     #[must_use]
     pub fn was_there(&self) -> bool {
-        self.was_there
+        match &self.means {
+            Means::Programs { was_there, .. } => *was_there,
+            Means::Sets { keeper, .. } => keeper.was_there(),
+        }
     }
 
-    /// What the daemon needs, to be left open for it: addresses, slots, programs.
+    /// What the daemon needs of programs, to be left open for it: addresses, slots, programs.
     #[must_use]
-    pub fn descriptors(&self) -> [BorrowedFd<'_>; 4] {
-        let [ingress, egress] = self.attachments.programs();
-        [self.maps.addresses.as_fd(), self.maps.slots.as_fd(), ingress, egress]
+    pub fn descriptors(&self) -> Option<[BorrowedFd<'_>; 4]> {
+        let Means::Programs { maps, attachments, .. } = &self.means else { return None };
+        let [ingress, egress] = attachments.programs();
+        Some([maps.addresses.as_fd(), maps.slots.as_fd(), ingress, egress])
     }
 
-    /// Attaches the gate where it is missing, unless there is no address to be gated. Does not
-    /// allocate; waits for the kernel's lock on the network configuration.
+    /// How often somebody must come by with [`Gate::keep`], though nothing was heard.
+    #[must_use]
+    pub fn look_interval(&self) -> Duration {
+        match &self.means {
+            Means::Programs { .. } => LOOK_AT_PROGRAMS,
+            Means::Sets { .. } => LOOK_AT_SETS,
+        }
+    }
+
+    /// Puts the gate where it is missing, unless there is no address to be gated. Does not allocate; waits
+    /// for the kernel's locks.
     ///
     /// # Errors
     /// When the kernel does not answer.
     pub fn keep(&mut self) -> Result<Kept, GateError> {
-        if self.maps.is_empty().map_err(kernel("look at the gate's addresses"))? {
-            return Ok(Kept::default());
+        match &mut self.means {
+            Means::Programs { maps, attachments, .. } => {
+                if maps.is_empty().map_err(kernel("look at the gate's addresses"))? {
+                    return Ok(Kept::default());
+                }
+                Ok(attachments.keep()?)
+            }
+            Means::Sets { keeper, .. } => {
+                let attached = u32::try_from(keeper.keep()?).unwrap_or(u32::MAX);
+                Ok(Kept { attached, ..Kept::default() })
+            }
         }
-        Ok(self.attachments.keep()?)
     }
 
     /// Takes the gate away: none of its addresses is here any more.
     ///
     /// # Errors
     /// When the kernel does not answer, or refuses.
-    pub fn remove(mut self) -> Result<(), GateError> {
-        Ok(self.attachments.remove()?)
+    pub fn remove(self) -> Result<(), GateError> {
+        match self.means {
+            Means::Programs { mut attachments, .. } => Ok(attachments.remove()?),
+            Means::Sets { keeper, .. } => keeper.remove(),
+        }
     }
 }
 
 /// The gate as the daemon has it.
 #[derive(Debug)]
 pub struct DaemonGate {
-    maps: Maps,
-    known: BTreeMap<IpAddr, u32>,
+    means: DaemonMeans,
+}
+
+#[derive(Debug)]
+enum DaemonMeans {
+    Programs { maps: Maps, known: BTreeMap<IpAddr, u32> },
+    Sets(sets::SetsGate),
 }
 
 impl DaemonGate {
@@ -362,7 +484,16 @@ impl DaemonGate {
         let known = maps.list().map_err(kernel("list the gate's addresses"))?;
         let mut attachments = Attachments::new(node).map_err(kernel("open a netlink socket"))?;
         attachments.use_programs(programs);
-        Ok((DaemonGate { maps, known }, attachments))
+        Ok((DaemonGate { means: DaemonMeans::Programs { maps, known } }, attachments))
+    }
+
+    /// Takes over the table that the guard put into nftables; the pusher is for a thread of its own.
+    ///
+    /// # Errors
+    /// When there is none.
+    pub fn inherit_sets(node: &str) -> Result<(DaemonGate, Pusher), GateError> {
+        let (gate, pusher) = sets::SetsGate::inherit(node)?;
+        Ok((DaemonGate { means: DaemonMeans::Sets(gate) }, pusher))
     }
 
     /// Has exactly these addresses under the gate; new ones are closed.
@@ -370,30 +501,48 @@ impl DaemonGate {
     /// # Errors
     /// When there are too many, or the kernel refuses.
     pub fn sync(&mut self, wanted: &BTreeSet<IpAddr>) -> io::Result<()> {
-        self.maps.sync(&mut self.known, wanted)
+        match &mut self.means {
+            DaemonMeans::Programs { maps, known } => maps.sync(known, wanted),
+            DaemonMeans::Sets(_) if wanted.len() > SLOTS_MAX => {
+                Err(io::Error::from_raw_os_error(libc::E2BIG))
+            }
+            DaemonMeans::Sets(gate) => {
+                gate.sync(wanted);
+                Ok(())
+            }
+        }
     }
 
     /// The right to have the address is from `moment` on, if nobody revoked it since. Take the moment
-    /// *before* asking whether the guard has killed the service.
+    /// *before* asking whether the guard has killed the service. Nothing passes before a deadline is
+    /// pushed as well.
     pub fn grant(&self, address: IpAddr, moment: Instant) {
-        if let Some(number) = self.known.get(&address) {
-            self.maps.set_grant(*number, moment);
+        if let DaemonMeans::Programs { maps, known } = &self.means
+            && let Some(number) = known.get(&address)
+        {
+            maps.set_grant(*number, moment);
         }
     }
 
     /// Whether the right to have the address was revoked after it was granted.
     #[must_use]
     pub fn is_revoked(&self, address: IpAddr) -> bool {
-        self.known.get(&address).is_some_and(|number| {
-            let slot = self.maps.state(*number);
+        let DaemonMeans::Programs { maps, known } = &self.means else { return false };
+        known.get(&address).is_some_and(|number| {
+            let slot = maps.state(*number);
             slot.revoked >= slot.grant
         })
     }
 
     /// The right to have the address ends at `deadline`. One store.
     pub fn push(&self, address: IpAddr, deadline: Instant) {
-        if let Some(number) = self.known.get(&address) {
-            self.maps.set_deadline(*number, deadline);
+        match &self.means {
+            DaemonMeans::Programs { maps, known } => {
+                if let Some(number) = known.get(&address) {
+                    maps.set_deadline(*number, deadline);
+                }
+            }
+            DaemonMeans::Sets(gate) => gate.push(address, deadline),
         }
     }
 
@@ -403,7 +552,13 @@ impl DaemonGate {
     }
 
     /// All addresses under the gate, in order.
-    pub fn slots(&self) -> impl Iterator<Item = (IpAddr, SlotState)> + '_ {
-        self.known.iter().map(|(address, number)| (*address, self.maps.state(*number)))
+    #[must_use]
+    pub fn slots(&self) -> Vec<(IpAddr, SlotState)> {
+        match &self.means {
+            DaemonMeans::Programs { maps, known } => {
+                known.iter().map(|(address, number)| (*address, maps.state(*number))).collect()
+            }
+            DaemonMeans::Sets(gate) => gate.slots().collect(),
+        }
     }
 }

@@ -142,9 +142,27 @@ pub struct Promises {
     pub real_time: Result<(), i32>,
     /// The guard's memory is locked; else the error number.
     pub locked: Result<(), i32>,
-    /// The kernel closes service addresses at their deadline ([`gate`](crate::gate)); else the number
-    /// of the reason.
-    pub gated: Result<(), i32>,
+    /// By what the kernel closes service addresses at their deadline ([`gate`](crate::gate)).
+    pub gated: Gated,
+}
+
+/// The means of the lease gate. The numbers are those of [`gate::reason`](crate::gate::reason).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Gated {
+    /// Programs on all interfaces.
+    Programs,
+    /// A table of nftables.
+    Sets {
+        /// Why there are no programs.
+        programs: i32,
+    },
+    /// Nothing.
+    Nothing {
+        /// Why there are no programs.
+        programs: i32,
+        /// Why there is no table.
+        sets: i32,
+    },
 }
 
 /// The guard, as the daemon sees it.
@@ -229,12 +247,20 @@ impl Promises {
                 cause(errno)
             ));
         }
-        if let Err(errno) = self.gated {
-            sentences.push(format!(
-                "no lease gate ({}): a service address goes on answering until the guard removes it, \
-                 or until its lifetime in the kernel ends if the guard is stopped, too",
-                crate::gate::reason(errno)
-            ));
+        let reason = crate::gate::reason;
+        match self.gated {
+            Gated::Programs => {}
+            Gated::Sets { programs } => sentences.push(format!(
+                "the lease gate is one of nftables, not of programs ({}): a machine that was suspended may \
+                 answer for what was left of its lease when it wakes, until the guard has acted",
+                reason(programs)
+            )),
+            Gated::Nothing { programs, sets } => sentences.push(format!(
+                "no lease gate (programs: {}; nftables: {}): a service address goes on answering until the \
+                 guard removes it, or until its lifetime in the kernel ends if the guard is stopped, too",
+                reason(programs),
+                reason(sets)
+            )),
         }
         sentences
     }

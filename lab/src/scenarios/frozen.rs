@@ -44,7 +44,8 @@ pub(super) fn frozen_owner(scene: &mut Scene, active: &str) -> Result<Played> {
     let others: Vec<&str> =
         names.iter().map(String::as_str).filter(|name| *name != active).collect();
     let bound = api::fence_wait(scene.lab.root(active)?)?;
-    let is_gated = scene.status(active).is_some_and(|status| status.node.gate == "kernel");
+    let gate = scene.status(active).map(|status| status.node.gate).unwrap_or_default();
+    let is_gated = !matches!(gate.as_str(), "" | "none");
     point_at(scene, active)?;
     let mut watched = watch(scene)?;
     let answers = |one: &mut Watched| -> Result<bool> {
@@ -104,6 +105,9 @@ pub(super) fn frozen_owner(scene: &mut Scene, active: &str) -> Result<Played> {
         milliseconds(last.saturating_sub(stopped)),
         (resumed.saturating_sub(free)).as_secs_f64(),
     ));
+    if gate == "nftables" {
+        played.notes.push("the lease gate is one of nftables".to_owned());
+    }
     if !is_gated {
         played.notes.push("there is no lease gate here: late answers are no failure".to_owned());
     }

@@ -11,6 +11,8 @@ use super::schema;
 pub enum GateKind {
     /// The kernel: programs on all interfaces judge each packet.
     Kernel,
+    /// The kernel: a table of nftables, whose open addresses end by themselves.
+    Nftables,
     /// Nothing: the promise rests on the guard, and on the lifetime of addresses in the kernel.
     #[default]
     #[serde(other)]
@@ -27,9 +29,9 @@ pub struct Gate {
     pub node: String,
     /// What closes addresses.
     pub kind: GateKind,
-    /// Why the kernel has no gate here; null where it has.
+    /// Why the kernel takes no programs here, or has no gate at all; null where it has programs.
     pub reason: Option<String>,
-    /// All interfaces but the loop.
+    /// All interfaces but the loop; none where the gate does not hang on them.
     pub interfaces: Vec<GateInterface>,
     /// All service addresses of the configuration, in their order.
     pub addresses: Vec<GateAddress>,
@@ -73,8 +75,8 @@ pub struct GateAddress {
     pub service: Option<String>,
     /// Packets pass for so long unless the lease is extended, milliseconds; null: they do not.
     pub open_ms: Option<u64>,
-    /// Packets that passed since the gate was made.
-    pub passed: u64,
+    /// Packets that passed since the gate was made; null: nobody counts them.
+    pub passed: Option<u64>,
     /// Packets that were dropped since.
     pub dropped: u64,
 }

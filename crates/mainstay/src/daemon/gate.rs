@@ -8,13 +8,18 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
 use api::v1;
-use os::gate::{Attached, SlotState};
-use os::shared::GateRefused;
+use os::event;
+use os::gate::{Attached, Pusher, SlotState};
+use os::shared::{GateRefused, Gated};
 
+use super::Done;
 use super::addresses::Request;
 use super::drive::Daemon;
 use crate::config;
 use crate::serve::{Answer, Reply};
+
+/// Real-time priority of the thread that extends open times: below that of the guard's threads.
+const PUSHER_PRIORITY: u8 = 45;
 
 /// Questions that may wait for the kernel.
 const SURVEYS_MAX: usize = 16;
@@ -29,7 +34,8 @@ impl Daemon {
         // Nobody has looked yet: anything may be here.
         let is_unknown = self.interfaces.is_empty();
         let Some(gate) = self.cover.gate() else { return };
-        let known: BTreeSet<IpAddr> = gate.slots().map(|(address, _)| address).collect();
+        let known: BTreeSet<IpAddr> =
+            gate.slots().into_iter().map(|(address, _)| address).collect();
         wanted.extend(known.iter().filter(|address| is_unknown || here.contains(address)));
         if wanted == known {
             return;
@@ -71,17 +77,21 @@ impl Daemon {
                 config::addresses_of(service).map(|address| (address, service.name.clone()))
             })
             .collect();
-        let refused = self.cover.guard().promises.gated.err();
+        let reason = match self.cover.guard().promises.gated {
+            Gated::Programs => None,
+            Gated::Sets { programs } => Some(os::gate::reason(programs)),
+            Gated::Nothing { programs, sets } => Some(no_gate(programs, sets)),
+        };
         let now = os::clock::boottime();
         let addresses = self.cover.gate().map(|gate| {
-            let slots = gate.slots();
+            let slots = gate.slots().into_iter();
             slots.map(|(address, slot)| shown(address, slot, &owners, now)).collect()
         });
         v1::Gate {
             schema: v1::SCHEMA,
             node: self.cluster.name_of(self.node.local().node),
             kind: self.gate_kind(),
-            reason: refused.map(os::gate::reason),
+            reason,
             interfaces: attached.into_iter().map(interface).collect(),
             addresses: addresses.unwrap_or_default(),
         }
@@ -118,10 +128,41 @@ impl Daemon {
 
     pub(super) fn gate_kind(&self) -> v1::GateKind {
         match self.cover.guard().promises.gated {
-            Ok(()) => v1::GateKind::Kernel,
-            Err(_) => v1::GateKind::None,
+            Gated::Programs => v1::GateKind::Kernel,
+            Gated::Sets { .. } => v1::GateKind::Nftables,
+            Gated::Nothing { .. } => v1::GateKind::None,
         }
     }
+}
+
+/// Why there is no gate at all.
+pub(super) fn no_gate(programs: i32, sets: i32) -> String {
+    let reason = os::gate::reason;
+    format!("programs: {}; nftables: {}", reason(programs), reason(sets))
+}
+
+/// Starts the thread that hands deadlines to nftables: it may wait for others who use them, and the loop may
+/// not. It ends with its process.
+///
+/// # Errors
+/// When the kernel gives no thread.
+pub(super) fn start_pusher(mut pusher: Pusher, done: event::Sender<Done>) -> std::io::Result<()> {
+    std::thread::Builder::new().name("gate".into()).spawn(move || {
+        // What it cannot have it goes without; then it is late on a busy machine, and closes early.
+        let _less = os::realtime::round_robin(PUSHER_PRIORITY);
+        loop {
+            let due = pusher.turn().unwrap_or_else(|error| {
+                let error = anyhow::Error::from(error);
+                let _ending =
+                    done.send_waiting(Done::Trouble(format!("the lease gate: {error:#}")));
+                os::clock::boottime() + Pusher::RETRY
+            });
+            if !pusher.wait(due) {
+                return;
+            }
+        }
+    })?;
+    Ok(())
 }
 
 fn interface(attached: Attached) -> v1::GateInterface {

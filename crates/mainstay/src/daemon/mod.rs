@@ -46,7 +46,7 @@ use engine::{Found, ResourceKind};
 use os::gate::{Attached, DaemonGate};
 use os::persist::Store;
 use os::process::{Containment, Process};
-use os::shared::DaemonSide;
+use os::shared::{DaemonSide, Gated};
 
 use crate::config::{self, Cluster, files};
 use cover::Cover;
@@ -149,14 +149,14 @@ pub fn run(options: &Options) -> Result<ExitCode> {
     let tree = os::cgroup::tree_name(&cluster.name, &cluster.name_of(local), &options.root)?;
     let containment = Containment::open(&tree);
     let certified = shared.guard().restarts > 0;
-    let (gate, attachments) = match shared.gate() {
-        Some(numbers) => {
-            let (gate, attachments) =
-                DaemonGate::inherit(&tree, numbers).context("take over the lease gate")?;
-            (Some(gate), Some(attachments))
-        }
-        None => (None, None),
-    };
+    let (mut gate, mut attachments, mut pusher) = (None, None, None);
+    if let Some(numbers) = shared.gate() {
+        let programs = DaemonGate::inherit(&tree, numbers).context("take over the lease gate")?;
+        (gate, attachments) = (Some(programs.0), Some(programs.1));
+    } else if matches!(shared.guard().promises.gated, Gated::Sets { .. }) {
+        let sets = DaemonGate::inherit_sets(&tree).context("take over the lease gate")?;
+        (gate, pusher) = (Some(sets.0), Some(sets.1));
+    }
     let mut cover = Cover::new(shared, gate);
     let mut left = look_for_leftovers(&cluster, &containment, &mut cover)?;
 
@@ -183,6 +183,7 @@ pub fn run(options: &Options) -> Result<ExitCode> {
         own,
         cover,
         attachments,
+        pusher,
         containment,
         processes,
         remains,

@@ -41,9 +41,6 @@ const TOUCHED: usize = 64 << 10;
 const GATE_INTERVAL: Duration = Duration::from_millis(20);
 /// How soon again after it could not be put somewhere, or when changes cannot be heard.
 const GATE_RETRY: Duration = Duration::from_secs(1);
-/// How often it is looked at when nothing was heard: the kernel tells nobody of programs of the newer
-/// kind that come before it.
-const GATE_LOOK: Duration = Duration::from_secs(2);
 
 const BELL: Token = Token(0);
 const FILTERS: Token = Token(1);
@@ -101,6 +98,7 @@ impl Network {
             }
             None => None,
         };
+        let look = gate.as_ref().map_or(Duration::MAX, Gate::look_interval);
         // Interfaces may have come before somebody listened.
         let gate_due = gate.as_ref().map(|_| Instant::ZERO);
         let worker = Worker {
@@ -109,6 +107,7 @@ impl Network {
             subject: Box::default(),
             removal: Removal::open().context("cannot open a netlink socket")?,
             gate,
+            look,
             filters,
             gate_due,
             gate_refused: None,
@@ -163,6 +162,8 @@ struct Worker {
     subject: Box<Subject>,
     removal: Removal,
     gate: Option<Gate>,
+    /// How often it is looked at when nothing was heard.
+    look: Duration,
     /// `None`: there is no gate, or changes cannot be heard any more.
     filters: Option<Watch>,
     /// When to look whether the gate is everywhere.
@@ -246,7 +247,7 @@ impl Worker {
             Ok(kept) => {
                 if kept.attached > 0 {
                     say!(
-                        "put the lease gate on interfaces: {} filters were missing",
+                        "put the lease gate back: {} filters, chains or rules were missing",
                         kept.attached
                     );
                 }
@@ -260,7 +261,7 @@ impl Worker {
         };
         // Whoever had the place of our filter may be gone then.
         let is_odd = refused.is_some() || self.gate_behind.is_some() || self.filters.is_none();
-        let wait = if is_odd { GATE_RETRY } else { GATE_LOOK };
+        let wait = if is_odd { GATE_RETRY.min(self.look) } else { self.look };
         self.gate_due = Some(os::clock::boottime() + wait);
         if refused != self.gate_refused {
             self.gate_refused = refused;

@@ -16,6 +16,13 @@ pub fn gate(gate: &Gate, style: Style) -> String {
             "the kernel of {} closes a service address at the end of its lease\n",
             gate.node
         ),
+        (GateKind::Nftables, reason) => format!(
+            "the kernel of {} closes a service address at the end of its lease, by nftables; programs are \
+             refused ({})\nafter a suspend it may answer for what was left of its lease, until the guard \
+             has acted\n",
+            gate.node,
+            reason.as_deref().unwrap_or("it does not say why")
+        ),
         (GateKind::None, reason) => format!(
             "there is no lease gate on {} ({}): the guard ends services at the end of their lease, and \
              behind it the lifetime of addresses in the kernel\n",
@@ -60,7 +67,9 @@ pub fn gate(gate: &Gate, style: Style) -> String {
                 Cell::from(address.address.as_str()),
                 Cell::from(address.service.as_deref().unwrap_or("(configured no more)")),
                 open,
-                Cell::from(address.passed.to_string()),
+                Cell::from(
+                    address.passed.map_or_else(|| "-".to_owned(), |count| count.to_string()),
+                ),
                 Cell::from(address.dropped.to_string()),
             ]);
         }

@@ -116,3 +116,14 @@ fn a_node_without_a_gate_says_why() {
     let gate = rests.iter().find(|rest| rest.on.starts_with("no lease gate")).expect("it is weak");
     assert!(gate.on.contains("no right to load programs") && gate.remedy.is_some());
 }
+
+#[test]
+fn a_gate_of_nftables_is_named_with_what_it_lacks() {
+    let rests = of(CONFIG, |_, gate| {
+        gate.kind = v1::GateKind::Nftables;
+        gate.reason = Some("no right to load programs".to_owned());
+    });
+    let gate = rests.iter().find(|rest| rest.on.starts_with("nftables")).expect("it is said");
+    assert!(gate.on.contains("no right to load programs") && gate.on.contains("suspend"));
+    assert!(gate.remedy.is_some());
+}

@@ -341,6 +341,22 @@ impl Attachments {
         Ok(())
     }
 
+    /// As [`Attachments::remove`], where there may be none, and perhaps no right to ask of programs.
+    pub(super) fn remove_former(&mut self) -> Result<(), NetlinkError> {
+        self.read_links()?;
+        for at in 0..self.links.len() {
+            let index = self.links[at].index;
+            let mut is_there = false;
+            for parent in DIRECTIONS {
+                is_there |= self.look(index, parent)?.ours.is_some();
+            }
+            if is_there {
+                self.remove_from(index)?;
+            }
+        }
+        Ok(())
+    }
+
     fn remove_from(&mut self, index: u32) -> Result<(), NetlinkError> {
         let (mut ours, mut others) = (false, 0);
         let refused = |source| NetlinkError::Refused {

@@ -106,7 +106,7 @@ impl Maps {
             deadline: Instant::from_nanos(word(DEADLINE)),
             grant: Instant::from_nanos(word(GRANT)),
             revoked: Instant::from_nanos(word(REVOKED)),
-            passed: word(PASSED),
+            passed: Some(word(PASSED)),
             dropped: word(DROPPED),
         }
     }

@@ -18,7 +18,8 @@ const PASS: i32 = -1;
 #[test]
 fn a_slot_is_open_between_its_grant_and_its_deadline() {
     let at = Instant::from_millis;
-    let open = SlotState { deadline: at(9), grant: at(5), revoked: at(4), passed: 0, dropped: 0 };
+    let open =
+        SlotState { deadline: at(9), grant: at(5), revoked: at(4), passed: Some(0), dropped: 0 };
     assert_eq!(open.open_until(at(8)), Some(at(9)));
     assert_eq!(open.open_until(at(9)), None, "the deadline itself is too late");
     let revoked = SlotState { revoked: at(5), ..open };

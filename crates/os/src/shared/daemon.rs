@@ -13,8 +13,8 @@ use rustix::fs::{SealFlags, fcntl_get_seals, fstat};
 use super::layout::{self, get, hot, put};
 use super::{
     ADDRESSES_MAX, Description, ENTRIES_MAX, Entry, GOODBYES_MAX, GROUP_PATH_MAX, GateRefused,
-    Goodbye, GuardStatus, HeldAddress, HeldProcess, Killed, PROCESSES_MAX, Promises, SharedError,
-    Slot,
+    Gated, Goodbye, GuardStatus, HeldAddress, HeldProcess, Killed, PROCESSES_MAX, Promises,
+    SharedError, Slot,
 };
 use crate::event::Bell;
 use crate::lock::Lock;
@@ -283,7 +283,7 @@ impl DaemonSide {
                 contained: granted(layout::CONTAINED),
                 real_time: granted(layout::REAL_TIME),
                 locked: granted(layout::LOCKED),
-                gated: granted(layout::GATED),
+                gated: gated(get(words, layout::GATED)),
             },
         }
     }
@@ -423,5 +423,15 @@ fn read(place: &[std::sync::atomic::AtomicU64]) -> Description {
             })
             .collect(),
         storage: false,
+    }
+}
+
+fn gated(word: u64) -> Gated {
+    let errno = |word: u64| i32::try_from(word & layout::GATED_ERROR).unwrap_or(0);
+    let (programs, sets) = (errno(word >> layout::GATED_PROGRAMS), errno(word));
+    match word >> layout::GATED_MEANS {
+        0 => Gated::Programs,
+        1 => Gated::Sets { programs },
+        _ => Gated::Nothing { programs, sets },
     }
 }

@@ -10,7 +10,7 @@ use base::{Incarnation, Instant};
 use rustix::fs::{MemfdFlags, SealFlags, fcntl_add_seals, ftruncate, memfd_create};
 
 use super::layout::{self, get, hot, put};
-use super::{ADDRESSES_MAX, GateRefused, HeldAddress, PROCESSES_MAX, Promises, SharedError};
+use super::{ADDRESSES_MAX, GateRefused, Gated, HeldAddress, PROCESSES_MAX, Promises, SharedError};
 use crate::event::Bell;
 use crate::sys::Mapping;
 
@@ -164,7 +164,17 @@ impl GuardSide {
         put(words, layout::CONTAINED, word(promises.contained));
         put(words, layout::REAL_TIME, word(promises.real_time));
         put(words, layout::LOCKED, word(promises.locked));
-        put(words, layout::GATED, word(promises.gated));
+        let errno = |errno: i32| u64::from(errno.max(0).cast_unsigned()) & layout::GATED_ERROR;
+        let gated = match promises.gated {
+            Gated::Programs => 0,
+            Gated::Sets { programs } => {
+                1 << layout::GATED_MEANS | errno(programs) << layout::GATED_PROGRAMS
+            }
+            Gated::Nothing { programs, sets } => {
+                2 << layout::GATED_MEANS | errno(programs) << layout::GATED_PROGRAMS | errno(sets)
+            }
+        };
+        put(words, layout::GATED, gated);
     }
 
     /// Tells the daemon of an interface that is without the gate, or has half of it, and why; number 0:

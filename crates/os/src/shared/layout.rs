@@ -27,6 +27,10 @@ pub(super) const CONTAINED: usize = 10;
 pub(super) const REAL_TIME: usize = 11;
 pub(super) const LOCKED: usize = 12;
 pub(super) const GATED: usize = 13;
+/// In [`GATED`]: number of the means above, then two error numbers.
+pub(super) const GATED_MEANS: u32 = 62;
+pub(super) const GATED_PROGRAMS: u32 = 31;
+pub(super) const GATED_ERROR: u64 = (1 << 31) - 1;
 /// Four numbers of descriptors, each with [`PRESENT`] set, or 0.
 pub(super) const GATE: usize = 14;
 /// Number of an interface above 16 bits of error number, with [`PRESENT`] set, or 0.

@@ -239,8 +239,12 @@ fn goodbyes_are_handed_over_whole() {
 fn the_guards_words_reach_the_daemon() {
     let (guard, mut daemon) = pair();
     assert_eq!(daemon.guard().last_exit, None);
-    let refused =
-        Promises { contained: Err(libc::EROFS), real_time: Ok(()), locked: Err(0), gated: Ok(()) };
+    let refused = Promises {
+        contained: Err(libc::EROFS),
+        real_time: Ok(()),
+        locked: Err(0),
+        gated: Gated::Programs,
+    };
     guard.set_promises(refused);
     assert_eq!(daemon.gate(), None);
     assert_eq!(daemon.guard().gate_behind, None);

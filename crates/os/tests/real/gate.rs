@@ -20,18 +20,18 @@ use crate::scene::{
     remove_filters, set_up, shared_filters, wait_for,
 };
 
-const NODE: &str = "test n1";
+pub(crate) const NODE: &str = "test n1";
 const LOOPBACK: u32 = 1;
-const LONG: Duration = Duration::from_secs(600);
+pub(crate) const LONG: Duration = Duration::from_secs(600);
 const PORT: u16 = 7_777;
 const PERMISSION: i32 = rustix::io::Errno::PERM.raw_os_error();
 
-fn ip(text: &str) -> IpAddr {
+pub(crate) fn ip(text: &str) -> IpAddr {
     text.parse().unwrap()
 }
 
 /// The gated addresses, and those beside them that are not gated.
-fn service() -> [IpAddr; 2] {
+pub(crate) fn service() -> [IpAddr; 2] {
     [ip("10.9.0.100"), ip("fd09::100")]
 }
 
@@ -40,7 +40,7 @@ fn other() -> [IpAddr; 2] {
 }
 
 fn open() -> Option<Gate> {
-    match Gate::open(NODE, &BTreeSet::from(service())) {
+    match Gate::of_programs(NODE, &BTreeSet::from(service())) {
         Ok(gate) => Some(gate),
         Err(GateError::Kernel { source, .. }) if source.raw_os_error() == Some(PERMISSION) => {
             println!("skipped: the kernel refuses bpf(2) here: {source}");
@@ -52,18 +52,19 @@ fn open() -> Option<Gate> {
 
 /// The daemon's end, as a child of the guard would inherit it.
 fn daemon(gate: &Gate) -> (DaemonGate, os::gate::Attachments) {
-    let copies = gate.descriptors().map(|fd| rustix::io::dup(fd).unwrap().into_raw_fd());
+    let copies =
+        gate.descriptors().expect("programs").map(|fd| rustix::io::dup(fd).unwrap().into_raw_fd());
     DaemonGate::inherit(NODE, copies).unwrap()
 }
 
-fn now() -> Instant {
+pub(crate) fn now() -> Instant {
     os::clock::boottime()
 }
 
 /// A node in the calling thread's namespace, and a client in another one.
-struct Field {
+pub(crate) struct Field {
     beside: Beside,
-    left: u32,
+    pub(crate) left: u32,
     right: u32,
     client: Ethernet,
     client_mac: [u8; 6],
@@ -73,7 +74,7 @@ struct Field {
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Way {
+pub(crate) enum Way {
     Echo,
     Datagram,
     Neighbour,
@@ -82,7 +83,7 @@ enum Way {
 const WAYS: [Way; 3] = [Way::Echo, Way::Datagram, Way::Neighbour];
 
 impl Field {
-    fn make() -> Option<Field> {
+    pub(crate) fn make() -> Option<Field> {
         let beside = Beside::make()?;
         if !isolate(UnshareFlags::NEWNET) {
             return None;
@@ -187,7 +188,7 @@ impl Field {
     }
 
     /// Who has answered since it was asked for the last time.
-    fn heard(&self, way: Way, version: usize) -> Vec<IpAddr> {
+    pub(crate) fn heard(&self, way: Way, version: usize) -> Vec<IpAddr> {
         let mut from = Vec::new();
         let mut buffer = [0; 2_048];
         match way {
@@ -217,7 +218,7 @@ impl Field {
         from
     }
 
-    fn expect(&self, answers: bool, why: &str) {
+    pub(crate) fn expect(&self, answers: bool, why: &str) {
         for way in WAYS {
             for version in 0..2 {
                 let seen = self.answers(way, version);
@@ -311,8 +312,8 @@ fn an_address_answers_only_within_its_lease() {
     }
     wait_for("the deadline", || (now() >= soon).then_some(()));
     field.expect(false, "its lease is over");
-    let (_, slot) = daemon.slots().next().unwrap();
-    assert!(slot.passed > 0 && slot.dropped > 0, "{slot:?}");
+    let (_, slot) = daemon.slots()[0];
+    assert!(slot.passed > Some(0) && slot.dropped > 0, "{slot:?}");
     assert_eq!(slot.open_until(now()), None);
 
     for address in service() {
@@ -431,7 +432,7 @@ fn a_gate_is_adopted_and_not_doubled() {
     field.expect(true, "its new life opens it");
 
     // Another node on this machine has a gate of its own.
-    let mine = Gate::open("test n2", &BTreeSet::from([ip("10.9.0.77")])).unwrap();
+    let mine = Gate::of_programs("test n2", &BTreeSet::from([ip("10.9.0.77")])).unwrap();
     assert!(!mine.was_there());
     assert_eq!(filters(field.left), [2, 2]);
     field.expect(true, "another node's gate does not know it");
@@ -494,7 +495,7 @@ fn half_a_gate_is_enough_that_nobody_is_answered() {
 fn where_no_interface_takes_it_there_is_no_gate() {
     let Some(field) = Field::make() else { return };
     shared_filters(field.left);
-    match Gate::open(NODE, &BTreeSet::from(service())) {
+    match Gate::of_programs(NODE, &BTreeSet::from(service())) {
         Err(GateError::Nowhere { interface, .. }) => assert_eq!(interface, field.left),
         Err(GateError::Kernel { source, .. }) if source.raw_os_error() == Some(PERMISSION) => {
             return println!("skipped: the kernel refuses bpf(2) here: {source}");
@@ -519,11 +520,11 @@ fn a_gate_without_addresses_is_tried_on_the_loop_alone() {
     let Some(field) = Field::make() else { return };
     let none = BTreeSet::new();
     let Some(_can) = open() else { return };
-    let gate = Gate::open("test n2", &none).unwrap();
+    let gate = Gate::of_programs("test n2", &none).unwrap();
     assert_eq!((filters(LOOPBACK), filters(field.left)), ([0, 0], [1, 1]));
     drop(gate);
     shared_filters(LOOPBACK);
-    match Gate::open("test n2", &none) {
+    match Gate::of_programs("test n2", &none) {
         Err(GateError::Nowhere { interface, .. }) => assert_eq!(interface, LOOPBACK),
         other => panic!("{other:?}"),
     }
@@ -544,7 +545,7 @@ fn an_address_that_the_configuration_lost_stays_closed() {
     field.expect(true, "it is open");
     drop(gate);
     let new = ip("10.9.0.77");
-    let gate = Gate::open(NODE, &BTreeSet::from([new])).unwrap();
+    let gate = Gate::of_programs(NODE, &BTreeSet::from([new])).unwrap();
     assert!(gate.was_there());
     let all = BTreeSet::from([service()[0], service()[1], new]);
     assert_eq!(gate.addresses().unwrap(), all);
@@ -553,6 +554,10 @@ fn an_address_that_the_configuration_lost_stays_closed() {
 
 #[test]
 fn an_address_is_closed_on_every_interface() {
+    every_interface(open);
+}
+
+pub(crate) fn every_interface(open: fn() -> Option<Gate>) {
     let Some(field) = Field::make() else { return };
     // Linux answers for an address of one interface on another one.
     let second = field.beside.cable("second", "away");
@@ -581,6 +586,10 @@ fn an_address_is_closed_on_every_interface() {
 
 #[test]
 fn what_is_on_another_machine_is_passed_on() {
+    passed_on(open);
+}
+
+pub(crate) fn passed_on(open: fn() -> Option<Gate>) {
     let Some(field) = Field::make() else { return };
     let Some(third) = Beside::make() else { return };
     // The client's packets to the service go through this node, which is a router.

@@ -14,5 +14,6 @@ mod process;
 mod scene;
 mod segment;
 mod serial;
+mod sets;
 mod switch;
 mod wire;

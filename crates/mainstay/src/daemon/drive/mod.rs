@@ -15,7 +15,7 @@ use node::{Input, Node};
 use os::event::{Bell, Events, Interest, Poll, Ready, Timer, Token};
 use os::persist::Store;
 use os::process::{Containment, Exit, Process};
-use os::shared::HeldAddress;
+use os::shared::{Gated, HeldAddress};
 
 use super::agents::Agents;
 use super::aliases::Aliases;
@@ -65,6 +65,7 @@ pub(super) struct Start {
     pub(super) own: Vec<OwnPath>,
     pub(super) cover: Cover,
     pub(super) attachments: Option<os::gate::Attachments>,
+    pub(super) pusher: Option<os::gate::Pusher>,
     pub(super) containment: Containment,
     pub(super) processes: Vec<super::Living>,
     pub(super) remains: Vec<(String, String)>,
@@ -168,6 +169,7 @@ impl Daemon {
             own,
             cover,
             attachments,
+            pusher,
             containment,
             processes,
             remains,
@@ -185,6 +187,10 @@ impl Daemon {
             Fencing::start(&root, done.clone()).context("remember what was fenced")?;
         let agents = Agents::new(containment.clone(), logs, done.clone());
         let mounts = Mounts::new(PROGRAM.into(), containment.clone(), done.clone());
+        if let Some(pusher) = pusher {
+            super::gate::start_pusher(pusher, done.clone())
+                .context("start the thread of the lease gate")?;
+        }
         let addresses = addresses::start(root.clone(), hosts.clone(), attachments, done.clone())
             .context("start looking at interfaces")?;
         let media = Media::new(birth.local.node, birth.local.incarnation, done.clone());
@@ -295,8 +301,8 @@ impl Daemon {
                 format!("interfaces are not polled, so only a lost carrier is noticed: {why}");
             daemon.journal.say(&said);
         }
-        if let Err(errno) = daemon.cover.guard().promises.gated {
-            let reason = os::gate::reason(errno);
+        if let Gated::Nothing { programs, sets } = daemon.cover.guard().promises.gated {
+            let reason = super::gate::no_gate(programs, sets);
             daemon.journal.say(&format!(
                 "no lease gate ({reason}): that a service address is silent after its lease rests on \
                  the guard, and behind it on the lifetime of addresses in the kernel"

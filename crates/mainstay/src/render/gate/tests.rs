@@ -34,10 +34,15 @@ fn a_gate_is_shown_with_what_it_lets_pass() {
                 address: "10.77.0.100".into(),
                 service: Some("web".into()),
                 open_ms: Some(732),
-                passed: 12,
+                passed: Some(12),
                 dropped: 3,
             },
-            GateAddress { address: "fd77::100".into(), dropped: 7, ..GateAddress::default() },
+            GateAddress {
+                address: "fd77::100".into(),
+                passed: Some(0),
+                dropped: 7,
+                ..GateAddress::default()
+            },
         ],
     };
     expect![[r#"
@@ -60,6 +65,21 @@ fn a_gate_is_shown_with_what_it_lets_pass() {
         fd77::100    (configured no more)  closed    0       7
     "#]]
     .assert_eq(&gate(&shown, Style::PLAIN));
+    let mut sets = Gate {
+        kind: GateKind::Nftables,
+        reason: Some("Operation not permitted".into()),
+        interfaces: Vec::new(),
+        ..shown.clone()
+    };
+    sets.addresses.truncate(1);
+    sets.addresses[0].passed = None;
+    expect![[r#"
+        the kernel of n1 closes a service address at the end of its lease, by nftables; programs are refused (Operation not permitted)
+        after a suspend it may answer for what was left of its lease, until the guard has acted
+
+        ADDRESS      SERVICE  OPEN FOR  PASSED  DROPPED
+        10.77.0.100  web      732 ms    -       3
+    "#]].assert_eq(&gate(&sets, Style::PLAIN));
     let none = Gate {
         kind: GateKind::None,
         reason: Some("Operation not permitted".into()),

@@ -56,7 +56,7 @@ fn field() -> Option<[u32; 2]> {
 }
 
 fn open() -> Option<(Gate, DaemonGate, Attachments)> {
-    let gate = match Gate::open(NODE, &BTreeSet::from([IpAddr::from(SERVICE)])) {
+    let gate = match Gate::of_programs(NODE, &BTreeSet::from([IpAddr::from(SERVICE)])) {
         Ok(gate) => gate,
         Err(GateError::Kernel { source, .. }) if source.raw_os_error() == Some(libc::EPERM) => {
             println!("skipped: the kernel refuses bpf(2) here: {source}");
@@ -64,7 +64,8 @@ fn open() -> Option<(Gate, DaemonGate, Attachments)> {
         }
         Err(error) => panic!("{error}: {error:?}"),
     };
-    let copies = gate.descriptors().map(|fd| rustix::io::dup(fd).unwrap().into_raw_fd());
+    let copies =
+        gate.descriptors().expect("programs").map(|fd| rustix::io::dup(fd).unwrap().into_raw_fd());
     let (daemon, attachments) = DaemonGate::inherit(NODE, copies).unwrap();
     Some((gate, daemon, attachments))
 }
@@ -85,7 +86,7 @@ fn received(name: &str) -> u64 {
 
 /// Whether the gate is asked about a frame that comes in for the address, and drops it.
 fn is_asked(daemon: &DaemonGate, right: u32) -> bool {
-    let dropped = || daemon.slots().next().expect("one address").1.dropped;
+    let dropped = || daemon.slots()[0].1.dropped;
     let (before, count) = (dropped(), received("left"));
     let client = Ethernet::open(right).unwrap();
     let mut frame = vec![0xff; 12];

@@ -1,0 +1,130 @@
+//! The fence, with the real kernel: what is said late opens nothing.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::IpAddr;
+use std::time::Duration;
+
+use base::Instant;
+
+use super::push::{Pusher, SetsGate};
+use super::{FENCE, Keeper, list};
+
+const NODE: &str = "sets n1";
+
+/// Puts the calling thread into a network namespace of its own, with a gate.
+fn make() -> Option<(Keeper, SetsGate, Pusher)> {
+    #[expect(deprecated, reason = "only the file-table flag of unshare is unsafe; not used here")]
+    let isolated = rustix::thread::unshare(rustix::thread::UnshareFlags::NEWNET);
+    if let Err(error) = isolated {
+        println!("skipped: the kernel forbids a namespace here: {error}");
+        return None;
+    }
+    let keeper = Keeper::open(NODE, &BTreeSet::from(addresses())).unwrap();
+    let (gate, pusher) = SetsGate::inherit(NODE).unwrap();
+    Some((keeper, gate, pusher))
+}
+
+fn addresses() -> [IpAddr; 2] {
+    ["10.9.0.100", "fd09::100"].map(|text| text.parse().unwrap())
+}
+
+fn now() -> Instant {
+    crate::clock::boottime()
+}
+
+/// Lets time pass until the kernel has seen this moment, and a tick more.
+fn pass(until: Instant) {
+    while now() < until + Duration::from_millis(20) {
+        std::thread::yield_now();
+    }
+}
+
+fn until(deadline: Instant) -> BTreeMap<IpAddr, Instant> {
+    addresses().map(|address| (address, deadline)).into()
+}
+
+#[test]
+fn what_passes_the_fence_ends_before_its_deadline() {
+    let Some((_keeper, _gate, mut pusher)) = make() else { return };
+    pusher.fence(1).unwrap();
+    let clock = now();
+    let deadline = clock + Duration::from_millis(400);
+    assert_eq!(pusher.past_fence(1, clock, &until(deadline)).unwrap(), 0);
+    assert_eq!(pusher.open_now().len(), 2, "all are open");
+    let mut last = clock;
+    loop {
+        let asked = now();
+        if pusher.open_now().is_empty() {
+            break;
+        }
+        last = asked;
+    }
+    assert!(last < deadline, "seen open {:?} after the deadline", last.since(deadline));
+}
+
+/// The sender is stopped after it looked at the clock.
+#[test]
+fn a_transaction_that_comes_late_opens_nothing() {
+    let Some((_keeper, _gate, mut pusher)) = make() else { return };
+    let deadline = now() + Duration::from_secs(600);
+    pusher.fence(1).unwrap();
+    let clock = now();
+    pass(clock + FENCE);
+    assert_eq!(pusher.past_fence(1, clock, &until(deadline)).unwrap(), libc::ENOENT);
+    assert!(pusher.open_now().is_empty());
+
+    // Nor does it when the next fence is up: each has a key of its own, and is there once.
+    pusher.fence(2).unwrap();
+    assert_eq!(pusher.past_fence(1, clock, &until(deadline)).unwrap(), libc::ENOENT);
+    assert!(pusher.open_now().is_empty());
+    let clock = now();
+    pusher.fence(3).unwrap();
+    assert_eq!(pusher.past_fence(3, clock, &until(deadline)).unwrap(), 0);
+    assert_eq!(pusher.past_fence(3, clock, &until(deadline)).unwrap(), libc::ENOENT);
+    assert_eq!(pusher.open_now().len(), 2);
+}
+
+#[test]
+fn the_loop_says_and_the_thread_does() {
+    let Some((mut keeper, mut gate, mut pusher)) = make() else { return };
+    assert!(pusher.open_now().is_empty(), "closed at first");
+    let [four, six] = addresses();
+    gate.push(four, now() + Duration::from_secs(600));
+    assert!(pusher.wait(now() + Duration::from_secs(600)), "it is told at once");
+    pusher.turn().unwrap();
+    assert_eq!(pusher.open_now(), BTreeSet::from([four]));
+    gate.push(six, now() + Duration::from_secs(600));
+    gate.push(four, Instant::ZERO);
+    pusher.turn().unwrap();
+    assert_eq!(pusher.open_now(), BTreeSet::from([six]));
+
+    // Other addresses, by a new configuration.
+    let other: IpAddr = "10.9.0.101".parse().unwrap();
+    gate.sync(&BTreeSet::from([six, other]));
+    gate.push(other, now() + Duration::from_secs(600));
+    gate.push(four, now() + Duration::from_secs(600));
+    pusher.turn().unwrap();
+    assert_eq!(pusher.open_now(), BTreeSet::from([six, other]));
+    let known = list(&mut keeper.tables, &keeper.name).unwrap();
+    assert_eq!(known.into_keys().collect::<BTreeSet<_>>(), BTreeSet::from([six, other]));
+
+    // Somebody loads other rules; the guard makes the table again, closed, and the daemon opens.
+    let gone = super::table::take_away(&keeper.name);
+    assert_eq!(keeper.tables.carry_out(&gone).unwrap(), 0);
+    gate.push(other, now() + Duration::from_secs(700));
+    assert_eq!(pusher.turn().unwrap_err().errno(), libc::ENOENT);
+    assert!(keeper.keep().unwrap() > 0);
+    assert!(pusher.open_now().is_empty());
+    assert_eq!(keeper.keep().unwrap(), 0, "it is whole");
+    pusher.turn().unwrap();
+    assert_eq!(pusher.open_now(), BTreeSet::from([six, other]));
+
+    // The next life of the guard closes what there is, and keeps what it did not know.
+    let next = Keeper::open(NODE, &BTreeSet::from([four])).unwrap();
+    assert!(next.was_there());
+    assert_eq!(next.addresses(), BTreeSet::from([four, six, other]));
+    assert!(pusher.open_now().is_empty());
+    next.remove().unwrap();
+    assert_eq!(keeper.count(0).unwrap(), 0);
+    keeper.remove().unwrap();
+}

@@ -267,6 +267,8 @@ pub struct Machine {
     pub has_gate: bool,
     /// If it has one, it is of the kind that is told for how long an address is open.
     pub has_sets: bool,
+    /// Until when the thread that tells it has to do, in real time.
+    pub pushes_until: u64,
     /// The gate of each service address; none: closed.
     pub gate: BTreeMap<IpAddr, Slot>,
     /// Daemon, guard and processes are stopped until then, in real time.

@@ -36,20 +36,28 @@ pub struct Opening {
 }
 
 impl World {
-    /// Has the addresses of a service open until then, as soon as the thread comes by.
+    /// Has the addresses of a service open until then, as soon as the thread comes by. It does one thing
+    /// after the other: what it was stopped in keeps all that comes later waiting.
     pub(crate) fn push_sets(&mut self, number: usize, service: &str, until: Instant) {
+        let lease = nanos(self.setup.timing.lease);
         let machine = &self.machines[number];
-        let clock = machine.clock.local(self.now);
+        let start = self.now.max(machine.pushes_until);
+        if start > self.now + lease {
+            // What it will find when it comes by is newer.
+            return;
+        }
+        let clock = machine.clock.local(start);
         let (boot, daemon) = (machine.boots, machine.daemons);
         let own = machine.addresses.iter().filter(|own| own.service == service);
         let addresses: Vec<IpAddr> = own.map(|own| own.address).collect();
+        let after = match self.prng.range(0..=63) {
+            0 => self.prng.range(0..=lease),
+            _ => self.prng.range(0..=DELAY),
+        };
+        self.machines[number].pushes_until = start + after;
         for address in addresses {
-            let after = match self.prng.range(0..=15) {
-                0 => self.prng.range(0..=nanos(self.setup.timing.lease)),
-                _ => self.prng.range(0..=DELAY),
-            };
             let opening = Opening { machine: number, boot, daemon, address, clock, until };
-            self.queue.push(self.now + after, Event::Opens(Box::new(opening)));
+            self.queue.push(start + after, Event::Opens(Box::new(opening)));
         }
     }
 
@@ -80,7 +88,10 @@ impl World {
             return;
         }
         slot.grant = opening.clock;
-        slot.deadline = handled + opening.until.since(opening.clock).saturating_sub(FENCE);
+        let left = opening.until.since(opening.clock).saturating_sub(FENCE);
+        // What is over is not said at all.
+        slot.deadline = if left.is_zero() { Instant::ZERO } else { handled + left };
+        self.check_told(number, &service, opening.address);
         if !was_open {
             self.check_owner(number, &service);
         }

@@ -453,6 +453,7 @@ fn machine(setup: &Setup, draw: &mut Prng, number: usize) -> Machine {
         // Where there is none, only the guard ends addresses.
         has_gate: draw.child("gate").chance(3, 4),
         has_sets: draw.child("sets").chance(1, 4),
+        pushes_until: 0,
         gate: Default::default(),
         frozen_until: None,
         picture_due: false,

@@ -255,6 +255,13 @@ impl World {
         self.require(Severity::Safety, "at most one machine owns a service", verdict);
     }
 
+    /// A kernel was told for how long an address is open.
+    pub(crate) fn check_told(&mut self, number: usize, service: &str, address: std::net::IpAddr) {
+        let machine = &self.machines[number];
+        let verdict = owner::what_is_told_ends_with_the_lease(machine, service, address);
+        self.require(Severity::Safety, "a gate is open within the lease alone", verdict);
+    }
+
     /// A node says that an absent one can act no more.
     pub(crate) fn check_fence(&mut self, number: usize, daemon: &Daemon, event: &node::Event) {
         let Some(node) = event.node else { return };

@@ -61,6 +61,21 @@ pub fn what_works_has_a_deadline_ahead(
     Ok(())
 }
 
+/// (I1) What a kernel was told about an address ends with the guard's deadline at the latest: from now on
+/// everybody may stand still.
+pub fn what_is_told_ends_with_the_lease(
+    machine: &Machine,
+    service: &str,
+    address: std::net::IpAddr,
+) -> Result<(), String> {
+    let told = machine.gate.get(&address).map(|slot| slot.deadline);
+    let cover = machine.guard.covers.get(service).map(|cover| cover.deadline);
+    if told <= cover {
+        return Ok(());
+    }
+    Err(format!("{} was told to have {address} open after its lease", machine.node()))
+}
+
 /// (I1) The kernel's gate closes at the guard's deadline or before, though nobody acts.
 fn what_is_gated_is_silent_after_its_deadline(machine: &Machine, now: u64) -> Result<(), String> {
     for own in machine.addresses.iter().filter(|own| machine.answers(own.address, now)) {

@@ -546,6 +546,7 @@ fn bounds_are_explained() {
               more than half of the last view goes on, and its members reach each other
               clocks of nodes run equally fast within 0.5 %; their dates do not matter
               on the lost node the guard still runs, or the whole node has stopped: it needs up to 100ms to stop the service
+              when the guard is stopped as well, the kernel closes the service's addresses at the end of the lease where "mainstay gate" shows a gate; elsewhere they may answer up to 2 s longer
               a virtual machine that its host froze may answer for the rest of its lease when it wakes
         "#]],
     );

@@ -81,10 +81,9 @@ impl SetsGate {
             table,
             board: board.clone(),
             rings,
-            pushed: BTreeMap::new(),
+            pushed: None,
             under: BTreeSet::new(),
             looked: Instant::ZERO,
-            is_closed: false,
         };
         Ok((SetsGate { board, known, bell }, pusher))
     }
@@ -143,13 +142,11 @@ pub struct Pusher {
     table: String,
     board: Arc<Board>,
     rings: Receiver<()>,
-    /// What the kernel was told, and took.
-    pushed: BTreeMap<IpAddr, Instant>,
+    /// What the kernel was told, and took; none: nobody knows what is open.
+    pushed: Option<BTreeMap<IpAddr, Instant>>,
     /// What was under the gate after the last look, which was when.
     under: BTreeSet<IpAddr>,
     looked: Instant,
-    /// The set of open addresses was emptied since this life began.
-    is_closed: bool,
 }
 
 impl Pusher {
@@ -165,13 +162,20 @@ impl Pusher {
     /// # Errors
     /// When the kernel refuses something: come by after [`Pusher::RETRY`] at the latest.
     pub fn turn(&mut self) -> Result<Instant, GateError> {
+        let done = self.act();
+        if done.is_err() {
+            // The table may be another one.
+            self.pushed = None;
+            self.looked = Instant::ZERO;
+        }
+        done
+    }
+
+    fn act(&mut self) -> Result<Instant, GateError> {
         let board = self.board.all();
         let now = crate::clock::boottime();
         if now.since(self.looked) >= LOOK_INTERVAL || !self.under.iter().eq(board.keys()) {
-            if let Err(error) = self.look(&board) {
-                self.forget();
-                return Err(error);
-            }
+            self.look(&board)?;
             self.under = board.keys().copied().collect();
             self.looked = now;
         }
@@ -182,11 +186,8 @@ impl Pusher {
             })
             .filter(|(_, deadline)| *deadline > now + FENCE + LEAST)
             .collect();
-        if open != self.pushed || !self.is_closed {
-            if let Err(error) = self.hand_over(&open) {
-                self.forget();
-                return Err(error);
-            }
+        if self.pushed.as_ref() != Some(&open) {
+            self.hand_over(&open)?;
         }
         let left = open.values().map(|deadline| deadline.since(now)).min();
         let pace = left.map_or(PACE_MAX, |left| (left / PART).clamp(PACE_MIN, PACE_MAX));
@@ -195,13 +196,6 @@ impl Pusher {
 
     /// How soon to come by again after an error.
     pub const RETRY: Duration = RETRY;
-
-    /// After a refusal nothing is certain: the table may be another one.
-    fn forget(&mut self) {
-        self.pushed.clear();
-        self.is_closed = false;
-        self.looked = Instant::ZERO;
-    }
 
     /// Has the right addresses under the gate, and reads what was dropped.
     fn look(&mut self, board: &BTreeMap<IpAddr, Arc<Words>>) -> Result<(), GateError> {
@@ -238,8 +232,7 @@ impl Pusher {
                 errno => return Err(refused("open addresses", errno)),
             }
             if crate::clock::boottime().since(clock) < FENCE {
-                self.pushed.clone_from(open);
-                self.is_closed = true;
+                self.pushed = Some(open.clone());
                 return Ok(());
             }
             // The kernel was held up: perhaps between its look at the fence and what came after it.

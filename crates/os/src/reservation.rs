@@ -40,6 +40,9 @@ const READ_KEYS: u8 = 0;
 const READ_RESERVATION: u8 = 1;
 const SCSI_HEAD: usize = 8;
 
+/// The bit of a node's key that says that it has given up what it had.
+const PARKED: u64 = 0x8000;
+
 /// A key of a machine with a disk; not zero.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Key(u64);
@@ -62,8 +65,26 @@ impl Key {
     #[must_use]
     pub fn node(self) -> Option<(u32, u8)> {
         let (mark, cluster, node) = (self.0 >> 48, self.0 >> 16 & 0xffff_ffff, self.0 & 0xffff);
-        let node = u8::try_from(node.checked_sub(1)?).ok()?;
+        let node = u8::try_from((node & !PARKED).checked_sub(1)?).ok()?;
         (mark == 0x6d73).then_some((cluster as u32, node))
+    }
+
+    /// The key under which the same node keeps a disk from others without using it.
+    #[must_use]
+    pub fn parked(self) -> Key {
+        Key(self.0 | PARKED)
+    }
+
+    /// Whether a node keeps a disk from others under this key without using it.
+    #[must_use]
+    pub fn is_parked(self) -> bool {
+        self.node().is_some() && self.0 & PARKED != 0
+    }
+
+    /// Its number; not zero.
+    #[must_use]
+    pub fn number(self) -> u64 {
+        self.0
     }
 }
 
@@ -85,8 +106,10 @@ pub enum Kind {
 }
 
 impl Kind {
-    // PR_WRITE_EXCLUSIVE_REG_ONLY and PR_EXCLUSIVE_ACCESS_REG_ONLY
-    const fn number(self) -> u32 {
+    /// Its number in linux/pr.h.
+    #[must_use]
+    pub const fn number(self) -> u32 {
+        // PR_WRITE_EXCLUSIVE_REG_ONLY and PR_EXCLUSIVE_ACCESS_REG_ONLY
         match self {
             Kind::WriteExclusive => 3,
             Kind::ExclusiveAccess => 4,
@@ -94,7 +117,9 @@ impl Kind {
         }
     }
 
-    const fn of(number: u32) -> Kind {
+    /// The kind of that number.
+    #[must_use]
+    pub const fn of(number: u32) -> Kind {
         match number {
             3 => Kind::WriteExclusive,
             4 => Kind::ExclusiveAccess,
@@ -140,6 +165,15 @@ impl Disk {
         Ok(Disk { file, path: path.to_owned() })
     }
 
+    /// Opens a block device to look at: nothing that watches for writers takes notice of that.
+    ///
+    /// # Errors
+    /// As [`Disk::open`].
+    pub fn look(path: &Path) -> io::Result<Disk> {
+        crate::mount::number(path)?;
+        Ok(Disk { file: File::open(path)?, path: path.to_owned() })
+    }
+
     /// Registers this machine's key in the place of whatever it had registered before.
     ///
     /// # Errors
@@ -147,6 +181,18 @@ impl Disk {
     pub fn register(&self, key: Key) -> io::Result<()> {
         let registration =
             sys::Registration { old_key: 0, new_key: key.0, flags: IGNORE_KEY, padding: 0 };
+        self.change("register", sys::Change::Register(&registration))
+    }
+
+    /// Registers another key in the place of this machine's former one; a reservation that it has stays its
+    /// own, under the new key.
+    ///
+    /// # Errors
+    /// As [`Disk::register`].
+    pub fn replace(&self, former: Key, key: Key) -> io::Result<()> {
+        // NVMe takes another key from who is registered only as one that replaces the former.
+        let (old_key, new_key) = (former.0, key.0);
+        let registration = sys::Registration { old_key, new_key, flags: IGNORE_KEY, padding: 0 };
         self.change("register", sys::Change::Register(&registration))
     }
 

@@ -12,6 +12,9 @@ fn a_node_has_one_key_that_tells_whose_it_is() {
     let all: std::collections::BTreeSet<Key> =
         (0..=255).flat_map(|node| [Key::of_node(1, node), Key::of_node(2, node)]).collect();
     assert_eq!(all.len(), 512);
+    let parked = key.parked();
+    assert_eq!((parked.node(), parked.is_parked(), key.is_parked()), (key.node(), true, false));
+    assert_eq!(parked.parked(), parked);
     assert_eq!(Key::new(0), None);
     assert_eq!(Key::new(42).and_then(Key::node), None, "somebody else's");
 }

@@ -10,14 +10,24 @@
 //! - **storage**: freed only by proof that nothing of that life is left. One of the proofs counts
 //!   time as well: that the machine's **watchdog** has reset it. It holds for a life that had told
 //!   all members of its armed watchdog by an entry, and a member that has a watchdog starts nothing
-//!   of a storage service before that entry was delivered.
+//!   of a storage service before that entry was delivered;
+//! - **reserved**: one of storage that reserves every disk it writes to before it does. The end of the
+//!   lease frees it, because that is not what stops the writes of the lost machine: the next start is. It
+//!   takes the disks from whoever had them (a pre-emption, which the disks themselves confirm), and nothing
+//!   that comes after it in the service is started unless it has them all. So the proof is made anew by
+//!   each owner, where it is needed, and counts for this service alone.
+//!
+//! **Rule:** a service is reserved when each mount is on a disk that an earlier resource reserves, and no
+//! process is started before the reservations. What `class = "storage"` says of itself, and what is on a
+//! disk that nobody reserves, is freed by proof only. As long as a lost machine may write to what only a
+//! reservation keeps it from, the reservation stays in the configuration ([`ServiceState::unfenced`]).
 
 use core::time::Duration;
 
 use base::{Incarnation, Member, NodeId};
 use minicbor::{Decode, Encode};
 
-use crate::intent::{Intent, Service};
+use crate::intent::{Intent, Resource, ResourceKind, Service};
 use crate::journal::{Rule, bounded};
 use crate::observation::{Observation, ServiceState};
 use crate::replica::{Context, Draft, Replica};
@@ -30,6 +40,9 @@ pub enum Class {
     #[default]
     #[n(0)]
     Contained,
+    /// The end of the lease, and then the disks themselves refuse what the lost machine still writes.
+    #[n(2)]
+    Reserved,
     /// Only a proof that nothing of that life is left.
     #[n(1)]
     Storage,
@@ -41,6 +54,7 @@ impl Class {
     pub const fn name(self) -> &'static str {
         match self {
             Class::Contained => "contained",
+            Class::Reserved => "reserved",
             Class::Storage => "storage",
         }
     }
@@ -51,12 +65,41 @@ impl Service {
     /// configuration says so itself, or when it is contained.
     #[must_use]
     pub fn class(&self) -> (Class, Option<&str>) {
+        let open = self.resources.iter().enumerate().find(|(at, _)| !self.is_covered(*at));
         let writes = self.resources.iter().find(|resource| resource.kind.is_storage());
-        match (writes, self.class) {
-            (Some(resource), _) => (Class::Storage, Some(&resource.name)),
-            (None, class) => (class.unwrap_or_default(), None),
+        match (open, self.class, writes) {
+            (Some((_, resource)), ..) => (Class::Storage, Some(&resource.name)),
+            (None, Some(Class::Storage), _) => (Class::Storage, None),
+            (None, _, Some(resource)) => (Class::Reserved, Some(&resource.name)),
+            (None, class, None) => (class.unwrap_or_default(), None),
         }
     }
+
+    /// Whether the resource at that place begins to write only when its disks are reserved, if it does.
+    fn is_covered(&self, at: usize) -> bool {
+        let (before, after) = self.resources.split_at(at);
+        let reserves =
+            |resource: &Resource| matches!(resource.kind, ResourceKind::Reservation { .. });
+        match &after[0].kind {
+            ResourceKind::Address { .. } | ResourceKind::Reservation { .. } => true,
+            ResourceKind::Process { .. } => !after.iter().any(reserves),
+            ResourceKind::Mount { device, .. } => before.iter().any(|resource| {
+                matches!(&resource.kind, ResourceKind::Reservation { disks }
+                    if disks.iter().any(|disk| is_on(device, disk)))
+            }),
+        }
+    }
+}
+
+/// Whether a device is a disk or, as udev names them, one of its partitions.
+#[must_use]
+pub fn is_on(device: &str, disk: &str) -> bool {
+    let Some(rest) = device.strip_prefix(disk) else { return false };
+    let number = rest.strip_prefix("-part");
+    rest.is_empty()
+        || number.is_some_and(|number| {
+            !number.is_empty() && number.bytes().all(|byte| byte.is_ascii_digit())
+        })
 }
 
 /// As [`Observation::class`], of what has been looked up.
@@ -153,7 +196,8 @@ impl Observation {
             state.phase.holder().into_iter().chain(state.intruders.iter().copied())
         });
         let is_lost = |node: &NodeId| !self.is_member(*node) || self.unreported.contains(*node);
-        let lost = holders.map(|member| member.node).find(is_lost);
+        let unfenced = state.into_iter().flat_map(|state| state.unfenced);
+        let lost = holders.map(|member| member.node).chain(unfenced).find(is_lost);
         let doubted = self.doubtful.union(self.suspects).into_iter();
         lost.or_else(|| doubted.into_iter().find(|node| !self.is_member(*node)))
     }
@@ -162,10 +206,10 @@ impl Observation {
     pub(crate) fn waits_for(&self, intent: &Intent, class: Class, holder: Member) -> String {
         let name = intent.name_of(holder.node);
         let is_kept = self.is_kept(intent.jeopardy, holder.node);
-        if !self.lapsed.contains(holder.node) || class == Class::Contained && !is_kept {
+        if !self.lapsed.contains(holder.node) || class < Class::Storage && !is_kept {
             return format!("waiting until {name} is fenced");
         }
-        if class == Class::Contained {
+        if class < Class::Storage {
             return crate::jeopardy::waits_for(&name);
         }
         match self.resets(intent, holder) {
@@ -238,7 +282,7 @@ impl Replica {
         for (service, holder) in held {
             let class = self.observation.class(&self.intent, &service);
             let is_kept = self.observation.is_kept(self.intent.jeopardy, node);
-            if class == Class::Contained && !is_kept {
+            if class < Class::Storage && !is_kept {
                 continue;
             }
             let why = self.observation.waits_for(&self.intent, class, holder);

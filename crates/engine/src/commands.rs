@@ -418,7 +418,9 @@ impl Replica {
             let Observation { absences, lapsed, doubtful, .. } = &self.observation;
             let lasts = absences.contains_key(&node) && !lapsed.contains(node);
             let absent = lasts || doubtful.contains(node);
-            if absent || !self.observation.is_idle(node) {
+            let mut services = self.observation.services.values();
+            let writes = services.any(|state| state.unfenced.contains(node));
+            if absent || writes || !self.observation.is_idle(node) {
                 return refuse(format!("{name} may still run something: fence it first"));
             }
         }
@@ -432,7 +434,8 @@ impl Replica {
     fn forgets_storage(&self, intent: &Intent) -> Option<String> {
         for old in &self.intent.services {
             let name = &old.name;
-            if self.observation.class(&self.intent, name) != Class::Storage {
+            let class = self.observation.class(&self.intent, name);
+            if class == Class::Contained {
                 continue;
             }
             let writes = |service: &Service| {
@@ -441,9 +444,9 @@ impl Replica {
             };
             let what = match intent.service(name) {
                 None => "its removal or its new name",
-                Some(new) if new.class().0 != Class::Storage => "its class",
+                Some(new) if new.class().0 < class => "its class",
                 Some(new) if writes(old).iter().any(|kind| !writes(new).contains(kind)) => {
-                    "a change of what it mounts"
+                    "a change of what it mounts or reserves"
                 }
                 Some(_) => continue,
             };

@@ -31,7 +31,7 @@ pub enum Input {
     /// A view was installed, in the same order on all members.
     View(ViewChange),
     /// It is known, in the same order on all members, that a lost life runs nothing any more; with
-    /// [`Proof::Time`], nothing contained.
+    /// [`Proof::Time`], nothing but what may write.
     Fenced {
         /// Which absence that is about.
         absence: Absence,
@@ -94,7 +94,8 @@ pub struct ViewChange {
 /// How it is known that a lost life runs nothing any more.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Proof {
-    /// Its lease and the time to release are over: that ends what is contained, not what writes.
+    /// Its lease and the time to release are over: that ends what is contained, and lets the next start
+    /// end what writes to reserved disks; nothing else.
     Time,
     /// Its guard said goodbye.
     Goodbye,

@@ -158,6 +158,13 @@ pub enum ResourceKind {
         #[n(4)]
         check: Check,
     },
+    /// Shared disks that are reserved, so that nobody else can write to them.
+    #[n(3)]
+    Reservation {
+        /// The disks: whole ones, by paths.
+        #[n(0)]
+        disks: Vec<String>,
+    },
 }
 
 /// When a file system is checked before it is mounted.
@@ -189,11 +196,11 @@ impl Check {
 }
 
 impl ResourceKind {
-    /// Whether the end of a process or of an address does not end it: what only a proof frees.
+    /// Whether it is about what the end of a process or of an address does not end: writes to a disk.
     #[must_use]
     pub const fn is_storage(&self) -> bool {
         match self {
-            ResourceKind::Mount { .. } => true,
+            ResourceKind::Mount { .. } | ResourceKind::Reservation { .. } => true,
             ResourceKind::Address { .. } | ResourceKind::Process { .. } => false,
         }
     }

@@ -44,7 +44,7 @@ mod status;
 mod wire;
 
 pub use base::codec::Malformed;
-pub use class::{Armed, Class, Watchdog};
+pub use class::{Armed, Class, Watchdog, is_on};
 pub use command::{Command, Refusal};
 pub use commands::TEXT_SIZE_MAX;
 pub use engine::Engine;

@@ -131,6 +131,10 @@ pub struct ServiceState {
     /// without evidence from that moment on, and its reset is a proof.
     #[n(11)]
     pub watched: bool,
+    /// Lost nodes that ran it and were freed by the end of their lease alone, though it writes: the
+    /// reservation of its disks is all that keeps them from it.
+    #[n(12)]
+    pub unfenced: NodeSet,
 }
 
 impl Default for ServiceState {
@@ -148,6 +152,7 @@ impl Default for ServiceState {
             note: None,
             class: None,
             watched: false,
+            unfenced: NodeSet::EMPTY,
         }
     }
 }

@@ -224,7 +224,7 @@ impl Replica {
                     && state.request.is_some_and(|request| request.operator);
                 state.request = None;
                 state.class = self.intent.service(&action.service).map(|spec| spec.class().0);
-                state.watched = state.class == Some(Class::Storage);
+                state.watched = state.class > Some(Class::Contained);
             }
             PlanVerb::Restart => {
                 assert!(state.phase.holder() == Some(holder), "only the holder restarts");
@@ -308,7 +308,7 @@ impl Replica {
         state.since = position;
     }
 
-    /// Nothing of these lives of a node runs any more: nothing at all, or nothing contained.
+    /// Nothing of these lives of a node runs any more, in services up to that class.
     fn free(&mut self, node: NodeId, newest: Incarnation, most: Class) -> Vec<String> {
         let specs = self.intent.by_name();
         let class = |name: &str, state| class::strongest(Some(state), specs.get(name).copied());
@@ -477,7 +477,7 @@ impl Replica {
         }
     }
 
-    /// The lease of an absent node is over: it runs nothing contained any more.
+    /// The lease of an absent node is over: it runs nothing any more, and may write.
     fn lapsed(&mut self, context: &mut Context, absence: Absence) {
         let node = absence.node;
         if !self.observation.lapsed.insert(node) {
@@ -493,14 +493,34 @@ impl Replica {
         self.note_unproven(context, node);
     }
 
-    /// The end of the lease frees what it stops, unless the node keeps it.
+    /// The end of the lease frees what it stops, and what the next start stops, unless the node keeps it.
     fn free_contained(&mut self, context: &mut Context, node: NodeId, newest: Incarnation) {
         if self.observation.is_kept(self.intent.jeopardy, node) {
             return;
         }
         let name = self.intent.name_of(node);
-        for service in self.free(node, newest, Class::Contained) {
-            self.freed(context, &service, &format!("{name} is fenced"));
+        let is_reserved =
+            |service: &String| self.observation.class(&self.intent, service) == Class::Reserved;
+        let reserved: Vec<String> = self
+            .observation
+            .services
+            .keys()
+            .filter(|service| is_reserved(service))
+            .cloned()
+            .collect();
+        for service in &reserved {
+            let state = self.observation.services.get_mut(service).expect("it was just listed");
+            let holder = state.phase.holder().into_iter();
+            if holder.chain(state.intruders.iter().copied()).any(|member| member.node == node) {
+                state.unfenced.insert(node);
+            }
+        }
+        for service in self.free(node, newest, Class::Reserved) {
+            let why = match reserved.contains(&service) {
+                true => format!("{name} is fenced, and loses the disks of it to the next start"),
+                false => format!("{name} is fenced"),
+            };
+            self.freed(context, &service, &why);
         }
     }
 
@@ -543,6 +563,9 @@ impl Observation {
         self.lapsed.remove(node);
         self.doubtful.remove(node);
         self.jeopardy.remove(node);
+        for state in self.services.values_mut() {
+            state.unfenced.remove(node);
+        }
         let member = self.member(node);
         let is_past = |armed: &Armed| member.is_none_or(|m| m.incarnation != armed.incarnation);
         if self.watchdogs.get(&node).is_some_and(is_past) {

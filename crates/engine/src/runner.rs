@@ -432,7 +432,7 @@ impl Runner {
                     let spec = spec.expect("only configured services are started");
                     let deadline = now + spec.start_timeout;
                     local.writes =
-                        replica.observation.class(&replica.intent, name) == Class::Storage;
+                        replica.observation.class(&replica.intent, name) > Class::Contained;
                     local.begin_start(*decision, spec.resources.clone(), deadline);
                 }
                 Phase::Stopping { decision, .. } if begun != Some(*decision) => {

@@ -198,6 +198,13 @@ impl Case {
                 "manual" => service.mode = Mode::Manual,
                 "failback" => service.failback = Failback::Automatic,
                 "storage" => service.class = Some(Class::Storage),
+                "reserves" => service.resources.insert(
+                    0,
+                    Resource {
+                        name: "disk".to_owned(),
+                        kind: ResourceKind::Reservation { disks: vec!["/dev/sdb".to_owned()] },
+                    },
+                ),
                 "mounts" => service.resources.push(Resource {
                     name: "data".to_owned(),
                     kind: ResourceKind::Mount {
@@ -257,7 +264,7 @@ impl Case {
                 let text = rest.get(1..).unwrap_or_default().join(" ");
                 let holder = at.unwrap_or(Member { node: NodeId(0), incarnation: FIRST });
                 state.class = self.replica.intent.service(service).map(|spec| spec.class().0);
-                state.watched = state.class == Some(Class::Storage);
+                state.watched = state.class > Some(Class::Contained);
                 match what {
                     "wish" => state.wish = Wish::Stopped,
                     "running" => state.phase = Phase::Running { holder, decision },
@@ -470,6 +477,12 @@ impl Case {
                 }
             }
             ["storage", name] => intent.services[at(name)].class = Some(Class::Storage),
+            ["reserves", name] => {
+                let kind = ResourceKind::Reservation { disks: vec!["/dev/sdb".to_owned()] };
+                let disk = Resource { name: "disk".to_owned(), kind };
+                intent.services[at(name)].resources.insert(0, disk);
+            }
+            ["unreserved", name] => drop(intent.services[at(name)].resources.remove(0)),
             ["add-node", name] => {
                 let id = NodeId(1 + u8::try_from(intent.nodes.len()).expect("few nodes"));
                 intent.nodes.push(NodeSpec { id, name: (*name).to_owned() });

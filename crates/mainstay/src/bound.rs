@@ -44,7 +44,7 @@ fn of_service(cluster: &Cluster, service: &Service) -> v1::ServiceBound {
     let view_change = timing.collect + if tie { timing.tie_budget } else { Duration::ZERO };
     let (class, by) = service.class();
     let fence_wait = match class {
-        Class::Contained => Some(timing.fence_wait()),
+        Class::Contained | Class::Reserved => Some(timing.fence_wait()),
         Class::Storage => {
             watchdog(cluster, service).map(|timeout| timing.storage_fence_wait(timeout))
         }
@@ -88,6 +88,13 @@ fn of_service(cluster: &Cluster, service: &Service) -> v1::ServiceBound {
                 2 * CLOCK_RATE_ERROR_PERMILLE,
                 format(base::CLOCK_GRANULARITY)
             ));
+            if class == Class::Reserved {
+                why.push(format!(
+                    "class reserved ({}): the start elsewhere takes the disks away first, and nothing of it is \
+                     started unless they confirm it",
+                    cause(by)
+                ));
+            }
             why.push(match wait > detection + view_change {
                 true => "F is the longer one: a shorter lease makes the takeover faster".into(),
                 false => "detection and view change are longer than F".into(),

@@ -228,6 +228,11 @@ fn of_service(cluster: &Cluster, service: &engine::Service, rests: &mut Vec<Rest
         add(rests, &what, "the lease of its node frees it", None);
         return;
     }
+    if service.class().0 == engine::Class::Reserved {
+        let on = "class reserved: the lease of its node frees it, and the disks refuse that node's writes";
+        add(rests, &what, on, None);
+        return;
+    }
     let bare: Vec<String> = (service.nodes.iter())
         .filter(|node| !has_fence(cluster, **node) && !cluster.watchdogs.contains_key(node))
         .map(|node| cluster.name_of(*node))

@@ -309,3 +309,68 @@ fn a_device_that_loses_its_name_is_known_by_its_number() {
         "== unmounted by a daemon that never knew the name",
     ]);
 }
+
+const DROPPED: &str = r#"
+crash() {
+  lives=$((lives + 1))
+  kill -9 $(cat /proc/$guard/task/$guard/children)
+  wait_for again
+}
+lives=0
+again() { test "$(grep -c "starting it again" a.log)" -ge $lives; }
+free() { "$M" ask-storage free $disk; }
+run a; guard=$!
+wait_for is running
+ls a/run/mainstay/writing | grep -qx db:data && say "on record"
+# The mount is taken out of the configuration; what runs stays until the next start.
+cp a/etc/mainstay/cluster.toml whole.toml
+awk 'BEGIN { RS = "\\[\\[service.resource\\]\\]"; ORS = "" } NR == 1 { print; next } !/kind = "mount"/ { print "[[service.resource]]" $0 }' whole.toml >new.toml
+grep -c 'kind = "mount"' new.toml || say "taken out"
+m config apply new.toml --yes >/dev/null 2>&1 || m config apply new.toml
+mounted && say "and still mounted"
+crash
+wait_for is running
+mounted && say "found by the next daemon"
+m service stop db
+wait_for is stopped
+not_mounted && free && say "and unmounted with its service"
+test -z "$(ls a/run/mainstay/writing)" && say "off the record"
+
+# The whole service goes, and the daemon dies before its mount is unmounted.
+m config apply whole.toml --yes >/dev/null 2>&1 || m config apply whole.toml
+m service start db >/dev/null 2>&1 || true
+wait_for mounted
+wait_for is running
+(cd mnt && exec sh -c 'trap "" TERM; while :; do sleep 0.2; done') & deaf=$!
+sed '/^\[\[service\]\]/,$d' whole.toml >none.toml
+m config apply none.toml --yes >/dev/null 2>&1 || m config apply none.toml
+wait_for journal "told to end (SIGTERM): $deaf"
+crash
+mounted && say "it was mounted when the daemon died"
+wait_for not_mounted
+wait_for free
+say "a service that was removed leaves no mount"
+gone() { test -z "$(ls a/run/mainstay/writing)"; }
+wait_for gone
+say "nor a record"
+"#;
+
+#[test]
+fn a_mount_that_the_configuration_lost_is_known_after_a_crash_and_unmounted() {
+    let Some(said) = run(Spaces::NetAndMounts, &format!("{BEGINNING}{DROPPED}")) else { return };
+    if said.output.contains("no loop device") {
+        println!("skipped, no loop devices here");
+        return;
+    }
+    said.has(&[
+        "== on record",
+        "== taken out",
+        "== and still mounted",
+        "== found by the next daemon",
+        "== and unmounted with its service",
+        "== off the record",
+        "== it was mounted when the daemon died",
+        "== a service that was removed leaves no mount",
+        "== nor a record",
+    ]);
+}

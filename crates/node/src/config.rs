@@ -171,7 +171,9 @@ impl Cluster {
         resources
             .filter_map(|resource| match &resource.kind {
                 ResourceKind::Address { address, .. } => Some(*address),
-                ResourceKind::Process { .. } | ResourceKind::Mount { .. } => None,
+                ResourceKind::Process { .. }
+                | ResourceKind::Mount { .. }
+                | ResourceKind::Reservation { .. } => None,
             })
             .collect()
     }

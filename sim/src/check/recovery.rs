@@ -158,7 +158,8 @@ fn is_legal(service: &Service, node: NodeId, wires: &Wires) -> bool {
         }
         ResourceKind::Address { .. }
         | ResourceKind::Process { .. }
-        | ResourceKind::Mount { .. } => true,
+        | ResourceKind::Mount { .. }
+        | ResourceKind::Reservation { .. } => true,
     })
 }
 
@@ -170,7 +171,7 @@ fn all_of_it_works(service: &Service, machine: &Machine, now: u64) -> Result<(),
                 let mut own = machine.addresses.iter();
                 own.any(|own| own.address == *address) && machine.answers(*address, now)
             }
-            ResourceKind::Mount { .. } => {
+            ResourceKind::Mount { .. } | ResourceKind::Reservation { .. } => {
                 let key = (service.name.clone(), resource.name.clone());
                 machine.processes.contains_key(&key)
             }

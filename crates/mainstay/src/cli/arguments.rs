@@ -45,10 +45,12 @@ pub(super) enum Command {
     /// Asks a device something; started by the daemon
     #[command(hide = true)]
     AskStorage {
-        /// users, free or answers
+        /// What to ask or to do
         word: String,
         /// The device or the directory
         path: PathBuf,
+        /// Keys and kinds of a reservation
+        numbers: Vec<String>,
     },
     /// Create a cluster of which this machine is the first node
     Init(InitOptions),

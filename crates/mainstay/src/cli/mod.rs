@@ -212,8 +212,8 @@ fn dispatch(context: &Context, command: Command) -> Result<ExitCode, Failure> {
     let code = match command {
         Command::Run => return run::run(context),
         Command::Daemon(options) => return run::daemon(context, &options),
-        Command::AskStorage { word, path } => {
-            let code = crate::daemon::mounts::question::main(&word, &path);
+        Command::AskStorage { word, path, numbers } => {
+            let code = crate::daemon::mounts::question::main(&word, &path, &numbers);
             return Ok(ExitCode::from(u8::try_from(code).expect("a small number")));
         }
         Command::Init(options) => setup::init(context, &options),

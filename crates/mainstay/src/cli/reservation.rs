@@ -86,6 +86,7 @@ pub(super) fn reservation(context: &Context, command: ReservationCommand) -> Don
             let shown = |key: Key| render::ReservationKey {
                 key: key.to_string(),
                 node: owner(cluster.as_ref(), key),
+                unused: key.is_parked(),
             };
             let report = render::Reservation {
                 schema: v1::SCHEMA,

@@ -22,6 +22,7 @@ pub mod network;
 pub mod own;
 mod polling;
 mod read;
+mod reservation;
 mod section;
 pub mod service;
 mod standby;
@@ -123,7 +124,9 @@ impl Cluster {
 pub fn addresses_of(service: &engine::Service) -> impl Iterator<Item = IpAddr> + '_ {
     service.resources.iter().filter_map(|resource| match &resource.kind {
         engine::ResourceKind::Address { address, .. } => Some(*address),
-        engine::ResourceKind::Process { .. } | engine::ResourceKind::Mount { .. } => None,
+        engine::ResourceKind::Process { .. }
+        | engine::ResourceKind::Mount { .. }
+        | engine::ResourceKind::Reservation { .. } => None,
     })
 }
 

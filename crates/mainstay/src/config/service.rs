@@ -15,8 +15,7 @@ use super::diagnostic::Diagnostics;
 use super::network::{self, Claimed};
 use super::read::{self, Section, Span};
 use super::section::{Names, duplicate};
-use super::suggest;
-use super::{Kind, Network};
+use super::{Kind, Network, reservation, suggest};
 
 /// Restarts in place before a service moves, unless it says otherwise.
 pub const RESTART_DEFAULT: RestartLimit =
@@ -46,7 +45,10 @@ pub(super) fn services<'a>(
             found.error(section.span, format!("there are more than {SERVICES_MAX} services"));
             break;
         }
-        services.push(service(section, &mut names, (nodes, networks), claimed, found));
+        let span = section.span.clone();
+        let service = service(section, &mut names, (nodes, networks), claimed, found);
+        reservation::check(&services, &service, &span, found);
+        services.push(service);
     }
     services
 }
@@ -239,9 +241,15 @@ fn resources<'a>(
             "address" => address(&mut section, &format!("{service}/{name}"), claimed, found),
             "process" => process(&mut section, found),
             "mount" => mount(&mut section, found),
+            "reservation" => reservation::disks(&mut section, &format!("{service}/{name}"), found),
             _ => {
                 // The other keys belong to a kind that is not known here: nothing to say of them.
-                network::unsupported(&kind, "resource", "address, process, mount", found);
+                network::unsupported(
+                    &kind,
+                    "resource",
+                    "address, process, mount, reservation",
+                    found,
+                );
                 resources.push(Resource { name, kind: nothing() });
                 continue;
             }
@@ -427,7 +435,7 @@ fn mount(section: &mut Section<'_>, found: &mut Diagnostics) -> Option<ResourceK
 }
 
 /// Names that the kernel gives in the order in which it finds disks.
-fn is_unstable(device: &str) -> bool {
+pub(super) fn is_unstable(device: &str) -> bool {
     let name = device.strip_prefix("/dev/").unwrap_or_default();
     ["sd", "vd", "hd", "xvd", "nvme"].iter().any(|kind| name.starts_with(kind))
 }

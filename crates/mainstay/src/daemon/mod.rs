@@ -33,10 +33,13 @@ mod media;
 pub mod mounts;
 mod paths;
 mod probing;
+mod records;
+mod reservations;
 mod standby;
 mod status;
 mod watchdog;
 
+use std::collections::BTreeSet;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
@@ -98,9 +101,16 @@ enum Done {
     Fence { run: u64, answer: node::FenceAnswer },
     /// The agents of a node were checked.
     FenceVerified { question: u64, checks: Vec<api::v1::FenceCheck> },
-    /// A file system was mounted, or could not be.
-    Mounted { id: engine::ActionId, service: String, resource: String, result: Result<(), String> },
-    /// A mounted file system does not work any more.
+    /// A file system was mounted, or disks were reserved, or could not be.
+    Mounted {
+        id: engine::ActionId,
+        service: String,
+        resource: String,
+        /// What it does now, in words.
+        did: &'static str,
+        result: Result<(), String>,
+    },
+    /// A mounted file system does not work any more, or disks are lost.
     MountBroken { service: String, resource: String, reason: String },
     /// A line for the journal.
     Said(String),
@@ -158,7 +168,12 @@ pub fn run(options: &Options) -> Result<ExitCode> {
         (gate, pusher) = (Some(sets.0), Some(sets.1));
     }
     let mut cover = Cover::new(shared, gate);
-    let mut left = look_for_leftovers(&cluster, &containment, &mut cover)?;
+    let records = records::Records::new(&root);
+    let keys = reservations::Keys {
+        own: os::reservation::Key::of_node(cluster.id, local.0),
+        names: cluster.nodes.iter().map(|node| (node.id.0, node.name.clone())).collect(),
+    };
+    let mut left = look_for_leftovers(&cluster, &keys, &records, &containment, &mut cover)?;
 
     let mut entropy = [0; 16];
     os::clock::random(&mut entropy);
@@ -174,7 +189,7 @@ pub fn run(options: &Options) -> Result<ExitCode> {
         found: std::mem::take(&mut left.found),
         certified,
     };
-    let Leftovers { processes, remains, mounts, .. } = left;
+    let Leftovers { processes, remains, mounts, reservations, .. } = left;
     let start = drive::Start {
         root,
         store,
@@ -188,6 +203,9 @@ pub fn run(options: &Options) -> Result<ExitCode> {
         processes,
         remains,
         mounts,
+        keys,
+        records,
+        reservations,
         birth,
     };
     drive::Daemon::start(start)?.run()
@@ -251,6 +269,14 @@ struct LeftMount {
     doubt: Option<String>,
 }
 
+/// Disks that are reserved, or may be.
+struct LeftReservation {
+    service: String,
+    resource: engine::Resource,
+    /// Why it counts as there although nobody says that they are.
+    doubt: Option<String>,
+}
+
 /// What a former life of this daemon left.
 #[derive(Default)]
 struct Leftovers {
@@ -262,12 +288,18 @@ struct Leftovers {
     remains: Vec<(String, String)>,
     /// File systems that are mounted, or may be, each with its service.
     mounts: Vec<LeftMount>,
+    /// Disks that are reserved, or may be.
+    reservations: Vec<LeftReservation>,
+    /// Service and resource of what is on record and not there.
+    gone: Vec<(String, String)>,
 }
 
 /// What a former life of this daemon left running under the guard: it is adopted if the
 /// configuration still knows it, and killed if not.
 fn look_for_leftovers(
     cluster: &Cluster,
+    keys: &reservations::Keys,
+    records: &records::Records,
     containment: &Containment,
     cover: &mut Cover,
 ) -> Result<Leftovers> {
@@ -324,13 +356,94 @@ fn look_for_leftovers(
             }
         }
     }
-    look_for_mounts(cluster, containment, cover, &mut left)?;
+    let writing = writing(cluster, records)?;
+    let lost = look_for_reservations(&writing, keys, containment, cover, &mut left)?;
+    look_for_mounts(&writing, &lost, containment, cover, &mut left)?;
+    for (service, resource) in left.gone.drain(..) {
+        records.remove(&service, &resource).context("forget what is not there")?;
+    }
     Ok(left)
+}
+
+/// A resource that may write.
+struct Writing {
+    service: String,
+    /// As it was started, if that is on record.
+    resource: engine::Resource,
+    is_recorded: bool,
+}
+
+/// What may write here: what was started, whatever the configuration says by now, and what it names.
+fn writing(cluster: &Cluster, records: &records::Records) -> Result<Vec<Writing>> {
+    let (recorded, wrong) = records.read().context("read what was mounted and reserved")?;
+    for sentence in wrong {
+        eprintln!("mainstay: {sentence}");
+    }
+    let recorded = recorded.into_iter();
+    let mut all: Vec<Writing> = recorded
+        .map(|(service, resource)| Writing { service, resource, is_recorded: true })
+        .collect();
+    for service in &cluster.services {
+        for resource in service.resources.iter().filter(|one| one.kind.is_storage()) {
+            let is_it =
+                |one: &Writing| one.service == service.name && one.resource.name == resource.name;
+            if !all.iter().any(is_it) {
+                let (service, resource) = (service.name.clone(), resource.clone());
+                all.push(Writing { service, resource, is_recorded: false });
+            }
+        }
+    }
+    Ok(all)
+}
+
+/// Which disks are reserved here. Gives the services whose disks are not, though they should be for anything
+/// to be mounted from them. What nobody has started in this life of the machine is not in use, whosever the
+/// disk is.
+fn look_for_reservations(
+    writing: &[Writing],
+    keys: &reservations::Keys,
+    containment: &Containment,
+    cover: &mut Cover,
+    left: &mut Leftovers,
+) -> Result<BTreeSet<String>> {
+    let is_one = |one: &&Writing| matches!(one.resource.kind, ResourceKind::Reservation { .. });
+    let asked: Vec<&Writing> = writing.iter().filter(is_one).collect();
+    let names: Vec<(&str, &engine::Resource)> =
+        asked.iter().map(|one| (one.service.as_str(), &one.resource)).collect();
+    let looked = reservations::left::look_all(mounts::PROGRAM.as_ref(), containment, keys, &names)
+        .context("look at what is reserved")?;
+    let mut lost = BTreeSet::new();
+    for (one, looked) in asked.into_iter().zip(looked) {
+        let Writing { service, resource, is_recorded } = one;
+        use reservations::left::Left;
+        // What was mounted before its disks were to be reserved is mounted without that.
+        let is_new = !is_recorded
+            && writing.iter().any(|other| other.service == *service && other.is_recorded);
+        if looked != Left::Held && !is_new {
+            lost.insert(service.clone());
+        }
+        let doubt = match looked {
+            _ if !is_recorded => continue,
+            Left::Nothing => {
+                left.gone.push((service.clone(), resource.name.clone()));
+                continue;
+            }
+            Left::Held => None,
+            Left::Unknown(why) => Some(why),
+        };
+        let group = containment.group_path(service);
+        cover.remains(service, &resource.name, group).map_err(anyhow::Error::msg)?;
+        left.found.push(Found { service: service.clone(), resource: resource.clone() });
+        let (service, resource) = (service.clone(), resource.clone());
+        left.reservations.push(LeftReservation { service, resource, doubt });
+    }
+    Ok(lost)
 }
 
 /// Whatever became of those who mounted it, guard included: what is mounted here can write, seen or not.
 fn look_for_mounts(
-    cluster: &Cluster,
+    writing: &[Writing],
+    lost: &BTreeSet<String>,
     containment: &Containment,
     cover: &mut Cover,
     left: &mut Leftovers,
@@ -341,28 +454,37 @@ fn look_for_mounts(
             .iter()
             .any(|entry| entry.description.storage && entry.description.service == service)
     };
-    let mut asked = Vec::new();
-    for service in &cluster.services {
-        let is_mount =
-            |resource: &&engine::Resource| matches!(resource.kind, ResourceKind::Mount { .. });
-        asked.extend(service.resources.iter().filter(is_mount).map(|resource| mounts::Asked {
-            service: &service.name,
-            resource,
-            was_held: was_held(&service.name),
-        }));
-    }
+    let is_mount = |one: &&Writing| matches!(one.resource.kind, ResourceKind::Mount { .. });
+    let writing: Vec<&Writing> = writing.iter().filter(is_mount).collect();
+    let asked: Vec<mounts::Asked<'_>> = (writing.iter())
+        .map(|one| mounts::Asked {
+            service: &one.service,
+            resource: &one.resource,
+            was_held: was_held(&one.service),
+        })
+        .collect();
     let looked = mounts::look_all(mounts::PROGRAM.as_ref(), containment, &asked)
         .context("look at what is mounted")?;
-    for (mounts::Asked { service, resource, .. }, looked) in asked.into_iter().zip(looked) {
+    for (Writing { service, resource, is_recorded }, looked) in writing.into_iter().zip(looked) {
         let (trace, doubt) = match looked {
-            mounts::Left::Nothing => continue,
+            mounts::Left::Nothing => {
+                if *is_recorded {
+                    left.gone.push((service.clone(), resource.name.clone()));
+                }
+                continue;
+            }
+            mounts::Left::Mounted(trace) if lost.contains(service) => {
+                let why = "is mounted, and its disks are not reserved any more: others may have \
+                           written to them";
+                (trace, Some(why.to_owned()))
+            }
             mounts::Left::Mounted(trace) => (trace, None),
             mounts::Left::Remains(trace, why) => (trace, Some(why)),
         };
         let group = containment.group_path(service);
         cover.remains(service, &resource.name, group).map_err(anyhow::Error::msg)?;
-        left.found.push(Found { service: service.to_owned(), resource: resource.clone() });
-        let (service, resource) = (service.to_owned(), resource.clone());
+        left.found.push(Found { service: service.clone(), resource: resource.clone() });
+        let (service, resource) = (service.clone(), resource.clone());
         left.mounts.push(LeftMount { service, resource, trace, doubt });
     }
     Ok(())

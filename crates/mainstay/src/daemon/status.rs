@@ -384,6 +384,9 @@ fn resources(service: &engine::ServiceStatus, spec: Option<&engine::Service>) ->
                 Some(engine::ResourceKind::Mount { device, directory, .. }) => {
                     ("mount", format!("{device} on {directory}"))
                 }
+                Some(engine::ResourceKind::Reservation { disks }) => {
+                    ("reservation", disks.join(", "))
+                }
                 None => ("", String::new()),
             };
             v1::Resource {

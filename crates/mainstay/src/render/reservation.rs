@@ -27,6 +27,15 @@ pub struct ReservationKey {
     pub key: String,
     /// The node, or whatever else can be said; none for a stranger's.
     pub node: Option<String>,
+    /// The node only keeps others from the disk: its service has stopped.
+    pub unused: bool,
+}
+
+impl ReservationKey {
+    fn whose(&self) -> String {
+        let node = self.node.as_deref().unwrap_or("a stranger");
+        if self.unused { format!("{node}, which keeps it unused") } else { node.to_owned() }
+    }
 }
 
 /// A disk with its keys.
@@ -34,7 +43,7 @@ pub struct ReservationKey {
 pub fn reservation(state: &Reservation, style: Style) -> String {
     let mut text = match (&state.holder, &state.kind) {
         (Some(holder), Some(kind)) => {
-            let whose = holder.node.as_deref().unwrap_or("a stranger");
+            let whose = holder.whose();
             format!("{}: reserved by {} ({whose}), {kind}\n", state.device, holder.key)
         }
         _ => format!("{}: not reserved\n", state.device),
@@ -45,8 +54,7 @@ pub fn reservation(state: &Reservation, style: Style) -> String {
     }
     let mut table = Table::new(["REGISTERED", "NODE"]);
     for key in &state.keys {
-        let node = key.node.as_deref().unwrap_or("a stranger");
-        table.row([Cell::from(key.key.as_str()), Cell::from(node)]);
+        table.row([Cell::from(key.key.as_str()), Cell::from(key.whose())]);
     }
     text.push('\n');
     text.push_str(&table.render(style));

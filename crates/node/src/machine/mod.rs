@@ -657,7 +657,9 @@ impl Node {
                 }
             }
             Out::Act(act) => match &act.resource.kind {
-                ResourceKind::Process { .. } | ResourceKind::Mount { .. } => {
+                ResourceKind::Process { .. }
+                | ResourceKind::Mount { .. }
+                | ResourceKind::Reservation { .. } => {
                     self.outputs.push_back(Output::Process(act));
                 }
                 ResourceKind::Address { address, prefix } => {

@@ -219,7 +219,7 @@ impl Daemon {
 
     fn is_storage(&self, service: &str) -> bool {
         let engine = self.node.engine();
-        engine.observation().class(engine.intent(), service) == engine::Class::Storage
+        engine.observation().class(engine.intent(), service) > engine::Class::Contained
     }
 
     /// The guard knows of what has become one of storage before anybody is told that this node does: by
@@ -234,7 +234,7 @@ impl Daemon {
         self.cover.mark_storage(|service| {
             let held = observation.services.get(service).and_then(|state| state.class);
             let configured = intent.service(service).map(|spec| spec.class().0);
-            held.max(configured) == Some(engine::Class::Storage)
+            held.max(configured) > Some(engine::Class::Contained)
         });
     }
 
@@ -251,7 +251,6 @@ impl Daemon {
     fn process(&mut self, act: engine::Act) {
         let (id, verb, service) = (act.id, act.verb, act.service.clone());
         let resource = act.resource.name.clone();
-        let is_mount = matches!(act.resource.kind, ResourceKind::Mount { .. });
         let entered = match verb {
             Verb::Start => {
                 let group = self.containment.group_path(&service);
@@ -267,9 +266,12 @@ impl Daemon {
         };
         let handed = entered.and_then(|()| {
             let permit = self.cover.permit(&act.service);
-            let handed = match is_mount {
-                true => self.mounts.act(act, permit),
-                false => self.agents.act(act, permit),
+            let handed = match act.resource.kind {
+                ResourceKind::Mount { .. } => self.mounts.act(act, permit),
+                ResourceKind::Reservation { .. } => self.reservations.act(act, permit),
+                ResourceKind::Process { .. } | ResourceKind::Address { .. } => {
+                    self.agents.act(act, permit)
+                }
             };
             handed.map_err(|error| Refused::Never(format!("no thread: {error}")))
         });

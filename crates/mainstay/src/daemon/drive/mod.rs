@@ -29,6 +29,7 @@ use super::journal::Journal;
 use super::media::{Media, NETWORKS, Taken};
 use super::mounts::{Mounts, PROGRAM};
 use super::probing::Probing;
+use super::reservations::Reservations;
 use super::{Done, addresses, convert, discovery, health};
 use crate::config::hosts::Hosts;
 use crate::config::own::OwnPath;
@@ -70,6 +71,9 @@ pub(super) struct Start {
     pub(super) processes: Vec<super::Living>,
     pub(super) remains: Vec<(String, String)>,
     pub(super) mounts: Vec<super::LeftMount>,
+    pub(super) keys: super::reservations::Keys,
+    pub(super) records: super::records::Records,
+    pub(super) reservations: Vec<super::LeftReservation>,
     pub(super) birth: node::Birth,
 }
 
@@ -113,6 +117,7 @@ pub(super) struct Daemon {
     reports: os::event::Receiver<Done>,
     agents: Agents,
     mounts: Mounts,
+    reservations: Reservations,
     addresses: SyncSender<addresses::Request>,
     disk: SyncSender<Write>,
     calls: Bell,
@@ -174,6 +179,9 @@ impl Daemon {
             processes,
             remains,
             mounts: mounted,
+            keys,
+            records,
+            reservations: reserved,
             birth,
         } = start;
         use os::signal::Signal;
@@ -186,7 +194,10 @@ impl Daemon {
         let (fencing, fence_trouble) =
             Fencing::start(&root, done.clone()).context("remember what was fenced")?;
         let agents = Agents::new(containment.clone(), logs, done.clone());
-        let mounts = Mounts::new(PROGRAM.into(), containment.clone(), done.clone());
+        let mounts =
+            Mounts::new(PROGRAM.into(), records.clone(), containment.clone(), done.clone());
+        let reservations =
+            Reservations::new(PROGRAM.into(), keys, records, containment.clone(), done.clone());
         if let Some(pusher) = pusher {
             super::gate::start_pusher(pusher, done.clone())
                 .context("start the thread of the lease gate")?;
@@ -261,6 +272,7 @@ impl Daemon {
             reports,
             agents,
             mounts,
+            reservations,
             addresses,
             disk,
             calls,
@@ -315,8 +327,17 @@ impl Daemon {
             daemon.watch_process(service, resource, process);
         }
         let mut doubts = Vec::new();
+        let mut adopted = Vec::new();
+        for super::LeftReservation { service, resource, doubt } in reserved {
+            let watched = daemon.reservations.adopt(&service, &resource);
+            adopted.push((service, resource, doubt, watched));
+        }
         for super::LeftMount { service, resource, trace, doubt } in mounted {
-            if let Err(error) = daemon.mounts.adopt(&service, &resource, trace) {
+            let watched = daemon.mounts.adopt(&service, &resource, trace);
+            adopted.push((service, resource, doubt, watched));
+        }
+        for (service, resource, doubt, watched) in adopted {
+            if let Err(error) = watched {
                 let name = &resource.name;
                 daemon.journal.say(&format!("{service}: cannot watch {name}: {error}"));
             }
@@ -597,7 +618,7 @@ impl Daemon {
                 self.feed(Input::Acted { id, outcome });
                 self.settle();
             }
-            Done::Mounted { id, service, resource, result } => {
+            Done::Mounted { id, service, resource, did, result } => {
                 let outcome = match result {
                     Ok(()) => Outcome::Done,
                     // What was left behind may still mount it: it is under cover until its stop is
@@ -605,7 +626,7 @@ impl Daemon {
                     Err(reason) => Outcome::Failed { reason },
                 };
                 self.journal.say(&match &outcome {
-                    Outcome::Done => format!("{service}/{resource} is mounted"),
+                    Outcome::Done => format!("{service}/{resource} {did}"),
                     Outcome::Failed { reason } | Outcome::NotNow { reason } => {
                         format!("{service}/{resource}: {reason}")
                     }

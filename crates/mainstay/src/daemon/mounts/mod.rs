@@ -20,7 +20,7 @@
 
 mod left;
 pub mod question;
-mod run;
+pub(super) mod run;
 mod start;
 mod stop;
 #[cfg(test)]
@@ -40,6 +40,7 @@ use os::process::Containment;
 use os::shared::Permit;
 
 use super::Done;
+use super::records::Records;
 pub(super) use left::{Asked, Left, look_all};
 use run::Inbox;
 pub(super) use trace::Trace;
@@ -55,7 +56,7 @@ const STACK_SIZE: usize = 256 << 10;
 pub(super) const PROGRAM: &str = "/proc/self/exe";
 
 /// What one thread is told.
-enum Job {
+pub(super) enum Job {
     Act(Act, Option<Permit>),
     /// A former life of the daemon has mounted it, or may have: what is known of it.
     Adopt(Trace),
@@ -64,6 +65,7 @@ enum Job {
 /// The threads.
 pub(super) struct Mounts {
     asker: PathBuf,
+    records: Records,
     containment: Containment,
     done: event::Sender<Done>,
     workers: BTreeMap<(String, String), Sender<Job>>,
@@ -73,10 +75,11 @@ impl Mounts {
     /// `program` is the one that runs as [`question`].
     pub(super) fn new(
         program: PathBuf,
+        records: Records,
         containment: Containment,
         done: event::Sender<Done>,
     ) -> Mounts {
-        Mounts { asker: program, containment, done, workers: BTreeMap::new() }
+        Mounts { asker: program, records, containment, done, workers: BTreeMap::new() }
     }
 
     /// Hands an act on a mount to its thread.
@@ -114,6 +117,7 @@ impl Mounts {
                 let (sender, jobs) = channel();
                 let worker = Worker {
                     asker: self.asker.clone(),
+                    records: self.records.clone(),
                     containment: self.containment.clone(),
                     done: self.done.clone(),
                     service: service.to_owned(),
@@ -191,6 +195,7 @@ impl What {
 /// One mount's thread.
 struct Worker {
     asker: PathBuf,
+    records: Records,
     containment: Containment,
     done: event::Sender<Done>,
     service: String,
@@ -235,6 +240,7 @@ impl Worker {
     }
 
     fn started(&mut self, act: &Act, permit: Option<&Permit>, inbox: &mut Inbox) {
+        self.enter(&act.resource);
         let result = match self.start(act, permit, inbox) {
             Ok(()) => Ok(()),
             // Whoever wants it stopped meanwhile waits for that answer.
@@ -244,12 +250,15 @@ impl Worker {
         self.is_watched = result.is_ok();
         (self.question, self.asked_at) = (None, os::clock::boottime());
         let (service, resource) = (self.service.clone(), self.resource.clone());
-        self.tell(Done::Mounted { id: act.id, service, resource, result });
+        self.tell(Done::Mounted { id: act.id, service, resource, did: "is mounted", result });
     }
 
     fn stopped(&mut self, act: &Act, inbox: &mut Inbox) {
         match self.stop(act, inbox) {
-            Ok(()) => self.answer_stop(act.id, Ok(())),
+            Ok(()) => {
+                self.forget();
+                self.answer_stop(act.id, Ok(()));
+            }
             Err(run::Fault::Interrupted) => {}
             Err(run::Fault::Said(reason)) => self.answer_stop(act.id, Err(reason)),
         }
@@ -308,6 +317,20 @@ impl Worker {
             },
         }
         Ok(())
+    }
+
+    /// On record before anything of it begins. Without a record it is found by the configuration alone.
+    fn enter(&self, resource: &engine::Resource) {
+        if let Err(error) = self.records.enter(&self.service, resource) {
+            self.say(&format!("cannot be put on record: {error}"));
+        }
+    }
+
+    /// Nothing of it is left.
+    fn forget(&self) {
+        if let Err(error) = self.records.remove(&self.service, &self.resource) {
+            self.say(&format!("stays on record: {error}"));
+        }
     }
 
     /// A line for the journal.

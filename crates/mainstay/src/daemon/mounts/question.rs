@@ -5,6 +5,11 @@
 //! | `users DIRECTORY` | prints who uses the file system there: number, start, name, use; with tabs | 0 |
 //! | `free DEVICE` | whether the kernel has given up the device | 0 yes, [`NO`] no, [`ABSENT`] none there |
 //! | `answers DEVICE` | reads its first block past every cache | 0 yes, [`NO`] no |
+//! | `reservation DISK` | prints the registered keys, and the reservation with its kind | 0 |
+//! | `register DISK KEY`, `replace DISK FORMER KEY`, `unregister DISK KEY` | changes this machine's registration | 0 |
+//! | `reserve DISK KEY`, `release DISK KEY KIND`, `preempt DISK KEY OTHER` | changes the reservation | 0 |
+//!
+//! Keys and kinds are hexadecimal numbers.
 //!
 //! Anything else that goes wrong is said on standard error, with code [`FAILED`].
 
@@ -12,6 +17,7 @@ use std::path::Path;
 use std::process::{Command, Stdio};
 
 use os::mount::User;
+use os::reservation::{Disk, Key, Kind, State};
 
 /// The name of the hidden command.
 pub const COMMAND: &str = "ask-storage";
@@ -24,7 +30,7 @@ pub const FAILED: i32 = 11;
 
 /// Does one thing; returns the exit code.
 #[must_use]
-pub fn main(word: &str, path: &Path) -> i32 {
+pub fn main(word: &str, path: &Path, numbers: &[String]) -> i32 {
     let answer = match word {
         "users" => os::mount::users(path).map(|users| {
             for User { pid, started, name, how } in users {
@@ -48,15 +54,73 @@ pub fn main(word: &str, path: &Path) -> i32 {
                 Ok(NO)
             }
         },
-        _ => {
-            eprintln!("there is no {word}");
-            return FAILED;
-        }
+        _ => return reservation(word, path, numbers),
     };
     answer.unwrap_or_else(|error| {
         eprintln!("{}: {error}", path.display());
         FAILED
     })
+}
+
+/// What is about the keys of a disk; its errors name it.
+fn reservation(word: &str, path: &Path, numbers: &[String]) -> i32 {
+    let numbers: Option<Vec<u64>> = numbers.iter().map(|number| hexadecimal(number)).collect();
+    let numbers = numbers.unwrap_or_default();
+    let keys: Vec<Key> = numbers.iter().copied().filter_map(Key::new).collect();
+    let kind = Kind::WriteExclusive;
+    let done = match (word, &keys[..]) {
+        ("reservation", []) => Disk::look(path).and_then(|disk| disk.state()).map(|state| {
+            for key in state.keys {
+                println!("key {key}");
+            }
+            if let Some((key, kind)) = state.held {
+                println!("held {key} 0x{:x}", kind.number());
+            }
+        }),
+        ("register", [key]) => Disk::open(path).and_then(|disk| disk.register(*key)),
+        ("replace", [former, key]) => Disk::open(path).and_then(|disk| disk.replace(*former, *key)),
+        ("unregister", [key]) => Disk::open(path).and_then(|disk| disk.unregister(*key)),
+        ("reserve", [key]) => Disk::open(path).and_then(|disk| disk.reserve(*key, kind)),
+        ("preempt", [key, other]) => {
+            Disk::open(path).and_then(|disk| disk.preempt(*key, *other, kind))
+        }
+        ("release", [key, _]) => {
+            let kind = Kind::of(u32::try_from(numbers[1]).unwrap_or_default());
+            Disk::open(path).and_then(|disk| disk.release(*key, kind))
+        }
+        _ => {
+            eprintln!("there is no {word} with these numbers");
+            return FAILED;
+        }
+    };
+    match done {
+        Ok(()) => 0,
+        Err(error) => {
+            eprintln!("{error}");
+            FAILED
+        }
+    }
+}
+
+fn hexadecimal(text: &str) -> Option<u64> {
+    u64::from_str_radix(text.strip_prefix("0x")?, 16).ok()
+}
+
+/// What `reservation` has printed.
+pub(in crate::daemon) fn state(output: &str) -> Option<State> {
+    let mut state = State { keys: Vec::new(), held: None };
+    for line in output.lines() {
+        let words: Vec<&str> = line.split(' ').collect();
+        match words[..] {
+            ["key", key] => state.keys.push(Key::new(hexadecimal(key)?)?),
+            ["held", key, kind] => {
+                let kind = u32::try_from(hexadecimal(kind)?).ok()?;
+                state.held = Some((Key::new(hexadecimal(key)?)?, Kind::of(kind)));
+            }
+            _ => return None,
+        }
+    }
+    Some(state)
 }
 
 /// ENXIO, ENODEV, ENOMEDIUM (errno(3)).
@@ -79,7 +143,7 @@ pub(super) fn users(output: &str) -> Vec<User> {
 }
 
 /// The program with a question.
-pub(super) fn ask(program: &Path, word: &str, path: &Path) -> Command {
+pub(in crate::daemon) fn ask(program: &Path, word: &str, path: &Path) -> Command {
     let mut command = Command::new(program);
     command.arg(COMMAND).arg(word).arg(path);
     command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());

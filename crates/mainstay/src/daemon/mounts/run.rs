@@ -33,7 +33,7 @@ const PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin
 
 /// Why something did not come about.
 #[derive(Debug)]
-pub(super) enum Fault {
+pub(in crate::daemon) enum Fault {
     /// Another job is more urgent.
     Interrupted,
     /// A sentence with its mend.
@@ -47,21 +47,24 @@ impl From<String> for Fault {
 }
 
 /// Jobs in order.
-pub(super) struct Inbox {
+pub(in crate::daemon) struct Inbox {
     jobs: Receiver<Job>,
     early: VecDeque<Job>,
 }
 
 impl Inbox {
-    pub(super) fn new(jobs: Receiver<Job>) -> Inbox {
+    pub(in crate::daemon) fn new(jobs: Receiver<Job>) -> Inbox {
         Inbox { jobs, early: VecDeque::new() }
     }
 
-    pub(super) fn next(&mut self) -> Option<Job> {
+    pub(in crate::daemon) fn next(&mut self) -> Option<Job> {
         self.early.pop_front().or_else(|| self.jobs.recv().ok())
     }
 
-    pub(super) fn next_within(&mut self, wait: Duration) -> Result<Job, RecvTimeoutError> {
+    pub(in crate::daemon) fn next_within(
+        &mut self,
+        wait: Duration,
+    ) -> Result<Job, RecvTimeoutError> {
         match self.early.pop_front() {
             Some(job) => Ok(job),
             None => self.jobs.recv_timeout(wait),
@@ -69,7 +72,7 @@ impl Inbox {
     }
 
     /// Waits; whether a stop or a kill has come, or the end.
-    pub(super) fn is_interrupted(&mut self, wait: Duration) -> bool {
+    pub(in crate::daemon) fn is_interrupted(&mut self, wait: Duration) -> bool {
         let waiting = |job: &Job| matches!(job, Job::Act(act, _) if act.verb != Verb::Start);
         if self.early.iter().any(waiting) {
             return true;
@@ -88,7 +91,7 @@ impl Inbox {
 
 /// Where a program runs.
 #[derive(Clone, Copy, Debug)]
-pub(super) enum Place<'a> {
+pub(in crate::daemon) enum Place<'a> {
     /// Wherever: it cannot write, or the kernel keeps the device claimed for as long as it does.
     Outside,
     /// Among the processes of its resource, where the guard ends it, a stop waits for it, and the next
@@ -103,15 +106,15 @@ pub(super) enum Place<'a> {
 
 /// How a program ended by itself.
 #[derive(Debug)]
-pub(super) struct Ended {
-    pub(super) code: Option<i32>,
-    pub(super) output: String,
-    pub(super) complaint: String,
+pub(in crate::daemon) struct Ended {
+    pub(in crate::daemon) code: Option<i32>,
+    pub(in crate::daemon) output: String,
+    pub(in crate::daemon) complaint: String,
 }
 
 impl Ended {
     /// What it complained about, or how it ended.
-    pub(super) fn why(&self) -> String {
+    pub(in crate::daemon) fn why(&self) -> String {
         let mut lines = self.complaint.lines().map(str::trim).filter(|line| !line.is_empty());
         match (lines.next(), self.code) {
             (Some(line), _) => line.to_owned(),
@@ -123,7 +126,7 @@ impl Ended {
 
 /// Runs a program until it ends, its time is over, or a stop has come. `progress` gets each line of its
 /// output as it comes.
-pub(super) fn run(
+pub(in crate::daemon) fn run(
     command: &mut Command,
     place: Place<'_>,
     until: Instant,

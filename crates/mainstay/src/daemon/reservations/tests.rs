@@ -1,0 +1,185 @@
+//! Two nodes and a disk that does what SPC-4 says of registrants-only reservations: who may write when.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use os::reservation::{Key, Kind, State};
+
+use super::left::{Left, judge};
+use super::question;
+use super::steps::{Keys, Step, give_back, is_free, is_held, lost, take};
+
+const CLUSTER: u32 = 10;
+
+fn keys(node: u8) -> Keys {
+    let names = BTreeMap::from([(1, "n1".to_owned()), (2, "n2".to_owned())]);
+    Keys { own: Key::of_node(CLUSTER, node), names }
+}
+
+/// The disk: each machine's key, and which of them has the reservation.
+#[derive(Clone, Debug, Default)]
+struct Disk {
+    registered: BTreeMap<u8, Key>,
+    held: Option<(u8, Kind)>,
+}
+
+impl Disk {
+    fn state(&self) -> State {
+        let mut keys: Vec<Key> = self.registered.values().copied().collect();
+        keys.sort_unstable();
+        State { keys, held: self.held.map(|(node, kind)| (self.registered[&node], kind)) }
+    }
+
+    fn may_write(&self, node: u8) -> bool {
+        self.held.is_none() || self.registered.contains_key(&node)
+    }
+
+    /// What the machine asks for; false: reservation conflict.
+    fn does(&mut self, node: u8, own: Key, step: &Step) -> bool {
+        let is_registered = self.registered.contains_key(&node);
+        match step {
+            Step::Register { .. } => drop(self.registered.insert(node, own)),
+            Step::Preempt(other) if is_registered => {
+                let gone: BTreeSet<u8> = self
+                    .registered
+                    .iter()
+                    .filter(|(_, key)| *key == other)
+                    .map(|(n, _)| *n)
+                    .collect();
+                if gone.is_empty() {
+                    return false;
+                }
+                if self.held.is_some_and(|(holder, _)| gone.contains(&holder)) {
+                    self.held = Some((node, Kind::WriteExclusive));
+                }
+                self.registered.retain(|other, _| !gone.contains(other));
+            }
+            Step::Reserve if is_registered => match self.held {
+                Some((holder, _)) if holder != node => return false,
+                _ => self.held = Some((node, Kind::WriteExclusive)),
+            },
+            Step::Release(_) if is_registered => {
+                self.held = self.held.filter(|(holder, _)| *holder != node);
+            }
+            Step::Unregister if is_registered => {
+                self.registered.remove(&node);
+                self.held = self.held.filter(|(holder, _)| *holder != node);
+            }
+            Step::Park if is_registered => drop(self.registered.insert(node, own.parked())),
+            _ => return false,
+        }
+        true
+    }
+
+    /// Goes through a whole start; whether the disk was nobody's.
+    fn start(&mut self, node: u8) -> Result<bool, String> {
+        let was_free = is_free(&self.state());
+        for _ in 0..20 {
+            match take(&self.state(), &keys(node)) {
+                Step::Done => return Ok(was_free),
+                Step::Refused(why) => return Err(why),
+                step => assert!(self.does(node, keys(node).own, &step), "{step:?} of {self:?}"),
+            }
+        }
+        panic!("it does not come to rest: {self:?}");
+    }
+
+    fn stop(&mut self, node: u8, was_free: bool) {
+        for _ in 0..20 {
+            match give_back(&self.state(), keys(node).own, was_free) {
+                Step::Done => return,
+                step => assert!(self.does(node, keys(node).own, &step), "{step:?} of {self:?}"),
+            }
+        }
+        panic!("it does not come to rest: {self:?}");
+    }
+}
+
+#[test]
+fn an_orderly_move_leaves_the_disk_to_nobody_and_then_to_the_next() {
+    let mut disk = Disk::default();
+    assert_eq!(disk.start(1), Ok(true));
+    assert!(disk.may_write(1) && !disk.may_write(2));
+    disk.stop(1, true);
+    assert!(is_free(&disk.state()), "{disk:?}");
+    assert_eq!(disk.start(2), Ok(true));
+    assert!(disk.may_write(2) && !disk.may_write(1));
+}
+
+#[test]
+fn whoever_lost_the_disk_never_writes_again_not_even_when_the_next_owner_has_stopped() {
+    let mut disk = Disk::default();
+    assert_eq!(disk.start(1), Ok(true));
+    // n1 stands still, its file system mounted.
+    let was_free = disk.start(2).expect("n1's key is taken away");
+    assert!(!was_free && !disk.may_write(1), "{disk:?}");
+    let said = lost(&disk.state(), &keys(1)).expect("it is lost");
+    assert_eq!(said, "is lost: n2 has it (0x6d730000000a0003)");
+    assert!(is_held(&disk.state(), &keys(2)));
+    disk.stop(2, was_free);
+    assert!(!disk.may_write(1), "{disk:?}");
+    assert!(!is_held(&disk.state(), &keys(2)), "it is kept and not used");
+    // Neither on the same node nor on another is it nobody's by then.
+    let mut again = disk.clone();
+    assert_eq!(again.start(2), Ok(false));
+    assert_eq!(again.registered.len(), 1, "{again:?}");
+    assert!(!again.may_write(1));
+    // n1 gets it back by a start of its own, which comes when nothing of the service is left there.
+    assert_eq!(disk.start(1), Ok(false));
+    assert!(!disk.may_write(2) && disk.may_write(1), "{disk:?}");
+    // Its own key is gone: nothing to be given back.
+    disk.stop(2, false);
+    assert!(is_held(&disk.state(), &keys(1)));
+}
+
+#[test]
+fn a_start_that_slept_for_long_takes_no_disk_from_the_owner_of_today_unseen() {
+    let mut disk = Disk::default();
+    assert_eq!(disk.start(1), Ok(true));
+    // n2 has registered, and looked; then it stands still while n1 stops, and starts anew.
+    assert!(disk.does(2, keys(2).own, &Step::Register { former: None }));
+    let seen = take(&disk.state(), &keys(2));
+    assert_eq!(seen, Step::Preempt(keys(1).own));
+    disk.stop(1, true);
+    assert_eq!(disk.start(1), Ok(false), "n2's key stands there");
+    assert!(!disk.does(2, keys(2).own, &seen), "it is registered no more");
+    assert!(is_held(&disk.state(), &keys(1)) && !disk.may_write(2));
+}
+
+#[test]
+fn a_foreign_key_is_left_alone_and_another_kind_of_reservation_is_mended() {
+    let stranger = Key::of_node(CLUSTER + 1, 7);
+    let state = State { keys: vec![stranger], held: Some((stranger, Kind::WriteExclusive)) };
+    let Step::Refused(why) = take(&state, &keys(1)) else { panic!("it is somebody's") };
+    assert!(why.starts_with("node 7 of cluster 11 has registered with it (0x6d73"), "{why}");
+    let own = keys(1).own;
+    let state = State { keys: vec![own], held: Some((own, Kind::ExclusiveAccess)) };
+    assert_eq!(take(&state, &keys(1)), Step::Release(Kind::ExclusiveAccess));
+    assert!(lost(&state, &keys(1)).is_some());
+    let cleared = State { keys: Vec::new(), held: None };
+    let said = lost(&cleared, &keys(1)).expect("it is nobody's");
+    assert!(said.contains("somebody has cleared it"), "{said}");
+    // Of several paths to one disk each has the key.
+    let state = State { keys: vec![own, own], held: Some((own, Kind::WriteExclusive)) };
+    assert_eq!(take(&state, &keys(1)), Step::Done);
+}
+
+#[test]
+fn what_a_former_life_left_is_held_only_when_all_disks_say_so() {
+    assert_eq!(judge(&[Some(true), Some(true)]), Left::Held);
+    assert_eq!(judge(&[Some(false), Some(false)]), Left::Nothing);
+    for unclear in [&[Some(true), Some(false)][..], &[Some(true), None], &[None]] {
+        assert!(matches!(judge(unclear), Left::Unknown(_)), "{unclear:?}");
+    }
+}
+
+#[test]
+fn what_a_disk_says_comes_through_another_process() {
+    let own = Key::of_node(CLUSTER, 1);
+    let said = format!("key {own}\nkey {}\nheld {own} 0x3\n", own.parked());
+    let state = question::state(&said).expect("it can be read");
+    assert_eq!(state.keys, [own, own.parked()]);
+    assert_eq!(state.held, Some((own, Kind::WriteExclusive)));
+    assert_eq!(question::state("").map(|state| is_free(&state)), Some(true));
+    assert_eq!(question::state("key 0x0\n"), None);
+    assert_eq!(question::state("key 0x1"), question::state("key 0x1\n"));
+}

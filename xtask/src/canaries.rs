@@ -236,7 +236,7 @@ pub const CANARIES: &[Canary] = &[
     Canary {
         name: "storage-by-lease",
         file: "crates/engine/src/replica.rs",
-        original: "for service in self.free(node, newest, Class::Contained) {",
+        original: "for service in self.free(node, newest, Class::Reserved) {",
         mutated: "for service in self.free(node, newest, Class::Storage) {",
         rule: "the end of a lease frees no storage service",
         shows: Shows::Unsafe,

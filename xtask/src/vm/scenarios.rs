@@ -8,6 +8,7 @@ mod network;
 mod panic;
 mod power_off;
 mod reservation;
+mod reserved;
 mod watchdog;
 mod writer;
 
@@ -26,17 +27,20 @@ pub enum Scenario {
     Writer,
     /// A machine takes the reservation of a shared disk from another one.
     Reservation,
+    /// A service takes its disk from a machine that goes on writing.
+    Reserved,
 }
 
 impl Scenario {
     /// All, in the order in which they are played.
-    pub const ALL: [Self; 6] = [
+    pub const ALL: [Self; 7] = [
         Self::Panic,
         Self::PowerOff,
         Self::Network,
         Self::Watchdog,
         Self::Writer,
         Self::Reservation,
+        Self::Reserved,
     ];
 
     /// Its name on a command line.
@@ -49,6 +53,7 @@ impl Scenario {
             Self::Watchdog => "watchdog",
             Self::Writer => "writer",
             Self::Reservation => "reservation",
+            Self::Reserved => "reserved",
         }
     }
 
@@ -65,6 +70,9 @@ impl Scenario {
             Self::Writer => "the same, and the service writes to a shared disk until the reset",
             Self::Reservation => {
                 "a reservation of a shared disk is pre-empted; the loser's writes fail"
+            }
+            Self::Reserved => {
+                "a service takes its disk from a machine whose guard and daemon are stopped, and that writes on"
             }
         }
     }
@@ -87,6 +95,7 @@ impl Scenario {
             Self::Watchdog => watchdog::play(bench),
             Self::Writer => writer::play(bench),
             Self::Reservation => reservation::play(bench),
+            Self::Reserved => reserved::play(bench),
         }
     }
 }

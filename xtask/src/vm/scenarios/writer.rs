@@ -87,7 +87,11 @@ pub(super) fn play(bench: &Bench) -> Result<Vec<String>> {
 }
 
 /// The lines of the one, and behind them those of the other.
-fn order<'a>(lines: &'a str, first: &str, second: &str) -> Result<(Vec<&'a str>, Vec<&'a str>)> {
+pub(super) fn order<'a>(
+    lines: &'a str,
+    first: &str,
+    second: &str,
+) -> Result<(Vec<&'a str>, Vec<&'a str>)> {
     let is_of = |line: &str, name| line.split(' ').next() == Some(name);
     let (one, other): (Vec<&str>, Vec<&str>) = {
         let all: Vec<&str> = lines.lines().collect();

@@ -40,6 +40,13 @@ pub struct NetworkHealth {
     pub interfaces: Vec<NetworkInterface>,
     /// Interfaces of other nodes that were heard lately.
     pub remotes: Vec<NetworkRemote>,
+    /// Where it has failed by what all members report: local (on some nodes alone) or global; null: it has
+    /// not.
+    #[serde(default)]
+    pub fault: Option<String>,
+    /// The nodes on which it has failed alone.
+    #[serde(default)]
+    pub failed_on: Vec<String>,
 }
 
 /// Whether an interface works.

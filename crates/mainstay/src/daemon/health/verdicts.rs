@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use api::v1::{self, ErrorCode};
 use base::NetworkId;
+use engine::NetworkFault;
 use network::Condition;
 use network::health::{CardStatus, Config, Doubt, Fault, Net, NetStatus, Verdict};
 use node::Input;
@@ -264,7 +265,19 @@ impl Daemon {
                 interface: remote.station.interface,
                 heard_ms: millis(os::clock::boottime().since(remote.heard)),
             });
+            let mut faults = self.node.network_faults();
+            let fault = faults.find(|(id, _)| *id == net.number).map(|(_, fault)| fault);
+            let (fault, failed_on) = match fault.unwrap_or_default() {
+                NetworkFault::None => (None, Vec::new()),
+                NetworkFault::Local(nodes) => {
+                    let names = nodes.into_iter().map(|node| self.cluster.name_of(node));
+                    (Some("local".to_owned()), names.collect())
+                }
+                NetworkFault::Global => (Some("global".to_owned()), Vec::new()),
+            };
             report.networks.push(v1::NetworkHealth {
+                fault,
+                failed_on,
                 name: self.network_name(net.number),
                 poll_interval_ms: millis(net.poll_interval),
                 polls: net.polls,

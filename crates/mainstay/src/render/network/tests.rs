@@ -90,3 +90,22 @@ fn interfaces_are_shown_with_what_is_wrong() {
     "#]]
     .assert_eq(&networks(&none, Style::PLAIN));
 }
+
+#[test]
+fn where_a_network_has_failed_is_said() {
+    let here = NetworkHealth {
+        fault: Some("local".into()),
+        failed_on: vec!["n1".into(), "n3".into()],
+        ..network("net0", vec![interface("eth0", "primary", InterfaceState::Up)])
+    };
+    let everywhere = NetworkHealth { fault: Some("global".into()), ..network("net1", Vec::new()) };
+    let networks_seen = vec![here, everywhere, network("net2", Vec::new())];
+    let report = Networks { networks: networks_seen, ..Networks::default() };
+    let text = networks(&report, Style::PLAIN);
+    let said: Vec<&str> = text.lines().filter(|line| line.starts_with("It has failed")).collect();
+    let expected = [
+        "It has failed on n1, n3 alone; what needs it leaves.",
+        "It has failed for all; nothing moves.",
+    ];
+    assert_eq!(said, expected);
+}

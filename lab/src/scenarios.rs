@@ -22,6 +22,7 @@ mod sizes;
 mod storm;
 mod wrongs;
 
+use self::cards::How;
 use crate::api;
 use crate::clock::{self, milliseconds};
 use crate::device;
@@ -29,6 +30,7 @@ use crate::lab::{Lab, Which};
 use crate::many::Many;
 use crate::scene::{PATIENCE, Scene, Seen};
 use crate::spec::{self, Spec};
+use crate::switch::Silence;
 use crate::trace::Verdict;
 use crate::wait;
 
@@ -140,11 +142,19 @@ pub enum Scenario {
     ManyAddresses,
     /// The same with 1,000 of 500.
     ThousandAddresses,
+    /// The active node's primary card loses all frames and keeps its carrier; there is a standby.
+    SilentFailure,
+    /// It loses those that it should receive; two more cards prove that there are some.
+    DeafCard,
+    /// The same where only failures of both directions are looked for.
+    DeafCardInout,
+    /// Both cards of the active node lose all frames and keep their carriers.
+    NetworkDown,
 }
 
 impl Scenario {
     /// All, in the order of the acceptance criteria.
-    pub const ALL: [Self; 30] = [
+    pub const ALL: [Self; 34] = [
         Self::CutOneNetwork,
         Self::ServiceNetwork,
         Self::SwitchOff,
@@ -175,6 +185,10 @@ impl Scenario {
         Self::BothCards,
         Self::ManyAddresses,
         Self::ThousandAddresses,
+        Self::SilentFailure,
+        Self::DeafCard,
+        Self::DeafCardInout,
+        Self::NetworkDown,
     ];
 
     /// Its name on a command line.
@@ -210,6 +224,10 @@ impl Scenario {
             Self::BothCards => "both-cards",
             Self::ManyAddresses => "many-addresses",
             Self::ThousandAddresses => "thousand-addresses",
+            Self::SilentFailure => "silent-failure",
+            Self::DeafCard => "deaf-card",
+            Self::DeafCardInout => "deaf-card-inout",
+            Self::NetworkDown => "network-down",
         }
     }
 
@@ -233,6 +251,7 @@ impl Scenario {
         match self {
             Self::FrozenOwner => 8,
             Self::LocalSwitch | Self::LocalSwitchAlone | Self::BothCards => 1,
+            Self::SilentFailure | Self::DeafCard | Self::NetworkDown => 1,
             _ => u32::MAX,
         }
     }
@@ -266,7 +285,10 @@ impl Scenario {
             Self::LocalSwitch => Spec { standbys: true, ipv6: true, ..Spec::new(2, 2)? },
             Self::LocalSwitchAlone => Spec { standbys: true, ipv6: true, ..Spec::new(1, 1)? },
             Self::SwitchDead => Spec { standbys: true, ..Spec::new(3, 2)? },
-            Self::BothCards => {
+            Self::SilentFailure | Self::DeafCard | Self::DeafCardInout => {
+                Spec { standbys: true, ..Spec::new(2, 2)? }
+            }
+            Self::BothCards | Self::NetworkDown => {
                 Spec { standbys: true, client_networks: vec![0, 1], ..Spec::new(2, 2)? }
             }
             _ => Spec::new(3, 2)?,
@@ -281,10 +303,12 @@ impl Scenario {
             Self::DiskFrozen | Self::Storm | Self::Flood | Self::NamedWrongs => false,
             Self::Interfaces | Self::Sizes | Self::FenceByHand => false,
             Self::LocalSwitch | Self::LocalSwitchAlone | Self::SwitchDead => false,
+            Self::SilentFailure | Self::DeafCard | Self::DeafCardInout => false,
             Self::CutAllNetworks | Self::Partition | Self::Move | Self::PowerOff => true,
             Self::StopDaemon | Self::StopDaemonAndGuard | Self::FrozenOwner => true,
             Self::FloodedTakeover | Self::FenceRungs | Self::ServiceNetwork => true,
-            Self::BothCards | Self::ManyAddresses | Self::ThousandAddresses => true,
+            Self::BothCards | Self::NetworkDown => true,
+            Self::ManyAddresses | Self::ThousandAddresses => true,
         }
     }
 
@@ -299,10 +323,20 @@ impl Scenario {
                 let directory = fences::furnish(&lab)?;
                 Scene::form_with(lab, detection, |cluster| fences::adapt(cluster, &directory))?
             }
-            Self::BothCards => {
+            Self::BothCards | Self::NetworkDown => {
                 let other = cards::service(&lab)?;
                 Scene::form_with(lab, detection, |cluster| {
                     cluster.services.push(other);
+                    if self == Self::NetworkDown {
+                        cards::polled(cluster, "inout");
+                    }
+                    Ok(())
+                })?
+            }
+            Self::SilentFailure | Self::DeafCard | Self::DeafCardInout => {
+                Scene::form_with(lab, detection, |cluster| {
+                    let found = if self == Self::DeafCard { "inonly-or-inout" } else { "inout" };
+                    cards::polled(cluster, found);
                     Ok(())
                 })?
             }
@@ -345,9 +379,15 @@ impl Scenario {
             Self::FenceByHand => fences::by_hand(scene, &active),
             Self::Interfaces => interfaces::come_and_go(scene, &active),
             Self::Sizes => sizes::sizes(scene, &active),
-            Self::LocalSwitch | Self::LocalSwitchAlone => cards::local_switch(scene, &active),
+            Self::LocalSwitch | Self::LocalSwitchAlone => {
+                cards::local_switch(scene, &active, How::Cable)
+            }
+            Self::SilentFailure => cards::local_switch(scene, &active, How::Silent(Silence::Both)),
+            Self::DeafCard => cards::local_switch(scene, &active, How::Silent(Silence::In)),
+            Self::DeafCardInout => cards::deaf_in_peace(scene, &active),
             Self::SwitchDead => cards::switch_dead(scene, &active),
-            Self::BothCards => cards::both_cards(scene, &active),
+            Self::BothCards => cards::both_cards(scene, &active, How::Cable),
+            Self::NetworkDown => cards::both_cards(scene, &active, How::Silent(Silence::Both)),
             Self::ManyAddresses => many::power_off(scene, &active, Many::SEED),
             Self::ThousandAddresses => many::power_off(scene, &active, Many::LIMIT),
         };
@@ -433,6 +473,7 @@ impl Figure {
             let limit = match scenario {
                 _ if wished => limits.wished_move,
                 Scenario::FenceRungs => limits.takeover + fences::BUDGET * 2,
+                Scenario::NetworkDown => limits.takeover + cards::FOUND,
                 // One machine plays all nodes, and the flood beside them.
                 Scenario::FloodedTakeover => limits.takeover * 3 / 2,
                 _ => limits.takeover,

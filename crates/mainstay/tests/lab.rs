@@ -139,6 +139,22 @@ fn hundreds_of_addresses_are_taken_over_in_one_go() {
     play("many-addresses", 1);
 }
 
+#[test]
+fn a_card_that_keeps_its_carrier_and_does_not_work_is_found_and_left() {
+    play("silent-failure", 1);
+}
+
+#[test]
+fn a_deaf_card_is_found_where_that_is_looked_for() {
+    play("deaf-card", 1);
+    play("deaf-card-inout", 1);
+}
+
+#[test]
+fn without_frames_on_both_cards_only_services_of_their_network_move() {
+    play("network-down", 1);
+}
+
 /// Two nodes, few cuts: the long runs are made by hand.
 fn ties(tie: &str, words: &[&str]) {
     let said = lab(&[&["ties", "--tie", tie], words].concat());

@@ -16,12 +16,13 @@ use crate::api;
 use crate::card::{self, Card};
 use crate::client::{Mode, Probe};
 use crate::clock::{self, milliseconds};
-use crate::cluster::{Resource, SERVICE_ADDRESS, SERVICE_ADDRESS_V6, Service};
+use crate::cluster::{Cluster, Resource, SERVICE_ADDRESS, SERVICE_ADDRESS_V6, Service};
 use crate::lab::Lab;
 use crate::responder;
 use crate::scene::{INTERVAL, PATIENCE, Scene};
 use crate::spec;
 use crate::stream::Stream;
+use crate::switch::Silence;
 use crate::trace::Trace;
 use crate::wait;
 
@@ -44,6 +45,17 @@ const WATCH: Duration = Duration::from_secs(3);
 /// For how long nobody answers at most when addresses change their card: carriers are looked at every
 /// 50 ms, a switch waits for a second look, and one machine plays all of them here.
 const SWITCHED: Duration = Duration::from_secs(1);
+/// How often cards are polled where they fail silently, and how many polls decide.
+const POLL: Duration = Duration::from_millis(500);
+const POLLS: u32 = 3;
+/// Until a card is found: those, the one into which the failure fell and which may still look good, and
+/// one that does not count, because one machine plays all of them here and may be busy.
+const FOUND_AFTER: Duration = Duration::from_millis(500 * (3 + 2));
+/// What the span after a fault is called.
+const CUT: &str = "cut";
+/// How long a takeover may take when the network has to be found silent (polls, and the round that the
+/// fault fell into), the members' reports have stood for a second, and the inability has lasted for another.
+pub(super) const FOUND: Duration = Duration::from_millis(500 * (3 + 2) + 1_000 + 1_000);
 /// Addresses go back when the card has worked for a while.
 const RETURNED: Duration = Duration::from_secs(60);
 
@@ -139,9 +151,61 @@ fn answered(scene: &mut Scene) -> Result<Duration> {
     scene.explain(answer)
 }
 
-/// The cable of the active node's primary card is pulled and put back: its addresses go to the
-/// standby, and once back.
-pub(super) fn local_switch(scene: &mut Scene, active: &str) -> Result<Played> {
+/// How the active node's primary card fails.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum How {
+    /// Its cable is pulled.
+    Cable,
+    /// It keeps its carrier, and these of its frames are lost.
+    Silent(Silence),
+}
+
+impl How {
+    /// For how long nobody answers at most.
+    fn limit(self) -> Duration {
+        match self {
+            How::Cable => SWITCHED,
+            How::Silent(_) => SWITCHED + FOUND_AFTER,
+        }
+    }
+}
+
+/// Has cards polled often enough for a short scenario.
+pub(super) fn polled(cluster: &mut Cluster, detection: &str) {
+    let millis = POLL.as_millis();
+    cluster.network = format!(
+        "poll_interval = \"{millis}ms\"\npolls = {POLLS}\nfailure_detection = \"{detection}\"\n"
+    );
+}
+
+/// What the active node says of its card in the network: state, and why.
+fn condition(scene: &Scene, active: &str, card: Card) -> Result<(String, String)> {
+    let said = api::get(scene.lab.root(active)?, "/v1/networks")?;
+    let networks = said["networks"].as_array().context("no networks are listed")?;
+    let mut cards =
+        networks.iter().filter_map(|network| network["interfaces"].as_array()).flatten();
+    let name = card.to_string();
+    let card = cards.find(|one| one["name"] == *name).with_context(|| format!("no {name}"))?;
+    let word = |key: &str| card[key].as_str().unwrap_or_default().to_owned();
+    Ok((word("state"), word("reason")))
+}
+
+/// Waits until the active node says that both its cards are proven to work.
+fn wait_for_proof(scene: &Scene, active: &str) -> Result<()> {
+    let cards = [Card::primary(NETWORK), Card::standby(NETWORK)];
+    let outcome = wait::until("both cards to be proven", PATIENCE, || {
+        for card in cards {
+            if condition(scene, active, card)?.0 != "up" {
+                return Ok(None);
+            }
+        }
+        Ok(Some(()))
+    });
+    scene.explain(outcome)
+}
+
+/// The active node's primary card fails and is repaired: its addresses go to the standby, and once back.
+pub(super) fn local_switch(scene: &mut Scene, active: &str, how: How) -> Result<Played> {
     let (primary, standby) = (Card::primary(NETWORK), Card::standby(NETWORK));
     wait_for_paths(scene)?;
     let views = views(scene)?;
@@ -150,10 +214,17 @@ pub(super) fn local_switch(scene: &mut Scene, active: &str) -> Result<Played> {
     wait_for_card(scene, &watched, (active, primary), PATIENCE)?;
     clock::pause(RUNNING);
 
+    if how != How::Cable {
+        wait_for_proof(scene, active)?;
+    }
     let cut = clock::now();
-    scene.lab.cut(active, &primary.to_string())?;
+    match how {
+        How::Cable => scene.lab.cut(active, &primary.to_string())?,
+        How::Silent(what) => scene.lab.silence(active, &primary.to_string(), what)?,
+    }
     let told = wait_for_card(scene, &watched, (active, standby), PATIENCE)?;
     let switched = answered(scene)?;
+    let why = condition(scene, active, primary)?.1;
     clock::pause(scene.length(OUT));
     let mut complaints = changed_views(scene, &views)?;
 
@@ -168,7 +239,7 @@ pub(super) fn local_switch(scene: &mut Scene, active: &str) -> Result<Played> {
     scene.wait_until_quiet()?;
 
     let leaves = (healed + returned).saturating_sub(SWITCHED);
-    let spans = [("cut", cut, switched), ("return", leaves.max(healed), went_back)];
+    let spans = [(CUT, cut, switched), ("return", leaves.max(healed), went_back)];
     let order = [primary, standby, primary].map(|card| format!("{active} {card}"));
     let (streams, wrong) = end(watched, &order, &spans)?;
     complaints.extend(wrong);
@@ -179,16 +250,46 @@ pub(super) fn local_switch(scene: &mut Scene, active: &str) -> Result<Played> {
         let gap = seen.answers.between(from, to + INTERVAL * 2).longest_gap();
         let gap = gap.map_or(0.0, |gap| gap.milliseconds);
         notes.push(format!("gap at the {what} {gap:.0} ms"));
-        if gap > milliseconds(SWITCHED) {
-            let limit = SWITCHED.as_millis();
+        let limit = if what == CUT { how.limit() } else { SWITCHED };
+        if gap > milliseconds(limit) {
+            let limit = limit.as_millis();
             complaints.push(format!("gap at the {what} {gap:.0} ms, the limit is {limit} ms"));
         }
     }
     notes.push(format!("the client sends to {standby} after {:.0} ms", milliseconds(told)));
-    notes.push(format!("back on {primary} {:.1} s after its cable", returned.as_secs_f64()));
+    notes.push(format!("{primary} {why}"));
+    notes.push(format!("back on {primary} {:.1} s after its repair", returned.as_secs_f64()));
     notes.extend(streams);
     let excused = spans.map(|(_, from, to)| (from, to)).to_vec();
     Ok(Played { excused, complaints, notes, ..Played::from(seen) })
+}
+
+/// The active node's primary card is deaf, which `inout` does not find: nothing moves, and it is heard to
+/// be so.
+pub(super) fn deaf_in_peace(scene: &mut Scene, active: &str) -> Result<Played> {
+    let primary = Card::primary(NETWORK);
+    wait_for_paths(scene)?;
+    wait_for_proof(scene, active)?;
+    let views = views(scene)?;
+    let start = clock::now();
+    scene.lab.silence(active, &primary.to_string(), Silence::In)?;
+    clock::pause(POLL * (POLLS + 1) * 3);
+    let (state, _) = condition(scene, active, primary)?;
+    let healed = clock::now();
+    scene.lab.heal_all()?;
+    let back = answered(scene)?;
+    let mut complaints = changed_views(scene, &views)?;
+    if state != "up" {
+        complaints.push(format!("{primary} is said to be {state}"));
+    }
+    wait_for_paths(scene)?;
+    scene.wait_until_quiet()?;
+    let mut played = Played::from(scene.seen_since(start)?);
+    played.excused.push((start, back));
+    played.complaints = complaints;
+    played.notes.push(format!("{primary} was said to be {state} all the time"));
+    played.notes.push(recovered(back - healed));
+    Ok(played)
 }
 
 /// The switch is dead: both cards of all nodes lose their carriers for a while, and get them back.
@@ -263,8 +364,9 @@ fn join(scene: &Scene, active: &str, probe: &mut Probe) -> Result<()> {
 }
 
 /// Both cards of the active node fail, one after the other: what needs their network moves, when the
-/// second one does, and what does not need it stays.
-pub(super) fn both_cards(scene: &mut Scene, active: &str) -> Result<Played> {
+/// second one does, and what does not need it stays. Without the carrier's help other nodes have to say
+/// that there is something to hear.
+pub(super) fn both_cards(scene: &mut Scene, active: &str, how: How) -> Result<Played> {
     let (primary, standby) = (Card::primary(NETWORK), Card::standby(NETWORK));
     wait_for_paths(scene)?;
     let views = views(scene)?;
@@ -279,15 +381,22 @@ pub(super) fn both_cards(scene: &mut Scene, active: &str) -> Result<Played> {
     let watched = watch(scene, active)?;
     wait_for_card(scene, &watched, (active, primary), PATIENCE)?;
     clock::pause(RUNNING);
+    if how != How::Cable {
+        wait_for_proof(scene, active)?;
+    }
+    let fail = |scene: &mut Scene, card: Card| match how {
+        How::Cable => scene.lab.cut(active, &card.to_string()),
+        How::Silent(what) => scene.lab.silence(active, &card.to_string(), what),
+    };
     let first = clock::now();
-    scene.lab.cut(active, &primary.to_string())?;
+    fail(scene, primary)?;
     wait_for_card(scene, &watched, (active, standby), PATIENCE)?;
     // The connections of what moves end with its process.
     drop(watched);
     answered(scene)?;
     clock::pause(RUNNING);
     let second = clock::now();
-    scene.lab.cut(active, &standby.to_string())?;
+    fail(scene, standby)?;
     scene.wait_for_another(active, PATIENCE)?;
     clock::pause(WATCH);
     let mut complaints = changed_views(scene, &views)?;

@@ -76,6 +76,7 @@ impl World {
             turned_at: self.now,
             received: Default::default(),
             listening: Default::default(),
+            polled: Default::default(),
             asked: Default::default(),
             agents: Default::default(),
             ports: self.media.ports(number, incarnation, self.now),

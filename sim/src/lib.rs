@@ -42,6 +42,7 @@ mod kernel;
 pub mod machine;
 pub mod media;
 mod operators;
+pub mod polls;
 mod power;
 pub mod sets;
 pub mod setup;

@@ -204,6 +204,8 @@ pub struct Daemon {
     pub received: BTreeSet<u64>,
     /// Interfaces on which it listens to frames.
     pub listening: BTreeSet<u32>,
+    /// What polls have found of its networks.
+    pub polled: BTreeMap<usize, crate::polls::Polled>,
     /// Commands that were given and not answered.
     pub asked: BTreeSet<u64>,
     /// Fence agents that run.

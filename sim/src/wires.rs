@@ -188,7 +188,8 @@ impl Wires {
         self.carriers[network * self.machines + machine] == 0
     }
 
-    fn is_open(&self, network: usize, from: usize, to: usize) -> bool {
+    /// Whether anything gets through in this direction.
+    pub(crate) fn is_open(&self, network: usize, from: usize, to: usize) -> bool {
         self.directions[self.place(network, from, to)].blocked == 0
             && self.has_carrier(network, from)
             && self.has_carrier(network, to)

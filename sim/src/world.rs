@@ -304,7 +304,10 @@ impl World {
             Event::Thaw(machine, boot) => self.thaw(machine, boot),
             Event::Fault(number) => self.fault(number),
             Event::Repair(number) => self.repair(number),
-            Event::Sample => self.sample(),
+            Event::Sample => {
+                self.polls();
+                self.sample();
+            }
             Event::Heal => self.heal(),
         }
     }

@@ -38,9 +38,19 @@ pub struct Status {
     /// The services.
     #[serde(default)]
     pub services: Vec<ServiceStatus>,
+    /// What an operator should know.
+    #[serde(default)]
+    pub warnings: Vec<Warning>,
     /// What was counted since the daemon began; only what is not zero.
     #[serde(default)]
     pub counters: Vec<Counter>,
+}
+
+/// Something that an operator should know.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Warning {
+    /// `tie-breaker`, `gateway`, …
+    pub code: String,
 }
 
 /// Something that was counted.

@@ -5,6 +5,9 @@
 //! should be the one that carries the service: that one asks first. Without one neither goes on, and
 //! says why, until a person has said that the other one is down.
 //!
+//! With a **gateway** the node that carries the service is cut off from it first, and has to be the one that
+//! does *not* go on: nobody could reach what it carries.
+//!
 //! The tie-breaker can also be killed (a disk: frozen) in the middle of the change ([`Kill`]), at a random
 //! moment or at one after the other: then there may be no survivor, who says why, and never two; when it
 //! is back, one of them goes on. Of three arbiters one is killed, and one node goes on without it.
@@ -24,7 +27,7 @@ use crate::clock::{self, milliseconds};
 use crate::cluster::Cluster;
 use crate::lab::Lab;
 use crate::scene::{PATIENCE, Scene};
-use crate::spec::Spec;
+use crate::spec::{self, Spec};
 use crate::wait;
 
 /// What to play.
@@ -38,6 +41,8 @@ pub struct Order {
     pub detection: String,
     /// When the tie-breaker is killed.
     pub kill: Kill,
+    /// The nodes ask a gateway, which the one that carries the service loses before each cut.
+    pub gateway: bool,
 }
 
 /// When the tie-breaker, or one of three, is killed.
@@ -61,6 +66,8 @@ pub struct Outcome {
     pub one: u32,
     /// It was the one that carried the service.
     pub loaded: u32,
+    /// It was the one that reached the gateway, which the other one did not.
+    pub reaching: u32,
     /// Nobody went on before the tie-breaker was back.
     pub nobody: u32,
     /// At how many different moments after the cut the tie-breaker was killed.
@@ -75,6 +82,8 @@ pub struct Outcome {
 
 /// The least share of ties that the loaded node wins, in percent.
 const LOADED_PERCENT: u32 = 99;
+/// The least share that the node wins which alone reaches the gateway, in percent.
+const REACHING_PERCENT: u32 = 95;
 /// A cut comes at a random moment of this time.
 const PHASES: Duration = Duration::from_millis(250);
 /// How long is looked for a second survivor.
@@ -90,8 +99,10 @@ const LOOKS: u32 = 5;
 ///
 /// # Errors
 /// As [`Spec::new`].
-pub fn spec(tie: Tie) -> Result<Spec> {
-    Ok(Spec { disk: tie.parts().contains(&Tie::Disk), ..Spec::new(2, 2)? })
+pub fn spec(order: &Order) -> Result<Spec> {
+    // The gateway is in the network that the machines outside are in.
+    let networks = if order.gateway { 1 } else { 2 };
+    Ok(Spec { disk: order.tie.parts().contains(&Tie::Disk), ..Spec::new(2, networks)? })
 }
 
 /// Plays it, in a lab of [`spec()`].
@@ -111,7 +122,7 @@ pub fn play(lab: Lab, order: &Order, out: &mut dyn Write) -> Result<Outcome> {
     outcome.moments = u32::try_from(moments.len())?;
     for (number, death) in (1..).zip(deaths) {
         let failures = outcome.failures.len();
-        let took = cut(&mut scene, &mut arbiters, order.tie, death, &mut outcome);
+        let took = cut(&mut scene, &mut arbiters, order, death, &mut outcome);
         let took = took.with_context(|| format!("cut number {number}"))?;
         times.extend(took);
         for failure in &mut outcome.failures[failures..] {
@@ -121,11 +132,11 @@ pub fn play(lab: Lab, order: &Order, out: &mut dyn Write) -> Result<Outcome> {
             };
         }
         if number % 20 == 0 {
-            let Outcome { one, loaded, nobody, .. } = outcome;
+            let Outcome { one, loaded, reaching, nobody, .. } = outcome;
             writeln!(
                 out,
                 "{number} cuts: {one} with one survivor, {loaded} of them with the service, \
-                 {nobody} with nobody until the tie-breaker was back"
+                 {reaching} with the gateway, {nobody} with nobody until the tie-breaker was back"
             )?;
             out.flush()?;
         }
@@ -134,7 +145,14 @@ pub fn play(lab: Lab, order: &Order, out: &mut dyn Write) -> Result<Outcome> {
     outcome.median_milliseconds = times.get(times.len() / 2).copied().map_or(0.0, milliseconds);
     outcome.worst_milliseconds = times.last().copied().map_or(0.0, milliseconds);
     // A tie-breaker that is killed between the two questions leaves it to chance.
-    if order.kill == Kill::Never && outcome.loaded * 100 < outcome.one * LOADED_PERCENT {
+    let Outcome { one, reaching, .. } = outcome;
+    if order.gateway && reaching * 100 < one * REACHING_PERCENT {
+        outcome.failures.push(format!("the node with the gateway won {reaching} of {one} ties"));
+    }
+    if order.kill == Kill::Never
+        && !order.gateway
+        && outcome.loaded * 100 < outcome.one * LOADED_PERCENT
+    {
         let Outcome { one, loaded, .. } = outcome;
         outcome.failures.push(format!("the loaded node won {loaded} of {one} ties"));
     }
@@ -145,9 +163,11 @@ pub fn play(lab: Lab, order: &Order, out: &mut dyn Write) -> Result<Outcome> {
 /// hold-down, which doubles with each return, would be what is measured.
 fn form(mut lab: Lab, order: &Order) -> Result<(Scene, Arbiters)> {
     let tail = arbiters::tables(&lab, order.tie);
+    let gateways = format!("gateways = [\"{}\"]", spec::node_address(0, spec::OBSERVER_HOST));
     let cluster = Cluster {
         times: ", hold = \"1ms\"".to_owned(),
         tail,
+        network: if order.gateway { gateways } else { String::new() },
         ..Cluster::demo(&lab, &order.detection)?
     };
     // The disk is the tie-breaker alone: as a path it would keep the nodes in touch.
@@ -221,11 +241,15 @@ fn deaths(scene: &Scene, order: &Order) -> Result<Vec<Option<Death>>> {
 fn cut(
     scene: &mut Scene,
     arbiters: &mut Arbiters,
-    tie: Tie,
+    order: &Order,
     death: Option<Death>,
     outcome: &mut Outcome,
 ) -> Result<Option<Duration>> {
     let active = ready(scene)?;
+    if order.gateway {
+        scene.lab.partition(&[&active], &[spec::OBSERVER])?;
+        wait_for_gateway(scene, false)?;
+    }
     clock::pause(random(PHASES)?);
     let start = clock::now();
     scene.lab.partition(&["n1"], &["n2"])?;
@@ -235,7 +259,7 @@ fn cut(
     if let Some(death) = death {
         clock::pause(death.at.saturating_sub(clock::now() - start));
         arbiters.kill(&scene.lab, death.part)?;
-        let is_needed = tie.parts().len() == 1;
+        let is_needed = order.tie.parts().len() == 1;
         if death.lasts.is_some() || is_needed {
             clock::pause(death.lasts.unwrap_or(NOBODY));
             let nobody = survivors(scene).is_empty();
@@ -271,12 +295,16 @@ fn cut(
     if let [survivor] = &found[..] {
         outcome.one += 1;
         outcome.loaded += u32::from(*survivor == active);
+        outcome.reaching += u32::from(order.gateway && *survivor != active);
     }
     if let Some(part) = dead {
         arbiters.start(&scene.lab, part)?;
     }
     scene.lab.heal_all()?;
     scene.wait_for_all()?;
+    if order.gateway {
+        wait_for_gateway(scene, true)?;
+    }
     scene.wait_until_quiet()?;
     let seen = scene.seen_since(start)?;
     let (answers, owners) = (seen.answers.verdict(), seen.owners.verdict());
@@ -285,6 +313,19 @@ fn cut(
         outcome.failures.push(format!("{late} answers of a second owner"));
     }
     Ok(took)
+}
+
+/// Both nodes know that the gateway answers both of them, or not.
+fn wait_for_gateway(scene: &Scene, answers: bool) -> Result<()> {
+    let what = if answers { "an answer of the gateway" } else { "the gateway to be missed" };
+    let warned = |name: &String| {
+        let status = scene.status(name)?;
+        Some(status.warnings.iter().any(|warning| warning.code == "gateway"))
+    };
+    wait::until(what, PATIENCE, || {
+        let all = scene.lab.node_names().iter().all(|name| warned(name) == Some(!answers));
+        Ok(all.then_some(()))
+    })
 }
 
 /// Nobody goes on: both say why.

@@ -88,9 +88,14 @@ impl World {
         self.trace(|| format!("{} daemon starts as {local}", self.machines[number].shown()));
         let picture = self.interfaces(number);
         let watchdog = self.watchdog_of(number);
+        let gateways = self.silent_gateways(number);
+        let is_silent = self.machines[number].is_gateway_silent;
         let daemon = self.machines[number].daemon.as_mut().expect("it was just started");
         daemon.inbox.push_back(Item::Input(Input::Watchdog(watchdog)));
         daemon.inbox.push_back(Item::Input(Input::Network(network::Input::Interfaces(picture))));
+        if is_silent {
+            daemon.inbox.push_back(Item::Input(gateways));
+        }
         self.wake_soon(number);
     }
 

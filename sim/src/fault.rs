@@ -97,11 +97,13 @@ pub enum Kind {
     /// Some services write to storage, some machines have a watchdog; and a machine is cut off from all
     /// others for longer than they wait for that.
     Storage,
+    /// A machine's gateway does not answer.
+    Gateway,
 }
 
 impl Kind {
     /// All kinds.
-    pub const ALL: [Kind; 42] = [
+    pub const ALL: [Kind; 43] = [
         Kind::Drift,
         Kind::Loss,
         Kind::Duplication,
@@ -144,6 +146,7 @@ impl Kind {
         Kind::Fencing,
         Kind::FenceTrouble,
         Kind::Storage,
+        Kind::Gateway,
     ];
 
     /// The name on the command line.
@@ -192,6 +195,7 @@ impl Kind {
             Kind::Fencing => "fencing",
             Kind::FenceTrouble => "fence-trouble",
             Kind::Storage => "storage",
+            Kind::Gateway => "gateway",
         }
     }
 
@@ -233,7 +237,7 @@ impl Kind {
     const fn most(self) -> u64 {
         match self {
             Kind::Cut | Kind::OneWay | Kind::Split | Kind::Carrier | Kind::Deaf => 5,
-            Kind::NetworkDown | Kind::Decision | Kind::ArbiterDown => 3,
+            Kind::NetworkDown | Kind::Decision | Kind::ArbiterDown | Kind::Gateway => 3,
             Kind::PowerOff | Kind::Pause | Kind::Freeze | Kind::DaemonKill => 4,
             Kind::Blackout | Kind::Leave => 1,
             Kind::AllDown | Kind::DiskTrouble | Kind::Unplug | Kind::Storage => 2,

@@ -112,6 +112,20 @@ impl World {
         self.tell(number, Input::Network(NetworkInput::Interfaces(interfaces)));
     }
 
+    /// The gateway of a machine's first network falls silent, or answers again: its daemon has
+    /// noticed.
+    pub(crate) fn gateway_fault(&mut self, number: usize, is_silent: bool) {
+        self.machines[number].is_gateway_silent = is_silent;
+        let silent = self.silent_gateways(number);
+        self.tell(number, silent);
+    }
+
+    /// What a daemon sees of the gateways.
+    pub(crate) fn silent_gateways(&self, number: usize) -> Input {
+        let is_silent = self.machines[number].is_gateway_silent;
+        Input::Gateways(is_silent.then_some(NetworkId(0)).into_iter().collect())
+    }
+
     /// What a daemon wants done about addresses.
     pub(crate) fn network_output(
         &mut self,

@@ -291,6 +291,8 @@ pub struct Machine {
     pub calm_since: u64,
     /// The greatest time that the disk takes, in nanoseconds.
     pub disk_delay: u64,
+    /// The gateway of its first network does not answer.
+    pub is_gateway_silent: bool,
     /// Something strikes after so many more outputs.
     pub strike: Option<(u32, Strike)>,
 }

@@ -272,6 +272,11 @@ impl World {
                 self.machines[machine].disk_delay = prng.range(DISK_DELAY..=self.setup.unit * 4);
                 self.queue.push(self.now + lasts * 2, Event::Repair(place));
             }
+            Kind::Gateway => {
+                let machine = self.struck(place, &mut prng);
+                self.gateway_fault(machine, true);
+                self.queue.push(self.now + lasts, Event::Repair(place));
+            }
             Kind::Decision => self.at_decision.push(place),
             Kind::Replay => self.replay(&mut prng),
             Kind::Crash => self.crash_process(&mut prng),
@@ -324,6 +329,10 @@ impl World {
             Kind::SlowDisk => {
                 let machine = self.struck(place, &mut prng);
                 self.machines[machine].disk_delay = DISK_DELAY;
+            }
+            Kind::Gateway => {
+                let machine = self.struck(place, &mut prng);
+                self.gateway_fault(machine, false);
             }
             Kind::DiskTrouble | Kind::Unplug => {
                 let machine = self.struck(place, &mut prng);
@@ -508,6 +517,10 @@ impl World {
             machine.calm_since = self.now;
             machine.disk_delay = DISK_DELAY;
             machine.strike = None;
+            if machine.is_gateway_silent {
+                self.gateway_fault(number, false);
+            }
+            let machine = &mut self.machines[number];
             if !machine.is_on {
                 let boot = machine.boots;
                 let after = self.prng.range(0..=self.setup.unit);

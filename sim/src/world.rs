@@ -467,6 +467,7 @@ fn machine(setup: &Setup, draw: &mut Prng, number: usize) -> Machine {
         lateness: LATENESS,
         calm_since: 0,
         disk_delay: DISK_DELAY,
+        is_gateway_silent: false,
         strike: None,
     }
 }

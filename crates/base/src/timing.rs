@@ -52,7 +52,8 @@ impl Preset {
     #[must_use]
     pub const fn timing(self) -> Timing {
         // Columns: heartbeat high/low, trouble high/low, path timeout, collect, stall, lease,
-        // release, tie budget, hold, start wait, disk timeout, serial timeout.
+        // release, tie budget, hold, start wait, disk timeout, serial timeout. The handicap takes the
+        // whole budget.
         const fn row(ms: [u64; 14]) -> Timing {
             Timing {
                 heartbeat_high: Duration::from_millis(ms[0]),
@@ -65,6 +66,7 @@ impl Preset {
                 lease: Duration::from_millis(ms[7]),
                 release: Duration::from_millis(ms[8]),
                 tie_budget: Duration::from_millis(ms[9]),
+                tie_handicap: Duration::from_millis(ms[9]),
                 hold: Duration::from_millis(ms[10]),
                 start_wait: Duration::from_millis(ms[11]),
                 disk_timeout: Duration::from_millis(ms[12]),
@@ -112,6 +114,8 @@ pub struct Timing {
     pub release: Duration,
     /// What a view change may wait for a tie-breaker.
     pub tie_budget: Duration,
+    /// How much later a half asks the tie-breaker that reaches no gateway, when the other one does.
+    pub tie_handicap: Duration,
     /// How long a returning node must be steadily connected before it joins; doubled per return.
     pub hold: Duration,
     /// After the first formation or a cold start, how long to wait for absent nodes before
@@ -244,6 +248,9 @@ impl Timing {
         rule("disk timeout ≥ path timeout", self.disk_timeout, self.path_timeout)?;
         rule("serial timeout ≥ path timeout", self.serial_timeout, self.path_timeout)?;
         rule("stall ≥ path timeout", self.stall, self.path_timeout.min(Duration::from_secs(10)))?;
+        // Both halves notice their separation within a heartbeat of each other.
+        rule("tie handicap ≥ heartbeat", self.tie_handicap, self.heartbeat_high)?;
+        rule("tie budget ≥ tie handicap", self.tie_budget, self.tie_handicap)?;
         let change = self.path_timeout + self.heartbeat_high + self.collect + self.tie_budget;
         rule(
             "lease > path timeout + heartbeat + collect + tie budget",

@@ -4,13 +4,14 @@
 //! the value, for their acceptance. More than half of the arbiters must agree each time. Which
 //! half asks first protects only what carries more; safety rests on the ballots.
 
+use core::cmp::Ordering;
 use core::time::Duration;
 use std::collections::{BTreeMap, BTreeSet};
 
-use base::{Instant, NodeSet, Tie, View};
+use base::{Instant, NodeId, NodeSet, Tie, View};
 
 use crate::arbiter::{Answer, Reply, Request};
-use crate::wire::{Ballot, Scope, Value};
+use crate::wire::{Ballot, Outside, Scope, Value};
 use crate::{Group, Output, Phase, Timer};
 
 /// Rounds of ballots in one view: ten a second for years.
@@ -82,23 +83,40 @@ impl Group {
         self.outputs.push_back(Output::Ask(request));
     }
 
-    /// How long this half leaves the arbiters to the other one.
+    /// How long this half leaves the arbiters to the other one. What a half reaches comes before what it
+    /// carries: a service that nobody can reach is of no use. A half reaches what one of its nodes does.
+    /// Both halves compare what everybody had said before they were separated, but for themselves.
     fn courtesy(&self, view: &View, half: NodeSet) -> Duration {
-        let delay = self.config.timing.tie_courtesy();
+        let timing = &self.config.timing;
         let load = |nodes: NodeSet| -> u64 {
             nodes.into_iter().filter_map(|node| self.loads.get(&node)).copied().map(u64::from).sum()
         };
         let others = view.nodes().difference(half);
-        let is_first = match load(half).cmp(&load(others)) {
-            core::cmp::Ordering::Greater => true,
-            core::cmp::Ordering::Less => false,
-            core::cmp::Ordering::Equal => half.contains(view.hub),
-        };
-        match (self.is_isolated, is_first) {
-            (true, _) => delay * 2,
-            (false, false) => delay,
-            (false, true) => Duration::ZERO,
+        // Without a carrier there is nobody to be served, and more time than the budget is lost for
+        // nothing only when the other half is dead as well.
+        if self.outside == Outside::NoCarrier {
+            return timing.tie_courtesy() * 2;
         }
+        let reach = |nodes: NodeSet| nodes.into_iter().map(|node| self.outside_of(node)).min();
+        match reach(half).cmp(&reach(others)) {
+            Ordering::Less => return Duration::ZERO,
+            Ordering::Greater => return timing.tie_handicap,
+            Ordering::Equal => {}
+        }
+        let is_first = match load(half).cmp(&load(others)) {
+            Ordering::Greater => true,
+            Ordering::Less => false,
+            Ordering::Equal => half.contains(view.hub),
+        };
+        if is_first { Duration::ZERO } else { timing.tie_courtesy() }
+    }
+
+    /// What a node reaches outside of the cluster, as far as it has said so.
+    fn outside_of(&self, node: NodeId) -> Outside {
+        if node == self.config.local.node {
+            return self.outside;
+        }
+        self.outsides.get(&node).copied().unwrap_or_default()
     }
 
     /// An arbiter has answered.

@@ -65,8 +65,8 @@ pub use status::{Progress, Queues, Status, WaitStatus};
 pub use tie::{Vote, vote};
 pub use watch::Watch;
 pub use wire::{
-    Absence, Ballot, Content, Digest, Entry, Message, Order, Promise, Proof, Scope, Snapshot,
-    Standing, Value, Wait,
+    Absence, Ballot, Content, Digest, Entry, Message, Order, Outside, Promise, Proof, Scope,
+    Snapshot, Standing, Value, Wait,
 };
 
 use change::Attempt;
@@ -135,8 +135,10 @@ pub struct Group {
     leaving: bool,
     /// What each node carries, for who asks the arbiters first.
     loads: BTreeMap<NodeId, u32>,
-    /// This node cannot serve anybody as far as it knows.
-    is_isolated: bool,
+    /// What this node reaches outside of the cluster.
+    outside: Outside,
+    /// What the others have said that they reach; survives a loss of contact.
+    outsides: BTreeMap<NodeId, Outside>,
     /// When peers that lag behind were told so last.
     told_at: BTreeMap<NodeId, Instant>,
     /// Joiners that wait for the state of the layer above, with our part of it.
@@ -253,7 +255,8 @@ impl Group {
             joins: BTreeMap::new(),
             leaving: false,
             loads: BTreeMap::new(),
-            is_isolated: false,
+            outside: Outside::default(),
+            outsides: BTreeMap::new(),
             told_at: BTreeMap::new(),
             snapshot: None,
             persisting: None,
@@ -279,6 +282,7 @@ impl Group {
             }
             Input::Digest(member, digest) => {
                 if self.connected(member) {
+                    self.outsides.insert(member.node, digest.outside);
                     let peer = self.peers.get_mut(&member.node).expect("it is connected");
                     peer.digest = digest;
                     self.check_record_of(member);
@@ -386,12 +390,12 @@ impl Group {
         Ok(())
     }
 
-    /// Says what the nodes carry, and whether this one has lost all connection to those that it
-    /// works for. Of two halves the one that carries more asks the arbiters first; only that
+    /// Says what the nodes carry, and what this one reaches of those that it works for. Of two halves
+    /// the one that reaches more asks the arbiters first, then the one that carries more; only that
     /// depends on it.
-    pub fn weigh(&mut self, loads: BTreeMap<NodeId, u32>, is_isolated: bool) {
+    pub fn weigh(&mut self, loads: BTreeMap<NodeId, u32>, outside: Outside) {
         self.loads = loads;
-        self.is_isolated = is_isolated;
+        self.outside = outside;
     }
 
     /// Until when this member may own services: the newest evidence plus the lease.
@@ -456,6 +460,7 @@ impl Group {
             record: self.record_name,
             configuration: self.config.configuration,
             certified: self.config.certified,
+            outside: self.outside,
         }
     }
 

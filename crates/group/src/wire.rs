@@ -307,6 +307,25 @@ pub struct Digest {
     /// is watched, and it should be let in without delay.
     #[n(6)]
     pub certified: bool,
+    /// What it reaches outside of the cluster.
+    #[n(7)]
+    pub outside: Outside,
+}
+
+/// What a node reaches of those that its services are for; the best one first.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Encode, Decode)]
+#[cbor(index_only)]
+pub enum Outside {
+    /// Its gateways answer, or none is configured.
+    #[default]
+    #[n(0)]
+    Reached,
+    /// On one of its networks none of the configured gateways answers.
+    #[n(1)]
+    NoGateway,
+    /// No interface of its networks works.
+    #[n(2)]
+    NoCarrier,
 }
 
 /// The hash that names a view in digests (FNV-1a over its CBOR form).

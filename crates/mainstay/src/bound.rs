@@ -13,6 +13,7 @@
 //! (the protocol's section on leases); it counts from the survivors' last contact, which is not
 //! after moment 0, so it is over at F at the latest.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use api::v1;
@@ -123,10 +124,11 @@ fn of_service(cluster: &Cluster, service: &Service) -> v1::ServiceBound {
                 let needed = if arbiters.len() > 1 { "two of " } else { "" };
                 format!(
                     "two nodes: {needed}{} must answer within the tie budget {}; the half that \
-                     carries less asks {} later",
+                     carries less asks {} later{}",
                     names.join(", "),
                     format(timing.tie_budget),
-                    format(timing.tie_courtesy())
+                    format(timing.tie_courtesy()),
+                    handicap(cluster)
                 )
             }
             Tie::None | Tie::Manual => "two nodes: a person decides, so there is no bound".into(),
@@ -147,6 +149,21 @@ fn of_service(cluster: &Cluster, service: &Service) -> v1::ServiceBound {
         nodes: names.collect(),
         why,
     }
+}
+
+/// How late a half asks that can reach nobody.
+fn handicap(cluster: &Cluster) -> String {
+    let gateways = cluster.networks.iter().flat_map(|network| network.gateways.values().flatten());
+    let gateways: BTreeSet<String> = gateways.map(ToString::to_string).collect();
+    if gateways.is_empty() {
+        return String::new();
+    }
+    let gateways: Vec<String> = gateways.into_iter().collect();
+    format!(
+        ", and one that reaches no gateway ({}) while the other one does {} later, whatever it carries",
+        gateways.join(", "),
+        format(cluster.timing.tie_handicap)
+    )
 }
 
 /// The longest timeout of the watchdogs of a service's nodes, if all have one.

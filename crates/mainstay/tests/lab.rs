@@ -172,6 +172,11 @@ fn a_witness_lets_exactly_one_of_two_go_on() {
 }
 
 #[test]
+fn the_node_that_reaches_the_gateway_goes_on_before_the_loaded_one() {
+    ties("witness", &["--times", "2", "--gateway"]);
+}
+
+#[test]
 fn a_witness_that_is_killed_meanwhile_lets_no_second_one_go_on() {
     ties("witness", &["--times", "2", "--kill"]);
 }

@@ -34,6 +34,8 @@ mod machine;
 mod report;
 mod status;
 
+use std::collections::BTreeSet;
+
 use base::{Incarnation, NetworkId, NodeId, View};
 
 pub use config::{Birth, Cluster, LocalEnd, NetworkSpec, Standby};
@@ -113,6 +115,9 @@ pub enum Input {
     /// What the watchdog of this machine does; [`engine::Watchdog::Absent`] until something else is
     /// said.
     Watchdog(engine::Watchdog),
+    /// The networks of this node on which none of the configured gateways answers; none of them until
+    /// something else is said.
+    Gateways(BTreeSet<NetworkId>),
     /// The configuration that [`Output::Configured`] announced, as read from its text.
     Configured(Box<Cluster>),
 }

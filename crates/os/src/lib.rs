@@ -18,6 +18,7 @@
 //! | [`netlink`] | interfaces and addresses: full picture, change events, add, refresh, remove; counters and kinds |
 //! | [`arp`] | which interface answers for an address |
 //! | [`ethernet`] | whole frames: hear ARP and neighbour discovery, send announcements |
+//! | [`echo`] | whether a machine answers an ICMP echo |
 //! | [`gate`] | service addresses that answer only while the lease lasts, whoever runs or not |
 //! | [`wire`] | datagrams on one Ethernet segment without IP |
 //! | [`segment`] | announcements on all Ethernet segments at once |
@@ -41,6 +42,7 @@ pub mod block;
 pub mod cgroup;
 pub mod clock;
 pub mod credential;
+pub mod echo;
 pub mod ethernet;
 pub mod event;
 pub mod gate;

@@ -305,6 +305,36 @@ fn whenever_the_asking_node_dies_the_other_one_goes_on_unless_that_is_decided() 
     }
 }
 
+/// Machine 0 carries the service, and its gateway falls silent before the two are cut apart: machine 1 goes
+/// on. Where neither reaches its own, what they carry decides; and one that is left alone goes on in time.
+#[test]
+fn the_node_that_reaches_its_gateway_goes_on() {
+    const CUT: u64 = CALM + SECOND;
+    let gateway = |place| (Kind::Gateway, CALM, HORIZON * 3, place);
+    let tell = |faults: &[_], tie: &[Sort], seed| {
+        let mut setup = setup(seed, 2, faults);
+        setup.ties = [Tie::Arbiters { count: tie.len() as u8, name: 1 }; 2];
+        setup.sorts[..tie.len()].copy_from_slice(tie);
+        setup.heal_at = CALM + HORIZON;
+        let outcome = World::of(setup, false).run();
+        assert_eq!(outcome.violation, None, "{tie:?}, seed {seed}");
+        let since = one_goes_on(&outcome, in_time() + SECOND);
+        (survivors(&outcome), since)
+    };
+    for (_, tie) in TIES {
+        for seed in 0..SEEDS.end.max(seeds()) {
+            let cut = (Kind::Split, CUT, HORIZON * 3, 0);
+            let (survivors, since) = tell(&[gateway(0), cut], tie, seed);
+            assert_eq!((survivors, since.is_ok()), (vec![1], true), "{tie:?}, {seed}: {since:?}");
+            let (survivors, since) = tell(&[gateway(0), gateway(1), cut], tie, seed);
+            assert_eq!((survivors, since.is_ok()), (vec![0], true), "{tie:?}, {seed}: {since:?}");
+            let dead = (Kind::PowerOff, CUT, HORIZON * 3, 0);
+            let (survivors, since) = tell(&[gateway(1), dead], tie, seed);
+            assert_eq!((survivors, since.is_ok()), (vec![1], true), "{tie:?}, {seed}: {since:?}");
+        }
+    }
+}
+
 /// How many seeds each story is told with.
 fn seeds() -> u64 {
     let number = std::env::var("SEEDS").ok().map(|text| text.parse().expect("SEEDS is a number"));

@@ -4,7 +4,7 @@ use base::{NodeId, Tie};
 
 use super::world::World;
 use crate::arbiter::{Acceptor, Answer, Request};
-use crate::wire::{Ballot, Scope};
+use crate::wire::{Ballot, Outside, Scope};
 
 const ONE: Tie = Tie::Arbiters { count: 1, name: 7 };
 const THREE: Tie = Tie::Arbiters { count: 3, name: 7 };
@@ -20,7 +20,7 @@ fn formed(count: u8, tie: Tie) -> World {
 fn load(world: &mut World, loads: &[(u8, u32)]) {
     let loads = loads.iter().map(|(node, load)| (NodeId(*node), *load));
     for id in world.nodes.keys().copied().collect::<Vec<u8>>() {
-        world.node(id).group.weigh(loads.clone().collect(), false);
+        world.node(id).group.weigh(loads.clone().collect(), Outside::Reached);
     }
 }
 
@@ -44,11 +44,74 @@ fn a_node_that_is_cut_off_from_its_clients_asks_last() {
     let mut world = formed(2, ONE);
     load(&mut world, &[(1, 5)]);
     let loads = [(NodeId(1), 5)].into_iter().collect();
-    world.node(1).group.weigh(loads, true);
+    world.node(1).group.weigh(loads, Outside::NoCarrier);
     world.cut(1, 2);
     world.run(2_000);
     assert_eq!(world.members(2), [2]);
     assert!(!world.holds_lease(1));
+}
+
+#[test]
+fn a_half_that_reaches_its_gateway_goes_on_before_one_that_carries_more() {
+    let heard = |world: &mut World, which: &[u8]| {
+        for id in which {
+            let loads = [(NodeId(1), 5)].into_iter().collect();
+            world.node(*id).group.weigh(loads, Outside::NoGateway);
+        }
+        world.run(500);
+    };
+    let mut world = formed(2, ONE);
+    load(&mut world, &[(1, 5)]);
+    heard(&mut world, &[1]);
+    world.cut(1, 2);
+    world.run(2_000);
+    assert_eq!(world.members(2), [2]);
+    assert!(!world.holds_lease(1));
+
+    // Where neither reaches it, what they carry decides.
+    let mut world = formed(2, ONE);
+    load(&mut world, &[(1, 5)]);
+    heard(&mut world, &[1, 2]);
+    world.cut(1, 2);
+    world.run(2_000);
+    assert_eq!(world.members(1), [1]);
+    assert!(!world.holds_lease(2));
+
+    // One node of a half is enough.
+    let mut world = formed(4, ONE);
+    load(&mut world, &[(1, 5)]);
+    heard(&mut world, &[1]);
+    for (a, b) in [(1, 3), (1, 4), (2, 3), (2, 4)] {
+        world.cut(a, b);
+    }
+    world.run(2_000);
+    assert_eq!(world.members(1), [1, 2]);
+    assert!(!world.holds_lease(3));
+}
+
+#[test]
+fn a_gateway_that_is_lost_with_the_other_half_still_counts() {
+    // The other node has not heard of it, and asks late because it carries less.
+    let mut world = formed(2, ONE);
+    load(&mut world, &[(1, 5)]);
+    world.cut(1, 2);
+    let loads = [(NodeId(1), 5)].into_iter().collect();
+    world.node(1).group.weigh(loads, Outside::NoGateway);
+    world.run(2_000);
+    assert_eq!(world.members(2), [2]);
+    assert!(!world.holds_lease(1));
+}
+
+#[test]
+fn a_handicap_costs_no_more_than_the_budget_when_the_other_half_is_dead() {
+    let mut world = formed(2, ONE);
+    let loads = [(NodeId(1), 5)].into_iter().collect();
+    world.node(1).group.weigh(loads, Outside::NoGateway);
+    world.run(500);
+    world.stop(2);
+    world.run(2_000);
+    assert_eq!(world.members(1), [1]);
+    assert!(world.holds_lease(1));
 }
 
 #[test]

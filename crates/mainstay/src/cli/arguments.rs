@@ -577,6 +577,9 @@ pub(super) enum LabCommand {
         /// for a second, and once until nobody has gone on for longer
         #[arg(long, conflicts_with = "kill")]
         sweep: bool,
+        /// Before each cut the node that carries the service loses its gateway: it must not go on
+        #[arg(long, conflicts_with_all = ["kill", "sweep"])]
+        gateway: bool,
         /// How fast failures are noticed: ultra, fast, normal, classic
         #[arg(long, value_name = "PRESET", default_value = "fast")]
         detection: String,

@@ -41,7 +41,7 @@ pub(super) fn lab(context: &Context, command: LabCommand) -> Done {
         LabCommand::Scenario { name, times, seconds, detection } => {
             scenario(context, name.as_deref(), (times, seconds), &detection)
         }
-        LabCommand::Ties { tie, times, kill, sweep, detection } => {
+        LabCommand::Ties { tie, times, kill, sweep, gateway, detection } => {
             check_detection(&detection)?;
             let tie = Tie::named(&tie).expect("the words are those of the lab");
             let kill = match (kill, sweep) {
@@ -49,13 +49,19 @@ pub(super) fn lab(context: &Context, command: LabCommand) -> Done {
                 (true, false) => Kill::Random,
                 (false, false) => Kill::Never,
             };
+            if gateway && matches!(tie, Tie::Manual | Tie::None) {
+                return Err(Failure::usage(
+                    format!("with {} it does not matter what a node reaches", tie.name()),
+                    "--gateway goes with a disk, a witness, an etcd or three",
+                ));
+            }
             if kill != Kill::Never && matches!(tie, Tie::Manual | Tie::None) {
                 return Err(Failure::usage(
                     format!("a tie-breaker of kind {} cannot be killed", tie.name()),
                     "--kill and --sweep go with a disk, a witness, an etcd or three",
                 ));
             }
-            ties(context, &ties::Order { tie, times, detection, kill })
+            ties(context, &ties::Order { tie, times, detection, kill, gateway })
         }
         LabCommand::Torture { seed, steps, first, blows, nodes, tie, detection } => {
             check_detection(&detection)?;
@@ -127,17 +133,17 @@ fn scale(context: &Context, order: &lab::scale::Order) -> Done {
 
 fn ties(context: &Context, order: &ties::Order) -> Done {
     lab::enter()?;
-    let lab = Lab::new(ties::spec(order.tie)?)?;
+    let lab = Lab::new(ties::spec(order)?)?;
     let outcome = if context.output.is_json() {
         let outcome = ties::play(lab, order, &mut std::io::sink())?;
         context.output.json(&outcome)?;
         outcome
     } else {
         let outcome = ties::play(lab, order, &mut std::io::stdout().lock())?;
-        let ties::Outcome { cuts, one, loaded, nobody, moments, .. } = outcome;
+        let ties::Outcome { cuts, one, loaded, reaching, nobody, moments, .. } = outcome;
         context.output.print(&format!(
             "{}: {cuts} cuts, {one} with exactly one survivor, {loaded} of them with the service, \
-             {nobody} with nobody before help came, {moments} moments of killing; survivor after \
+             {reaching} with the gateway, {nobody} with nobody before help came, {moments} moments of killing; survivor after \
              {:.0} ms, at most {:.0} ms\n",
             order.tie.name(),
             outcome.median_milliseconds,

@@ -178,9 +178,13 @@ pub(super) fn merged(
                         )
                         .related(first.clone(), "the first part");
                 }
+                let mut gateways = network.gateways;
                 for (node, endpoint) in network.endpoints {
                     if let Entry::Vacant(place) = whole.endpoints.entry(node) {
                         place.insert(endpoint);
+                        if let Some(gateways) = gateways.remove(&node) {
+                            whole.gateways.insert(node, gateways);
+                        }
                         continue;
                     }
                     let earlier = whole.parts.iter().find(|part| part.nodes.contains(node));

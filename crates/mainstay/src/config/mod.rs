@@ -15,6 +15,7 @@ pub mod duration;
 pub mod edit;
 mod fence;
 pub mod files;
+mod gateway;
 mod global;
 mod heartbeat;
 pub mod hosts;
@@ -181,6 +182,8 @@ pub struct Network {
     pub endpoints: BTreeMap<NodeId, Endpoint>,
     /// Each node's interface, disk or terminal, for the other kinds.
     pub devices: BTreeMap<NodeId, String>,
+    /// What a node asks there to see whether it is cut off, for [`Kind::Udp`].
+    pub gateways: BTreeMap<NodeId, Vec<IpAddr>>,
 }
 
 /// A network that is monitored as a part of a global one.

@@ -12,7 +12,7 @@ use super::heartbeat::{check_heartbeat, heartbeat};
 use super::polling::polling;
 use super::read::{self, Placed, Section, Span, Value};
 use super::section::{Names, duplicate};
-use super::{Endpoint, Host, Kind, Network, Priority, duration, global, standby};
+use super::{Endpoint, Host, Kind, Network, Priority, duration, gateway, global, standby};
 
 /// The longest name that Linux gives an interface (IFNAMSIZ without its zero).
 const INTERFACE_SIZE_MAX: usize = 15;
@@ -98,9 +98,12 @@ pub(super) fn networks<'a>(
             parts: Vec::new(),
             endpoints: BTreeMap::new(),
             devices: BTreeMap::new(),
+            gateways: BTreeMap::new(),
         };
+        let gateways = gateway::gateways(&mut section, kind, found);
         ends(&mut section, &mut network, (has_alias, alias.as_ref()), nodes, claimed, found);
         section.finish(found);
+        gateway::assign(gateways, &mut network, found);
         standby::auto_return(auto_return, &mut network, found);
         if let Some(span) = heartbeat_span {
             check_heartbeat(&network, global.is_some(), span, found);

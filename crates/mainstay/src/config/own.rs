@@ -158,6 +158,7 @@ impl OwnPath {
             parts: Vec::new(),
             endpoints: BTreeMap::new(),
             devices: BTreeMap::new(),
+            gateways: BTreeMap::new(),
         };
         if let Over::Ethernet { interface, ethertype, .. } = &self.over {
             network.id = NetworkId(LINKS + u16::from(self.rank) - 1);

@@ -167,6 +167,7 @@ fn root<'a>(tree: &'a DeTable<'a>, span: Span, found: &mut Diagnostics) -> Clust
     if !found.has_errors() {
         network::check_paths(&cluster.networks, head.clone(), &by_name, found);
         network::check_slow(&cluster.networks, &cluster.timing, head.clone(), found);
+        super::gateway::check(&cluster, head.clone(), found);
         tie::check(&cluster, head, found);
     }
     cluster
@@ -323,7 +324,7 @@ fn timing(value: &Value<'_>, found: &mut Diagnostics) -> (Preset, Timing) {
         .and_then(|written| read::choice(&written, "preset", &words, found))
         .unwrap_or_default();
     let mut timing = preset.timing();
-    let fields: [(&'static str, &mut Duration); 14] = [
+    let fields: [(&'static str, &mut Duration); 15] = [
         ("heartbeat_high", &mut timing.heartbeat_high),
         ("heartbeat_low", &mut timing.heartbeat_low),
         ("trouble_high", &mut timing.trouble_high),
@@ -334,6 +335,7 @@ fn timing(value: &Value<'_>, found: &mut Diagnostics) -> (Preset, Timing) {
         ("lease", &mut timing.lease),
         ("release", &mut timing.release),
         ("tie_budget", &mut timing.tie_budget),
+        ("tie_handicap", &mut timing.tie_handicap),
         ("hold", &mut timing.hold),
         ("start_wait", &mut timing.start_wait),
         ("disk_timeout", &mut timing.disk_timeout),
@@ -341,11 +343,16 @@ fn timing(value: &Value<'_>, found: &mut Diagnostics) -> (Preset, Timing) {
     ];
     let limits = Duration::from_millis(1)..=Duration::from_secs(3600);
     let mut changed = false;
+    let mut has_handicap = false;
     for (key, field) in fields {
         if let Some(written) = section.duration(key, limits.clone(), found) {
             *field = written.value;
             changed = true;
+            has_handicap |= key == "tie_handicap";
         }
+    }
+    if !has_handicap {
+        timing.tie_handicap = timing.tie_budget;
     }
     if changed && let Err(error) = timing.check() {
         found

@@ -110,7 +110,9 @@ fn the_documented_example_is_usable() {
         .skip(1)
         .map(|rest| rest.split("```").next().expect("a block ends"))
         .collect();
-    let [example, kinds, times, ties] = blocks[..] else { panic!("{} examples", blocks.len()) };
+    let [example, kinds, times, ties, gateways] = blocks[..] else {
+        panic!("{} examples", blocks.len())
+    };
     assert_eq!(good(example).services.len(), 1);
     assert_eq!(good(&format!("{example}{kinds}")).networks.len(), 3);
     let untied: String = (example.lines())
@@ -119,6 +121,9 @@ fn the_documented_example_is_usable() {
         .collect();
     let Tie::Arbiters(arbiters) = good(&format!("{untied}{ties}")).tie else { panic!("{ties}") };
     assert_eq!(arbiters.len(), 3);
+    let keys = "[cluster]\nname = \"shop\"\nid = 10\n\n[[node]]\nname = \"n1\"\nid = 1\n\n[[node]]\nname = \"n2\"\nid = 2\n\n";
+    let with_gateways = good(&format!("{keys}{gateways}{ties}"));
+    assert_eq!(with_gateways.networks[0].gateways.len(), 2, "for each node");
     let without: String = example
         .lines()
         .filter(|line| !line.starts_with("detection"))

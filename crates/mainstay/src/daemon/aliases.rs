@@ -130,6 +130,7 @@ impl Daemon {
         if self.cluster.networks != before {
             let core = convert::cluster(&self.cluster, self.node.local().node);
             self.open_networks();
+            self.mind_gateways();
             self.feed_later(Input::Configured(Box::new(core)));
         }
     }

@@ -25,6 +25,7 @@ mod drive;
 mod errands;
 mod fencing;
 mod gate;
+mod gateways;
 mod goodbyes;
 mod health;
 mod journal;
@@ -112,6 +113,8 @@ enum Done {
     },
     /// A mounted file system does not work any more, or disks are lost.
     MountBroken { service: String, resource: String, reason: String },
+    /// On these networks no gateway answers.
+    Gateways(std::collections::BTreeSet<base::NetworkId>),
     /// A line for the journal.
     Said(String),
     /// Something went wrong that concerns no single act.

@@ -294,6 +294,9 @@ impl Daemon {
                 warn("network-broken", format!("network {}: {why}", network.name), None);
             }
         }
+        for text in self.gateway_warnings(status) {
+            warn("gateway", text, Some("look at the router, and at what is on the way to it"));
+        }
         for net in &status.network.nets {
             let interfaces = status.network.interfaces.as_deref().unwrap_or_default();
             for text in standby_warnings(net, interfaces) {

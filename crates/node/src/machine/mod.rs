@@ -81,6 +81,8 @@ pub struct Node {
     networks_down: BTreeSet<NetworkId>,
     /// Which networks fail, and where.
     faults: Faults,
+    /// On these no gateway answers.
+    gateways_silent: BTreeSet<NetworkId>,
     /// What the engine was told that cannot run here, and why.
     unable: BTreeMap<String, String>,
     life: Life,
@@ -165,6 +167,7 @@ impl Node {
             links_down: BTreeSet::new(),
             networks_down: BTreeSet::new(),
             faults: Faults::default(),
+            gateways_silent: BTreeSet::new(),
             unable: BTreeMap::new(),
             life: Life::Lived,
             last_token: 0,
@@ -221,6 +224,7 @@ impl Node {
                 self.watchdog = watchdog.clone();
                 self.work.push_back(Work::Engine(engine::Input::Watchdog(watchdog)));
             }
+            Input::Gateways(silent) => self.see_gateways(silent),
             Input::Configured(cluster) => self.configured(*cluster),
         }
         self.run();

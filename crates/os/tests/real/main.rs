@@ -5,6 +5,7 @@
 //! and ends.
 
 mod arp;
+mod echo;
 mod gate;
 mod link;
 mod local;

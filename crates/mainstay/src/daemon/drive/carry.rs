@@ -359,6 +359,7 @@ impl Daemon {
         self.open_networks();
         self.mind_arbiters();
         self.mind_health();
+        self.mind_gateways();
         self.follow_ups.push_back(Input::Configured(Box::new(core)));
         self.mind_aliases();
         self.mind_standbys();

@@ -152,6 +152,7 @@ pub(super) struct Daemon {
     pub(super) surveys: BTreeMap<u64, Answer>,
     pub(super) arbiters: Arbiters,
     pub(super) fencing: Fencing,
+    pub(super) gateways: super::gateways::Gateways,
     pub(super) watchdog: super::watchdog::Watchdog,
     /// The state (position, version, checksum) of which the guard has the classes.
     classes_known: Option<(u64, u64, u64)>,
@@ -294,6 +295,7 @@ impl Daemon {
             aliases: Aliases::default(),
             health: health::Verdicts::new(health),
             surveys: BTreeMap::new(),
+            gateways: super::gateways::Gateways::new(asked.clone()),
             arbiters: Arbiters::new(key, asked),
             fencing,
             watchdog: super::watchdog::Watchdog::default(),
@@ -322,6 +324,7 @@ impl Daemon {
         }
         daemon.mind_gate();
         daemon.mind_arbiters();
+        daemon.mind_gateways();
         daemon.open_networks();
         for (service, resource, process) in processes {
             daemon.watch_process(service, resource, process);
@@ -644,6 +647,7 @@ impl Daemon {
             Done::FenceVerified { question, checks } => self.fence_verified(question, checks),
             Done::Receipt { local, to, bytes } => self.media.receipt(local, to, &bytes),
             Done::Attached { question, result } => self.attached(question, result),
+            Done::Gateways(silent) => self.gateways_seen(silent),
             Done::Arbiter(news) => self.arbiter_says(news),
             Done::Trouble(text) => self.say_once(text),
         }

@@ -1,0 +1,120 @@
+//! Whether a machine answers an ICMP echo: RFC 792 ("Echo or Echo Reply Message") and RFC 4443,
+//! section 4.
+//!
+//! A raw socket, because the kernel's own echo sockets are for the groups of `net.ipv4.ping_group_range`
+//! only, and the range is empty unless somebody has set it. It hears all echo replies of this machine; ours
+//! are known by an identifier, a sequence number and a payload that the caller makes different each time.
+//!
+//! **An answer is no proof of anything**: whoever can see the question can forge it, and a router may
+//! answer and forward nothing. No answer may mean that echoes are not answered there at all.
+
+use std::io;
+use std::net::{IpAddr, SocketAddr};
+use std::time::Duration;
+
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::net::{
+    AddressFamily, RecvFlags, SendFlags, SocketFlags, SocketType, bind, ipproto, recvfrom, sendto,
+    socket_with,
+};
+
+use crate::clock;
+
+#[cfg(test)]
+mod tests;
+
+/// Type, code, checksum, identifier, sequence number; then the token.
+const SIZE: usize = 16;
+const ECHO_V4: [u8; 2] = [8, 0];
+const REPLY_V4: [u8; 2] = [0, 0];
+const ECHO_V6: [u8; 2] = [128, 0];
+const REPLY_V6: [u8; 2] = [129, 0];
+
+/// Whether one of `targets` answers within `patience`; asked from the address `local`, which has to be
+/// of the same family. `token` tells this question's answers from others'. Takes no longer than that.
+///
+/// # Errors
+/// Without `CAP_NET_RAW`, or without memory for a socket. An address that is not here, or to which there
+/// is no way, is one that does not answer.
+pub fn any_answers(
+    local: IpAddr,
+    targets: &[IpAddr],
+    token: u64,
+    patience: Duration,
+) -> io::Result<bool> {
+    let flags = SocketFlags::NONBLOCK | SocketFlags::CLOEXEC;
+    let (family, protocol) = match local {
+        IpAddr::V4(_) => (AddressFamily::INET, ipproto::ICMP),
+        IpAddr::V6(_) => (AddressFamily::INET6, ipproto::ICMPV6),
+    };
+    let socket = socket_with(family, SocketType::RAW, flags, Some(protocol))?;
+    if bind(&socket, &SocketAddr::new(local, 0)).is_err() {
+        return Ok(false);
+    }
+    let question = question(local.is_ipv4(), token);
+    let mut asked = 0;
+    for target in targets {
+        let sent = sendto(&socket, &question, SendFlags::empty(), &SocketAddr::new(*target, 0));
+        asked += usize::from(sent.is_ok());
+    }
+    let until = clock::boottime() + patience;
+    let mut bytes = [0; 256];
+    while asked > 0 {
+        let left = until.since(clock::boottime().min(until));
+        if left.is_zero() {
+            break;
+        }
+        let mut ready = [PollFd::new(&socket, PollFlags::IN)];
+        let limit = Timespec { tv_sec: left.as_secs() as i64, tv_nsec: left.subsec_nanos().into() };
+        match poll(&mut ready, Some(&limit)) {
+            Ok(_) | Err(rustix::io::Errno::INTR) => {}
+            Err(error) => return Err(error.into()),
+        }
+        // What came as an error is about one of the targets; the others may still answer.
+        let Ok((size, _, Some(from))) = recvfrom(&socket, &mut bytes[..], RecvFlags::empty())
+        else {
+            continue;
+        };
+        let from = SocketAddr::try_from(from).ok().map(|from| from.ip());
+        let is_asked = from.is_some_and(|from| targets.contains(&from));
+        if is_asked && is_answer(local.is_ipv4(), token, &bytes[..size]) {
+            return Ok(true);
+        }
+    }
+    Ok(false)
+}
+
+/// The message. Of ICMPv6 the kernel counts the checksum itself, over a header that it alone knows.
+fn question(is_v4: bool, token: u64) -> [u8; SIZE] {
+    let mut message = [0; SIZE];
+    message[..2].copy_from_slice(if is_v4 { &ECHO_V4 } else { &ECHO_V6 });
+    let token = token.to_be_bytes();
+    message[4..8].copy_from_slice(&token[4..]);
+    message[8..].copy_from_slice(&token);
+    if is_v4 {
+        let sum = checksum(&message);
+        message[2..4].copy_from_slice(&sum.to_be_bytes());
+    }
+    message
+}
+
+/// Of IPv4 a raw socket gets the IP header too (raw(7)).
+fn is_answer(is_v4: bool, token: u64, bytes: &[u8]) -> bool {
+    let header = match bytes.first() {
+        Some(first) if is_v4 => usize::from(first & 0x0f) * 4,
+        _ => 0,
+    };
+    let Some(message) = bytes.get(header..) else { return false };
+    let reply = if is_v4 { REPLY_V4 } else { REPLY_V6 };
+    message.len() == SIZE && message[..2] == reply && message[4..] == question(is_v4, token)[4..]
+}
+
+/// The one's complement of the one's complement sum (RFC 1071).
+fn checksum(message: &[u8; SIZE]) -> u16 {
+    let words = message.chunks_exact(2).map(|pair| u32::from(pair[0]) << 8 | u32::from(pair[1]));
+    let mut sum: u32 = words.sum();
+    while sum > 0xffff {
+        sum = (sum & 0xffff) + (sum >> 16);
+    }
+    !(sum as u16)
+}

@@ -174,6 +174,21 @@ impl Observation {
         watched.then_some(timeout)
     }
 
+    /// Whether the goodbye of this lost life's guard is a proof. It says that no process is left, and that no
+    /// service which it knew as one of storage was left unconfirmed; and it knows only those whose class its
+    /// daemon had told it. Of a service that became one of storage while it ran, nobody knows whether the lost
+    /// node heard so before it ended: what its kernel still has to write may come later.
+    #[must_use]
+    pub fn is_goodbye_proof(&self, intent: &Intent, life: Member) -> bool {
+        let node = life.node;
+        self.services.iter().all(|(name, state)| {
+            let holds = state.phase.holder().is_some_and(|holder| holder.node == node);
+            let intrudes = state.intruders.iter().any(|member| member.node == node);
+            let is_known = holds && !intrudes && state.watched;
+            !(holds || intrudes) || self.class(intent, name) == Class::Contained || is_known
+        })
+    }
+
     /// The class by which a service is freed: what it was when it was last started or adopted, or
     /// what it is by now if that is stronger. What was never configured here may write.
     #[must_use]
@@ -191,15 +206,24 @@ impl Observation {
 
     /// A lost node that may write to what is known as the storage of a service.
     pub(crate) fn may_write(&self, name: &str) -> Option<NodeId> {
+        let unfenced = self.services.get(name).into_iter().flat_map(|state| state.unfenced);
+        let doubted = self.doubtful.union(self.suspects).into_iter();
+        let lost = self.lost_holder(name).or_else(|| unfenced.into_iter().find(|n| self.is_lost(*n)));
+        lost.or_else(|| doubted.into_iter().find(|node| !self.is_member(*node)))
+    }
+
+    /// A lost node that may still run a service.
+    pub(crate) fn lost_holder(&self, name: &str) -> Option<NodeId> {
         let state = self.services.get(name);
         let holders = state.into_iter().flat_map(|state| {
             state.phase.holder().into_iter().chain(state.intruders.iter().copied())
         });
-        let is_lost = |node: &NodeId| !self.is_member(*node) || self.unreported.contains(*node);
-        let unfenced = state.into_iter().flat_map(|state| state.unfenced);
-        let lost = holders.map(|member| member.node).chain(unfenced).find(is_lost);
-        let doubted = self.doubtful.union(self.suspects).into_iter();
-        lost.or_else(|| doubted.into_iter().find(|node| !self.is_member(*node)))
+        holders.map(|member| member.node).find(|node| self.is_lost(*node))
+    }
+
+    /// No member, or one that has not said yet what it runs.
+    fn is_lost(&self, node: NodeId) -> bool {
+        !self.is_member(node) || self.unreported.contains(node)
     }
 
     /// What a service that this lost life holds waits for, in words.

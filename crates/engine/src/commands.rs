@@ -430,12 +430,21 @@ impl Replica {
 
     /// Why a new configuration would let a lost node's storage be written to by another: it is known by
     /// the name of its service, by the service's class and by what makes it one of storage. As long as a
-    /// lost node may write to it these stay.
+    /// lost node may write to it these stay; and what a lost node runs does not become storage meanwhile.
     fn forgets_storage(&self, intent: &Intent) -> Option<String> {
         for old in &self.intent.services {
             let name = &old.name;
             let class = self.observation.class(&self.intent, name);
             if class == Class::Contained {
+                // A lost node does not hear of it, and says goodbye as if nothing had been written.
+                let becomes =
+                    intent.service(name).is_some_and(|new| new.class().0 > Class::Contained);
+                if becomes && let Some(node) = self.observation.lost_holder(name) {
+                    let node = self.name(node);
+                    return Some(format!(
+                        "{node} may still run {name}: its class must wait until it is free"
+                    ));
+                }
                 continue;
             }
             let writes = |service: &Service| {

@@ -460,6 +460,9 @@ impl Replica {
         if proof == Proof::Watchdog && self.observation.resets(&self.intent, life).is_none() {
             return; // it was fed as long as nothing that writes was entered there
         }
+        if proof == Proof::Goodbye && !self.observation.is_goodbye_proof(&self.intent, life) {
+            return; // the guard may not have known what it had to look for
+        }
         let was_lapsed = self.observation.lapsed.contains(node);
         let was_doubtful = self.observation.doubtful.contains(node);
         let mut services = self.observation.services.values();

@@ -157,15 +157,21 @@ impl Group {
         }
     }
 
+    /// The absences of lives that have said goodbye, and are not proven to be over. Whether that is a proof
+    /// the layer above knows: then [`Input::Fenced`](crate::Input::Fenced).
+    pub fn said_goodbye(&self) -> impl Iterator<Item = Absence> {
+        let has_said = |absence: &Absence| {
+            self.goodbyes.iter().any(|member| {
+                member.node == absence.node
+                    && absence.incarnation != Incarnation(u64::MAX)
+                    && member.incarnation >= absence.incarnation
+            })
+        };
+        self.waits().filter(has_said).filter(|absence| !self.proven.contains_key(absence))
+    }
+
     fn proof_of(&self, absence: &Absence) -> Option<Proof> {
-        let goodbye = self.goodbyes.iter().any(|member| {
-            member.node == absence.node
-                && absence.incarnation != Incarnation(u64::MAX)
-                && member.incarnation >= absence.incarnation
-        });
-        if goodbye {
-            Some(Proof::Goodbye)
-        } else if let Some(proof) = self.proven.get(absence) {
+        if let Some(proof) = self.proven.get(absence) {
             Some(*proof)
         } else if self.down.contains(absence.node) {
             Some(Proof::Operator)

@@ -190,8 +190,14 @@ fn a_goodbye_takes_the_place_of_the_wait() {
     let mut world = formed(3, Tie::None);
     let gone = base::Member { node: NodeId(3), incarnation: base::Incarnation(1) };
     world.feed(1, crate::Input::Goodbye(gone));
+    assert_eq!(world.node(1).group.said_goodbye().next(), None, "it is a member");
     world.stop(3);
     world.run(300);
+    assert_eq!(world.node(1).fenced, [], "what it proves is not the group's to know");
+    let absence = world.node(1).group.said_goodbye().next().expect("it is lost by now");
+    world.feed(1, crate::Input::Fenced(absence, Proof::Goodbye));
+    assert_eq!(world.node(1).group.said_goodbye().next(), None);
+    world.run(100);
     assert_eq!(world.node(1).fenced, [(NodeId(3), Proof::Goodbye)]);
     assert_eq!(world.node(2).fenced, [(NodeId(3), Proof::Goodbye)]);
 }

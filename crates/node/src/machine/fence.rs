@@ -51,6 +51,21 @@ impl Node {
         }
     }
 
+    /// Goodbyes of lost lives are proofs where their guards knew what to look for. The goodbye of a life that
+    /// was lost while a change of a class was on its way may come before or after that is delivered here; a
+    /// change that comes later than the loss is refused.
+    pub(super) fn mind_goodbyes(&mut self) {
+        let (observation, intent) = (self.engine.observation(), self.engine.intent());
+        let proven = self.group.said_goodbye().filter(|absence| {
+            let life = Member { node: absence.node, incarnation: absence.incarnation };
+            observation.is_goodbye_proof(intent, life)
+        });
+        for absence in proven {
+            let proven = group::Input::Fenced(absence, group::Proof::Goodbye);
+            self.work.push_back(Work::Group(proven));
+        }
+    }
+
     /// Whether the lost life held a service: so says the order of entries, on all members alike.
     fn is_dangerous(&self, absence: &Absence) -> bool {
         let mut services = self.engine.observation().services.values();

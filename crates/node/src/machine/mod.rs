@@ -228,6 +228,8 @@ impl Node {
             Input::Configured(cluster) => self.configured(*cluster),
         }
         self.run();
+        self.mind_goodbyes();
+        self.run();
         self.go_on_leaving();
         self.run();
     }

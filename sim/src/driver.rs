@@ -339,6 +339,7 @@ impl World {
             }
             Output::Configured { text, .. } => {
                 let intent = intent_of(&text);
+                self.note_change(number, intent.version);
                 let what = Written::Agreed(Box::new(intent.clone()));
                 self.write(number, Write { token: None, what });
                 let node = self.machines[number].node();

@@ -99,11 +99,14 @@ pub enum Kind {
     Storage,
     /// A machine's gateway does not answer.
     Gateway,
+    /// The nodes fall apart into two halves while a change of the configuration, and with it often of the
+    /// tie-breaker, is delivered to some of them and not to the others.
+    Between,
 }
 
 impl Kind {
     /// All kinds.
-    pub const ALL: [Kind; 43] = [
+    pub const ALL: [Kind; 44] = [
         Kind::Drift,
         Kind::Loss,
         Kind::Duplication,
@@ -147,6 +150,7 @@ impl Kind {
         Kind::FenceTrouble,
         Kind::Storage,
         Kind::Gateway,
+        Kind::Between,
     ];
 
     /// The name on the command line.
@@ -196,6 +200,7 @@ impl Kind {
             Kind::FenceTrouble => "fence-trouble",
             Kind::Storage => "storage",
             Kind::Gateway => "gateway",
+            Kind::Between => "between",
         }
     }
 
@@ -208,7 +213,7 @@ impl Kind {
     /// In how many of a hundred runs it occurs.
     const fn share(self) -> u64 {
         match self {
-            Kind::Blackout => 15,
+            Kind::Blackout | Kind::Between => 15,
             Kind::Wipe | Kind::Stale | Kind::Decision => 25,
             Kind::Unkillable => 10,
             Kind::PowerOff | Kind::Split | Kind::Pause | Kind::DaemonKill | Kind::Operator => 50,
@@ -240,7 +245,7 @@ impl Kind {
             Kind::NetworkDown | Kind::Decision | Kind::ArbiterDown | Kind::Gateway => 3,
             Kind::PowerOff | Kind::Pause | Kind::Freeze | Kind::DaemonKill => 4,
             Kind::Blackout | Kind::Leave => 1,
-            Kind::AllDown | Kind::DiskTrouble | Kind::Unplug | Kind::Storage => 2,
+            Kind::AllDown | Kind::DiskTrouble | Kind::Unplug | Kind::Storage | Kind::Between => 2,
             Kind::Slow | Kind::SlowDisk => 3,
             Kind::Replay => 12,
             Kind::Crash => 6,

@@ -278,6 +278,10 @@ impl World {
                 self.queue.push(self.now + lasts, Event::Repair(place));
             }
             Kind::Decision => self.at_decision.push(place),
+            Kind::Between => {
+                self.at_change.push(place);
+                self.configure(&mut prng);
+            }
             Kind::Replay => self.replay(&mut prng),
             Kind::Crash => self.crash_process(&mut prng),
             Kind::Operator => self.operator_acts(&mut prng),
@@ -383,6 +387,35 @@ impl World {
         }
     }
 
+    /// A change of the configuration is in force on a machine. As long as half of the nodes have not
+    /// heard of it, that is when a tie is most dangerous: each half has another idea of who breaks it.
+    pub(crate) fn note_change(&mut self, number: usize, version: u64) {
+        let Some(place) = self.at_change.last().copied() else { return };
+        let count = self.machines.len();
+        let is_late = |machine: &usize| {
+            let daemon = self.machines[*machine].daemon.as_ref();
+            daemon.is_some_and(|daemon| daemon.node.engine().intent().version < version)
+        };
+        let mut late: Vec<usize> =
+            (0..count).filter(|machine| *machine != number && is_late(machine)).collect();
+        if late.is_empty() || 2 * late.len() < count {
+            return;
+        }
+        self.at_change.pop();
+        let mut prng = self.setup.faults[place].prng.child("sides");
+        while 2 * late.len() > count {
+            late.swap_remove(prng.range(0..=late.len() as u64 - 1) as usize);
+        }
+        self.trace(|| format!("version {version} reaches {}: cut off from {late:?}", name(number)));
+        self.late_sides.insert(place, late);
+        // Long enough for both to make up their minds.
+        let lasts = self.setup.faults[place].lasts.max(self.setup.unit * 6);
+        for (network, from, to) in self.edges(place) {
+            self.wires.block(network, from, to, true);
+        }
+        self.queue.push(self.now + lasts, Event::Repair(place));
+    }
+
     fn interface_hit(&self, place: usize) -> (usize, usize) {
         let Fault { network, mut prng, .. } = self.setup.faults[place].clone();
         let drawn = prng.range(0..=self.wires.count() as u64 - 1) as usize;
@@ -424,6 +457,10 @@ impl World {
                         Kind::Decision => from == alone || (to == alone && !is_mute),
                         Kind::AllDown => true,
                         Kind::Storage => (from == alone) != (to == alone),
+                        Kind::Between => {
+                            self.late_sides[&place].contains(&from)
+                                != self.late_sides[&place].contains(&to)
+                        }
                         Kind::NetworkDown => network == only.unwrap_or(0),
                         Kind::Split => {
                             let apart = match is_alone {
@@ -508,6 +545,7 @@ impl World {
         self.healed_at = Some(self.now);
         self.mix = Mix::default();
         self.at_decision.clear();
+        self.at_change.clear();
         self.wires.heal();
         self.media.heal();
         self.heal_arbiters();

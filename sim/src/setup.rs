@@ -153,6 +153,13 @@ impl Setup {
             2 if mix.has(Kind::Arbiters) => Tie::Arbiters { count: 1, name: 2 },
             _ => ties[1],
         };
+        let mut between = prng.child("between");
+        if mix.has(Kind::Between) && nodes > 1 && between.chance(3, 4) {
+            // Each half can have the node that decides, by the one configuration or by the other.
+            let first = between.range(0..=nodes as u64 - 1);
+            let second = (first + between.range(1..=nodes as u64 - 1)) % nodes as u64;
+            ties = [first, second].map(|node| Tie::Prefer(node_id(node as usize)));
+        }
         let mut sorts = prng.child("sorts");
         let sorts = [(); 3].map(|()| Sort::ALL[sorts.range(0..=2) as usize]);
         let fencing = match mix.has(Kind::Fencing) {

@@ -1,6 +1,7 @@
 //! The world of one run: its time, its machines, its networks, and what happens next.
 
 use core::fmt;
+use std::collections::BTreeMap;
 
 use base::{Instant, NetworkId, NodeSet, Prng};
 
@@ -172,6 +173,10 @@ pub struct World {
     pub(crate) tokens: u64,
     /// Faults that strike whoever decides next.
     pub(crate) at_decision: Vec<usize>,
+    /// Faults that wait for a change of the configuration.
+    pub(crate) at_change: Vec<usize>,
+    /// Machines that each of these has cut off before they heard of the change.
+    pub(crate) late_sides: BTreeMap<usize, Vec<usize>>,
     pub(crate) violation: Option<Violation>,
     pub(crate) totals: Totals,
     pub(crate) history: Vec<Change>,
@@ -237,6 +242,8 @@ impl World {
             requests: 0,
             tokens: 0,
             at_decision: Vec::new(),
+            at_change: Vec::new(),
+            late_sides: BTreeMap::new(),
             violation: None,
             totals: Totals { runs: 1, faults: setup.faults.len() as u64, ..Totals::default() },
             history: Vec::new(),

@@ -235,7 +235,8 @@ impl Feeding {
 }
 
 /// Between two feedings.
-fn interval(timeout: Duration) -> Duration {
+#[must_use]
+pub fn interval(timeout: Duration) -> Duration {
     (timeout / FEEDINGS).min(INTERVAL_MAX)
 }
 

@@ -14,7 +14,9 @@
 //! - A device that raises an alarm instead of resetting (`WDIOF_ALARMONLY`) is refused, and so is one whose
 //!   timeout cannot be set (no `WDIOF_SETTIMEOUT`): a feeding that came too late is mended by a shorter one.
 //! - A refusal comes too late for a device that never stops: it has been opened. So what the kernel shows
-//!   of a device that is closed is asked first ([`Description::check`]).
+//!   of a device that is closed is asked first ([`Description::check`]). What it does not show comes out
+//!   later: a driver that refuses a timeout between the limits that it has told, or rounds it down below what is
+//!   needed. Such a device stays open, and **has to be fed** although it is of no use ([`Refused::running`]).
 //! - A request may block for seconds: some devices are behind a slow bus or a management board.
 //!
 //! What the kernel does *not* promise: that the timer runs while a hypervisor has stopped the machine,
@@ -42,6 +44,10 @@ pub const PATH_MAX: usize = 127;
 const SET_TIMEOUT: u32 = 0x0080;
 const MAGIC_CLOSE: u32 = 0x0100;
 const ALARM_ONLY: u32 = 0x0400;
+/// `WDIOS_DISABLECARD`
+const DISABLE: i32 = 1;
+/// Devices count in seconds, and none is too few.
+const TIMEOUT_MIN: Duration = Duration::from_secs(1);
 
 /// What was being done when the device refused.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -72,11 +78,13 @@ pub enum Step {
     Disarm,
     /// Writing down that it is armed.
     Record,
+    /// Another one cannot be stopped, and is fed in its place.
+    Other,
 }
 
 impl Step {
     /// All steps: the place in it is the number of a step.
-    pub const ALL: [Step; 13] = [
+    pub const ALL: [Step; 14] = [
         Step::Find,
         Step::Open,
         Step::Ask,
@@ -90,6 +98,7 @@ impl Step {
         Step::Late,
         Step::Disarm,
         Step::Record,
+        Step::Other,
     ];
 }
 
@@ -167,6 +176,10 @@ impl fmt::Display for WatchdogError {
                  machine later than the others expect"
             }
             (Step::Disarm, _) => "the device does not let itself be stopped",
+            (Step::Other, _) => {
+                "the one that was configured before never stops (nowayout) and has to be fed as long as \
+                 this machine runs: start the machine anew"
+            }
             (Step::Record, _) => "the file that says that it is armed cannot be written",
         };
         f.write_str(sentence)?;
@@ -211,6 +224,16 @@ impl Support {
     }
 }
 
+/// A watchdog that cannot be used.
+#[derive(Debug)]
+pub struct Refused {
+    /// Why.
+    pub error: WatchdogError,
+    /// It was opened and cannot be stopped: it resets this machine [`Watchdog::timeout`] after its last
+    /// feeding, so somebody has to feed it.
+    pub running: Option<Watchdog>,
+}
+
 /// An armed watchdog. To drop it does not stop it.
 #[derive(Debug)]
 pub struct Watchdog {
@@ -226,18 +249,37 @@ impl Watchdog {
     /// # Errors
     /// When it cannot be used, or its timeout would be below `least`; then it is stopped, as far as its
     /// driver allows.
-    pub fn arm(path: &CStr, wanted: Duration, least: Duration) -> Result<Watchdog, WatchdogError> {
-        let mut watchdog = Watchdog::open(path)?;
-        let armed = watchdog.prepare(wanted, least);
-        match armed {
-            Ok(()) => Ok(watchdog),
-            Err(error) => {
-                // What is wrong is told; that it could not be stopped as well is the smaller trouble,
-                // and a device that stops by being closed does not know the letter.
-                let _stopped = watchdog.disarm();
-                Err(error)
-            }
+    pub fn arm(path: &CStr, wanted: Duration, least: Duration) -> Result<Watchdog, Refused> {
+        let opened = Watchdog::open(path);
+        opened.map_err(|error| Refused { error, running: None })?.arm_again(wanted, least)
+    }
+
+    /// The same with one that is open and could not be used before.
+    ///
+    /// # Errors
+    /// As [`Watchdog::arm`].
+    pub fn arm_again(mut self, wanted: Duration, least: Duration) -> Result<Watchdog, Refused> {
+        match self.prepare(wanted, least) {
+            Ok(()) => Ok(self),
+            Err(error) => Err(Refused { error, running: self.give_up() }),
         }
+    }
+
+    /// Stops it; what cannot be stopped stays open, with the timeout that it has by now. (The letter alone
+    /// does not tell whether it was heeded: with `nowayout` the kernel takes it and goes on.)
+    fn give_up(mut self) -> Option<Watchdog> {
+        let device = self.device.as_fd();
+        if requests::number(device, requests::Number::SetOptions, DISABLE).is_ok() {
+            // It has stopped; what the letter says to the close is the smaller trouble.
+            let _closed = self.disarm();
+            return None;
+        }
+        // Where the driver does not say: the shortest that there is.
+        let asked = self.ask(requests::Number::Timeout, Step::Timeout).unwrap_or_default();
+        self.timeout = asked.max(TIMEOUT_MIN);
+        // One that takes none is reset from here on, whatever anybody does.
+        let _fed = self.feed();
+        Some(self)
     }
 
     /// Opens a device, which starts it with the timeout that it has.

@@ -225,7 +225,8 @@ fn reset(context: &Context, test: &mut WatchdogTest, timeout: Duration) -> Resul
 fn arm(path: &str, timeout: Duration) -> Result<device::Watchdog, WatchdogError> {
     let zero = WatchdogError { step: Step::Find, errno: 0 };
     let path = CString::new(path).map_err(|_| zero)?;
-    device::Watchdog::arm(&path, timeout, Duration::ZERO)
+    // One that never stops is not armed here at all.
+    device::Watchdog::arm(&path, timeout, Duration::ZERO).map_err(|refused| refused.error)
 }
 
 #[expect(clippy::disallowed_methods, reason = "a command at a terminal, which Ctrl-C ends")]

@@ -23,7 +23,7 @@ use os::watchdog::WatchdogError;
 
 use super::drive::Daemon;
 use super::status::millis;
-use crate::config;
+use crate::config::{self, duration};
 
 /// How soon a device that could not be armed is tried again, when it is needed.
 const RETRY: Duration = Duration::from_secs(30);
@@ -39,6 +39,20 @@ pub(super) struct Watchdog {
     refused: Option<WatchdogError>,
     /// When what failed may be tried again.
     retry: Option<Instant>,
+}
+
+/// Why it could not be armed, and what that means for a device that was opened.
+fn with_held(error: WatchdogError, held: Option<Duration>) -> String {
+    held.map_or_else(
+        || error.to_string(),
+        |timeout| {
+            format!(
+                "{error}; it runs all the same and nobody can stop it (nowayout): it is fed as long as \
+                 mainstay runs, and resets this machine {} after that",
+                duration::format(timeout)
+            )
+        },
+    )
 }
 
 impl Daemon {
@@ -74,7 +88,7 @@ impl Daemon {
             }
             self.watchdog.asked = false;
             return Some(match status.error {
-                Some(error) => self.failed_watchdog(&error.to_string()),
+                Some(error) => self.failed_watchdog(&with_held(error, status.held)),
                 None => self.failed_watchdog("the guard does not say why"),
             });
         }

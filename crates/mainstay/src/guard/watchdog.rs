@@ -18,6 +18,10 @@
 //! it waits until a daemon has looked for file systems that are still mounted and has ended them. If that takes
 //! too long the machine is reset, as it must be.
 //!
+//! A device may turn out to be of no use when it has been opened, and a driver with `nowayout` lets nobody stop
+//! it then. It is **held**: fed in turns of the loop, on no evidence, because nobody counts on it (the request
+//! is refused, and told so), and unfed it would reset a machine that is well.
+//!
 //! It is stopped when the guard ends, if nothing of a storage service is left. A service that did not
 //! confirm its stop, perhaps with a file system still mounted, leaves it armed.
 
@@ -58,6 +62,9 @@ const END: u8 = 1;
 // Orders, below their numbers.
 const ARM: u64 = 0;
 const FEED: u64 = 1;
+const HOLD: u64 = 2;
+/// Bits of the order that say which.
+const KINDS: u32 = 2;
 
 // Results; the timeout is in a word of its own.
 const ARMED: u8 = 0;
@@ -66,16 +73,26 @@ const NOT_FED: u8 = 2;
 const REFUSED: u8 = 3;
 /// It might not be armed at this moment: no answer to a request.
 const NOT_NOW: u8 = 4;
+/// It is refused, and runs all the same.
+const HELD: u8 = 5;
+
+/// Why a device was not armed, and with which timeout it runs all the same, if it does.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Refused {
+    error: WatchdogError,
+    runs: Option<Duration>,
+}
+
+impl From<WatchdogError> for Refused {
+    fn from(error: WatchdogError) -> Refused {
+        Refused { error, runs: None }
+    }
+}
 
 /// What of a watchdog the thread needs. A trait, because the tests have none.
 pub(super) trait Device: Sized + Send {
-    /// Opens it and sets its timeout.
-    fn arm(
-        &mut self,
-        path: &CStr,
-        wanted: Duration,
-        least: Duration,
-    ) -> Result<Duration, WatchdogError>;
+    /// Opens it, unless it is held, and sets its timeout.
+    fn arm(&mut self, path: &CStr, wanted: Duration, least: Duration) -> Result<Duration, Refused>;
     /// Feeds it.
     fn feed(&mut self) -> Result<(), WatchdogError>;
     /// Sets its timeout and feeds it.
@@ -95,16 +112,18 @@ impl Real {
 }
 
 impl Device for Real {
-    fn arm(
-        &mut self,
-        path: &CStr,
-        wanted: Duration,
-        least: Duration,
-    ) -> Result<Duration, WatchdogError> {
-        let watchdog = os::watchdog::Watchdog::arm(path, wanted, least)?;
-        let timeout = watchdog.timeout();
-        self.0 = Some(watchdog);
-        Ok(timeout)
+    fn arm(&mut self, path: &CStr, wanted: Duration, least: Duration) -> Result<Duration, Refused> {
+        let armed = match self.0.take() {
+            Some(held) => held.arm_again(wanted, least),
+            None => os::watchdog::Watchdog::arm(path, wanted, least),
+        };
+        match armed {
+            Ok(watchdog) => Ok(self.0.insert(watchdog).timeout()),
+            Err(os::watchdog::Refused { error, running }) => {
+                self.0 = running;
+                Err(Refused { error, runs: self.0.as_ref().map(os::watchdog::Watchdog::timeout) })
+            }
+        }
     }
 
     fn feed(&mut self) -> Result<(), WatchdogError> {
@@ -184,6 +203,15 @@ pub(super) struct Watchdog {
     request: Option<u64>,
     former: bool,
     reason: Reason,
+    held: Option<Held>,
+}
+
+/// A device that is of no use and must be fed.
+#[derive(Clone, Copy, Debug)]
+struct Held {
+    interval: Duration,
+    next: Instant,
+    is_busy: bool,
 }
 
 impl Watchdog {
@@ -229,6 +257,7 @@ impl Watchdog {
             former: former.map(|former| former.0),
             record: CString::new(record.as_os_str().as_bytes()).context("a path with a zero")?,
             armed: None,
+            held: None,
             shortened: false,
             failing: false,
             overdue: None,
@@ -241,7 +270,16 @@ impl Watchdog {
             .context("cannot start a thread")?;
         let (feeding, reason) = (Feeding::new(), Reason::Clean);
         let request = is_former.then_some(0);
-        Ok(Watchdog { desk, thread, sight, feeding, request, former: is_former, reason })
+        Ok(Watchdog {
+            desk,
+            thread,
+            sight,
+            feeding,
+            request,
+            former: is_former,
+            reason,
+            held: None,
+        })
     }
 
     /// Takes what came of the last order, and orders what is due.
@@ -261,33 +299,62 @@ impl Watchdog {
         }
         let sight = (self.sight)();
         self.say_reason(Feeding::reason(now, &sight), now.since(sight.evidence));
-        if let Some(act) = self.feeding.turn(now, &sight) {
-            let kind = match act {
-                Act::Arm => ARM,
-                Act::Feed => FEED,
-            };
-            let number = (self.desk.ordered.load(Ordering::Relaxed) >> 1) + 1;
-            self.desk.ordered.store(number << 1 | kind, Ordering::Release);
-            self.desk.bell.ring();
+        if self.held.is_some_and(|held| held.is_busy) {
+            return;
         }
+        match self.feeding.turn(now, &sight) {
+            Some(Act::Arm) => self.order(ARM),
+            Some(Act::Feed) => self.order(FEED),
+            None => self.hold(now),
+        }
+    }
+
+    /// Has what is held fed, when that is due.
+    fn hold(&mut self, now: Instant) {
+        let is_free = !self.feeding.is_busy();
+        let Some(held) = self.held.as_mut().filter(|held| is_free && now >= held.next) else {
+            return;
+        };
+        (held.is_busy, held.next) = (true, now + held.interval);
+        self.order(HOLD);
+    }
+
+    fn order(&self, kind: u64) {
+        let number = (self.desk.ordered.load(Ordering::Relaxed) >> KINDS) + 1;
+        self.desk.ordered.store(number << KINDS | kind, Ordering::Release);
+        self.desk.bell.ring();
     }
 
     fn take_result(&mut self, shared: &GuardSide, now: Instant) {
         let ordered = self.desk.ordered.load(Ordering::Relaxed);
-        if !self.feeding.is_busy() || self.desk.answered.load(Ordering::Acquire) != ordered {
+        if self.desk.answered.load(Ordering::Acquire) != ordered {
+            return;
+        }
+        if let Some(held) = self.held.as_mut().filter(|held| held.is_busy) {
+            held.is_busy = false;
+            return;
+        }
+        if !self.feeding.is_busy() {
             return;
         }
         let result = self.desk.result.load(Ordering::Relaxed);
-        let outcome = match result {
-            ARMED => {
-                Outcome::Armed(Duration::from_nanos(self.desk.timeout.load(Ordering::Relaxed)))
+        let timeout = Duration::from_nanos(self.desk.timeout.load(Ordering::Relaxed));
+        match result {
+            ARMED => self.held = None,
+            HELD => {
+                let interval = base::feeding::interval(timeout);
+                self.held = Some(Held { interval, next: now + interval, is_busy: false });
             }
+            _ => {}
+        }
+        let outcome = match result {
+            ARMED => Outcome::Armed(timeout),
             FED => Outcome::Fed,
             NOT_FED => Outcome::NotFed,
             _ => Outcome::Off,
         };
         self.feeding.done(now, outcome);
-        if matches!(result, ARMED | REFUSED)
+        if matches!(result, ARMED | REFUSED | HELD)
             && let Some(number) = self.request.take()
             && !std::mem::take(&mut self.former)
         {
@@ -335,6 +402,8 @@ struct Worker<D> {
     record: CString,
     /// While it is armed: what was asked for, and the timeout that everybody counts on.
     armed: Option<(WatchdogRequest, Duration)>,
+    /// What is of no use and cannot be stopped, and its timeout.
+    held: Option<(WatchdogRequest, Duration)>,
     /// Its timeout is shorter than that for now.
     shortened: bool,
     failing: bool,
@@ -369,11 +438,14 @@ impl<D: Device> Worker<D> {
         if ordered == self.desk.answered.load(Ordering::Relaxed) {
             return;
         }
+        let kind = ordered & ((1 << KINDS) - 1);
         let sight = (self.sight)();
-        let result = if Feeding::may(os::clock::boottime(), &sight) {
+        let result = if kind == HOLD {
+            self.feed_held()
+        } else if Feeding::may(os::clock::boottime(), &sight) {
             let evidence = sight.evidence;
-            if ordered & 1 == ARM { self.arm(evidence) } else { self.feed(evidence) }
-        } else if ordered & 1 == ARM {
+            if kind == ARM { self.arm(evidence) } else { self.feed(evidence) }
+        } else if kind == ARM {
             NOT_NOW
         } else {
             NOT_FED
@@ -390,13 +462,20 @@ impl<D: Device> Worker<D> {
             return NOT_NOW;
         };
         let device = request.device().to_str().unwrap_or("?");
-        let armed = self
-            .write_record(&request)
-            .and_then(|()| self.device.arm(request.device(), request.timeout, request.least));
+        let armed = match &self.held {
+            Some((held, _)) if held.device() != request.device() => {
+                Err(Refused { error: WatchdogError { step: Step::Other, errno: 0 }, runs: None })
+            }
+            _ => self
+                .write_record(&request)
+                .map_err(Refused::from)
+                .and_then(|()| self.device.arm(request.device(), request.timeout, request.least)),
+        };
         match armed {
             Ok(timeout) => {
                 let now = os::clock::boottime();
                 self.armed = Some((request, timeout));
+                self.held = None;
                 self.desk.timeout.store(timeout.as_nanos() as u64, Ordering::Relaxed);
                 self.shared.set_watchdog_fed(now);
                 self.shared.set_watchdog_armed(&request, timeout, adopted);
@@ -408,8 +487,21 @@ impl<D: Device> Worker<D> {
                 self.mend_if_late(evidence, timeout);
                 ARMED
             }
-            Err(error) => {
-                self.remove_record();
+            Err(Refused { error, runs: Some(timeout) }) => {
+                self.shared.set_watchdog_held(error, timeout);
+                self.desk.timeout.store(timeout.as_nanos() as u64, Ordering::Relaxed);
+                self.held = Some((request, timeout));
+                say!(
+                    "watchdog {device}: {error}; IT RUNS AND NOBODY CAN STOP IT (nowayout): it is fed \
+                     as long as mainstay runs, nothing else rests on it, and this machine is reset \
+                     {timeout:?} after mainstay has ended"
+                );
+                HELD
+            }
+            Err(Refused { error, runs: None }) => {
+                if self.held.is_none() {
+                    self.remove_record();
+                }
                 self.shared.set_watchdog_error(error);
                 if adopted {
                     say!(
@@ -420,6 +512,27 @@ impl<D: Device> Worker<D> {
                     say!("watchdog {device}: {error}");
                 }
                 REFUSED
+            }
+        }
+    }
+
+    /// Whatever the evidence is: nobody counts on it.
+    fn feed_held(&mut self) -> u8 {
+        if self.held.is_none() {
+            return NOT_FED;
+        }
+        match self.device.feed() {
+            Ok(()) => {
+                if std::mem::take(&mut self.failing) {
+                    say!("the watchdog takes feedings again");
+                }
+                FED
+            }
+            Err(error) => {
+                if !std::mem::replace(&mut self.failing, true) {
+                    say!("the watchdog: {error}; this machine is reset when that lasts");
+                }
+                NOT_FED
             }
         }
     }
@@ -508,6 +621,14 @@ impl<D: Device> Worker<D> {
 
     /// Nothing is left to be killed: from here on there is time, and memory.
     fn end(mut self) {
+        if let Some((_, timeout)) = self.held {
+            // Fed once more, for whoever starts the next guard.
+            self.feed_held();
+            return say!(
+                "the watchdog runs on, because its driver lets nobody stop it (nowayout): this machine \
+                 is reset within {timeout:?} unless mainstay is started again"
+            );
+        }
         let Some((request, timeout)) = self.armed else { return };
         if !Feeding::may_disarm(&(self.sight)()) {
             return say!(

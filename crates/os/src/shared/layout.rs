@@ -51,6 +51,8 @@ pub(super) const WATCHDOG_LATE: usize = 24;
 pub(super) const WATCHDOG_ADOPTED: usize = 25;
 /// Number of an interface with [`PRESENT`] set, or 0.
 pub(super) const GATE_BEHIND: usize = 26;
+/// The timeout of one that could not be armed and runs all the same; 0: none.
+pub(super) const WATCHDOG_HELD: usize = 27;
 pub(super) const DAEMON_PID: usize = 32;
 pub(super) const DAEMON_INCARNATION: usize = 33;
 /// One more than the highest slot that was ever used.

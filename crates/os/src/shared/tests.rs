@@ -348,6 +348,12 @@ fn a_watchdog_is_asked_for_once_and_answered_once() {
     let status = WatchdogStatus { error: Some(refused), ..WatchdogStatus::default() };
     assert_eq!(daemon.watchdog(), status);
 
+    let short = WatchdogError { step: Step::TooShort, errno: 0 };
+    guard.set_watchdog_held(short, Duration::from_secs(2));
+    let held = Some(Duration::from_secs(2));
+    let status = WatchdogStatus { error: Some(short), held, ..WatchdogStatus::default() };
+    assert_eq!((daemon.watchdog(), daemon.watchdog_timeout()), (status, None));
+
     assert!(daemon.arm_watchdog(&request));
     let seen = guard.watchdog_request().unwrap();
     guard.set_watchdog_armed(&seen, Duration::from_secs(12), false);

@@ -58,6 +58,8 @@ pub struct WatchdogStatus {
     pub timeout: Option<Duration>,
     /// Why it could not be armed.
     pub error: Option<WatchdogError>,
+    /// It could not be armed, runs with this timeout, and cannot be stopped: the guard feeds it always.
+    pub held: Option<Duration>,
     /// When it was fed last.
     pub fed: Option<Instant>,
     /// Why the last feeding failed.
@@ -142,6 +144,7 @@ impl DaemonSide {
             device,
             timeout,
             error: error(get(words, layout::WATCHDOG_ERROR)),
+            held: moment(layout::WATCHDOG_HELD).map(Duration::from_nanos),
             fed: moment(layout::WATCHDOG_FED).map(Instant::from_nanos),
             feed_error: error(get(words, layout::WATCHDOG_FEED_ERROR)),
             late: get(words, layout::WATCHDOG_LATE),
@@ -187,12 +190,19 @@ impl GuardSide {
         layout::put_bytes(place, &request.device);
         put(words, layout::WATCHDOG_ADOPTED, u64::from(adopted));
         put(words, layout::WATCHDOG_ERROR, 0);
+        put(words, layout::WATCHDOG_HELD, 0);
         words[layout::WATCHDOG_TIMEOUT].store(nanos(timeout), Ordering::Release);
     }
 
     /// Writes down why it could not be armed.
     pub fn set_watchdog_error(&self, error: WatchdogError) {
         put(self.mapping.words(), layout::WATCHDOG_ERROR, word(Some(error)));
+    }
+
+    /// Writes down that it could not be armed, runs with this timeout, and cannot be stopped.
+    pub fn set_watchdog_held(&self, error: WatchdogError, timeout: Duration) {
+        put(self.mapping.words(), layout::WATCHDOG_HELD, nanos(timeout));
+        self.set_watchdog_error(error);
     }
 
     /// Writes down when it was fed.

@@ -26,11 +26,13 @@ pub(crate) enum Number {
     SetTimeout,
     Timeout,
     TimeLeft,
+    SetOptions,
 }
 
 impl Number {
     const fn request(self) -> u32 {
         match self {
+            Number::SetOptions => opcode::read::<libc::c_int>(WATCHDOG, 4),
             Number::KeepAlive => opcode::read::<libc::c_int>(WATCHDOG, 5),
             Number::SetTimeout => opcode::read_write::<libc::c_int>(WATCHDOG, 6),
             Number::Timeout => opcode::read::<libc::c_int>(WATCHDOG, 7),
@@ -43,6 +45,7 @@ impl Number {
 #[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
 const _: () = {
     assert!(opcode::read::<Information>(WATCHDOG, 0) == 0x8028_5700);
+    assert!(Number::SetOptions.request() == 0x8004_5704);
     assert!(Number::KeepAlive.request() == 0x8004_5705);
     assert!(Number::SetTimeout.request() == 0xc004_5706);
     assert!(Number::Timeout.request() == 0x8004_5707);

@@ -12,7 +12,7 @@ const KEEP_ALIVE: u32 = 0x8000;
 fn arm(path: &Path) -> WatchdogError {
     let path = CString::new(path.as_os_str().as_bytes()).unwrap();
     let ten = Duration::from_secs(10);
-    Watchdog::arm(&path, ten, Duration::ZERO).expect_err("this is no watchdog")
+    Watchdog::arm(&path, ten, Duration::ZERO).expect_err("this is no watchdog").error
 }
 
 #[test]

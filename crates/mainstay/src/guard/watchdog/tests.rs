@@ -26,6 +26,8 @@ struct Scene {
     held_up: Vec<Duration>,
     /// The timeout that it takes whatever it is given.
     takes: Option<Duration>,
+    /// What it refuses when it is armed; it runs all the same.
+    useless: Option<WatchdogError>,
 }
 
 struct Fake(Arc<Mutex<Scene>>);
@@ -44,13 +46,12 @@ impl Fake {
 }
 
 impl Device for Fake {
-    fn arm(
-        &mut self,
-        path: &CStr,
-        wanted: Duration,
-        _: Duration,
-    ) -> Result<Duration, WatchdogError> {
-        self.take(Told::Armed(path.to_str().unwrap().to_owned(), wanted)).map(|()| TIMEOUT)
+    fn arm(&mut self, path: &CStr, wanted: Duration, _: Duration) -> Result<Duration, Refused> {
+        self.take(Told::Armed(path.to_str().unwrap().to_owned(), wanted))?;
+        match self.0.lock().unwrap().useless {
+            None => Ok(TIMEOUT),
+            Some(error) => Err(Refused { error, runs: Some(TIMEOUT) }),
+        }
     }
 
     fn feed(&mut self) -> Result<(), WatchdogError> {
@@ -76,8 +77,14 @@ struct Stage {
 }
 
 fn scene(sight: Sight) -> Arc<Mutex<Scene>> {
-    let scene = Scene { sight, told: Vec::new(), refuses: None, held_up: Vec::new(), takes: None };
-    Arc::new(Mutex::new(scene))
+    Arc::new(Mutex::new(Scene {
+        sight,
+        told: Vec::new(),
+        refuses: None,
+        held_up: Vec::new(),
+        takes: None,
+        useless: None,
+    }))
 }
 
 /// A guard that takes over `/dev/watchdog7` of a former one.
@@ -102,7 +109,10 @@ impl Stage {
     /// One turn of the loop, and whatever it ordered carried out and taken note of.
     fn turn(&mut self) {
         self.watchdog.turn(&self.shared, os::clock::boottime());
-        while self.watchdog.feeding.is_busy() {
+        let is_busy = |watchdog: &Watchdog| {
+            watchdog.feeding.is_busy() || watchdog.held.is_some_and(|held| held.is_busy)
+        };
+        while is_busy(&self.watchdog) {
             std::thread::yield_now();
             self.watchdog.take_result(&self.shared, os::clock::boottime());
         }
@@ -202,6 +212,7 @@ fn worker() -> (Arc<Mutex<Scene>>, Worker<Fake>) {
         former: None,
         record: CString::default(),
         armed: Some((request, LONG)),
+        held: None,
         shortened: false,
         failing: false,
         overdue: None,
@@ -322,6 +333,51 @@ fn what_refuses_is_told_and_a_device_that_fails_is_tried_again() {
         stage.turn();
     }
     assert_eq!(stage.told(), [], "once, until somebody asks");
+}
+
+#[test]
+fn what_is_of_no_use_and_cannot_be_stopped_is_fed_on_any_evidence_and_counts_for_nothing() {
+    let mut stage = stage(false, Duration::ZERO);
+    let short = WatchdogError { step: Step::TooShort, errno: 0 };
+    stage.scene.lock().unwrap().useless = Some(short);
+    assert_eq!(stage.until_told(), taken_over());
+    assert_eq!(stage.watchdog.feeding.timeout(), None, "nothing rests on it");
+    stage.see(|sight| {
+        *sight = Sight { evidence: Instant::from_nanos(1), storage: true, killed: true, ..*sight };
+    });
+    for _ in 0..3 {
+        assert_eq!(stage.until_told(), [Told::Fed]);
+    }
+    // One that takes no feeding is tried again.
+    stage.scene.lock().unwrap().refuses = Some(WatchdogError { step: Step::Feed, errno: 5 });
+    assert_eq!(stage.until_told(), [Told::Fed]);
+    stage.scene.lock().unwrap().refuses = None;
+    assert_eq!(stage.until_told(), [Told::Fed]);
+
+    let (scene, record) = (stage.scene.clone(), stage.record.clone());
+    assert!(record.exists(), "the next guard has to go on feeding it");
+    stage.watchdog.end();
+    let told = &scene.lock().unwrap().told;
+    assert!(
+        told.iter().all(|told| *told == Told::Fed),
+        "never the letter, which it ignores: {told:?}"
+    );
+}
+
+#[test]
+fn beside_one_that_cannot_be_stopped_no_other_one_is_opened() {
+    let (scene, mut worker) = worker();
+    worker.armed = None;
+    let held = WatchdogRequest::new("/dev/watchdog0", LONG, Duration::ZERO).unwrap();
+    worker.held = Some((held, LONG));
+    worker.former = WatchdogRequest::new("/dev/watchdog7", LONG, Duration::ZERO);
+    assert_eq!(worker.arm(Instant::ZERO), REFUSED);
+    assert_eq!(scene.lock().unwrap().told, [], "it was not even tried");
+    assert_eq!(worker.feed_held(), FED);
+    // The same one is set anew, without its being closed.
+    worker.former = WatchdogRequest::new("/dev/watchdog0", LONG, Duration::ZERO);
+    assert_eq!(worker.arm(os::clock::boottime() + HOUR), ARMED);
+    assert!(worker.held.is_none() && worker.armed.is_some());
 }
 
 #[test]

@@ -13,7 +13,8 @@
 //! where somebody takes it away, and removes it when it ends in order.
 //!
 //! The loop is one thread; behind it is [one](network) for what waits for the kernel's lock on the
-//! network configuration, which a driver whose device hangs may hold for long. **Rule:** whatever the
+//! network configuration, which a driver whose device hangs may hold for long, and where there are no control
+//! groups [one](marks) that looks for processes which only their environment gives away. **Rule:** whatever the
 //! network does, processes are killed at their deadline; at the start, too, what a former guard
 //! left is killed before the network is asked anything.
 //!
@@ -52,6 +53,7 @@
 
 mod entries;
 mod log;
+mod marks;
 mod network;
 mod watchdog;
 
@@ -170,7 +172,8 @@ pub fn run(options: &Options) -> anyhow::Result<ExitCode> {
         }
     }
     // First the kills; then what a former guard left open is closed; then there is time to wait.
-    let leftovers = containment.kill_all().context("cannot end services of a former guard")?;
+    let leftovers = in_time(&containment, Containment::kill_all)
+        .context("cannot end services of a former guard")?;
     let (gate, gated) = open_gate(options);
     await_leftovers(&containment, leftovers)?;
     remove_leftovers(&known_addresses(options, gate.as_ref()));
@@ -192,7 +195,7 @@ pub fn run(options: &Options) -> anyhow::Result<ExitCode> {
     let revoker = gate.as_ref().map(Gate::revoker);
     // From here on there are two threads. It is started before this one gets its class and its memory.
     let network = Network::start(shared.clone(), gate)?;
-    let entries = Entries::new(&containment, &options.tree, network, revoker)?;
+    let entries = Entries::new(&containment, &options.tree, network, revoker, &shared)?;
     // Everything of a former guard is gone: its watchdog may be fed again.
     let former = Former::read(&options.armed);
     let watchdog = Watchdog::start(shared.clone(), &options.armed, former)?;
@@ -344,13 +347,41 @@ fn known_addresses(options: &Options, gate: Option<&Gate>) -> BTreeSet<IpAddr> {
     all
 }
 
+/// What a look at all processes says. Without control groups it may wait for one of them for ever: then that
+/// is an error, and the thread that waits goes with this process.
+fn in_time<T: Send + 'static>(
+    containment: &Containment,
+    look: fn(&Containment) -> std::io::Result<T>,
+) -> anyhow::Result<T> {
+    if let Containment::Groups(_) = containment {
+        return Ok(look(containment)?);
+    }
+    let (sender, receiver) = std::sync::mpsc::channel();
+    let containment = containment.clone();
+    let thread = std::thread::Builder::new().name("leftovers".into()).spawn(move || {
+        // Whoever asked has given up when this is too late.
+        let _too_late = sender.send(look(&containment));
+    })?;
+    let found = receiver.recv_timeout(LEFTOVERS_BUDGET);
+    let found = found.context("a process of this machine does not let itself be looked at")??;
+    // Programs can be relaunched by a process with one thread only.
+    anyhow::ensure!(thread.join().is_ok(), "the look at all processes ended by a fault");
+    let poll = Poll::new()?;
+    let mut events = Events::with_capacity(1);
+    while !os::process::is_single_threaded()? {
+        poll.wait(&mut events, Some(LEFTOVERS_TICK))?;
+    }
+    Ok(found)
+}
+
 /// Waits until what a former guard of this node left running, and was killed, is gone: nobody has the
 /// right to run it.
 fn await_leftovers(containment: &Containment, count: usize) -> anyhow::Result<()> {
     let poll = Poll::new()?;
     let mut events = Events::with_capacity(1);
     let until = os::clock::boottime() + LEFTOVERS_BUDGET;
-    while !containment.nothing_left().context("cannot look for services of a former guard")? {
+    let look = || in_time(containment, Containment::nothing_left);
+    while !look().context("cannot look for services of a former guard")? {
         anyhow::ensure!(
             os::clock::boottime() < until,
             "services of a former guard were killed and are not gone after {LEFTOVERS_BUDGET:?}; \
@@ -432,8 +463,8 @@ impl Guard {
                 let is_away = restart.is_none_or(|restart| restart.since(now) >= GOODBYE_AFTER);
                 // A storage service that did not confirm its stop may be mounted still.
                 let clean = !self.shared.sight().storage;
-                if !self.said_goodbye && is_away && clean && self.entries.nothing_left(&self.shared)
-                {
+                let may = !self.said_goodbye && is_away && clean;
+                if may && self.entries.nothing_left(&self.shared, self.finish.is_some()) {
                     self.say_goodbye();
                 }
             }
@@ -519,6 +550,7 @@ impl Guard {
         let exit = Exit::from_wait(reaped.status);
         let lived = now.since(since);
         self.said_goodbye = false;
+        self.entries.daemon_died();
         self.daemon = Daemon::Dead { restart: None };
         if self.leave.is_some() || exit == Exit::Code(0) {
             say!("the daemon (process {pid}) {exit}");
@@ -581,10 +613,10 @@ impl Guard {
         self.entries.kill_rest();
     }
 
-    fn finished(&self, now: Instant) -> Option<u8> {
+    fn finished(&mut self, now: Instant) -> Option<u8> {
         let finish = self.finish?;
         let stays = self.shared.sight().storage;
-        if (self.said_goodbye || stays) && self.entries.nothing_left(&self.shared) {
+        if (self.said_goodbye || stays) && self.entries.nothing_left(&self.shared, true) {
             let killed = u8::from(self.entries.has_killed());
             let stays = if stays { UNENDED } else { 0 };
             return Some(finish.code.max(killed).max(stays));

@@ -51,6 +51,8 @@ pub struct Said<'a> {
     pub gate: &'a v1::Gate,
     /// `/v1/watchdog`
     pub watchdog: &'a v1::Watchdog,
+    /// What the guard lacks; the warnings `weak-guard` of `/v1/status`.
+    pub weaknesses: &'a [String],
     /// The machine is a virtual one.
     pub is_virtual: bool,
 }
@@ -154,6 +156,16 @@ fn of_the_answering_node(said: Said<'_>, rests: &mut Vec<Rest>) {
                 ),
             );
         }
+    }
+    for weakness in said.weaknesses.iter().filter(|weakness| !weakness.contains("lease gate")) {
+        add(
+            rests,
+            &what,
+            format!("a guard that is weaker than it could be: {weakness}"),
+            Some(
+                "start it by systemd, or as root outside of a container: control groups, SCHED_RR, mlock",
+            ),
+        );
     }
     if said.watchdog.state == v1::WatchdogState::Failed {
         let on = format!("its watchdog could not be armed: {}", said.watchdog.reason);

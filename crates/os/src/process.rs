@@ -6,7 +6,8 @@
 //! in its environment, which descendants inherit; to end it, `/proc` is searched for the marker and
 //! for the sessions until nothing is found. That is **weaker**: a process that clears its environment
 //! *and* leaves its session escapes, one that forks fast enough may survive a round, and looking takes
-//! tens of milliseconds. The guard says so ([`crate::shared::Promises`]).
+//! tens of milliseconds, or as long as a file system hangs that one of all processes is started from. The guard
+//! says so ([`crate::shared::Promises`]).
 //!
 //! A process starts with no descriptor of ours, an empty signal mask, default signal actions, an
 //! ordinary scheduling class and a clean environment. It is watched by a pidfd (pidfd_open(2)), which
@@ -34,8 +35,8 @@ use crate::shared::Permit;
 use crate::sys;
 
 pub use relaunch::{
-    Reaped, Relaunch, become_subreaper, hang_up, has_ended, interrupt_stop, kill, kill_group, reap,
-    terminate,
+    Reaped, Relaunch, become_subreaper, hang_up, has_ended, interrupt_stop, is_single_threaded,
+    kill, kill_group, reap, terminate,
 };
 pub use search::{Search, search};
 
@@ -325,7 +326,7 @@ impl Containment {
                 let marker = self.marker(service, resource);
                 // Each round finds what the former one's victims had started meanwhile.
                 for _ in 0..search::ROUNDS_MAX {
-                    if search(&Search { marker: &marker, sessions: &[], kill: true })? == 0 {
+                    if search(&Search { marker: Some(&marker), sessions: &[], kill: true })? == 0 {
                         break;
                     }
                 }
@@ -412,7 +413,7 @@ impl Containment {
                 let marker = format!("{tree}/");
                 let mut found = 0;
                 for _ in 0..search::ROUNDS_MAX {
-                    match search(&Search { marker: &marker, sessions: &[], kill: true })? {
+                    match search(&Search { marker: Some(&marker), sessions: &[], kill: true })? {
                         0 => break,
                         count => found = found.max(count),
                     }
@@ -431,7 +432,7 @@ impl Containment {
             Containment::Groups(tree) => tree.all().is_empty(),
             Containment::Marked { tree, .. } => {
                 let marker = format!("{tree}/");
-                Ok(search(&Search { marker: &marker, sessions: &[], kill: false })? == 0)
+                Ok(search(&Search { marker: Some(&marker), sessions: &[], kill: false })? == 0)
             }
         }
     }

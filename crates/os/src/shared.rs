@@ -231,7 +231,8 @@ impl Promises {
         let mut sentences = Vec::new();
         if let Err(errno) = self.contained {
             sentences.push(format!(
-                "no control groups ({}): a process that hides from its service is not found",
+                "no control groups ({}): killing rests on /proc; a process that has left the session of its \
+                 service is found late, and one that hides is not found",
                 cause(errno)
             ));
         }

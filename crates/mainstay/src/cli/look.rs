@@ -143,11 +143,14 @@ pub(super) fn risks(context: &Context) -> Done {
         Failure::other("the configuration is not usable")
     })?;
     let status: v1::Status = client.get("/v1/status")?;
+    let weak = status.warnings.iter().filter(|warning| warning.code == "weak-guard");
+    let weaknesses: Vec<String> = weak.map(|warning| warning.text.clone()).collect();
     let said = crate::risks::Said {
         tie_trouble: status.health.tie_breaker.as_deref(),
         fencing: &client.get("/v1/fence")?,
         gate: &client.get("/v1/gate")?,
         watchdog: &client.get("/v1/watchdog")?,
+        weaknesses: &weaknesses,
         is_virtual: crate::risks::is_virtual(),
     };
     let risks = crate::risks::risks(&cluster, said);

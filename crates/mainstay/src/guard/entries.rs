@@ -9,11 +9,16 @@
 //! before and without the guard; what the guard adds is that a killed service's addresses stay closed
 //! whatever deadline comes later.
 //!
+//! Where there are no control groups, processes are found in `/proc`: those of a session that was entered by
+//! the loop itself, at the deadline; those that only have the mark by [a thread](super::marks), because to look
+//! for it may take for ever.
+//!
 //! What was killed stays under watch until the daemon takes it out of the memory: a daemon that was
 //! stopped in the middle of a start, or before it extended an address, does the other half when it goes
 //! on. It is ended again.
 
 use std::io;
+use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context;
@@ -24,10 +29,9 @@ use os::process::{Containment, Search, search};
 use os::shared::{ENTRIES_MAX, GuardSide, Held, Subject};
 
 use super::log::say;
+use super::marks::{MARK_MAX, Marks, Who};
 use super::network::Network;
 
-/// Bytes of the name of the tree and a service with their separators.
-const MARKER_MAX: usize = 256;
 /// How often something that does not die is killed again.
 const AGAIN: Duration = Duration::from_millis(100);
 
@@ -49,6 +53,8 @@ struct Dying {
     /// The question about its addresses that is not answered yet.
     asked: Option<u64>,
     addresses_removed: bool,
+    /// No process has the mark, as far as that was looked for since.
+    unmarked: bool,
     /// Of one that stays.
     address_error: i32,
     gone: bool,
@@ -64,6 +70,10 @@ pub(super) struct Entries {
     all: Option<Handle>,
     /// `TREE/`: how the marks of all services begin.
     mark: String,
+    /// Looks for marks, where there are no control groups.
+    marks: Option<Marks>,
+    /// Daemons that have died: what was found while another one lived says nothing.
+    deaths: u64,
     next_deadline: Instant,
     dying: usize,
     killed: bool,
@@ -78,6 +88,7 @@ impl Entries {
         tree: &str,
         network: Network,
         gate: Option<Revoker>,
+        shared: &Arc<GuardSide>,
     ) -> anyhow::Result<Entries> {
         let all = match containment {
             Containment::Groups(tree) => {
@@ -85,13 +96,19 @@ impl Entries {
             }
             Containment::Marked { .. } => None,
         };
-        anyhow::ensure!(tree.len() + base::limits::NAME_SIZE_MAX + 2 <= MARKER_MAX, "tree name");
+        let marks = match all {
+            Some(_) => None,
+            None => Some(Marks::start(shared.clone())?),
+        };
+        anyhow::ensure!(tree.len() + base::limits::NAME_SIZE_MAX + 2 <= MARK_MAX, "tree name");
         Ok(Entries {
             watched: (0..ENTRIES_MAX).map(|_| Watched::default()).collect(),
             subject: Box::default(),
             network,
             all,
             mark: format!("{tree}/"),
+            marks,
+            deaths: 0,
             next_deadline: Instant::FAR,
             dying: 0,
             killed: false,
@@ -173,38 +190,53 @@ impl Entries {
         (0..shared.used()).all(|slot| shared.held(slot).is_none_or(|held| held.gone))
     }
 
-    /// Whether nothing of any service is left, registered or not.
-    pub(super) fn nothing_left(&self, shared: &GuardSide) -> bool {
+    /// A daemon has died, and may have left what no entry names.
+    pub(super) fn daemon_died(&mut self) {
+        self.deaths += 1;
+    }
+
+    /// Whether nothing of any service is left, registered or not; with `kill` what is found is ended. Where
+    /// there are no control groups this is not known at once: false until it is.
+    pub(super) fn nothing_left(&mut self, shared: &GuardSide, kill: bool) -> bool {
         if !self.is_none_held(shared) {
             return false;
         }
-        let empty = match &self.all {
-            Some(all) => all.is_empty().map_err(io::Error::from),
-            None => self.search_all(false).map(|count| count == 0),
+        let found = match (&self.all, &mut self.marks) {
+            (Some(all), _) => all.is_empty().map(|empty| Some(!empty)).map_err(io::Error::from),
+            (None, Some(marks)) => {
+                let who = Who::All { deaths: self.deaths };
+                let found = marks.answer(who);
+                if found.is_none() {
+                    // Another question may be open: again in a later turn.
+                    let _later = marks.ask(who, &self.mark, kill);
+                }
+                found.transpose().map(|found| found.map(|count| count > 0))
+            }
+            (None, None) => unreachable!("without groups there are marks"),
         };
-        empty.unwrap_or_else(|error| {
-            say!("cannot see whether services run (error {})", error.raw_os_error().unwrap_or(0));
-            false
-        })
-    }
-
-    /// Kills what no entry names: a process that a daemon was starting when it died.
-    pub(super) fn kill_rest(&mut self) {
-        let (rest, result) = match &self.all {
-            Some(all) => (!all.is_empty().unwrap_or(false), all.kill().map_err(io::Error::from)),
-            None => match self.search_all(true) {
-                Ok(count) => (count > 0, Ok(())),
-                Err(error) => (true, Err(error)),
-            },
-        };
-        self.killed |= rest;
-        if let Err(error) = result {
-            say!("cannot kill all services (error {})", error.raw_os_error().unwrap_or(0));
+        match found {
+            Ok(Some(false)) => true,
+            Ok(Some(true)) => {
+                self.killed |= kill;
+                false
+            }
+            Ok(None) => false,
+            Err(error) => {
+                let errno = error.raw_os_error().unwrap_or(0);
+                say!("cannot see whether services run (error {errno})");
+                false
+            }
         }
     }
 
-    fn search_all(&self, kill: bool) -> io::Result<usize> {
-        search(&Search { marker: &self.mark, sessions: &[], kill })
+    /// Kills what no entry names: a process that a daemon was starting when it died. By their marks they
+    /// are killed as they are [looked for](Entries::nothing_left).
+    pub(super) fn kill_rest(&mut self) {
+        let Some(all) = &self.all else { return };
+        self.killed |= !all.is_empty().unwrap_or(false);
+        if let Err(error) = all.kill().map_err(io::Error::from) {
+            say!("cannot kill all services (error {})", error.raw_os_error().unwrap_or(0));
+        }
     }
 
     /// Opens the files of a service's group as soon as it exists, so that nothing has to be looked up
@@ -231,6 +263,7 @@ impl Entries {
             killed: now,
             asked: None,
             addresses_removed: false,
+            unmarked: false,
             address_error: 0,
             gone: false,
             alarmed: false,
@@ -251,7 +284,7 @@ impl Entries {
             (Some(handle), _) => handle.kill().map_err(io::Error::from),
             // The group does not exist: nothing was started in it.
             (None, Some(_)) => Ok(()),
-            (None, None) => self.search_service(shared, slot, true).map(drop),
+            (None, None) => self.kill_sessions(shared, slot).map(drop),
         };
         if let Err(error) = result {
             say!("cannot kill a service (error {})", error.raw_os_error().unwrap_or(0));
@@ -265,13 +298,34 @@ impl Entries {
         }
     }
 
-    fn search_service(&mut self, shared: &GuardSide, slot: usize, kill: bool) -> io::Result<usize> {
+    /// Kills the processes of its sessions, without asking any of them; returns how many there were.
+    fn kill_sessions(&mut self, shared: &GuardSide, slot: usize) -> io::Result<usize> {
         if !shared.read(slot, &mut self.subject) {
             return Err(io::Error::from(io::ErrorKind::WouldBlock));
         }
-        let mut text = [0_u8; MARKER_MAX];
-        let marker = join(&mut text, &self.mark, self.subject.service());
-        search(&Search { marker, sessions: self.subject.processes(), kill })
+        search(&Search { marker: None, sessions: self.subject.processes(), kill: true })
+    }
+
+    /// Has the processes of the subject's mark killed. Whether there were none, when that is known.
+    fn kill_marked(&mut self, slot: usize) -> Option<bool> {
+        let generation = self.watched[slot].generation;
+        let marks = self.marks.as_mut()?;
+        let who = Who::One { slot, generation };
+        match marks.answer(who) {
+            Some(Ok(count)) => Some(count == 0),
+            Some(Err(error)) => {
+                let errno = error.raw_os_error().unwrap_or(0);
+                say!("cannot look for marked processes (error {errno})");
+                Some(false)
+            }
+            None => {
+                let mut text = [0_u8; MARK_MAX];
+                let mark = join(&mut text, &self.mark, self.subject.service());
+                // Another question may be open: again at the next look.
+                let _later = marks.ask(who, mark, true);
+                None
+            }
+        }
     }
 
     /// Has the addresses of a killed service removed, and looks whether all of it is gone.
@@ -308,7 +362,13 @@ impl Entries {
         let empty = match (&self.watched[slot].handle, &self.all) {
             (Some(handle), _) => handle.is_empty().map_err(io::Error::from),
             (None, Some(_)) => Ok(true),
-            (None, None) => self.search_service(shared, slot, true).map(|count| count == 0),
+            (None, None) => {
+                let sessions = self.kill_sessions(shared, slot);
+                if let Some(unmarked) = self.kill_marked(slot) {
+                    dying.unmarked = unmarked;
+                }
+                sessions.map(|count| count == 0 && dying.unmarked)
+            }
         };
         let empty = empty.unwrap_or(false);
         if !empty && again {
@@ -358,7 +418,7 @@ impl Entries {
 }
 
 /// `TREE/SERVICE/` in a buffer.
-fn join<'a>(text: &'a mut [u8; MARKER_MAX], mark: &str, service: &str) -> &'a str {
+fn join<'a>(text: &'a mut [u8; MARK_MAX], mark: &str, service: &str) -> &'a str {
     let mut length = 0;
     for part in [mark, service, "/"] {
         text[length..length + part.len()].copy_from_slice(part.as_bytes());

@@ -39,6 +39,7 @@ fn of(config: &str, change: impl FnOnce(&mut v1::Fencing, &mut v1::Gate)) -> Vec
         fencing: &fencing,
         gate: &gate,
         watchdog: &watchdog,
+        weaknesses: &[],
         is_virtual: false,
     };
     risks(&cluster, said).rests
@@ -126,4 +127,32 @@ fn a_gate_of_nftables_is_named_with_what_it_lacks() {
     let gate = rests.iter().find(|rest| rest.on.starts_with("nftables")).expect("it is said");
     assert!(gate.on.contains("no right to load programs") && gate.on.contains("suspend"));
     assert!(gate.remedy.is_some());
+}
+
+#[test]
+fn a_guard_without_control_groups_says_that_killing_rests_on_proc() {
+    let parsed = crate::config::parse(CONFIG, "cluster.toml", 1);
+    let (cluster, _) = parsed.unwrap_or_else(|found| panic!("{}", found.render(false)));
+    let (fencing, gate) = (v1::Fencing::default(), v1::Gate::default());
+    let promises = os::shared::Promises {
+        contained: Err(1),
+        real_time: Ok(()),
+        locked: Ok(()),
+        gated: os::shared::Gated::Nothing { programs: 1, sets: 1 },
+    };
+    let weaknesses = promises.weaknesses();
+    assert_eq!(weaknesses.len(), 2);
+    let said = Said {
+        tie_trouble: None,
+        fencing: &fencing,
+        gate: &gate,
+        watchdog: &v1::Watchdog::default(),
+        weaknesses: &weaknesses,
+        is_virtual: false,
+    };
+    let rests = risks(&cluster, said).rests;
+    let mut of_guard = rests.iter().filter(|rest| rest.on.starts_with("a guard that is weaker"));
+    let rest = of_guard.next().expect("it is named");
+    assert!(rest.on.contains("killing rests on /proc") && rest.remedy.is_some(), "{rest:?}");
+    assert_eq!(of_guard.next(), None, "the gate has a line of its own");
 }

@@ -14,6 +14,14 @@ use rustix::process::{
 use super::search::stat_field;
 use crate::sys;
 
+/// Whether this process has one thread. One that was joined may still count for a moment.
+///
+/// # Errors
+/// When `/proc` does not say.
+pub fn is_single_threaded() -> io::Result<bool> {
+    Ok(stat_field(&fs::read("/proc/self/stat")?, 20) == Some(1))
+}
+
 /// A program that can be started again and again without allocating and without waiting for a disk.
 #[derive(Debug)]
 pub struct Relaunch {
@@ -33,8 +41,7 @@ impl Relaunch {
         arguments: Vec<OsString>,
         inherit: Vec<i32>,
     ) -> io::Result<Relaunch> {
-        let threads = stat_field(&fs::read("/proc/self/stat")?, 20);
-        if threads != Some(1) {
+        if !is_single_threaded()? {
             return Err(io::Error::other("only a process with one thread can relaunch programs"));
         }
         let convert = |text: OsString| CString::new(text.into_vec()).map_err(io::Error::other);

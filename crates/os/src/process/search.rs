@@ -25,8 +25,10 @@ const PATTERN_MAX: usize = 512;
 /// What to search for, and what to do with what is found.
 #[derive(Clone, Copy, Debug)]
 pub struct Search<'a> {
-    /// The beginning of the marker's value.
-    pub marker: &'a str,
+    /// The beginning of the marker's value. To look for it is to wait for each process: one that is being
+    /// started from a file system that hangs, or whose memory comes from one, answers when that does. Without
+    /// it nothing is asked that a process could hold up.
+    pub marker: Option<&'a str>,
     /// Sessions (number and start of their first process) that count as well.
     pub sessions: &'a [(u32, u64)],
     /// Kill what is found.
@@ -58,7 +60,7 @@ pub fn search(wanted: &Search<'_>) -> io::Result<usize> {
 /// The numbers of the living processes with this marker.
 pub(super) fn pids(marker: &str) -> io::Result<Vec<u32>> {
     let mut pids = Vec::new();
-    each(&Search { marker, sessions: &[], kill: false }, |pid, _| pids.push(pid))?;
+    each(&Search { marker: Some(marker), sessions: &[], kill: false }, |pid, _| pids.push(pid))?;
     Ok(pids)
 }
 
@@ -96,7 +98,7 @@ fn is_wanted(process: &OwnedFd, wanted: &Search<'_>) -> bool {
         // recorded one may be over, and its number another session's now. Its members are younger.
         session == u64::from(pid) && stat_field(stat, 22).is_some_and(|own| own >= started)
     });
-    is_of_session || has_marker(process, wanted.marker)
+    is_of_session || wanted.marker.is_some_and(|marker| has_marker(process, marker))
 }
 
 fn open_below(process: &OwnedFd, name: &std::ffi::CStr) -> Result<OwnedFd, Errno> {

@@ -367,6 +367,9 @@ fn what_is_of_no_use_and_cannot_be_stopped_is_fed_on_any_evidence_and_counts_for
 #[test]
 fn beside_one_that_cannot_be_stopped_no_other_one_is_opened() {
     let (scene, mut worker) = worker();
+    let directory = tempfile::tempdir().unwrap();
+    let record = directory.path().join("watchdog");
+    worker.record = CString::new(record.as_os_str().as_bytes()).unwrap();
     worker.armed = None;
     let held = WatchdogRequest::new("/dev/watchdog0", LONG, Duration::ZERO).unwrap();
     worker.held = Some((held, LONG));

@@ -208,7 +208,8 @@ impl Observation {
     pub(crate) fn may_write(&self, name: &str) -> Option<NodeId> {
         let unfenced = self.services.get(name).into_iter().flat_map(|state| state.unfenced);
         let doubted = self.doubtful.union(self.suspects).into_iter();
-        let lost = self.lost_holder(name).or_else(|| unfenced.into_iter().find(|n| self.is_lost(*n)));
+        let lost =
+            self.lost_holder(name).or_else(|| unfenced.into_iter().find(|n| self.is_lost(*n)));
         lost.or_else(|| doubted.into_iter().find(|node| !self.is_member(*node)))
     }
 

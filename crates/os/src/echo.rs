@@ -57,12 +57,15 @@ pub fn any_answers(
         let sent = sendto(&socket, &question, SendFlags::empty(), &SocketAddr::new(*target, 0));
         asked += usize::from(sent.is_ok());
     }
+    if asked == 0 {
+        return Ok(false);
+    }
     let until = clock::boottime() + patience;
     let mut bytes = [0; 256];
-    while asked > 0 {
+    loop {
         let left = until.since(clock::boottime().min(until));
         if left.is_zero() {
-            break;
+            return Ok(false);
         }
         let mut ready = [PollFd::new(&socket, PollFlags::IN)];
         let limit = Timespec { tv_sec: left.as_secs() as i64, tv_nsec: left.subsec_nanos().into() };
@@ -81,7 +84,6 @@ pub fn any_answers(
             return Ok(true);
         }
     }
-    Ok(false)
 }
 
 /// The message. Of ICMPv6 the kernel counts the checksum itself, over a header that it alone knows.

@@ -74,7 +74,7 @@ impl Marks {
     /// Starts the thread.
     pub(super) fn start(shared: Arc<GuardSide>) -> anyhow::Result<Marks> {
         let rung = move || shared.bell().ring();
-        Marks::start_with(rung, |question| search(question))
+        Marks::start_with(rung, search)
     }
 
     fn start_with(

@@ -5,11 +5,11 @@ use core::time::Duration;
 
 use base::Instant;
 
+use crate::Output;
 use crate::machine::{Claim, Entry, Network, Operation, Place, Probing, Removing, State};
 use crate::own::Owned;
-use crate::subnet::{self, bits};
+use crate::subnet::bits;
 use crate::wire::{self, Mac};
-use crate::{Interface, Output};
 
 impl Network {
     pub(crate) fn claim(&mut self, service: String, address: IpAddr, claim: Claim) {
@@ -135,11 +135,6 @@ impl Network {
         self.outputs.push_back(Output::Failed { id, reason: format!("{address}: {reason}") });
     }
 
-    pub(crate) fn select(&self, address: IpAddr, claim: Claim) -> Result<&Interface, String> {
-        let choices = self.choices(address);
-        subnet::select(&choices, (address, claim.prefix), |other| self.is_service(other))
-    }
-
     /// Chooses the interface and asks the first time.
     pub(crate) fn start_probing(
         &mut self,
@@ -147,8 +142,12 @@ impl Network {
         claim: Claim,
         patience: Option<Instant>,
     ) {
-        let (interface, mac) = match self.select(address, claim) {
-            Ok(interface) => (interface.index, interface.mac),
+        let (interface, mac) = match self.select(address, claim.prefix) {
+            Ok(chosen) => {
+                let entry = self.entry(address);
+                (entry.why, entry.dropped) = (chosen.why, chosen.dropped);
+                (chosen.interface, chosen.mac)
+            }
             Err(reason) => {
                 self.entries.remove(&address);
                 self.outputs.push_back(Output::Failed { id: claim.id, reason });
@@ -391,7 +390,8 @@ impl Network {
 
 impl Entry {
     pub(crate) fn new(service: String, state: State, since: Instant) -> Entry {
-        Entry { service, state, since, error: None, conflict: None, reported: None }
+        let (why, dropped) = (String::new(), None);
+        Entry { service, state, since, error: None, conflict: None, reported: None, why, dropped }
     }
 }
 

@@ -8,13 +8,14 @@
 //! **Rule:** it is taken away where it was *before* it is put where it belongs, and it is nowhere in
 //! between. Whoever watches over the address by name alone (the lease gate, the guard) never has to
 //! tell two places apart. Where it stands on an interface that works and carries its subnet, it stays,
-//! however good another one may be.
+//! however good another one may be; which of several it goes to is decided by [`crate::place`].
 
 use core::net::IpAddr;
 
 use crate::Output;
 use crate::machine::{Network, Place};
 use crate::own::Owned;
+use crate::place;
 use crate::subnet::{self, bits};
 
 /// An owned address on its way.
@@ -27,6 +28,17 @@ pub(crate) struct Moving {
     adds: bool,
     /// Why it cannot stay.
     why: String,
+    /// Why there and not elsewhere, and what was wished in vain.
+    rule: (String, Option<String>),
+}
+
+/// An interface where an address belongs.
+#[derive(Clone, Debug)]
+struct Home {
+    interface: u32,
+    /// Why it cannot stay where it is.
+    why: String,
+    rule: (String, Option<String>),
 }
 
 impl Network {
@@ -36,27 +48,59 @@ impl Network {
             return false;
         }
         let place = self.owned(address).place;
-        let Some((to, why)) = self.home(place) else { return false };
-        let to = Place { address, interface: to, prefix: bits(address) };
-        let operation = self.operate(place, false);
-        self.owned(address).moving = Some(Moving { to, operation, adds: false, why });
+        let Some(Home { interface, why, rule }) = self.home(place) else { return false };
+        self.send(address, interface, why, rule);
         true
     }
 
+    /// Sends an owned address to another interface.
+    pub(crate) fn send(
+        &mut self,
+        address: IpAddr,
+        interface: u32,
+        why: String,
+        rule: (String, Option<String>),
+    ) {
+        let place = self.owned(address).place;
+        let to = Place { address, interface, prefix: bits(address) };
+        let operation = self.operate(place, false);
+        self.owned(address).moving = Some(Moving { to, operation, adds: false, why, rule });
+    }
+
     /// Another interface where the address belongs, and why not where it is.
-    fn home(&self, place: Place) -> Option<(u32, String)> {
+    fn home(&mut self, place: Place) -> Option<Home> {
+        let address = place.address;
+        if let Some(share) = self.shares.of(address) {
+            let name = self.carrier(place.interface).map(|here| here.name.clone());
+            let why = match name {
+                None => "is gone".to_owned(),
+                Some(name) => {
+                    let want = self.want(share, address, bits(address), "");
+                    place::obstacle(&self.ground(share), &name, &want)?
+                }
+            };
+            let placed = self.planned(share, address)?;
+            let name = placed.card.as_ref()?;
+            let interface = self.carriers().iter().find(|one| one.name == *name)?.index;
+            let rule = (placed.why, placed.dropped);
+            return (interface != place.interface).then_some(Home { interface, why, rule });
+        }
         let is_service = |other: IpAddr| self.is_service(other);
         let why = match self.carrier(place.interface) {
             None => "is gone".to_owned(),
             Some(here) => match here.trouble() {
                 Some(trouble) => trouble.to_owned(),
-                None if subnet::carries(here, place.address, is_service) => return None,
+                None if subnet::carries(here, address, is_service) => return None,
                 None => "carries its subnet no more".to_owned(),
             },
         };
-        let wanted = (place.address, bits(place.address));
-        let home = subnet::select(&self.choices(place.address), wanted, is_service).ok()?;
-        Some((home.index, why))
+        let chosen = self.select(address, bits(address)).ok()?;
+        let rule = (chosen.why, chosen.dropped);
+        (chosen.interface != place.interface).then_some(Home {
+            interface: chosen.interface,
+            why,
+            rule,
+        })
     }
 
     /// The driver has done a step for an address on its way, or could not.
@@ -93,8 +137,10 @@ impl Network {
                 *self.owned(address) = Owned::new(moving.to, to.clone(), now);
                 self.counters.moved += 1;
                 let service = self.entry(address).service.clone();
-                let why = moving.why;
-                self.outputs.push_back(Output::Moved { service, address, from, to, why });
+                let (why, (rule, dropped)) = (moving.why, moving.rule);
+                let entry = self.entry(address);
+                (entry.why, entry.dropped) = (rule.clone(), dropped);
+                self.outputs.push_back(Output::Moved { service, address, from, to, why, rule });
                 if self.interface(moving.to.interface).is_some_and(|to| to.mac.is_some()) {
                     self.listen(moving.to.interface);
                 }

@@ -28,6 +28,8 @@
 //!   never given up for a stranger; that would let anybody on the wire stop a service.
 //! - **The own machine first**: when the interface of an owned address works no more, or carries its
 //!   subnet no more, and another one of this node does, the address goes there.
+//! - **Shared out**: which of several interfaces carries an address is decided by one function
+//!   (module `place`), and what it decided is told.
 //! - **Local switch**: where a network has standby interfaces on this node, the node's own addresses
 //!   go to one that works when their interface fails, and back (module `switch`). They need no lease.
 //! - **Never forget**: a service address that stands on an interface without being owned is
@@ -46,6 +48,7 @@ mod machine;
 mod own;
 mod picture;
 pub mod place;
+mod share;
 mod subnet;
 mod switch;
 mod types;
@@ -54,7 +57,7 @@ pub mod wire;
 pub use machine::Network;
 pub use types::{
     AddressSeen, AddressStatus, Condition, Config, Counters, Input, Interface, Net, NetStatus,
-    Output, Phase, Status, Timer,
+    Output, Phase, Share, Status, Timer,
 };
 
 #[cfg(test)]

@@ -8,6 +8,8 @@ use base::Instant;
 
 use crate::own::Owned;
 use crate::picture::Picture;
+use crate::place;
+use crate::share::Shares;
 use crate::subnet;
 use crate::switch::Switches;
 use crate::wire::{self, Heard, Mac};
@@ -40,6 +42,7 @@ pub struct Network {
     pub(crate) switches: Switches,
     /// Service addresses that no standby may carry.
     pub(crate) fixed: BTreeSet<IpAddr>,
+    pub(crate) shares: Shares,
     pub(crate) outputs: VecDeque<Output>,
     /// Frames that may still be sent in this turn.
     pub(crate) frames_left: u32,
@@ -71,6 +74,10 @@ pub(crate) struct Entry {
     pub(crate) conflict: Option<(Mac, Instant)>,
     /// When a conflict was reported last.
     pub(crate) reported: Option<Instant>,
+    /// Why it is on its interface.
+    pub(crate) why: String,
+    /// Which wish could not be fulfilled.
+    pub(crate) dropped: Option<String>,
 }
 
 #[derive(Clone, Debug)]
@@ -136,6 +143,7 @@ impl Network {
             listening: BTreeSet::new(),
             switches: Switches::new(config.nets),
             fixed: config.fixed.into_iter().collect(),
+            shares: Shares::new(config.shares),
             outputs: VecDeque::new(),
             frames_left: 0,
             counters: Counters::default(),
@@ -152,6 +160,7 @@ impl Network {
         assert!(now >= self.now, "time does not go back");
         self.now = now;
         self.frames_left = FRAMES_PER_TURN;
+        self.shares.forget_plans();
         match input {
             Input::Interfaces(interfaces) => self.see(interfaces),
             Input::Health(conditions) => {
@@ -161,7 +170,8 @@ impl Network {
                     self.see(interfaces);
                 }
             }
-            Input::Configure { addresses, nets, fixed } => {
+            Input::Configure { addresses, nets, fixed, shares } => {
+                self.shares.configure(shares);
                 self.configured = addresses.into_iter().collect();
                 self.fixed = fixed.into_iter().collect();
                 self.switches.configure(nets);
@@ -169,6 +179,7 @@ impl Network {
                 self.mind_nets();
             }
             Input::Return { net } => self.go_back(&net),
+            Input::Rebalance { net } => self.rebalance(&net),
             Input::Adopt { service, address } => self.adopt(service, address),
             Input::Claim { id, service, address, prefix, deadline } => {
                 self.claim(service, address, Claim { id, prefix, asked: now, deadline });
@@ -218,7 +229,8 @@ impl Network {
             .map(|timer| timer.filter(|(at, _)| self.leased() && *at < self.lease)),
         });
         let switch = self.switch_due().map(|at| (at, Timer::Switch));
-        sweep.chain(entries.flatten()).chain(switch).min()
+        let rebalance = self.shares.due().map(|at| (at, Timer::Rebalance));
+        sweep.chain(entries.flatten()).chain(switch).chain(rebalance).min()
     }
 
     /// Whether an interface of this node could carry the address now; also before the interfaces are
@@ -229,6 +241,10 @@ impl Network {
     pub fn can_carry(&self, address: IpAddr) -> Result<(), String> {
         if self.picture.is_none() || self.is_about_to_switch(address) {
             return Ok(());
+        }
+        if let Some(share) = self.shares.of(address) {
+            let want = self.want(share, address, 0, "");
+            return place::can_carry(&self.ground(share), &want);
         }
         subnet::usable(&self.choices(address), address, |other| self.is_service(other))
     }
@@ -251,6 +267,8 @@ impl Network {
             phase: entry.state.phase(),
             since: entry.since,
             interface: entry.state.interface(),
+            why: entry.why.clone(),
+            dropped: entry.dropped.clone(),
             conflict: entry.conflict,
         });
         Status {
@@ -354,6 +372,7 @@ impl Network {
             interface.condition = condition.unwrap_or_default();
         }
         self.note_cards(&interfaces);
+        self.mind_returns(&interfaces);
         let picture = Picture::new(interfaces);
         self.stubborn.retain(|place, _| picture.places().contains(place));
         let before = self.picture.replace(picture);
@@ -364,7 +383,8 @@ impl Network {
                 State::Owned(_) => self.check_owned(address, true),
                 State::Probing(probing) => {
                     let probing = *probing;
-                    let now = self.select(address, probing.claim).map(|i| (i.index, i.mac));
+                    let chosen = self.select(address, probing.claim.prefix);
+                    let now = chosen.map(|chosen| (chosen.interface, chosen.mac));
                     if now != Ok((probing.interface, Some(probing.mac))) {
                         self.start_probing(address, probing.claim, probing.patience);
                     }
@@ -437,6 +457,7 @@ impl Network {
         if self.stubborn.values().any(|at| *at <= self.now) {
             self.sweep();
         }
+        self.rebalance_returned();
         self.mind_nets();
     }
 
@@ -462,7 +483,7 @@ impl State {
         }
     }
 
-    fn interface(&self) -> Option<u32> {
+    pub(crate) fn interface(&self) -> Option<u32> {
         match self {
             State::Probing(probing) => Some(probing.interface),
             State::Adding { place, .. } => Some(place.interface),

@@ -78,6 +78,7 @@ impl Network {
         owned.seen = true;
         owned.refresh_at = self.now;
         self.enter(address, State::Owned(owned));
+        self.entry(address).why = "it was there when the daemon came back".to_owned();
         if self.interface(place.interface).is_some_and(|interface| interface.mac.is_some()) {
             self.listen(place.interface);
         }

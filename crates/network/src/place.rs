@@ -172,6 +172,8 @@ pub struct Placement {
     pub rule: Rule,
     /// The same as a sentence.
     pub why: String,
+    /// Why it is not on the interface any more that it was on.
+    pub left: Option<String>,
     /// Which wish could not be fulfilled, and why not.
     pub dropped: Option<String>,
     /// Where the distribution would have an address that stays elsewhere, and when it goes there.
@@ -202,6 +204,41 @@ pub fn place(grounds: &[Ground], wanted: &[Wanted], occasion: Occasion) -> Vec<P
         });
     }
     placed.into_iter().map(|placed| placed.expect("each address had its turn")).collect()
+}
+
+/// Says where one address goes, as [`place`] does for all of `wanted`, which tell what the others are.
+#[must_use]
+pub fn place_one(ground: &Ground, wanted: &[Wanted], want: &Wanted) -> Placement {
+    let mut table = choose::Table::new(ground);
+    for other in wanted {
+        table.note(other);
+    }
+    if !wanted.iter().any(|other| other.address == want.address) {
+        table.note(want);
+    }
+    table.place(want, Occasion::Event)
+}
+
+/// Whether an interface can carry the address, whatever the others carry.
+///
+/// # Errors
+/// A sentence that says why each of them cannot.
+pub fn can_carry(ground: &Ground, want: &Wanted) -> Result<(), String> {
+    let table = choose::Table::new(ground);
+    let mut seats = 0..ground.cards.len();
+    if seats.any(|seat| table.obstacle(seat, want).is_none()) {
+        return Ok(());
+    }
+    Err(words::nowhere(&table, want, None).why)
+}
+
+/// Why the interface of that name cannot carry the address, in a few words; none when it can.
+#[must_use]
+pub fn obstacle(ground: &Ground, card: &str, want: &Wanted) -> Option<String> {
+    let Some(seat) = ground.cards.iter().position(|one| one.name == card) else {
+        return Some(format!("is no interface of {}", ground.net));
+    };
+    choose::Table::new(ground).obstacle(seat, want)
 }
 
 fn table<'t, 'a>(

@@ -410,8 +410,10 @@ impl Network {
         }
         let carries = |index: u32| {
             let interface = self.carrier(index);
-            interface
-                .is_some_and(|one| subnet::carries(one, address, |other| self.is_service(other)))
+            interface.is_some_and(|one| {
+                subnet::carries(one, address, |other| self.is_service(other))
+                    || self.shares.has_card(address, &one.name)
+            })
         };
         self.switches.nets.iter().any(|seats| {
             let from = match (&seats.switching, self.judge(seats)) {

@@ -6,6 +6,8 @@ use std::collections::BTreeMap;
 
 use base::Instant;
 
+use crate::place::{Distribution, Takeover};
+
 /// What does not change while the node runs, except through [`Input::Configure`].
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Config {
@@ -19,6 +21,31 @@ pub struct Config {
     pub nets: Vec<Net>,
     /// Service addresses that no standby may carry.
     pub fixed: Vec<IpAddr>,
+    /// The networks of which it is said how addresses are shared out over interfaces.
+    pub shares: Vec<Share>,
+}
+
+/// How the addresses of a network are shared out over interfaces of this node.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Share {
+    /// What people call the network.
+    pub net: String,
+    /// Names of the interfaces that share, in the order in which they are preferred among equals.
+    pub cards: Vec<String>,
+    /// Interfaces that take part once the node's own addresses were switched to them.
+    pub standbys: Vec<String>,
+    /// The preference.
+    pub distribution: Distribution,
+    /// What the addresses are to their interface.
+    pub takeover: Takeover,
+    /// The address that some preferences look at.
+    pub source: Option<IpAddr>,
+    /// Whether the addresses are shared out anew when an interface works again.
+    pub rebalances: bool,
+    /// Addresses of this node in the network, which are always on one of the interfaces.
+    pub persistent: Vec<(IpAddr, u8)>,
+    /// The service addresses of the network, with the preference of their service where it has one.
+    pub addresses: Vec<(IpAddr, Option<Distribution>)>,
 }
 
 /// The interfaces of this node in one network, when one may take over from another.
@@ -126,6 +153,13 @@ pub enum Input {
         nets: Vec<Net>,
         /// Service addresses that no standby may carry.
         fixed: Vec<IpAddr>,
+        /// How addresses are shared out over interfaces.
+        shares: Vec<Share>,
+    },
+    /// The service addresses of a network shall be where the distribution would have them now.
+    Rebalance {
+        /// The network.
+        net: String,
     },
     /// The addresses of a network shall go back to the primary interface if that works.
     Return {
@@ -310,6 +344,8 @@ pub enum Output {
         to: String,
         /// Why not there.
         why: String,
+        /// Why here and not on a third one.
+        rule: String,
     },
     /// Somebody else uses an address that this node owns or wants; at most one a second for each
     /// address. An owned address is kept and was announced again.
@@ -338,6 +374,8 @@ pub enum Timer {
     Sweep,
     /// Put the node's own addresses on another interface, or announce them there.
     Switch,
+    /// Share addresses out anew over interfaces that work again.
+    Rebalance,
 }
 
 /// How far an address is.
@@ -385,6 +423,10 @@ pub struct AddressStatus {
     pub since: Instant,
     /// The interface, once chosen.
     pub interface: Option<u32>,
+    /// Why that one.
+    pub why: String,
+    /// Which wish about that could not be fulfilled.
+    pub dropped: Option<String>,
     /// The Ethernet address of the newest conflict, and when it was heard.
     pub conflict: Option<([u8; 6], Instant)>,
 }

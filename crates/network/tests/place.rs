@@ -287,9 +287,10 @@ impl Case {
 }
 
 fn listed(placement: &Placement) -> String {
-    let Placement { address, card, rule, why, dropped, later } = placement;
+    let Placement { address, card, rule, why, left, dropped, later } = placement;
+    let left = left.as_ref().map_or_else(String::new, |left| format!("{left}; "));
     let card = card.as_deref().unwrap_or("nowhere");
-    let mut text = format!("{address} {card} [{}] {why}\n", word(*rule));
+    let mut text = format!("{address} {card} [{}] {left}{why}\n", word(*rule));
     for (what, said) in [("dropped", dropped), ("later", later)] {
         if let Some(said) = said {
             writeln!(text, "  {what}: {said}").expect("a text takes all");

@@ -100,8 +100,7 @@ impl<'a> Table<'a> {
 
     /// The interface that the address is on and may stay on.
     fn stands(&self, want: &Wanted) -> Option<usize> {
-        let candidates = self.candidates(want);
-        self.seat_of(want).filter(|seat| candidates.contains(seat))
+        self.seat_of(want).filter(|seat| self.obstacle(*seat, want).is_none())
     }
 
     /// The first interface that the address is on, one that can carry it first.

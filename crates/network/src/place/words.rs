@@ -20,20 +20,18 @@ pub(super) fn placement(
     let is_bound = want.holder == Holder::Persistent;
     let later = (stays && choice.seat != seat && !is_bound)
         .then(|| format!("{} would be better ({reason}): at its next move", name(choice.seat)));
-    let why = match (stays, was) {
-        (true, _) => format!("it is on {} already", name(seat)),
-        (false, None) => reason,
-        (false, Some(was)) => {
-            let why = table.obstacle(was, want);
-            let why = why.unwrap_or_else(|| "is less good".to_owned());
-            format!("{} {why}; {reason}", name(was))
-        }
-    };
+    let left = was.filter(|_| !stays).map(|was| {
+        let why = table.obstacle(was, want);
+        let why = why.unwrap_or_else(|| "is less good".to_owned());
+        format!("{} {why}", name(was))
+    });
+    let why = if stays { format!("it is on {} already", name(seat)) } else { reason };
     Placement {
         address: want.address,
         card: Some(name(seat)),
         rule: if stays { Rule::Stays } else { choice.rule },
         why,
+        left,
         // What is dropped only for a place that it does not go to is part of `later`.
         dropped: choice.dropped.clone(),
         later,
@@ -63,6 +61,7 @@ pub(super) fn nowhere(table: &Table<'_>, want: &Wanted, was: Option<usize>) -> P
         card: stays.map(|seat| table.seats[seat].card.name.clone()),
         rule: Rule::Nowhere,
         why,
+        left: None,
         dropped: None,
         later: None,
     }
@@ -75,6 +74,7 @@ pub(super) fn no_network(want: &Wanted) -> Placement {
         card: None,
         rule: Rule::Nowhere,
         why: format!("this node has no end in {}", want.net),
+        left: None,
         dropped: None,
         later: None,
     }
@@ -118,7 +118,13 @@ fn reason(table: &Table<'_>, want: &Wanted, choice: &Choice, candidates: &[usize
     let seat = &table.seats[choice.seat];
     let name = &seat.card.name;
     match choice.rule {
-        Rule::Only => format!("only {name} can carry it"),
+        Rule::Only => {
+            let can = |seat: &usize| table.obstacle(*seat, want).is_none();
+            match (0..table.seats.len()).filter(can).count() {
+                1 => format!("only {name} can carry it"),
+                _ => format!("{name} has the smallest subnet with it"),
+            }
+        }
         Rule::First => {
             let load = |seat: usize| measure(table, want, choice.by, seat);
             let names: Vec<&str> =

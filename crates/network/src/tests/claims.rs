@@ -330,6 +330,7 @@ fn an_address_that_becomes_a_service_address_is_swept() {
         addresses: vec![ip("10.77.0.55")],
         nets: Vec::new(),
         fixed: Vec::new(),
+        shares: Vec::new(),
     });
     assert!(matches!(outputs[..], [Output::Remove { .. }]), "{outputs:?}");
 }
@@ -417,7 +418,12 @@ fn a_thousand_addresses_are_claimed_in_turns_of_bounded_length() {
     node.interfaces = vec![interface(1, MAC, &[("10.77.0.1", 16)])];
     node.picture();
     let all = addresses.clone();
-    node.feed(Input::Configure { addresses: all, nets: Vec::new(), fixed: Vec::new() });
+    node.feed(Input::Configure {
+        addresses: all,
+        nets: Vec::new(),
+        fixed: Vec::new(),
+        shares: Vec::new(),
+    });
     for address in &addresses {
         node.claim(&address.to_string());
     }

@@ -13,6 +13,7 @@ mod fuzz;
 mod homes;
 mod owning;
 mod places;
+mod shares;
 mod subnets;
 mod switches;
 mod wires;
@@ -66,6 +67,7 @@ impl Node {
             addresses: vec![ip(ADDRESS), ip("fd00::100"), ip("10.77.0.101")],
             nets: Vec::new(),
             fixed: Vec::new(),
+            shares: Vec::new(),
         };
         let now = Instant::from_millis(1_000);
         let mut network = Network::new(config, now);

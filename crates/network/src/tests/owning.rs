@@ -58,6 +58,7 @@ fn a_lifetime_is_the_lease_rounded_up_and_one_second() {
             addresses: Vec::new(),
             nets: Vec::new(),
             fixed: Vec::new(),
+            shares: Vec::new(),
         }
         .lifetime()
     };

@@ -12,7 +12,7 @@ fn net() -> Net {
 fn configure(node: &mut Node, net: Net, fixed: &[&str]) {
     let addresses = vec![ip(ADDRESS), ip("fd00::100"), ip("10.77.0.101")];
     let fixed = fixed.iter().map(|address| ip(address)).collect();
-    node.feed(Input::Configure { addresses, nets: vec![net], fixed });
+    node.feed(Input::Configure { addresses, nets: vec![net], fixed, shares: Vec::new() });
 }
 
 fn with_standby() -> Node {
@@ -309,7 +309,7 @@ fn a_network_that_goes_from_the_configuration_in_mid_switch_is_forgotten() {
     let mut node = with_standby();
     pull(&mut node, 0);
     node.pass(150);
-    node.feed(Input::Configure { addresses: vec![], nets: vec![], fixed: vec![] });
+    node.feed(Input::Configure { addresses: vec![], nets: vec![], fixed: vec![], shares: vec![] });
     assert_eq!(node.done(Ok(())), []);
     assert_eq!(node.network.deadline(), None);
     assert_eq!(node.pass(10_000), []);

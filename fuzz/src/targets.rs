@@ -210,6 +210,7 @@ fn owner() -> network::Network {
         addresses: vec![SERVICE_ADDRESS],
         nets: Vec::new(),
         fixed: Vec::new(),
+        shares: Vec::new(),
     };
     let mut network = network::Network::new(config, NOW);
     network.set_lease(Instant::FAR);
@@ -555,6 +556,7 @@ fn birth() -> node::Birth {
         networks: vec![network],
         intent: intent(),
         text: String::new(),
+        shares: Vec::new(),
     };
     node::Birth {
         local: member(1),

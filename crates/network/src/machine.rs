@@ -376,6 +376,9 @@ impl Network {
         let picture = Picture::new(interfaces);
         self.stubborn.retain(|place, _| picture.places().contains(place));
         let before = self.picture.replace(picture);
+        if let Some(before) = &before {
+            self.announce_persistent(before);
+        }
         let before = before.as_ref().map_or(&[][..], Picture::carriers);
         for address in self.addresses() {
             match &self.entry(address).state {

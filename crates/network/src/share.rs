@@ -13,7 +13,8 @@ use std::collections::BTreeMap;
 
 use base::Instant;
 
-use crate::machine::{Entry, Network, State};
+use crate::machine::{Entry, Network, Place, State};
+use crate::picture::Picture;
 use crate::place::{
     Card, Distribution, Ground, Holder, Occasion, Placement, Rule, Wanted, place, place_one,
 };
@@ -298,6 +299,20 @@ impl Network {
                 let rule = (placed.why, placed.dropped);
                 self.send(address, to, "has more than its share".to_owned(), rule);
             }
+        }
+    }
+
+    /// Has persistent addresses announced that were not where they are in the picture before this one.
+    pub(crate) fn announce_persistent(&mut self, before: &Picture) {
+        let persistent = self.shares.all.iter().flat_map(|share| &share.persistent);
+        let places = persistent.flat_map(|(address, _)| self.places_of(*address));
+        let is_new = |place: &Place| {
+            let mut earlier = before.places_of(place.address);
+            !earlier.any(|earlier| earlier.interface == place.interface)
+        };
+        let new: Vec<Place> = places.filter(is_new).collect();
+        for place in new {
+            self.switches.announce(place.address, place.interface, self.now);
         }
     }
 

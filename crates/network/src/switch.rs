@@ -133,6 +133,11 @@ impl Switches {
         self.nets.iter().any(|seats| seats.net.cards.iter().skip(1).any(|card| card == name))
     }
 
+    /// An own address has come to an interface, and has to be announced there.
+    pub(crate) fn announce(&mut self, address: IpAddr, interface: u32, at: Instant) {
+        self.fresh.insert(address, Fresh { interface, step: 0, at });
+    }
+
     fn works_since(&self, index: u32) -> Option<Instant> {
         self.cards.get(&index).filter(|card| card.works).map(|card| card.since)
     }

@@ -28,6 +28,8 @@ pub struct Cluster {
     pub intent: Intent,
     /// The file that all this was read from.
     pub text: String,
+    /// How service addresses are shared out over interfaces of the local node.
+    pub shares: Vec<network::Share>,
 }
 
 /// A network as the core sees it: who is on it.

@@ -45,6 +45,7 @@ fn birth(node: NodeId) -> Birth {
             networks: vec![network(0), network(1)],
             intent,
             text: "text".into(),
+            shares: Vec::new(),
         },
         keys: [Some([7; 32]), None],
         entropy: [node.0; 16],

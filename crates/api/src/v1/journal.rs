@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-use super::schema;
+use super::{Address, schema};
 
 /// How much an event matters.
 #[derive(
@@ -118,4 +118,7 @@ pub struct Notes {
     pub service: Option<String>,
     /// The notes.
     pub notes: Vec<Note>,
+    /// The addresses of the service on the answering node, or all of them there.
+    #[serde(default)]
+    pub addresses: Vec<Address>,
 }

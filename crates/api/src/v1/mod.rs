@@ -1,5 +1,6 @@
 //! Version 1 of the types.
 
+mod address;
 mod command;
 mod configuration;
 mod fence;
@@ -9,6 +10,7 @@ mod network;
 mod status;
 mod watchdog;
 
+pub use address::Address;
 pub use command::{
     CommandReply, CommandRequest, Error, ErrorCode, LeaveRequest, NodeVerb, PathRequest, PathTest,
     PathTestDirection, PathTestRequest, PathTests, SeedRequest, ServiceVerb, TokenReply,

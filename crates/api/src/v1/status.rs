@@ -6,7 +6,7 @@ use std::fmt;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-use super::{GateKind, SCHEMA, schema};
+use super::{Address, GateKind, SCHEMA, schema};
 
 /// The state of things in one word; also the exit code of `mainstay status`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, ToSchema)]
@@ -55,6 +55,9 @@ pub struct Status {
     /// All configured services, in the configuration's order.
     #[serde(default)]
     pub services: Vec<Service>,
+    /// The addresses of services, and persistent ones, on the answering node.
+    #[serde(default)]
+    pub addresses: Vec<Address>,
     /// What a person should know or do, although nothing failed (yet).
     #[serde(default)]
     pub warnings: Vec<Warning>,

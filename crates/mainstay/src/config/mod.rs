@@ -21,12 +21,14 @@ mod heartbeat;
 pub mod hosts;
 pub mod network;
 pub mod own;
+mod placing;
 mod polling;
 mod read;
 mod reservation;
 mod section;
 pub mod service;
 mod standby;
+mod subnets;
 pub mod suggest;
 pub mod tie;
 mod watchdog;
@@ -38,9 +40,12 @@ use std::time::Duration;
 use base::{Medium, NetworkId, NodeId, NodeSet, Preset, Timing};
 
 pub use diagnostic::{Diagnostics, Finding};
+pub(crate) use network::subnet;
+pub use placing::{Placing, Shared};
 pub use polling::Polling;
 pub(crate) use read::name_error;
 pub use section::{TEXT_SIZE_MAX, parse};
+pub use subnets::SERVICE_ADDRESSES_MAX;
 pub use tie::Tie;
 pub use watchdog::Watchdog;
 
@@ -80,6 +85,8 @@ pub struct Cluster {
     pub watchdogs: BTreeMap<NodeId, Watchdog>,
     /// The services, in the file's order.
     pub services: Vec<engine::Service>,
+    /// The service addresses of networks that share them out over interfaces.
+    pub shared: BTreeMap<IpAddr, Shared>,
     /// The text that all this was read from.
     pub text: String,
     /// Version of the configuration: not in the text, grows with each change.
@@ -180,6 +187,8 @@ pub struct Network {
     pub parts: Vec<Part>,
     /// Each node's address, for [`Kind::Udp`].
     pub endpoints: BTreeMap<NodeId, Endpoint>,
+    /// How its service addresses are shared out, where it says so.
+    pub placing: Option<Placing>,
     /// Each node's interface, disk or terminal, for the other kinds.
     pub devices: BTreeMap<NodeId, String>,
     /// What a node asks there to see whether it is cut off, for [`Kind::Udp`].

@@ -12,7 +12,11 @@ use super::heartbeat::{check_heartbeat, heartbeat};
 use super::polling::polling;
 use super::read::{self, Placed, Section, Span, Value};
 use super::section::{Names, duplicate};
+<<<<<<< HEAD
 use super::{Endpoint, Host, Kind, Network, Priority, duration, gateway, global, standby};
+=======
+use super::{Endpoint, Host, Kind, Network, Priority, duration, global, placing, standby, subnets};
+>>>>>>> d6bb344 (mainstay: service addresses are shared out over the interfaces of a node)
 
 /// The longest name that Linux gives an interface (IFNAMSIZ without its zero).
 const INTERFACE_SIZE_MAX: usize = 15;
@@ -97,11 +101,18 @@ pub(super) fn networks<'a>(
             polling,
             parts: Vec::new(),
             endpoints: BTreeMap::new(),
+            placing: None,
             devices: BTreeMap::new(),
             gateways: BTreeMap::new(),
         };
         let gateways = gateway::gateways(&mut section, kind, found);
         ends(&mut section, &mut network, (has_alias, alias.as_ref()), nodes, claimed, found);
+        let placing = placing::placing(&mut section, kind, nodes, claimed, found);
+        let is_shared = placing.is_some();
+        if let Some((placing, span)) = placing {
+            network.placing = Some(placing);
+            placing::check(&network, &span, nodes, found);
+        }
         section.finish(found);
         gateway::assign(gateways, &mut network, found);
         standby::auto_return(auto_return, &mut network, found);
@@ -110,6 +121,13 @@ pub(super) fn networks<'a>(
         }
         if !found.has_errors() && global.is_none() {
             check_network(&network, span, nodes, found);
+        }
+        if let Some(global) = &global
+            && is_shared
+        {
+            found
+                .error(global.span.clone(), "a part of a global network shares no addresses out")
+                .help("leave `distribution`, `also`, `persistent` and the like out of it");
         }
         if let Some(global) = global
             && read::name(&global, "a global network", found).is_some()
@@ -120,6 +138,7 @@ pub(super) fn networks<'a>(
         spans.push(place);
     }
     standby::check_standbys(&networks, &spans, nodes, found);
+    subnets::check_interfaces(&networks, &spans, nodes, found);
     global::merged(networks, &globals, (&names, nodes), found)
 }
 
@@ -558,7 +577,7 @@ pub fn parse_address(text: &str) -> Result<(IpAddr, u8), (String, Option<String>
 }
 
 /// The address with all bits behind the prefix zero.
-pub(super) fn subnet(address: IpAddr, prefix: u8) -> IpAddr {
+pub(crate) fn subnet(address: IpAddr, prefix: u8) -> IpAddr {
     match address {
         IpAddr::V4(four) => {
             let mask = u32::MAX.checked_shl(32 - u32::from(prefix)).unwrap_or(0);

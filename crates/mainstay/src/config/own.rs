@@ -157,6 +157,7 @@ impl OwnPath {
             polling: Polling::default(),
             parts: Vec::new(),
             endpoints: BTreeMap::new(),
+            placing: None,
             devices: BTreeMap::new(),
             gateways: BTreeMap::new(),
         };

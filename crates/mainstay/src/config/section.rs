@@ -10,7 +10,9 @@ use toml::de::{DeTable, DeValue};
 use super::diagnostic::Diagnostics;
 use super::read::{self, Placed, Section, Span, Value};
 use super::tie::{self, Tie};
-use super::{Cluster, Node, PORT_DEFAULT, duration, fence, network, service, suggest, watchdog};
+use super::{
+    Cluster, Node, PORT_DEFAULT, duration, fence, network, placing, service, suggest, watchdog,
+};
 
 /// Bytes of a configuration: it is broadcast in one message, with the engine's form beside it.
 pub const TEXT_SIZE_MAX: usize = 256 << 10;
@@ -127,6 +129,7 @@ fn root<'a>(tree: &'a DeTable<'a>, span: Span, found: &mut Diagnostics) -> Clust
         fences: Vec::new(),
         watchdogs: BTreeMap::new(),
         services: Vec::new(),
+        shared: BTreeMap::new(),
         text: String::new(),
         version: 0,
         checksum: 0,
@@ -160,8 +163,10 @@ fn root<'a>(tree: &'a DeTable<'a>, span: Span, found: &mut Diagnostics) -> Clust
     cluster.watchdogs =
         watchdog::watchdogs(shared_watchdog, own_watchdogs, &cluster.nodes, &cluster.timing, found);
     let services = root.tables("service", "a [[service]]", found);
-    cluster.services =
-        service::services(services, &by_name, &cluster.networks, &mut claimed, found);
+    let mut seen = service::Seen { claimed, wishes: Vec::new() };
+    cluster.services = service::services(services, &by_name, &cluster.networks, &mut seen, found);
+    let service::Seen { claimed, wishes } = seen;
+    cluster.shared = placing::shared(&cluster.networks, wishes, found);
     super::global::check_aliases(&cluster.networks, &claimed, found);
     root.finish(found);
     if !found.has_errors() {

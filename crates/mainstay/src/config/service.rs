@@ -13,6 +13,7 @@ use os::shared::ADDRESSES_MAX;
 
 use super::diagnostic::Diagnostics;
 use super::network::{self, Claimed};
+use super::placing::{self, Wish};
 use super::read::{self, Section, Span};
 use super::section::{Names, duplicate};
 use super::{Kind, Network, reservation, suggest};
@@ -30,12 +31,18 @@ const TIMEOUT_MAX: Duration = Duration::from_secs(24 * 3600);
 /// Arguments and environment variables of one process.
 const WORDS_MAX: usize = 1_024;
 
+/// What addresses are claimed, and what is wished for those of services.
+pub(super) struct Seen<'a> {
+    pub(super) claimed: Vec<Claimed>,
+    pub(super) wishes: Vec<Wish<'a>>,
+}
+
 /// Reads all services.
 pub(super) fn services<'a>(
     sections: Vec<Section<'a>>,
     nodes: &Names<'a, NodeId>,
     networks: &[Network],
-    claimed: &mut Vec<Claimed>,
+    seen: &mut Seen<'a>,
     found: &mut Diagnostics,
 ) -> Vec<Service> {
     let mut services = Vec::new();
@@ -46,7 +53,7 @@ pub(super) fn services<'a>(
             break;
         }
         let span = section.span.clone();
-        let service = service(section, &mut names, (nodes, networks), claimed, found);
+        let service = service(section, &mut names, (nodes, networks), seen, found);
         reservation::check(&services, &service, &span, found);
         services.push(service);
     }
@@ -57,7 +64,7 @@ fn service<'a>(
     mut section: Section<'a>,
     names: &mut BTreeMap<&'a str, Span>,
     (nodes, networks): (&Names<'a, NodeId>, &[Network]),
-    claimed: &mut Vec<Claimed>,
+    seen: &mut Seen<'a>,
     found: &mut Diagnostics,
 ) -> Service {
     section.require("name", "\"web\"", found);
@@ -84,7 +91,12 @@ fn service<'a>(
     let local_switch = section.boolean("local_switch", found);
     let networks = needed_networks(&mut section, networks, &service_nodes, found);
     let span = section.span.clone();
-    let resources = resources(&mut section, &name, claimed, found);
+    let distribution = placing::distribution(&mut section, found);
+    let first = seen.wishes.len();
+    let resources = resources(&mut section, &name, seen, found);
+    for wish in &mut seen.wishes[first..] {
+        wish.distribution.clone_from(&distribution);
+    }
     if resources.is_empty() {
         found
             .error(span, format!("service {name} has no resource"))
@@ -215,7 +227,7 @@ fn restart(section: &mut Section<'_>, found: &mut Diagnostics) -> RestartLimit {
 fn resources<'a>(
     section: &mut Section<'a>,
     service: &str,
-    claimed: &mut Vec<Claimed>,
+    seen: &mut Seen<'a>,
     found: &mut Diagnostics,
 ) -> Vec<Resource> {
     let mut resources = Vec::new();
@@ -238,7 +250,7 @@ fn resources<'a>(
         section.require("kind", "\"address\"", found);
         let Some(kind) = section.text("kind", found) else { continue };
         let kind = match kind.value {
-            "address" => address(&mut section, &format!("{service}/{name}"), claimed, found),
+            "address" => address(&mut section, &format!("{service}/{name}"), seen, found),
             "process" => process(&mut section, found),
             "mount" => mount(&mut section, found),
             "reservation" => reservation::disks(&mut section, &format!("{service}/{name}"), found),
@@ -285,10 +297,10 @@ fn nothing() -> ResourceKind {
     }
 }
 
-fn address(
-    section: &mut Section<'_>,
+fn address<'a>(
+    section: &mut Section<'a>,
     owner: &str,
-    claimed: &mut Vec<Claimed>,
+    seen: &mut Seen<'a>,
     found: &mut Diagnostics,
 ) -> Option<ResourceKind> {
     section.require("address", "\"10.77.0.100/24\"", found);
@@ -298,7 +310,10 @@ fn address(
         found.error(written.span, format!("{address} never leaves the machine"));
         return None;
     }
-    network::claim(claimed, address, format!("resource {owner}"), written.span, found);
+    let span = written.span.clone();
+    let network = section.text("network", found);
+    seen.wishes.push(Wish { address, span, network, distribution: None });
+    network::claim(&mut seen.claimed, address, format!("resource {owner}"), written.span, found);
     Some(ResourceKind::Address { address, prefix })
 }
 

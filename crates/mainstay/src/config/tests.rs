@@ -318,3 +318,54 @@ plug = 4
     assert_eq!(second, ["3", "4"], "in the order of the file");
     assert_eq!(cluster.fences_at(NodeId(1), 1).count(), 0);
 }
+
+/// Of exactly as many as may be nothing is said, of one more where it stands.
+#[test]
+fn a_cluster_has_a_thousand_service_addresses_and_no_more() {
+    let text = |count: usize| {
+        let mut text = String::from(
+            "[cluster]\nname = \"demo\"\nid = 10\n[[node]]\nname = \"n1\"\nid = 1\n\
+             [[network]]\nname = \"net0\"\nnodes = { n1 = \"10.77.0.1/16\" }\n",
+        );
+        for number in 0..count {
+            if number % 10 == 0 {
+                text.push_str(&format!("[[service]]\nname = \"s{number}\"\nnodes = [\"n1\"]\n"));
+            }
+            let (high, low) = (1 + number / 200, 1 + number % 200);
+            text.push_str(&format!(
+                "[[service.resource]]\nname = \"r{number}\"\nkind = \"address\"\n\
+                 address = \"10.77.{high}.{low}/16\"\n"
+            ));
+        }
+        text
+    };
+    assert_eq!(good(&text(SERVICE_ADDRESSES_MAX)).service_addresses().count(), 1_000);
+    let found = parse(&text(SERVICE_ADDRESSES_MAX + 1), "cluster.toml", 1).expect_err("too many");
+    let said = found.render(false);
+    assert!(said.contains("there are 1001 service addresses"), "{said}");
+    assert!(said.contains("a cluster has at most 1000"), "{said}");
+    let line = text(SERVICE_ADDRESSES_MAX + 1).lines().count();
+    assert!(said.contains(&format!("cluster.toml:{line}:")), "{said}");
+}
+
+/// What the configuration says of sharing out is what the core is told.
+#[test]
+fn shared_addresses_know_their_network_and_wish() {
+    use ::network::place::Distribution;
+    let file = "tests/config/good-placing.toml";
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join(file);
+    let cluster = good(&std::fs::read_to_string(path).expect("the case is there"));
+    let lan = &cluster.networks[0];
+    let placing = lan.placing.as_ref().expect("it says how");
+    assert_eq!(placing.distribution, Distribution::CollocationPersistent);
+    assert_eq!(placing.also[&NodeId(1)], ["eth1", "eth2"]);
+    assert_eq!(placing.persistent[&NodeId(2)].len(), 2);
+    assert!(placing.rebalances);
+    let ip = |text: &str| text.parse::<IpAddr>().expect("an address");
+    let shared: Vec<IpAddr> = cluster.shared.keys().copied().collect();
+    assert_eq!(shared, [ip("10.9.0.100"), ip("10.9.0.101"), ip("10.99.0.100")]);
+    for shared in cluster.shared.values() {
+        assert_eq!(shared.network, lan.id);
+        assert_eq!(shared.distribution, Some(Distribution::AntiCollocation));
+    }
+}

@@ -123,13 +123,13 @@ impl Addresses {
             Request::Keep { interface, address, prefix, lifetime } => {
                 let kept = self.netlink.refresh_address(interface, address, prefix, Some(lifetime));
                 if let Err(error) = kept {
-                    self.tell(Done::Trouble(format!("heartbeat alias {address}: {error}")));
+                    self.tell(Done::Trouble(format!("own alias {address}: {error}")));
                 }
             }
             Request::Drop { interface, address, prefix } => {
                 let dropped = self.netlink.remove_address(interface, address, prefix);
                 if let Err(error) = dropped {
-                    self.tell(Done::Trouble(format!("heartbeat alias {address}: {error}")));
+                    self.tell(Done::Trouble(format!("own alias {address}: {error}")));
                 }
             }
             Request::Gate => {

@@ -1,9 +1,12 @@
-//! Addresses for heartbeats alone: added while this daemon needs them, and taken away.
+//! Addresses that this daemon itself has: for heartbeats alone, and the persistent ones of its node. Added
+//! while it runs, and taken away.
 //!
 //! They carry a lifetime and are extended long before it ends. A daemon that crashes finds them when it
 //! is started again, and goes on; one that never comes back leaves none behind for long. Which
 //! interface an alias belongs to follows from what the configuration says, at each new picture of the
-//! interfaces: it moves when the interface's own address does.
+//! interfaces: it moves when the interface's own address does. Where a persistent address belongs is
+//! decided by the layer of the addresses ([`network::Network::persistent`]); it needs no lease, because
+//! it never leaves its node.
 //!
 //! Names of the hosts file are minded here too: both change what addresses this node has without
 //! anybody changing the configuration.
@@ -95,7 +98,10 @@ impl Daemon {
             let interface = self.interfaces.iter().find(carries)?;
             Some((endpoint.address, (interface.index, endpoint.prefix)))
         };
-        own.filter_map(place).collect()
+        let aliases = own.filter_map(place);
+        let persistent = self.node.persistent().into_iter();
+        let persistent = persistent.map(|(address, prefix, on)| (address, (on, prefix)));
+        aliases.chain(persistent).collect()
     }
 
     /// This daemon ends in order: nothing of it stays. The loop is over, so it may wait.
@@ -106,11 +112,11 @@ impl Daemon {
         }
         let mut netlink = match os::netlink::Netlink::open() {
             Ok(netlink) => netlink,
-            Err(error) => return self.journal.say(&format!("heartbeat aliases stay: {error}")),
+            Err(error) => return self.journal.say(&format!("own aliases stay: {error}")),
         };
         for (address, (interface, prefix)) in kept {
             if let Err(error) = netlink.remove_address(interface, address, prefix) {
-                self.journal.say(&format!("heartbeat alias {address} stays a while: {error}"));
+                self.journal.say(&format!("own alias {address} stays a while: {error}"));
             }
         }
     }

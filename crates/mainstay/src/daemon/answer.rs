@@ -50,7 +50,10 @@ impl Daemon {
             }
             Request::Why { service } => {
                 let notes = self.node.why(service.as_deref());
+                let addresses =
+                    self.addresses_part(&self.node.status().network, service.as_deref());
                 let notes = self.journal.notes(service, &notes, self.node.cluster());
+                let notes = v1::Notes { addresses, ..notes };
                 return answer.send(Ok(Reply::Notes(notes)));
             }
             Request::History { limit } => {

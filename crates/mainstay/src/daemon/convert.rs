@@ -46,6 +46,7 @@ pub(super) fn cluster(cluster: &Cluster, local: NodeId) -> node::Cluster {
             jeopardy: cluster.jeopardy,
         },
         text: cluster.text.clone(),
+        shares: shares(cluster, local),
     }
 }
 
@@ -121,6 +122,29 @@ fn standby(network: &Network, local: NodeId) -> Option<node::Standby> {
     let (primary, standby) = (end.interface.as_ref()?, end.standby.as_ref()?);
     let cards = core::iter::once(primary).chain(&standby.interfaces).cloned().collect();
     Some(node::Standby { cards, auto_return: standby.auto_return })
+}
+
+/// How addresses are shared out over interfaces of the local node.
+fn shares(cluster: &Cluster, local: NodeId) -> Vec<network::Share> {
+    let shares = cluster.networks.iter().filter_map(|network| {
+        let placing = network.placing.as_ref()?;
+        let end = network.endpoints.get(&local)?;
+        let also = placing.also.get(&local).into_iter().flatten();
+        let standbys = end.standby.iter().flat_map(|standby| &standby.interfaces);
+        let shared = cluster.shared.iter().filter(|(_, shared)| shared.network == network.id);
+        Some(network::Share {
+            net: network.name.clone(),
+            cards: end.interface.iter().chain(also).cloned().collect(),
+            standbys: standbys.cloned().collect(),
+            distribution: placing.distribution,
+            takeover: placing.takeover,
+            source: placing.source,
+            rebalances: placing.rebalances,
+            persistent: placing.persistent.get(&local).cloned().unwrap_or_default(),
+            addresses: shared.map(|(address, shared)| (*address, shared.distribution)).collect(),
+        })
+    });
+    shares.collect()
 }
 
 /// The core's picture of an interface.

@@ -163,7 +163,7 @@ impl Journal {
                 result: None,
             })
             .collect();
-        v1::Notes { schema: v1::SCHEMA, service, notes }
+        v1::Notes { schema: v1::SCHEMA, service, notes, addresses: Vec::new() }
     }
 
     /// Waits until all lines are written; for the end of the process.

@@ -33,6 +33,7 @@ mod leaving;
 mod media;
 pub mod mounts;
 mod paths;
+mod placed;
 mod probing;
 mod records;
 mod reservations;

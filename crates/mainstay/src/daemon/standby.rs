@@ -26,6 +26,9 @@ impl Daemon {
         let named = cards.flat_map(|(primary, standby)| {
             std::iter::once(primary).chain(&standby.interfaces).cloned()
         });
+        // Those that share service addresses are on one wire as well.
+        let shares = self.node.cluster().shares.iter().filter(|share| share.cards.len() > 1);
+        let named = named.chain(shares.flat_map(|share| share.cards.iter().cloned()));
         let is_there = |name: &String| self.interfaces.iter().any(|one| one.name == *name);
         let interfaces: Vec<String> = named.filter(is_there).collect();
         if !interfaces.is_empty() {

@@ -46,6 +46,7 @@ impl Daemon {
             nodes,
             paths,
             services,
+            addresses: self.addresses_part(&status.network, None),
             warnings: self.warnings(&status),
             health: v1::Health {
                 persistence: self.disk_trouble(),
@@ -302,6 +303,9 @@ impl Daemon {
             for text in standby_warnings(net, interfaces) {
                 warn("standby", format!("network {}: {text}", net.name), None);
             }
+        }
+        for text in self.placement_warnings(&status.network) {
+            warn("placement", text, Some("mainstay why SERVICE"));
         }
         for (code, text, help) in self.fence_warnings() {
             warn(code, text, Some(&help));

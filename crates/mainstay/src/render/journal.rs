@@ -1,6 +1,6 @@
 //! Events and reasons.
 
-use api::v1::{Event, EventLevel, Events, Note, Notes};
+use api::v1::{Address, Event, EventLevel, Events, Note, Notes};
 
 use super::style::{Colour, Style};
 
@@ -56,13 +56,31 @@ fn says(sentence: &str, word: &str) -> bool {
 /// `mainstay why`.
 #[must_use]
 pub fn notes(notes: &Notes, style: Style) -> String {
+    let places: String = notes.addresses.iter().map(|one| place(one, style)).collect();
     if notes.notes.is_empty() {
-        return match &notes.service {
+        let none = match &notes.service {
             Some(service) => format!("nothing was decided about {service} yet\n"),
             None => "nothing was decided yet\n".into(),
         };
+        return none + &places;
     }
-    notes.notes.iter().map(|each| note(each, style)).collect()
+    notes.notes.iter().map(|each| note(each, style)).collect::<String>() + &places
+}
+
+/// Where an address is on this node, and why there.
+fn place(one: &Address, style: Style) -> String {
+    let on = match &one.interface {
+        Some(interface) => format!("{} is on {interface} here", one.address),
+        None => format!("{} is on no interface here", one.address),
+    };
+    let mut text = format!("{}\n", style.paint(Colour::Head, &on));
+    let reasons = [("because  ", Some(&one.why)), ("in vain  ", one.dropped.as_ref())];
+    for (word, sentence) in reasons.into_iter().chain([("later    ", one.later.as_ref())]) {
+        if let Some(sentence) = sentence.filter(|sentence| !sentence.is_empty()) {
+            text.push_str(&format!("    {}{sentence}\n", style.paint(Colour::Faint, word)));
+        }
+    }
+    text
 }
 
 fn note(note: &Note, style: Style) -> String {

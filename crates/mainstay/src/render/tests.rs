@@ -83,6 +83,7 @@ fn large() -> Status {
         nodes: (1..=5).map(node).collect(),
         paths: (2..=5).flat_map(|id| [(id, 0), (id, 1)]).map(path).collect(),
         services: (0..10).map(service).collect(),
+        addresses: Vec::new(),
         warnings: Vec::new(),
         health: Health::default(),
         counters: Vec::new(),
@@ -424,6 +425,16 @@ fn why_tells_the_chain() {
                 result: Some("running after 0.12 s".into()),
             },
         ],
+        addresses: vec![Address {
+            address: "10.9.0.1".into(),
+            service: Some("web".into()),
+            network: Some("lan".into()),
+            interface: Some("eth1".into()),
+            phase: "owned".into(),
+            why: "least-load: eth1 has 0, eth0 1".into(),
+            dropped: Some("collocation-with-persistent is dropped: eth0 has no carrier".into()),
+            later: None,
+        }],
     };
     check(
         &super::notes(&notes, Style::PLAIN),
@@ -438,9 +449,13 @@ fn why_tells_the_chain() {
                 rule     list order
                 not      n2: standby
                 result   running after 0.12 s
+            10.9.0.1 is on eth1 here
+                because  least-load: eth1 has 0, eth0 1
+                in vain  collocation-with-persistent is dropped: eth0 has no carrier
         "#]],
     );
-    let none = Notes { schema: 1, service: Some("web".into()), notes: Vec::new() };
+    let none =
+        Notes { schema: 1, service: Some("web".into()), notes: Vec::new(), addresses: Vec::new() };
     assert_eq!(super::notes(&none, Style::PLAIN), "nothing was decided about web yet\n");
 }
 

@@ -61,9 +61,12 @@ impl FakeCore {
             Request::Fencing => Reply::Fencing(v1::Fencing::default()),
             Request::FenceHistory => Reply::FenceHistory(v1::FenceHistory::default()),
             Request::FenceVerify(_) => Reply::FenceVerification(v1::FenceVerification::default()),
-            Request::Why { service } => {
-                Reply::Notes(v1::Notes { schema: 1, service, notes: Vec::new() })
-            }
+            Request::Why { service } => Reply::Notes(v1::Notes {
+                schema: 1,
+                service,
+                notes: Vec::new(),
+                addresses: Vec::new(),
+            }),
             Request::History { .. } => Reply::Events(v1::Events {
                 schema: 1,
                 events: vec![event(1), event(2)],
@@ -109,6 +112,7 @@ fn status(cluster: &Cluster, primary: bool) -> v1::Status {
         nodes: Vec::new(),
         paths: Vec::new(),
         services: Vec::new(),
+        addresses: Vec::new(),
         warnings: Vec::new(),
         health: v1::Health::default(),
         counters: Vec::new(),

@@ -141,8 +141,8 @@ impl Node {
                 );
                 self.address_changed(service, address, engine::ResourceChange::Vanished);
             }
-            Out::Moved { service, address, from, to, why } => {
-                let sentence = format!("{address} of {service} went to {to}: {from} {why}");
+            Out::Moved { service, address, from, to, why, rule } => {
+                let sentence = format!("{address} of {service} went to {to}: {from} {why}; {rule}");
                 self.event(EventKind::Interface, None, sentence);
             }
             Out::Switched { net, from, to, why, failure } => {

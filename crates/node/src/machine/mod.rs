@@ -10,6 +10,7 @@ mod life;
 mod weight;
 mod words;
 
+use core::net::IpAddr;
 use core::time::Duration;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
@@ -135,7 +136,8 @@ impl Node {
         let addresses = cluster.addresses();
         let (lease, nets, fixed) =
             (cluster.timing.lease, cluster.nets(), cluster.fixed_addresses());
-        let network = Network::new(network::Config { lease, addresses, nets, fixed }, now);
+        let shares = cluster.shares.clone();
+        let network = Network::new(network::Config { lease, addresses, nets, fixed, shares }, now);
         let (transport, group, engine) = layers(&birth, local, &prng, now);
         let mut node = Node {
             local,
@@ -308,6 +310,18 @@ impl Node {
     #[must_use]
     pub fn cluster(&self) -> &Cluster {
         &self.birth.cluster
+    }
+
+    /// Where addresses are that are shared out over interfaces, and why, with their network.
+    #[must_use]
+    pub fn placements(&self) -> Vec<(String, network::place::Placement)> {
+        self.network.placements()
+    }
+
+    /// Where the persistent addresses of this node are to be: address, bits of its subnet, interface.
+    #[must_use]
+    pub fn persistent(&self) -> Vec<(IpAddr, u8, u32)> {
+        self.network.persistent()
     }
 
     /// The causal chain of a service, or the whole journal.
@@ -730,7 +744,9 @@ impl Node {
         self.group.reconfigure(cluster.nodes(), cluster.seed, cluster.tie, version);
         let (addresses, nets, fixed) =
             (cluster.addresses(), cluster.nets(), cluster.fixed_addresses());
-        self.work.push_back(Work::Network(network::Input::Configure { addresses, nets, fixed }));
+        let shares = cluster.shares.clone();
+        let configure = network::Input::Configure { addresses, nets, fixed, shares };
+        self.work.push_back(Work::Network(configure));
         self.fencing.configure(&self.birth.cluster.fencing);
         self.drain_fencing();
         self.note_reports();

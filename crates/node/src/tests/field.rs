@@ -274,6 +274,7 @@ impl Field {
             networks: networks.collect(),
             intent: self.texts[text].clone(),
             text: text.to_owned(),
+            shares: Vec::new(),
         }
     }
 

@@ -363,5 +363,8 @@ impl Daemon {
         self.follow_ups.push_back(Input::Configured(Box::new(core)));
         self.mind_aliases();
         self.mind_standbys();
+        // Where persistent addresses belong is known once the node has the configuration; a picture has
+        // it asked again.
+        self.request(addresses::Request::Look);
     }
 }

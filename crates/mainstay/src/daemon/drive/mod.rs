@@ -569,13 +569,14 @@ impl Daemon {
                 self.reconcile(&interfaces);
                 self.interfaces.clone_from(&interfaces);
                 self.mind_gate();
-                self.mind_aliases();
                 self.mind_standbys();
                 self.mind_health();
                 // Before the picture to which it applies.
                 self.tell_health();
                 let interfaces = interfaces.into_iter().map(convert::interface).collect();
                 self.feed(Input::Network(network::Input::Interfaces(interfaces)));
+                // Where persistent addresses belong follows from this picture.
+                self.mind_aliases();
                 self.settle();
             }
             Done::Health => self.health_told(),

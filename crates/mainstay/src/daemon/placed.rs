@@ -1,0 +1,126 @@
+//! Where addresses are on this node, and why there, as the API gives it.
+
+use std::collections::BTreeMap;
+use std::net::IpAddr;
+
+use api::v1;
+use network::place::{Placement, Rule};
+
+use super::drive::Daemon;
+use crate::config;
+
+impl Daemon {
+    /// All addresses of services here, of one service if named, and the persistent ones.
+    pub(super) fn addresses_part(
+        &self,
+        status: &network::Status,
+        service: Option<&str>,
+    ) -> Vec<v1::Address> {
+        let placements = self.node.placements().into_iter();
+        let mut placements: BTreeMap<IpAddr, (String, Placement)> =
+            placements.map(|(net, placed)| (placed.address, (net, placed))).collect();
+        let name = |index: u32| {
+            let interface = self.interfaces.iter().find(|one| one.index == index);
+            interface.map_or_else(|| format!("interface {index}"), |one| one.name.clone())
+        };
+        let mut all: Vec<v1::Address> = Vec::new();
+        for one in &status.addresses {
+            let placed = placements.remove(&one.address);
+            if service.is_some_and(|service| service != one.service) {
+                continue;
+            }
+            let (network, later) = match placed {
+                Some((net, placed)) => (Some(net), placed.later),
+                None => (None, None),
+            };
+            all.push(v1::Address {
+                address: one.address.to_string(),
+                service: Some(one.service.clone()).filter(|service| !service.is_empty()),
+                network,
+                interface: one.interface.map(name),
+                phase: one.phase.name().to_owned(),
+                why: one.why.clone(),
+                dropped: one.dropped.clone(),
+                later,
+            });
+        }
+        if service.is_some() {
+            return all;
+        }
+        let persistent: Vec<IpAddr> = self
+            .node
+            .cluster()
+            .shares
+            .iter()
+            .flat_map(|share| &share.persistent)
+            .map(|one| one.0)
+            .collect();
+        for (address, (network, placed)) in placements {
+            if !persistent.contains(&address) {
+                continue;
+            }
+            let why = match placed.rule {
+                Rule::Stays => "a persistent address stays where it is".to_owned(),
+                _ => placed.why,
+            };
+            all.push(v1::Address {
+                address: address.to_string(),
+                service: None,
+                network: Some(network),
+                interface: placed.card,
+                phase: "persistent".to_owned(),
+                why,
+                dropped: None,
+                later: None,
+            });
+        }
+        all
+    }
+
+    /// What was wished for the place of an address in vain, and interfaces that share a subnet.
+    pub(super) fn placement_warnings(&self, status: &network::Status) -> Vec<String> {
+        let dropped = status.addresses.iter().filter_map(|one| {
+            let dropped = one.dropped.as_ref()?;
+            Some(format!("{} of {}: {dropped}", one.address, one.service))
+        });
+        dropped.chain(self.shared_subnets()).collect()
+    }
+
+    /// Interfaces that share service addresses out should each have a subnet of its own: which of two in
+    /// one subnet has failed cannot be told. The configuration does not know the addresses of all of them.
+    fn shared_subnets(&self) -> Vec<String> {
+        let mut found = Vec::new();
+        for share in &self.node.cluster().shares {
+            let is_own = |address: IpAddr| {
+                let mut services = self.cluster.service_addresses();
+                let mut persistent = share.persistent.iter();
+                !services.any(|other| other == address)
+                    && !persistent.any(|(other, _)| *other == address)
+                    && !matches!(address, IpAddr::V6(six) if six.is_unicast_link_local())
+            };
+            let named = share.cards.iter().filter_map(|name| {
+                self.interfaces.iter().find(|interface| interface.name == *name)
+            });
+            let subnets = named.flat_map(|interface| {
+                let own = interface.addresses.iter().filter(|seen| is_own(seen.address));
+                own.map(|seen| (&interface.name, seen.address, seen.prefix))
+            });
+            let subnets: Vec<(&String, IpAddr, u8)> = subnets.collect();
+            for (index, (name, address, prefix)) in subnets.iter().enumerate() {
+                let other = subnets[..index].iter().find(|(other, there, bits)| {
+                    let bits = (*bits).min(*prefix);
+                    other != name
+                        && there.is_ipv4() == address.is_ipv4()
+                        && config::subnet(*there, bits) == config::subnet(*address, bits)
+                });
+                if let Some((other, there, _)) = other {
+                    found.push(format!(
+                        "{name} ({address}/{prefix}) and {other} ({there}) share a subnet: which of \
+                         them has failed cannot be told; give each a subnet of its own"
+                    ));
+                }
+            }
+        }
+        found
+    }
+}

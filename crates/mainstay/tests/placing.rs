@@ -1,0 +1,122 @@
+//! Service addresses that are shared out over the interfaces of a real node, seen by a third machine.
+
+mod script;
+
+use script::{Spaces, run};
+
+/// One node with two interfaces on one wire, and somebody outside.
+const SHARED: &str = r#"
+namespaces
+wire w0
+node n1; plug n1 w0 eth0; plug n1 w0 eth1; root n1
+node out; plug out w0 eth0
+ip -n n1 addr add 10.1.0.1/24 dev eth0
+ip -n n1 addr add 10.2.0.1/24 dev eth1
+ip -n out addr add 10.9.0.200/24 dev eth0
+cat >n1/etc/mainstay/cluster.toml <<END
+[cluster]
+name = "demo"
+id = 10
+[[node]]
+name = "n1"
+id = 1
+[[network]]
+name = "lan"
+distribution = "least-load"
+also = { n1 = ["eth1"] }
+persistent = { n1 = "10.9.0.5/24" }
+nodes = { n1 = { address = "10.1.0.1/24", interface = "eth0" } }
+[[service]]
+name = "web"
+nodes = ["n1"]
+[[service.resource]]
+name = "one"
+kind = "address"
+address = "10.9.0.1/24"
+[[service.resource]]
+name = "two"
+kind = "address"
+address = "10.9.0.2/24"
+END
+on() { "$M" --root $PWD/n1 "$@" 2>&1; }
+on config check
+run n1 ip netns exec n1; n1=$!
+wait_for is_member n1
+stands() { ip -n n1 addr show dev $2 | grep -q "inet $1/"; }
+mac() { ip -n n1 link show dev $1 | sed -n 's/.*ether \([0-9a-f:]*\).*/\1/p'; }
+# To which interface the machine outside sends: asked for once, told by announcements from then on.
+told() { ip -n out neigh show $1 | sed -n 's/.*lladdr \([0-9a-f:]*\).*/\1/p'; }
+ask() { ip netns exec out bash -c "echo >/dev/udp/$1/9" || true; }
+sends() { ask $1; [ "$(told $1)" = "$(mac $2)" ]; }
+wait_for stands 10.9.0.5 eth0
+wait_for stands 10.9.0.1 eth1
+wait_for stands 10.9.0.2 eth0
+for pair in "10.9.0.5 eth0" "10.9.0.1 eth1" "10.9.0.2 eth0"; do wait_for sends $pair; done
+say "shared out"; on why web | grep -A1 "is on"
+
+# An interface fails: its address goes to the other one, and those outside are told.
+before=$(told 10.9.0.1)
+ip link set n1-eth1 down
+wait_for stands 10.9.0.1 eth0
+if stands 10.9.0.1 eth1; then say "it stands twice"; exit 1; fi
+moved() { [ "$(told 10.9.0.1)" = "$(mac eth0)" ]; }
+wait_for moved
+say "outside knows: $([ "$before" = "$(mac eth1)" ] && echo from eth1 to eth0)"
+on why web | grep -A1 "10.9.0.1 is on"
+
+# It works again: nothing moves, and what would be better is said.
+ip link set n1-eth1 up
+later() { on why web | grep -q "later .*eth1 would be better (least-load: eth1 has 0, eth0 2)"; }
+wait_for later
+sleep 6
+stands 10.9.0.1 eth0; stands 10.9.0.2 eth0
+say "nothing went back"
+
+# Another daemon leaves them where they are.
+kill -9 $(cat /proc/$n1/task/$n1/children)
+adopted() { on why web | grep -q "it was there when the daemon came back"; }
+wait_for adopted
+stands 10.9.0.1 eth0; stands 10.9.0.2 eth0; stands 10.9.0.5 eth0
+say "adopted"
+
+# The persistent address goes to the other interface of its node as well.
+ip link set n1-eth0 down
+wait_for stands 10.9.0.5 eth1
+wait_for stands 10.9.0.1 eth1
+wait_for stands 10.9.0.2 eth1
+if stands 10.9.0.5 eth0; then say "it stands twice"; exit 1; fi
+for address in 10.9.0.5 10.9.0.1 10.9.0.2; do wait_for sends $address eth1; done
+on --json status | grep -A7 '"10.9.0.5"'
+say "all on eth1"
+
+# With none left nothing is taken from the node.
+ip link set n1-eth1 down
+sleep 2
+stands 10.9.0.5 eth1
+say "persistent"
+ip link set n1-eth1 up
+wait_for sends 10.9.0.5 eth1
+"#;
+
+#[test]
+fn addresses_are_shared_out_and_a_third_machine_knows() {
+    let Some(said) = run(Spaces::NetAndMounts, SHARED) else { return };
+    said.has(&[
+        "== shared out",
+        "10.9.0.1 is on eth1 here",
+        "because  least-load: eth1 has 0, eth0 1",
+        "10.9.0.2 is on eth0 here",
+        "== outside knows: from eth1 to eth0",
+        "because  only eth0 can carry it",
+        "== nothing went back",
+        "== adopted",
+        "== all on eth1",
+        "\"phase\": \"persistent\"",
+        "== persistent",
+    ]);
+    assert!(
+        said.logs.contains("10.9.0.1 of web went to eth0: eth1 has no carrier; only eth0"),
+        "{}",
+        said.logs
+    );
+}

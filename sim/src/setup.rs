@@ -263,6 +263,7 @@ impl Setup {
             networks: networks.chain(media).collect(),
             intent,
             text,
+            shares: Vec::new(),
         }
     }
 }

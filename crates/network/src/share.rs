@@ -104,8 +104,19 @@ impl Network {
             let want = self.want(share, address, prefix, service);
             let mut ground = self.ground(share);
             let wanted = self.load(share, &mut ground);
-            let placed = place_one(&ground, &wanted, &want);
-            return self.chosen(placed);
+            // A persistent address that is still on its way counts where it will be.
+            let is_coming = |one: &Wanted| {
+                one.holder == Holder::Persistent
+                    && !ground.cards.iter().any(|card| card.carries.contains(&one.address))
+            };
+            let placed = match wanted.iter().any(is_coming) {
+                false => None,
+                true => {
+                    let all = place(core::slice::from_ref(&ground), &wanted, Occasion::Event);
+                    all.into_iter().find(|placed| placed.address == address)
+                }
+            };
+            return self.chosen(placed.unwrap_or_else(|| place_one(&ground, &wanted, &want)));
         }
         let choices = self.choices(address);
         let is_service = |other| self.is_service(other);

@@ -234,6 +234,15 @@ fn a_persistent_address_has_a_home_as_long_as_there_is_an_interface() {
 }
 
 #[test]
+fn a_persistent_address_on_its_way_counts_where_it_will_be() {
+    let mut one = share(Distribution::LeastLoad);
+    one.persistent = vec![(ip(PERSISTENT), 24)];
+    let mut node = node(one);
+    claim_all(&mut node);
+    assert_eq!(on(&node), [2, 1, 2]);
+}
+
+#[test]
 fn the_subnet_of_a_persistent_address_binds_no_service_address() {
     let mut one = share(Distribution::AntiCollocationPersistent);
     one.persistent = vec![(ip(PERSISTENT), 24)];

@@ -12,11 +12,9 @@ use super::heartbeat::{check_heartbeat, heartbeat};
 use super::polling::polling;
 use super::read::{self, Placed, Section, Span, Value};
 use super::section::{Names, duplicate};
-<<<<<<< HEAD
-use super::{Endpoint, Host, Kind, Network, Priority, duration, gateway, global, standby};
-=======
-use super::{Endpoint, Host, Kind, Network, Priority, duration, global, placing, standby, subnets};
->>>>>>> d6bb344 (mainstay: service addresses are shared out over the interfaces of a node)
+use super::{
+    Endpoint, Host, Kind, Network, Priority, duration, gateway, global, placing, standby, subnets,
+};
 
 /// The longest name that Linux gives an interface (IFNAMSIZ without its zero).
 const INTERFACE_SIZE_MAX: usize = 15;

@@ -59,6 +59,7 @@ fn picture() -> Picture {
         reasons: Vec::new(),
         cluster: v1::Cluster::default(),
         services: Vec::new(),
+        addresses: Vec::new(),
         warnings: Vec::new(),
         health: v1::Health::default(),
         counters: Vec::new(),

@@ -86,6 +86,14 @@ pub struct StatusNode {
     pub gate: String,
 }
 
+impl StatusNode {
+    /// Whether the kernel closes its service addresses by itself; a program that says nothing of it has no
+    /// gate.
+    pub(crate) fn is_gated(&self) -> bool {
+        !matches!(self.gate.as_str(), "" | "none")
+    }
+}
+
 /// An agreed membership.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct View {

@@ -354,7 +354,7 @@ impl Scenario {
     pub fn run(self, scene: &mut Scene) -> Result<Figure> {
         scene.wait_until_quiet()?;
         let active = scene.active()?;
-        let is_gated = scene.status(&active).is_some_and(|status| status.node.gate != "none");
+        let is_gated = scene.status(&active).is_some_and(|status| status.node.is_gated());
         let outcome = match self {
             Self::CutOneNetwork => cut_one_network(scene, &active).map(Played::from),
             Self::ServiceNetwork => selective::service_network(scene, &active),

@@ -44,8 +44,7 @@ pub(super) fn frozen_owner(scene: &mut Scene, active: &str) -> Result<Played> {
     let others: Vec<&str> =
         names.iter().map(String::as_str).filter(|name| *name != active).collect();
     let bound = api::fence_wait(scene.lab.root(active)?)?;
-    let gate = scene.status(active).map(|status| status.node.gate).unwrap_or_default();
-    let is_gated = !matches!(gate.as_str(), "" | "none");
+    let is_gated = scene.status(active).is_some_and(|status| status.node.is_gated());
     point_at(scene, active)?;
     let mut watched = watch(scene)?;
     let answers = |one: &mut Watched| -> Result<bool> {

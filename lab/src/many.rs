@@ -91,15 +91,16 @@ pub struct Takeover {
     /// Until all were.
     pub last: f64,
     /// The longest time in which one of the nodes that are left heard nothing of another one on the
-    /// other network, milliseconds.
-    pub silence: f64,
+    /// other network, milliseconds; none where nothing is said on it.
+    pub silence: Option<f64>,
 }
 
 impl Takeover {
     /// Heartbeats that should have come in the longest silence, and did not.
     pub fn missed(&self, interval: Duration) -> u32 {
         // The one that ends the silence may be late by nearly an interval, and is none that is missing.
-        ((self.silence / milliseconds(interval)) as u32).saturating_sub(1)
+        let silence = self.silence.unwrap_or_default();
+        ((silence / milliseconds(interval)) as u32).saturating_sub(1)
     }
 }
 
@@ -164,7 +165,7 @@ pub fn take_over(many: Many, lab: &mut Lab, owner: &str) -> Result<Takeover> {
     ensure!(!times.is_empty(), "there was nothing to announce");
     let after = |at: Duration| milliseconds(at.saturating_sub(start));
     let last = times[times.len() - 1];
-    let mut silence = Duration::ZERO;
+    let mut silence: Option<Duration> = None;
     for (node, ear) in &mut ears {
         let heard = ear.heard()?;
         for peer in others.iter().filter(|peer| *peer != node) {
@@ -175,19 +176,21 @@ pub fn take_over(many: Many, lab: &mut Lab, owner: &str) -> Result<Takeover> {
         first: after(times[0]),
         half: after(times[times.len() / 2]),
         last: after(last),
-        silence: milliseconds(silence),
+        silence: silence.map(milliseconds),
     })
 }
 
-/// The longest time between two frames of a machine, of those that reach into `[from, to]`.
-fn longest_silence(heard: &[Heard], peer: &str, from: Duration, to: Duration) -> Duration {
+/// The longest time between two frames of a machine, of those that reach into `[from, to]`; none of one
+/// that was not heard before.
+fn longest_silence(heard: &[Heard], peer: &str, from: Duration, to: Duration) -> Option<Duration> {
     let of_peer = heard.iter().filter(|one| one.from == peer).map(|one| one.at);
     let mut of_peer: Vec<Duration> = of_peer.collect();
     // The kernel's stamps are of the wall clock: converted, two in a microsecond may change places.
     of_peer.sort_unstable();
     let pairs = of_peer.windows(2).filter(|pair| pair[1] >= from && pair[0] <= to);
-    let open = to.saturating_sub(of_peer.last().copied().unwrap_or(from));
-    pairs.map(|pair| pair[1] - pair[0]).max().unwrap_or_default().max(open)
+    of_peer.first().filter(|first| **first < from)?;
+    let open = to.saturating_sub(*of_peer.last()?);
+    Some(pairs.map(|pair| pair[1] - pair[0]).max().unwrap_or_default().max(open))
 }
 
 #[cfg(test)]

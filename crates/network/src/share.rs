@@ -121,31 +121,9 @@ impl Network {
         let choices = self.choices(address);
         let is_service = |other| self.is_service(other);
         let first = subnet::select(&choices, (address, prefix), is_service)?;
-        let best = subnet::longest(first, address, is_service);
-        let equals = choices.into_iter().filter(|one| {
-            one.trouble().is_none() && subnet::longest(one, address, is_service) == best
-        });
-        let equals: Vec<&Interface> = equals.collect();
-        let [_, _, ..] = equals[..] else {
-            let why = format!("only {} carries its subnet", first.name);
-            let (interface, mac) = (first.index, first.mac);
-            return Ok(Chosen { interface, mac, why, dropped: None });
-        };
-        // Nobody has said anything about them: whatever else is on them is load.
-        let on = |card: &Interface| {
-            let here = |(_, entry): &(&IpAddr, &Entry)| interface_of(entry) == Some(card.index);
-            self.entries.iter().filter(here).map(|(address, _)| *address).collect()
-        };
-        let cards = equals.iter().map(|card| Card {
-            name: card.name.clone(),
-            own: self.own(card),
-            carries: on(card),
-            ..Card::default()
-        });
-        let ground = Ground { cards: cards.collect(), ..Ground::default() };
-        let holder = Holder::Service { name: String::new(), distribution: None, is_fixed: false };
-        let want = Wanted { address, prefix, net: String::new(), holder };
-        self.chosen(place_one(&ground, &[], &want))
+        let (interface, mac) = (first.index, first.mac);
+        let why = format!("{} is the first that carries its subnet", first.name);
+        Ok(Chosen { interface, mac, why, dropped: None })
     }
 
     fn chosen(&self, placed: Placement) -> Result<Chosen, String> {
@@ -254,7 +232,7 @@ impl Network {
     pub(crate) fn mind_returns(&mut self, interfaces: &[Interface]) {
         let works = |interfaces: &[Interface], name: &String| {
             let mut named = interfaces.iter().filter(|interface| interface.name == *name);
-            named.any(|interface| interface.trouble().is_none())
+            named.any(|interface| interface.trouble().is_none() && interface.is_proven())
         };
         if self.picture.is_none() {
             return;

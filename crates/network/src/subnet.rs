@@ -1,7 +1,8 @@
 //! Which interface carries an address: the one whose own subnet contains it.
 //!
-//! The longest such subnet wins, as in routing; of equals the first, unless [`crate::place`] is asked. Service
-//! addresses do not count, nor do /32 and /128, which are subnets of nothing but themselves.
+//! The longest such subnet wins, as in routing; of equals the first, unless a network is shared out
+//! ([`crate::place`]). Service addresses do not count, nor do /32 and /128, which are subnets of nothing
+//! but themselves.
 
 use core::net::IpAddr;
 
@@ -89,20 +90,6 @@ pub(crate) fn carries(
             && !is_service(own.address)
             && contains((own.address, own.prefix), address)
     })
-}
-
-/// The longest prefix of the interface's own subnets that contain the address.
-pub(crate) fn longest(
-    interface: &Interface,
-    address: IpAddr,
-    is_service: impl Fn(IpAddr) -> bool,
-) -> Option<u8> {
-    let own = interface.addresses.iter().filter(|own| {
-        own.prefix < bits(own.address)
-            && !is_service(own.address)
-            && contains((own.address, own.prefix), address)
-    });
-    own.map(|own| own.prefix).max()
 }
 
 /// Bits of an address of that family.

@@ -13,7 +13,7 @@ use std::time::Duration;
 use anyhow::{Context, Result};
 
 use super::Played;
-use crate::api;
+use crate::api::{self, StatusNode};
 use crate::client::{Mode, Probe};
 use crate::clock::{self, milliseconds};
 use crate::cluster::{SERVICE_ADDRESS, SERVICE_ADDRESS_V6};
@@ -44,7 +44,8 @@ pub(super) fn frozen_owner(scene: &mut Scene, active: &str) -> Result<Played> {
     let others: Vec<&str> =
         names.iter().map(String::as_str).filter(|name| *name != active).collect();
     let bound = api::fence_wait(scene.lab.root(active)?)?;
-    let is_gated = scene.status(active).is_some_and(|status| status.node.is_gated());
+    let gated = scene.status(active).map(|status| status.node).filter(StatusNode::is_gated);
+    let is_gated = gated.is_some();
     point_at(scene, active)?;
     let mut watched = watch(scene)?;
     let answers = |one: &mut Watched| -> Result<bool> {
@@ -104,7 +105,7 @@ pub(super) fn frozen_owner(scene: &mut Scene, active: &str) -> Result<Played> {
         milliseconds(last.saturating_sub(stopped)),
         (resumed.saturating_sub(free)).as_secs_f64(),
     ));
-    if gate == "nftables" {
+    if gated.is_some_and(|node| node.gate == "nftables") {
         played.notes.push("the lease gate is one of nftables".to_owned());
     }
     if !is_gated {

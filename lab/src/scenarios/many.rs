@@ -55,7 +55,7 @@ pub(super) fn power_off(scene: &mut Scene, active: &str, many: Many) -> Result<P
         "{} heartbeats missed between the nodes that are left: at most {:.0} ms without one, the \
          interval is {interval:.0} ms",
         taken.missed(scene.limits.interval),
-        taken.silence
+        taken.silence.unwrap_or_default()
     ));
     Ok(played)
 }

@@ -76,17 +76,17 @@ pub fn run(root: &Path, arguments: &[&str]) -> Result<ExitCode> {
             }
         }
         for (product, row) in PRODUCTS.into_iter().zip(&rows) {
-            let cell = |figure: fn(&Takeover) -> f64| {
-                spread(&row.iter().map(figure).collect::<Vec<_>>(), 0)
+            let cell = |figure: fn(&Takeover) -> Option<f64>| {
+                spread(&row.iter().filter_map(figure).collect::<Vec<_>>(), 0)
             };
             writeln!(
                 text,
                 "| {} | {} | {} | {} | {} | {} |",
                 amount.addresses,
                 product.title(),
-                cell(|taken| taken.first),
-                cell(|taken| taken.half),
-                cell(|taken| taken.last),
+                cell(|taken| Some(taken.first)),
+                cell(|taken| Some(taken.half)),
+                cell(|taken| Some(taken.last)),
                 cell(|taken| taken.silence)
             )?;
         }

@@ -45,7 +45,7 @@ pub fn networks(report: &Networks, style: Style) -> String {
         text.push_str(&format!("\n{}: {}\n", network.name, rule(network)));
         match network.fault.as_deref() {
             None => {}
-            Some("global") => text.push_str("It has failed for all; nothing moves.\n"),
+            Some("global") => text.push_str("It has failed for all.\n"),
             Some(_) => {
                 let nodes = network.failed_on.join(", ");
                 text.push_str(&format!("It has failed on {nodes} alone; what needs it leaves.\n"));

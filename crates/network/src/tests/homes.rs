@@ -42,7 +42,7 @@ fn the_other_interface_takes_over_when_the_carrier_is_gone() {
             from: "eth1".into(),
             to: "eth2".into(),
             why: "has no carrier".into(),
-            rule: "only eth2 carries its subnet".into(),
+            rule: "eth2 is the first that carries its subnet".into(),
         };
         assert!(outputs.contains(&moved), "{outputs:?}");
         let bytes = announcement(OTHER_MAC, ip(address));

@@ -11,7 +11,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use base::{Instant, NetworkId};
+use base::{Instant, NetworkId, NodeId};
 use engine::{NetworkFault, NetworkState, NetworkStates};
 use network::Condition;
 
@@ -136,6 +136,7 @@ impl Node {
             return;
         }
         let mut said = Vec::new();
+        let local = self.local.node;
         for network in &self.birth.cluster.networks {
             let Some(grace) = network.grace else { continue };
             let fault = self.engine.observation().network_fault(network.id);
@@ -149,7 +150,10 @@ impl Node {
                 _ => self.now,
             };
             answer.next = Some((fault, since));
-            if self.now >= since + grace {
+            // A node that was blamed for what turns out to be everybody's keeps its services: no patience
+            // with that.
+            let is_cleared = is_at(local, answer.stands) && !is_at(local, fault);
+            if is_cleared || self.now >= since + grace {
                 *answer = Answer { stands: fault, next: None };
                 said.push((network.name.clone(), fault));
             }
@@ -170,8 +174,7 @@ impl Node {
                     self.event(EventKind::NetworkDown, alone, sentence);
                 }
                 NetworkFault::Global => {
-                    let sentence =
-                        format!("network_down global: {name} has failed for all; nothing moves");
+                    let sentence = format!("network_down global: {name} has failed for all");
                     self.event(EventKind::NetworkDown, None, sentence);
                 }
             }
@@ -182,14 +185,10 @@ impl Node {
     /// Has the interfaces of networks fail that are silent here and not elsewhere.
     fn mind_failed(&mut self) {
         let local = self.local.node;
-        let is_here = |fault: NetworkFault| match fault {
-            NetworkFault::Local(nodes) => nodes.contains(local),
-            NetworkFault::None | NetworkFault::Global => false,
-        };
         let states = &self.faults.states;
         let answers = self.faults.answers.iter();
         let failed = answers.filter(|(id, answer)| {
-            is_here(answer.stands) && states.get(id) == Some(&NetworkState::Silent)
+            is_at(local, answer.stands) && states.get(id) == Some(&NetworkState::Silent)
         });
         let failed: BTreeSet<NetworkId> = failed.map(|(id, _)| *id).collect();
         if failed != self.faults.failed {
@@ -201,5 +200,13 @@ impl Node {
     /// Where each network has failed, as this node acts on it.
     pub fn network_faults(&self) -> impl Iterator<Item = (NetworkId, NetworkFault)> + '_ {
         self.faults.answers.iter().map(|(id, answer)| (*id, answer.stands))
+    }
+}
+
+/// Whether the network has failed on this node and not everywhere.
+fn is_at(node: NodeId, fault: NetworkFault) -> bool {
+    match fault {
+        NetworkFault::Local(nodes) => nodes.contains(node),
+        NetworkFault::None | NetworkFault::Global => false,
     }
 }

@@ -120,7 +120,7 @@ fn a_network_that_is_silent_for_all_moves_nothing_and_neither_does_its_return() 
         }
         field.pass(Duration::from_secs(5));
         assert_eq!(field.where_runs("web"), [N1]);
-        let expected = "network_down global: green has failed for all; nothing moves";
+        let expected = "network_down global: green has failed for all";
         assert_eq!(told(&field, N2), [expected]);
         for node in order {
             field.polls_say(node, [Works, Works]);
@@ -130,6 +130,21 @@ fn a_network_that_is_silent_for_all_moves_nothing_and_neither_does_its_return() 
         assert_eq!(field.where_runs("web"), [N1]);
         assert_eq!(told(&field, N2), [expected, "network_up: green"]);
     }
+}
+
+#[test]
+fn who_was_blamed_for_what_others_notice_late_is_cleared_at_once() {
+    let mut field = Field::needing(3);
+    say(&mut field, &[Works, Works, Works]);
+    field.pass(Duration::from_secs(3));
+    field.polls_say(N1, [Works, Silent]);
+    // Longer than the grace, and not long enough for its services to leave.
+    field.pass(Duration::from_millis(1_700));
+    assert_eq!(told(&field, N2), ["network_down local: green has failed on n1"]);
+    field.polls_say(N2, [Works, Silent]);
+    field.polls_say(N3, [Works, Silent]);
+    field.pass(Duration::from_secs(10));
+    assert_eq!(field.where_runs("web"), [N1]);
 }
 
 #[test]
@@ -160,6 +175,6 @@ fn cables_pulled_from_one_and_from_all_are_told_apart_in_the_events() {
     assert_eq!(told(&field, N2), [local]);
     field.pull(N2, NET1, true);
     field.pass(Duration::from_secs(2));
-    let global = "network_down global: green has failed for all; nothing moves";
+    let global = "network_down global: green has failed for all";
     assert_eq!(told(&field, N1), [local, global]);
 }

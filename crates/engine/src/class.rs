@@ -83,12 +83,26 @@ impl Service {
         match &after[0].kind {
             ResourceKind::Address { .. } | ResourceKind::Reservation { .. } => true,
             ResourceKind::Process { .. } => !after.iter().any(reserves),
-            ResourceKind::Mount { device, .. } => before.iter().any(|resource| {
-                matches!(&resource.kind, ResourceKind::Reservation { disks }
-                    if disks.iter().any(|disk| is_on(device, disk)))
-            }),
+            ResourceKind::Mount { device, filesystem, options, .. } => {
+                let is_reserved = before.iter().any(|resource| {
+                    matches!(&resource.kind, ResourceKind::Reservation { disks }
+                        if disks.iter().any(|disk| is_on(device, disk)))
+                });
+                is_reserved && is_on_one_disk(filesystem, options)
+            }
         }
     }
+}
+
+/// Whether a mount writes to the device that it names and to no other: file systems that span devices, and
+/// options that name one (`logdev=`, `rtdev=`, `journal_path=`, `journal_dev=`), are not believed.
+fn is_on_one_disk(filesystem: &str, options: &str) -> bool {
+    let alone = ["ext2", "ext3", "ext4", "xfs", "vfat", "exfat", "f2fs"];
+    let names_another = |option: &str| {
+        let (name, value) = option.split_once('=').unwrap_or((option, ""));
+        value.contains('/') || name.contains("dev") && name != "nodev" || name.contains("journal_")
+    };
+    alone.contains(&filesystem) && !options.split(',').any(|option| names_another(option.trim()))
 }
 
 /// Whether a device is a disk or, as udev names them, one of its partitions.

@@ -23,7 +23,7 @@ use base::{Instant, Member, Timing};
 use crate::class::{Class, Watchdog};
 use crate::inability;
 use crate::input::{Act, ActionId, Found, Outcome, ResourceChange, Verb};
-use crate::intent::{Intent, Resource, list};
+use crate::intent::{Intent, Resource, ResourceKind, list};
 use crate::observation::{DecisionId, Phase};
 use crate::replica::Replica;
 use crate::status::ResourceStatus;
@@ -636,7 +636,10 @@ impl Runner {
             unreachable!("the caller has seen a stop")
         };
         let mut parts = local.parts.iter().enumerate().rev();
-        let left = parts.find(|(_, p)| !matches!(p.doing, Doing::Stopped | Doing::Stuck));
+        let left = parts.find(|(index, part)| {
+            let is_over = matches!(part.doing, Doing::Stopped | Doing::Stuck);
+            !is_over && !keeps_disks(&local.parts, *index)
+        });
         if let Some((index, part)) = left {
             if !matches!(part.doing, Doing::Stopping | Doing::Killing) {
                 self.act(now, name, index, Verb::Stop);
@@ -736,4 +739,11 @@ fn take_part(former: &mut Vec<Part>, wanted: Resource) -> Part {
         Some(index) => former.swap_remove(index),
         None => Part::new(wanted, Doing::Stopped),
     }
+}
+
+/// Whether a reservation stays because something that started after it is left: that may still write, and
+/// a disk that is given up would be taken by a node which does not know that.
+fn keeps_disks(parts: &[Part], index: usize) -> bool {
+    matches!(parts[index].resource.kind, ResourceKind::Reservation { .. })
+        && parts[index + 1..].iter().any(|later| later.doing == Doing::Stuck)
 }

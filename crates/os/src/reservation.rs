@@ -190,9 +190,9 @@ impl Disk {
     /// # Errors
     /// As [`Disk::register`].
     pub fn replace(&self, former: Key, key: Key) -> io::Result<()> {
-        // NVMe takes another key from who is registered only as one that replaces the former.
+        // Not whatever the former one is: whoever was pre-empted meanwhile is refused.
         let (old_key, new_key) = (former.0, key.0);
-        let registration = sys::Registration { old_key, new_key, flags: IGNORE_KEY, padding: 0 };
+        let registration = sys::Registration { old_key, new_key, flags: 0, padding: 0 };
         self.change("register", sys::Change::Register(&registration))
     }
 

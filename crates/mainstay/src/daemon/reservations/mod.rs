@@ -127,7 +127,7 @@ impl Reservations {
                     disks: disks(&resource.kind),
                     free: BTreeSet::new(),
                     is_watched: false,
-                    silent: 0,
+                    silent: BTreeMap::new(),
                     left_behind: Vec::new(),
                 };
                 std::thread::Builder::new()
@@ -164,7 +164,7 @@ struct Worker {
     free: BTreeSet<PathBuf>,
     is_watched: bool,
     /// Looks in a row that had no answer.
-    silent: u32,
+    silent: BTreeMap<PathBuf, u32>,
     /// What did not end when it was killed.
     left_behind: Vec<Child>,
 }
@@ -179,7 +179,10 @@ impl Worker {
             };
             self.left_behind.retain_mut(|child| matches!(child.try_wait(), Ok(None)));
             match next {
-                Ok(Job::Adopt(_)) => (self.is_watched, self.silent) = (true, 0),
+                Ok(Job::Adopt(_)) => {
+                    self.is_watched = true;
+                    self.silent.clear();
+                }
                 Ok(Job::Act(act, permit)) => {
                     self.is_watched = false;
                     self.disks = disks(&act.resource.kind);
@@ -204,7 +207,8 @@ impl Worker {
             Some(Fault::Interrupted) => return,
             Some(Fault::Said(reason)) => Err(reason),
         };
-        (self.is_watched, self.silent) = (result.is_ok(), 0);
+        self.is_watched = result.is_ok();
+        self.silent.clear();
         let (service, resource) = (self.service.clone(), self.resource.clone());
         self.tell(Done::Mounted { id: act.id, service, resource, did: "has its disks", result });
     }
@@ -291,13 +295,14 @@ impl Worker {
             let until = os::clock::boottime() + ANSWER_MAX;
             let lost = match self.state(&disk, until, inbox) {
                 Ok(state) => {
-                    self.silent = 0;
+                    self.silent.remove(&disk);
                     steps::lost(&state, &self.keys)
                 }
                 Err(Fault::Interrupted) => return,
                 Err(Fault::Said(why)) => {
-                    self.silent += 1;
-                    (self.silent >= SILENT_MAX).then(|| format!("does not answer: {why}"))
+                    let silent = self.silent.entry(disk.clone()).or_default();
+                    *silent += 1;
+                    (*silent >= SILENT_MAX).then(|| format!("does not answer: {why}"))
                 }
             };
             if let Some(why) = lost {

@@ -97,6 +97,8 @@ pub(super) trait Device: Sized + Send {
     fn feed(&mut self) -> Result<(), WatchdogError>;
     /// Sets its timeout and feeds it.
     fn set_timeout(&mut self, timeout: Duration) -> Result<Duration, WatchdogError>;
+    /// Whether there is one that could be fed.
+    fn is_open(&self) -> bool;
     /// Stops it.
     fn disarm(&mut self) -> Result<(), WatchdogError>;
 }
@@ -133,6 +135,10 @@ impl Device for Real {
     fn set_timeout(&mut self, timeout: Duration) -> Result<Duration, WatchdogError> {
         self.open().set_timeout(timeout)?;
         Ok(self.open().timeout())
+    }
+
+    fn is_open(&self) -> bool {
+        self.0.is_some()
     }
 
     fn disarm(&mut self) -> Result<(), WatchdogError> {
@@ -499,7 +505,9 @@ impl<D: Device> Worker<D> {
                 HELD
             }
             Err(Refused { error, runs: None }) => {
-                if self.held.is_none() {
+                // One that was held could be stopped this time: then nothing is left to feed.
+                if !self.device.is_open() {
+                    self.held = None;
                     self.remove_record();
                 }
                 self.shared.set_watchdog_error(error);

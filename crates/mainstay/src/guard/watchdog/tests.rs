@@ -28,6 +28,9 @@ struct Scene {
     takes: Option<Duration>,
     /// What it refuses when it is armed; it runs all the same.
     useless: Option<WatchdogError>,
+    /// What is useless can be stopped.
+    stops: bool,
+    is_open: bool,
 }
 
 struct Fake(Arc<Mutex<Scene>>);
@@ -48,9 +51,11 @@ impl Fake {
 impl Device for Fake {
     fn arm(&mut self, path: &CStr, wanted: Duration, _: Duration) -> Result<Duration, Refused> {
         self.take(Told::Armed(path.to_str().unwrap().to_owned(), wanted))?;
-        match self.0.lock().unwrap().useless {
+        let mut scene = self.0.lock().unwrap();
+        scene.is_open = scene.useless.is_none() || !scene.stops;
+        match scene.useless {
             None => Ok(TIMEOUT),
-            Some(error) => Err(Refused { error, runs: Some(TIMEOUT) }),
+            Some(error) => Err(Refused { error, runs: (!scene.stops).then_some(TIMEOUT) }),
         }
     }
 
@@ -61,6 +66,10 @@ impl Device for Fake {
     fn set_timeout(&mut self, timeout: Duration) -> Result<Duration, WatchdogError> {
         self.take(Told::Timeout(timeout))?;
         Ok(self.0.lock().unwrap().takes.unwrap_or(timeout))
+    }
+
+    fn is_open(&self) -> bool {
+        self.0.lock().unwrap().is_open
     }
 
     fn disarm(&mut self) -> Result<(), WatchdogError> {
@@ -84,6 +93,8 @@ fn scene(sight: Sight) -> Arc<Mutex<Scene>> {
         held_up: Vec::new(),
         takes: None,
         useless: None,
+        stops: false,
+        is_open: false,
     }))
 }
 
@@ -373,6 +384,7 @@ fn beside_one_that_cannot_be_stopped_no_other_one_is_opened() {
     worker.armed = None;
     let held = WatchdogRequest::new("/dev/watchdog0", LONG, Duration::ZERO).unwrap();
     worker.held = Some((held, LONG));
+    scene.lock().unwrap().is_open = true;
     worker.former = WatchdogRequest::new("/dev/watchdog7", LONG, Duration::ZERO);
     assert_eq!(worker.arm(Instant::ZERO), REFUSED);
     assert_eq!(scene.lock().unwrap().told, [], "it was not even tried");
@@ -381,6 +393,14 @@ fn beside_one_that_cannot_be_stopped_no_other_one_is_opened() {
     worker.former = WatchdogRequest::new("/dev/watchdog0", LONG, Duration::ZERO);
     assert_eq!(worker.arm(os::clock::boottime() + HOUR), ARMED);
     assert!(worker.held.is_none() && worker.armed.is_some());
+    // It is refused again, and could be stopped this time: nothing is there to be fed.
+    worker.held = worker.armed.take();
+    worker.former = WatchdogRequest::new("/dev/watchdog0", LONG, Duration::ZERO);
+    scene.lock().unwrap().useless = Some(WatchdogError { step: Step::TooShort, errno: 0 });
+    scene.lock().unwrap().stops = true;
+    assert_eq!(worker.arm(Instant::ZERO), REFUSED);
+    assert!(worker.held.is_none());
+    assert_eq!(worker.feed_held(), NOT_FED);
 }
 
 #[test]

@@ -283,16 +283,22 @@ impl Gate {
     pub fn open(node: &str, addresses: &BTreeSet<IpAddr>) -> Result<Gate, GateError> {
         let programs = match Gate::of_programs(node, addresses) {
             Ok(gate) => {
-                // Closed for ever, it would keep the addresses silent.
-                sets::remove_former(node)?;
-                return Ok(gate);
+                // Closed for ever, it would keep the addresses silent; and so would these programs.
+                return match sets::remove_former(node) {
+                    Ok(_) => Ok(gate),
+                    Err(error) => gate.remove().and(Err(error)),
+                };
             }
             Err(error) => error,
         };
         match Gate::of_sets(node, addresses) {
             Ok(mut gate) => {
                 // Likewise.
-                Attachments::new(node).map_err(kernel("open a netlink socket"))?.remove_former()?;
+                let former = Attachments::new(node).map_err(kernel("open a netlink socket"));
+                let removed = former.and_then(|mut former| Ok(former.remove_former()?));
+                if let Err(error) = removed {
+                    return gate.remove().and(Err(error));
+                }
                 if let Means::Sets { refused, .. } = &mut gate.means {
                     *refused = Some(programs);
                 }

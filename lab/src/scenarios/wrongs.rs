@@ -79,7 +79,8 @@ pub(super) fn named(scene: &mut Scene, active: &str) -> Result<Played> {
         scene.lab.start(intruder)?;
         let first = wait::until("the intruder's first frame", PATIENCE, || {
             Ok(ear.hears(active).then(clock::now))
-        })?;
+        });
+        let first = scene.explain(first)?;
         wait_for_name(scene, active, wrong.counter(), before)?;
         named.push((wrong.counter(), clock::now() - first));
         // It goes on for a while: nothing may come of it later either.
@@ -139,8 +140,9 @@ fn generations(scene: &Scene, names: &[&str]) -> Result<Vec<u64>> {
 /// Ends a node's daemon in order, and waits until the others are a view of their own.
 fn leave(scene: &mut Scene, node: &str) -> Result<()> {
     scene.lab.kill(node, Signal::TERM, Which::Guard)?;
-    wait::until("the daemon to have left", PATIENCE, || {
-        Ok(scene.lab.daemon_pids(node)?.0.is_none().then_some(()))
+    // Guard and daemon: the next guard is refused beside one that is still cleaning up.
+    wait::until("the node to have left", PATIENCE, || {
+        Ok((scene.lab.daemon_pids(node)? == (None, None)).then_some(()))
     })?;
     let rest: Vec<String> =
         scene.lab.node_names().into_iter().filter(|name| name != node).collect();

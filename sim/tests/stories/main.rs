@@ -288,7 +288,12 @@ fn a_serial_line_keeps_the_view_without_any_network() {
 fn torn_lost_and_late_writes_of_a_disk_end_no_view() {
     for seed in SEEDS {
         let outcome = dark(seed, 3, vec![disk(3)], &[Kind::DiskDamage]);
-        goes_on(&outcome, &format!("seed {seed}"));
+        assert_eq!(outcome.totals.views, 1, "seed {seed}: no view change");
+        // Writes that are lost in a row for longer than a lease end it (2 of 100 seeds): then what ran is
+        // started again where it was.
+        let changes = changes(&outcome, CALM);
+        assert!(changes.iter().all(|(_, _, node, _)| *node == 0), "seed {seed}: {changes:?}");
+        assert!(changes.last().is_none_or(|(.., runs)| *runs), "seed {seed}: {changes:?}");
     }
 }
 

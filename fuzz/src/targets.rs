@@ -246,6 +246,7 @@ pub fn health_frame(bytes: &[u8]) {
     let net = Net {
         number: NetworkId(0),
         cards: cards.to_vec(),
+        sharing: Vec::new(),
         poll_interval: core::time::Duration::from_secs(1),
         polls: 3,
         detection: network::health::Detection::InOnlyOrInOut,

@@ -48,10 +48,13 @@ mac() { ip -n n1 link show dev $1 | sed -n 's/.*ether \([0-9a-f:]*\).*/\1/p'; }
 told() { ip -n out neigh show $1 | sed -n 's/.*lladdr \([0-9a-f:]*\).*/\1/p'; }
 ask() { ip netns exec out bash -c "echo >/dev/udp/$1/9" || true; }
 sends() { ask $1; [ "$(told $1)" = "$(mac $2)" ]; }
+# Its machine says that nothing listens there: an answer that takes the whole way and back.
+answers() { ip netns exec out timeout 1 bash -c "echo >/dev/tcp/$1/9" 2>&1 | grep -q refused; }
 wait_for stands 10.9.0.5 eth0
 wait_for stands 10.9.0.1 eth1
 wait_for stands 10.9.0.2 eth0
 for pair in "10.9.0.5 eth0" "10.9.0.1 eth1" "10.9.0.2 eth0"; do wait_for sends $pair; done
+for address in 10.9.0.5 10.9.0.1 10.9.0.2; do wait_for answers $address; done
 say "shared out"; on why web | grep -A1 "is on"
 
 # An interface fails: its address goes to the other one, and those outside are told.
@@ -61,6 +64,7 @@ wait_for stands 10.9.0.1 eth0
 if stands 10.9.0.1 eth1; then say "it stands twice"; exit 1; fi
 moved() { [ "$(told 10.9.0.1)" = "$(mac eth0)" ]; }
 wait_for moved
+wait_for answers 10.9.0.1
 say "outside knows: $([ "$before" = "$(mac eth1)" ] && echo from eth1 to eth0)"
 on why web | grep -A1 "10.9.0.1 is on"
 
@@ -85,7 +89,7 @@ wait_for stands 10.9.0.5 eth1
 wait_for stands 10.9.0.1 eth1
 wait_for stands 10.9.0.2 eth1
 if stands 10.9.0.5 eth0; then say "it stands twice"; exit 1; fi
-for address in 10.9.0.5 10.9.0.1 10.9.0.2; do wait_for sends $address eth1; done
+for address in 10.9.0.5 10.9.0.1 10.9.0.2; do wait_for sends $address eth1; wait_for answers $address; done
 on --json status | grep -A7 '"10.9.0.5"'
 say "all on eth1"
 
@@ -97,6 +101,89 @@ say "persistent"
 ip link set n1-eth1 up
 wait_for sends 10.9.0.5 eth1
 "#;
+
+/// Two nodes with two interfaces each on one wire, and somebody outside; they hear each other on another one, too.
+const SILENT: &str = r#"
+namespaces
+wire w0; wire w1
+node out; plug out w0 eth0
+ip -n out addr add 10.9.0.200/24 dev eth0
+for number in 1 2; do
+  node n$number; plug n$number w0 eth0; plug n$number w0 eth1; plug n$number w1 eth2; root n$number
+  ip -n n$number addr add 10.3.0.$number/24 dev eth2
+  ip -n n$number addr add 10.1.0.$number/24 dev eth0
+  cat >n$number/etc/mainstay/cluster.toml <<END
+[cluster]
+name = "demo"
+id = 10
+[[node]]
+name = "n1"
+id = 1
+[[node]]
+name = "n2"
+id = 2
+[[network]]
+name = "lan"
+poll_interval = "250ms"
+polls = 3
+also = { n1 = ["eth1"], n2 = ["eth1"] }
+persistent = { n1 = "10.9.0.5/24", n2 = "10.9.0.6/24" }
+nodes = { n1 = { address = "10.1.0.1/24", interface = "eth0" }, n2 = { address = "10.1.0.2/24", interface = "eth0" } }
+[[network]]
+name = "back"
+nodes = { n1 = "10.3.0.1/24", n2 = "10.3.0.2/24" }
+[[service]]
+name = "web"
+nodes = ["n1", "n2"]
+[[service.resource]]
+name = "one"
+kind = "address"
+address = "10.9.0.1/24"
+END
+done
+on() { node=$1; shift; "$M" --root $PWD/$node "$@" 2>&1; }
+for number in 1 2; do run n$number ip netns exec n$number; done
+for number in 1 2; do wait_for is_member n$number; done
+shows() { on $1 network list | grep -Eq "$2"; }
+stands() { ip -n $1 addr show dev $3 | grep -q "inet $2/"; }
+for number in 1 2; do
+  wait_for shows n$number "eth0 +primary +up"
+  wait_for shows n$number "eth1 +sharing +up"
+done
+wait_for stands n1 10.9.0.5 eth0
+wait_for stands n1 10.9.0.1 eth1
+say "at the start"; on n1 network list
+
+# The further interface keeps its signal and loses everything: its address goes to the other one.
+ip link set n1-eth1 nomaster
+wait_for shows n1 "eth1 +sharing +down .*hears nothing and is not heard"
+ip -n n1 link show dev eth1 | grep -q "LOWER_UP"
+wait_for stands n1 10.9.0.1 eth0
+if stands n1 10.9.0.1 eth1; then say "it stands twice"; exit 1; fi
+# Its machine says that nothing listens there: an answer that takes the whole way and back.
+answers() { ip netns exec out timeout 1 bash -c "echo >/dev/tcp/$1/9" 2>&1 | grep -q refused; }
+wait_for answers 10.9.0.1
+say "on the other interface"
+
+# That one does so as well: the network has failed here alone, and the service leaves.
+ip link set n1-eth0 nomaster
+wait_for stands n2 10.9.0.1 eth1
+wait_for answers 10.9.0.1
+if stands n1 10.9.0.1 eth0 || stands n1 10.9.0.1 eth1; then say "it stands twice"; exit 1; fi
+on n2 events | grep "network_down"
+say "on the other node"
+"#;
+
+#[test]
+fn a_silent_further_interface_is_left_and_a_silent_network_too() {
+    let Some(said) = run(Spaces::NetAndMounts, SILENT) else { return };
+    said.has(&[
+        "== at the start",
+        "== on the other interface",
+        "network_down local: lan has failed on n1",
+        "== on the other node",
+    ]);
+}
 
 #[test]
 fn addresses_are_shared_out_and_a_third_machine_knows() {

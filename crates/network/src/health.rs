@@ -59,7 +59,7 @@ pub mod wire;
 pub use machine::Health;
 pub use types::{
     Card, CardStatus, Config, Counters, Detection, Doubt, Fault, Input, Net, NetStatus, Output,
-    Remote, Status, Verdict,
+    Remote, Role, Status, Verdict,
 };
 
 #[cfg(test)]

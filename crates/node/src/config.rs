@@ -108,6 +108,12 @@ impl Cluster {
         self.networks.iter().find(|network| network.id == id)
     }
 
+    /// The local node's interfaces that share the service addresses of a network.
+    pub fn sharing(&self, network: &NetworkSpec) -> impl Iterator<Item = &String> {
+        let shares = self.shares.iter().filter(|share| share.net == network.name);
+        shares.flat_map(|share| &share.cards)
+    }
+
     /// What people call a network.
     #[must_use]
     pub fn network_name(&self, id: NetworkId) -> String {

@@ -68,7 +68,7 @@ pub enum InterfaceState {
 pub struct NetworkInterface {
     /// Its name.
     pub name: String,
-    /// primary or standby.
+    /// primary, standby, or sharing: one that carries service addresses beside the primary.
     pub role: String,
     /// Whether it works.
     pub state: InterfaceState,

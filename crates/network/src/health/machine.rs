@@ -8,7 +8,7 @@ use base::{Instant, NetworkId, NodeId, NodeSet};
 use super::wire::{CARDS_MAX, Frame, Says, Station};
 use super::{
     Card, CardStatus, Config, Counters, Detection, Doubt, Fault, Input, Net, NetStatus, Output,
-    Remote, Status, Verdict,
+    Remote, Role, Status, Verdict,
 };
 use crate::wire::Mac;
 
@@ -59,6 +59,7 @@ pub(super) struct NetState {
 #[derive(Clone, Debug)]
 pub(super) struct CardState {
     pub(super) name: String,
+    role: Role,
     pub(super) seen: Option<Card>,
     pub(super) disabled: bool,
     pub(super) verdict: Verdict,
@@ -184,7 +185,7 @@ impl Health {
             detection: net.spec.detection,
             effective: net.effective(),
             poller: net.poller.map(|card| net.cards[card].name.clone()),
-            cards: net.cards.iter().enumerate().map(|(rank, card)| card.status(rank)).collect(),
+            cards: net.cards.iter().map(CardState::status).collect(),
             remotes: net
                 .remotes()
                 .into_iter()
@@ -210,11 +211,12 @@ impl Health {
             assert!(spec.polls > 0, "a verdict needs a round");
             assert!(spec.poll_interval > Duration::ZERO, "a round takes time");
             spec.cards.retain(|name| taken.insert(name.clone()));
-            spec.cards.truncate(CARDS_MAX);
+            spec.sharing.retain(|name| taken.insert(name.clone()));
             let now = self.now;
-            let cards = spec.cards.iter().map(|name| {
+            let cards = spec.all_cards().take(CARDS_MAX).map(|(name, role)| {
                 let known = before.remove(&(spec.number, name.clone()));
-                known.unwrap_or_else(|| CardState::new(name.clone(), now))
+                let known = known.unwrap_or_else(|| CardState::new(name.clone(), now));
+                CardState { role, ..known }
             });
             let mut cards: Vec<CardState> = cards.collect();
             // The round that was under way is not judged: others may have been asked for other cards.
@@ -462,8 +464,10 @@ impl NetState {
 
     /// A standby, as long as one works; else the primary; else whoever has a signal.
     fn choose_poller(&self) -> Option<usize> {
-        let standbys = 1..self.cards.len();
-        let order: Vec<usize> = standbys.chain(0..self.cards.len().min(1)).collect();
+        let is_standby = |card: &usize| self.cards[*card].role == Role::Standby;
+        let all = 0..self.cards.len();
+        let others = all.clone().filter(|card| !is_standby(card));
+        let order: Vec<usize> = all.filter(is_standby).chain(others).collect();
         let connected = |card: &&usize| self.cards[**card].connected().is_some();
         let works = |card: &&usize| self.cards[**card].verdict.may_stay();
         let best = order.iter().filter(connected).find(works);
@@ -488,6 +492,7 @@ impl CardState {
     fn new(name: String, now: Instant) -> CardState {
         CardState {
             name,
+            role: Role::Primary,
             seen: None,
             disabled: false,
             verdict: Verdict::Unsure(Doubt::Unproven),
@@ -525,10 +530,10 @@ impl CardState {
         }
     }
 
-    fn status(&self, rank: usize) -> CardStatus {
+    fn status(&self) -> CardStatus {
         CardStatus {
             name: self.name.clone(),
-            rank,
+            role: self.role,
             seen: self.seen.clone(),
             verdict: self.verdict,
             since: self.since,

@@ -27,12 +27,48 @@ pub struct Net {
     pub number: NetworkId,
     /// Names of the interfaces, the primary first, then the standbys in their order.
     pub cards: Vec<String>,
+    /// Names of further interfaces on the same wire, which carry service addresses as the primary does.
+    pub sharing: Vec<String>,
     /// Length of a round; the same on all nodes.
     pub poll_interval: Duration,
     /// After how many bad rounds a card is down, and after how many good ones it is up.
     pub polls: u32,
     /// What makes a round bad.
     pub detection: Detection,
+}
+
+impl Net {
+    /// All its cards, each with its role, in the order in which they are shown.
+    pub fn all_cards(&self) -> impl Iterator<Item = (&String, Role)> + Clone {
+        let cards = self.cards.iter().enumerate().map(|(rank, name)| match rank {
+            0 => (name, Role::Primary),
+            _ => (name, Role::Standby),
+        });
+        cards.chain(self.sharing.iter().map(|name| (name, Role::Sharing)))
+    }
+}
+
+/// What a card is in its net.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Role {
+    /// It has the node's own addresses.
+    Primary,
+    /// It takes over from the primary.
+    Standby,
+    /// It carries service addresses beside the primary.
+    Sharing,
+}
+
+impl Role {
+    /// One word.
+    #[must_use]
+    pub const fn word(self) -> &'static str {
+        match self {
+            Role::Primary => "primary",
+            Role::Standby => "standby",
+            Role::Sharing => "sharing",
+        }
+    }
 }
 
 /// What makes a round bad.
@@ -293,8 +329,8 @@ pub struct NetStatus {
 pub struct CardStatus {
     /// Its name.
     pub name: String,
-    /// 0 for the primary, else which standby.
-    pub rank: usize,
+    /// What it is in its net.
+    pub role: Role,
     /// As in the newest sample.
     pub seen: Option<Card>,
     /// The verdict.

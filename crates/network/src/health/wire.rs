@@ -20,7 +20,7 @@ use base::{NetworkId, NodeId, NodeSet};
 use crate::wire::Mac;
 
 /// Interfaces in one answer, and cards of one net on one node.
-pub const CARDS_MAX: usize = 16;
+pub const CARDS_MAX: usize = 32;
 /// Bytes of the longest body.
 pub const BODY_SIZE_MAX: usize = HEAD_SIZE + 6 + 4 * CARDS_MAX;
 

@@ -17,7 +17,7 @@ use network::Condition;
 
 use super::{Node, Work};
 use crate::EventKind;
-use crate::config::LocalEnd;
+use crate::config::{LocalEnd, NetworkSpec};
 
 /// What the interfaces of a network that failed here do, in words that follow their names.
 const FAILED: &str = "hears nothing, and other nodes do";
@@ -61,7 +61,8 @@ impl Node {
             let Some(end) = &network.local else { continue };
             let seats = self.interfaces.iter().filter(|interface| interface.carries(end));
             let seats = seats.map(|interface| &interface.name);
-            let cards = network.standby.iter().flat_map(|standby| &standby.cards);
+            let standbys = network.standby.iter().flat_map(|standby| &standby.cards);
+            let cards = standbys.chain(self.birth.cluster.sharing(network));
             for name in seats.chain(cards) {
                 let condition = conditions.entry(name.clone()).or_default();
                 if *condition == Condition::Silent {
@@ -82,7 +83,7 @@ impl Node {
             let state = match self.faults.states.get(&network.id) {
                 // As before, until it has gone well or not.
                 Some(state) if about_to_switch => *state,
-                _ => self.network_state(end),
+                _ => self.network_state(network),
             };
             states.insert(network.id, state);
         }
@@ -93,10 +94,9 @@ impl Node {
         }
     }
 
-    /// The best of the interfaces that carry this end; without what other nodes say of it.
-    fn network_state(&self, end: &LocalEnd) -> NetworkState {
-        let ends = self.interfaces.iter().filter(|interface| interface.carries(end));
-        let states = ends.map(|interface| {
+    /// The best of this node's interfaces in the network; without what other nodes say of it.
+    fn network_state(&self, network: &NetworkSpec) -> NetworkState {
+        let states = self.seats(network).map(|interface| {
             match self.faults.conditions.get(&interface.name).unwrap_or(&Condition::Unpolled) {
                 Condition::Works => NetworkState::Up,
                 Condition::Unpolled | Condition::Unproven => NetworkState::Connected,

@@ -8,7 +8,7 @@ use base::NetworkId;
 use engine::{ActionId, Outcome, ResourceKind};
 
 use super::{Node, Work};
-use crate::config::LocalEnd;
+use crate::config::{LocalEnd, NetworkSpec};
 use crate::{EventKind, Output};
 
 /// An interface that is up and has a carrier.
@@ -31,8 +31,21 @@ impl Connected {
 }
 
 impl Node {
-    /// Networks whose local end is on no working interface are down. Paths over them are so only when
-    /// there is no signal: polls may be wrong, and heartbeats find out for themselves what they reach.
+    /// This node's interfaces in a network that have a signal: the one with its end there, and those that
+    /// share the network's service addresses with it.
+    pub(super) fn seats<'a>(
+        &'a self,
+        network: &'a NetworkSpec,
+    ) -> impl Iterator<Item = &'a Connected> + 'a {
+        let cluster = &self.birth.cluster;
+        self.interfaces.iter().filter(move |interface| {
+            network.local.as_ref().is_some_and(|end| interface.carries(end))
+                || cluster.sharing(network).any(|card| *card == interface.name)
+        })
+    }
+
+    /// Networks in which no interface works are down. Paths over them are so when their local end has no
+    /// signal: polls may be wrong, and heartbeats find out for themselves what they reach.
     pub(super) fn see_interfaces(&mut self) {
         let interfaces = self.network.interfaces().iter();
         let connected = interfaces.filter(|interface| interface.up && interface.carrier);
@@ -46,13 +59,14 @@ impl Node {
             .collect();
         for network in &self.birth.cluster.networks {
             let Some(end) = &network.local else { continue };
-            let ends = || self.interfaces.iter().filter(|interface| interface.carries(end));
+            let mut ends = self.interfaces.iter().filter(|interface| interface.carries(end));
             let is_device = matches!(end, LocalEnd::Device);
-            match is_device || ends().any(|interface| interface.works) {
+            let up = is_device || ends.next().is_some();
+            let works = is_device || self.seats(network).any(|interface| interface.works);
+            match works {
                 true => self.networks_down.remove(&network.id),
                 false => self.networks_down.insert(network.id),
             };
-            let up = is_device || ends().next().is_some();
             let changed = match up {
                 true => self.links_down.remove(&network.id),
                 false => self.links_down.insert(network.id),

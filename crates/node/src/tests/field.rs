@@ -19,6 +19,8 @@ use crate::{
 
 /// The networks that all nodes are on.
 const NETWORKS: [&str; 2] = ["blue", "green"];
+/// The interface that shares the addresses of the second one, where there is one.
+const FURTHER: &str = "violet";
 
 /// One node's place: what survives its process, and its process.
 pub(super) struct Seat {
@@ -85,6 +87,8 @@ pub(super) struct Field {
     pub(super) fencing: Vec<crate::FenceSpec>,
     /// A network on which nothing arrives.
     pub(super) dead: Option<base::NetworkId>,
+    /// Each node has one more interface, which shares the addresses of the second network.
+    is_shared: bool,
     count: u8,
     last_request: u64,
 }
@@ -130,6 +134,7 @@ impl Field {
             texts: BTreeMap::from([("one".to_owned(), intent)]),
             fencing: Vec::new(),
             dead: None,
+            is_shared: false,
             count,
             last_request: 0,
         };
@@ -223,6 +228,18 @@ impl Field {
         field
     }
 
+    /// The same, and each node has a further interface in the second network.
+    pub(super) fn sharing(count: u8) -> Field {
+        let mut field = Field::needing(count);
+        field.is_shared = true;
+        for id in (1..=count).map(NodeId) {
+            field.kill(id);
+            field.start(id);
+        }
+        field.until("web runs", |field| field.where_runs("web") == [NodeId(1)]);
+        field
+    }
+
     /// Pulls the cable of a network, or puts it back.
     pub(super) fn pull(&mut self, id: NodeId, network: u8, on: bool) {
         let seat = self.seats.get_mut(&id).expect("there is such a seat");
@@ -233,9 +250,13 @@ impl Field {
         self.picture(id);
     }
 
-    /// What the polls of a node's interfaces say, by network.
-    pub(super) fn polls_say(&mut self, id: NodeId, conditions: [network::Condition; 2]) {
-        let names = NETWORKS.map(str::to_owned).into_iter();
+    /// What the polls of a node's interfaces say, by network, then of the further one.
+    pub(super) fn polls_say<const N: usize>(
+        &mut self,
+        id: NodeId,
+        conditions: [network::Condition; N],
+    ) {
+        let names = NETWORKS.into_iter().chain([FURTHER]).map(str::to_owned);
         let health = network::Input::Health(names.zip(conditions).collect());
         let seat = self.seats.get_mut(&id).expect("there is such a seat");
         seat.inbox.push_back(Input::Network(health));
@@ -274,7 +295,7 @@ impl Field {
             networks: networks.collect(),
             intent: self.texts[text].clone(),
             text: text.to_owned(),
-            shares: Vec::new(),
+            shares: self.is_shared.then(share).into_iter().collect(),
         }
     }
 
@@ -453,7 +474,17 @@ impl Field {
                 addresses: core::iter::once(own).chain(floating).collect(),
             }
         });
-        let picture = network::Input::Interfaces(interfaces.collect());
+        let further = network::Interface {
+            index: 9,
+            name: FURTHER.to_owned(),
+            up: true,
+            carrier: true,
+            condition: network::Condition::Unpolled,
+            mac: None,
+            addresses: Vec::new(),
+        };
+        let further = Some(further).filter(|_| self.is_shared);
+        let picture = network::Input::Interfaces(interfaces.chain(further).collect());
         seat.inbox.push_back(Input::Network(picture));
     }
 
@@ -560,6 +591,21 @@ impl Seat {
             Verb::Stop | Verb::Kill => self.running.remove(&act.service),
         };
         self.inbox.push_back(Input::Acted { id: act.id, outcome: Outcome::Done });
+    }
+}
+
+/// What is said of the second network where it has a further interface.
+fn share() -> network::Share {
+    network::Share {
+        net: NETWORKS[1].to_owned(),
+        cards: vec![NETWORKS[1].to_owned(), FURTHER.to_owned()],
+        standbys: Vec::new(),
+        distribution: network::place::Distribution::LeastLoad,
+        takeover: network::place::Takeover::Alias,
+        source: None,
+        rebalances: false,
+        persistent: Vec::new(),
+        addresses: Vec::new(),
     }
 }
 

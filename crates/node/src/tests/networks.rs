@@ -3,7 +3,7 @@
 use core::time::Duration;
 
 use base::NodeId;
-use network::Condition::{self, Silent, Unpolled, Works};
+use network::Condition::{self, Fails, Silent, Unpolled, Works};
 
 use super::field::Field;
 use crate::EventKind;
@@ -177,4 +177,40 @@ fn cables_pulled_from_one_and_from_all_are_told_apart_in_the_events() {
     field.pass(Duration::from_secs(2));
     let global = "network_down global: green has failed for all";
     assert_eq!(told(&field, N1), [local, global]);
+}
+
+/// What is wrong with the interfaces of the first node, in their order.
+fn troubles(field: &Field) -> Vec<Option<String>> {
+    let seen = field.seats[&N1].node().status().network.interfaces.expect("a picture");
+    seen.iter().map(|interface| interface.trouble().map(str::to_owned)).collect()
+}
+
+#[test]
+fn a_network_works_here_as_long_as_one_of_its_interfaces_does() {
+    let mut field = Field::sharing(2);
+    field.polls_say(N1, [Works, Works, Works]);
+    field.polls_say(N2, [Works, Works, Works]);
+    field.pass(Duration::from_secs(3));
+    field.polls_say(N1, [Works, Fails("is dead".to_owned()), Works]);
+    field.pass(Duration::from_secs(5));
+    assert_eq!(field.where_runs("web"), [N1]);
+    assert_eq!(told(&field, N2), [""; 0]);
+    // The other one hears nothing any more, and what it shares addresses with fails for sure.
+    field.polls_say(N1, [Works, Fails("is dead".to_owned()), Silent]);
+    field.until("web went to n2", |field| field.where_runs("web") == [N2]);
+    let silent = Some("hears nothing, and other nodes do".to_owned());
+    assert_eq!(troubles(&field), [None, Some("is dead".to_owned()), silent]);
+    assert_eq!(told(&field, N2), ["network_down local: green has failed on n1"]);
+}
+
+#[test]
+fn all_interfaces_of_a_network_fail_when_they_are_silent_here_alone() {
+    let mut field = Field::sharing(2);
+    field.polls_say(N1, [Works, Works, Works]);
+    field.polls_say(N2, [Works, Works, Works]);
+    field.pass(Duration::from_secs(3));
+    field.polls_say(N1, [Works, Silent, Silent]);
+    field.until("web went to n2", |field| field.where_runs("web") == [N2]);
+    let silent = Some("hears nothing, and other nodes do".to_owned());
+    assert_eq!(troubles(&field), [None, silent.clone(), silent]);
 }

@@ -58,7 +58,7 @@ impl Verdicts {
     fn conditions(&self) -> BTreeMap<String, Condition> {
         let mut conditions = BTreeMap::new();
         let unknown = Known { verdict: Verdict::Unsure(Doubt::Unproven), is_polled: true };
-        for name in self.nets.iter().flat_map(|net| &net.cards) {
+        for (name, _) in self.nets.iter().flat_map(Net::all_cards) {
             let known = self.known.get(name).copied().unwrap_or(unknown);
             let condition = match known.verdict {
                 Verdict::Up => Condition::Works,
@@ -124,9 +124,11 @@ fn nets(
         let Some(primary) = primary else { continue };
         primaries.insert(network.id, primary.clone());
         let standbys = end.and_then(|end| end.standby.as_ref()).map(|standby| &standby.interfaces);
+        let sharing = network.placing.as_ref().and_then(|placing| placing.also.get(&local));
         nets.push(Net {
             number: network.id,
             cards: [primary].into_iter().chain(standbys.into_iter().flatten().cloned()).collect(),
+            sharing: sharing.cloned().unwrap_or_default(),
             poll_interval: network.polling.interval,
             polls: network.polling.polls,
             detection: network.polling.detection,
@@ -221,8 +223,13 @@ impl Daemon {
 
     /// Disables or enables a card, which must be one of a network.
     pub(in crate::daemon) fn disable_interface(&self, name: &str, on: bool, answer: Answer) {
-        let cards: Vec<&str> =
-            self.health.nets.iter().flat_map(|net| &net.cards).map(String::as_str).collect();
+        let cards: Vec<&str> = self
+            .health
+            .nets
+            .iter()
+            .flat_map(Net::all_cards)
+            .map(|(name, _)| name.as_str())
+            .collect();
         if !cards.contains(&name) {
             let message = format!("no network of this node has an interface {name}");
             let help = format!("there are: {}", cards.join(", "));
@@ -329,7 +336,7 @@ impl Daemon {
         let addresses = self.interfaces.iter().find(|one| one.name == card.name);
         v1::NetworkInterface {
             name: card.name.clone(),
-            role: if card.rank == 0 { "primary" } else { "standby" }.to_owned(),
+            role: card.role.word().to_owned(),
             state: match card.verdict {
                 Verdict::Up => v1::InterfaceState::Up,
                 Verdict::Unsure(_) => v1::InterfaceState::Unsure,

@@ -239,3 +239,46 @@ fn a_card_in_another_segment_with_traffic_is_found_by_a_second_witness_alone() {
     world.rounds(10);
     assert_eq!(world.said(0), []);
 }
+
+#[test]
+fn a_card_that_shares_addresses_is_judged_as_the_others_and_asks_only_after_them() {
+    let mut world = World::settled(&[3], Detection::InOut);
+    let net = Net {
+        number: NET,
+        cards: vec!["eth0".into(), "eth1".into()],
+        sharing: vec!["eth2".into(), "eth0".into()],
+        poll_interval: INTERVAL,
+        polls: POLLS,
+        detection: Detection::InOut,
+    };
+    let config = Config { cluster: 7, node: NodeId(0), life: 100, nets: vec![net] };
+    world.feed(0, Input::Configure(config));
+    world.rounds(POLLS + 1);
+    let status = world.status(0);
+    let roles: Vec<(&str, Role)> =
+        status.nets[0].cards.iter().map(|card| (card.name.as_str(), card.role)).collect();
+    let expected = [("eth0", Role::Primary), ("eth1", Role::Standby), ("eth2", Role::Sharing)];
+    assert_eq!(roles, expected);
+    assert_eq!(status.nets[0].poller.as_deref(), Some("eth1"), "the standby asks");
+    // The one that shares loses everything.
+    world.said(0);
+    world.kill(0, 2);
+    world.rounds(POLLS + 1);
+    assert_eq!(world.said(0), [("eth2".to_owned(), Verdict::Down(Fault::NoTraffic))]);
+    // All of them do.
+    for card in [0, 1] {
+        world.kill(0, card);
+    }
+    world.rounds(POLLS + 1);
+    let silent = |card: &str| (card.to_owned(), SILENT);
+    assert_eq!(world.said(0), [silent("eth0"), silent("eth1")]);
+    assert_eq!(world.status(0).nets[0].poller.as_deref(), Some("eth1"));
+    // Without primary and standby it asks itself.
+    for card in ["eth0", "eth1"] {
+        world.feed(0, Input::Disable { card: card.into(), on: true });
+    }
+    world.heal(0, 2);
+    world.noise = true;
+    world.rounds(POLLS + 2);
+    assert_eq!(world.status(0).nets[0].poller.as_deref(), Some("eth2"));
+}

@@ -52,8 +52,8 @@ fn frames_go_through_and_others_do_not() {
         assert!(change(8, 128).is_err(), "no such node");
         assert!(change(13, 3).is_err(), "many stations");
     }
-    let mut many = frame(1, Says::Answer { to: station(0, 2), heard: vec![7; 16] }).encode();
-    many[36] = 17;
+    let mut many = frame(1, Says::Answer { to: station(0, 2), heard: vec![7; CARDS_MAX] }).encode();
+    many[36] = CARDS_MAX as u8 + 1;
     many.extend([0; 4]);
     assert!(Frame::decode(&many).is_err(), "more cards than a node has");
 }

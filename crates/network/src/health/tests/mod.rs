@@ -5,8 +5,10 @@ use std::collections::VecDeque;
 
 use base::{Instant, NetworkId, NodeId};
 
-use super::wire::{Frame, Says, Station};
-use super::{Card, Config, Detection, Doubt, Fault, Health, Input, Net, Output, Status, Verdict};
+use super::wire::{CARDS_MAX, Frame, Says, Station};
+use super::{
+    Card, Config, Detection, Doubt, Fault, Health, Input, Net, Output, Role, Status, Verdict,
+};
 use crate::wire::Mac;
 
 mod counted;
@@ -80,8 +82,14 @@ impl World {
         let now = Instant::from_millis(5_000);
         let machines = cards.iter().enumerate().map(|(node, count)| {
             let names = (0..*count).map(|card| format!("eth{card}")).collect();
-            let net =
-                Net { number: NET, cards: names, poll_interval: INTERVAL, polls: POLLS, detection };
+            let net = Net {
+                number: NET,
+                cards: names,
+                sharing: Vec::new(),
+                poll_interval: INTERVAL,
+                polls: POLLS,
+                detection,
+            };
             let node = NodeId(node as u8);
             let config = Config { cluster: 7, node, life: 100, nets: vec![net] };
             let object = |card: usize| Object {

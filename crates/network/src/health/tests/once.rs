@@ -108,6 +108,7 @@ fn another_configuration_keeps_what_is_known() {
     let net = Net {
         number: NET,
         cards: vec!["eth1".into(), "eth0".into(), "eth9".into()],
+        sharing: Vec::new(),
         poll_interval: INTERVAL,
         polls: 2,
         detection: Detection::InOnlyOrInOut,
@@ -124,6 +125,7 @@ fn another_configuration_keeps_what_is_known() {
     assert_eq!(world.said(0), [("eth9".to_owned(), down(Fault::Gone))]);
     let status = world.status(0);
     assert_eq!(status.nets[1].cards, []);
-    assert_eq!(status.nets[0].cards[0].rank, 0);
+    assert_eq!(status.nets[0].cards[0].role, Role::Primary);
+    assert_eq!(status.nets[0].cards[1].role, Role::Standby);
     assert_eq!(status.nets[0].effective, Detection::InOut, "two cards are too few");
 }

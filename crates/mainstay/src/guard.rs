@@ -61,7 +61,7 @@ use std::collections::BTreeSet;
 use std::ffi::OsString;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
 use std::os::fd::AsRawFd;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Duration;
@@ -70,7 +70,7 @@ use anyhow::Context;
 use base::Instant;
 use os::event::{Events, Interest, Poll, Timer, Token};
 use os::gate::{Gate, GateError};
-use os::lock::Lock;
+use os::lock::{Lock, LockError};
 use os::netlink::Netlink;
 use os::notify::Init;
 use os::process::{Containment, Exit, Relaunch};
@@ -102,6 +102,10 @@ const LEFTOVERS_BUDGET: Duration = Duration::from_secs(10);
 const FINISH_BUDGET: Duration = Duration::from_secs(10);
 /// What a service manager gives the guard beyond its own budgets.
 const INIT_MARGIN: Duration = Duration::from_secs(15);
+/// How long a former guard or its daemon may take to be gone before this one is refused.
+const LOCK_BUDGET: Duration = Duration::from_secs(5);
+/// How often its lock is tried meanwhile.
+const LOCK_TICK: Duration = Duration::from_millis(20);
 /// How often stale services of a former guard are looked at.
 const LEFTOVERS_TICK: Duration = Duration::from_millis(5);
 /// Exit code when something could not be ended, or is not known to have ended.
@@ -151,13 +155,11 @@ pub fn attach(number: i32) -> anyhow::Result<DaemonSide> {
 /// When the guard cannot be set up: another one runs, stale services do not die, or the kernel
 /// refuses what cannot be done without.
 pub fn run(options: &Options) -> anyhow::Result<ExitCode> {
+    // Before the signals are ours: who waits here can be interrupted.
+    let lock = take_lock(&options.lock).context("another mainstay runs on this node")?;
     let wanted = [Signal::Terminate, Signal::Interrupt, Signal::Hangup, Signal::Child];
     let signals = Signals::block(&wanted).context("cannot listen for signals")?;
     os::process::become_subreaper().context("cannot become the reaper of orphans")?;
-    let lock =
-        Lock::take(&options.lock, &format!("mainstay guard, process {}", std::process::id()))
-            .context("another mainstay runs on this node")?;
-
     let mut containment = Containment::open(&options.tree);
     let own = options.lock.with_file_name("cgroup");
     let mut is_mounted = false;
@@ -394,6 +396,27 @@ fn await_leftovers(containment: &Containment, count: usize) -> anyhow::Result<()
         say!("ended {count} services that a former guard had left running");
     }
     Ok(())
+}
+
+/// Takes the lock of this node. What was killed or told to end a moment ago may still hold it: it
+/// gets [`LOCK_BUDGET`] to be gone.
+fn take_lock(path: &Path) -> anyhow::Result<Lock> {
+    let own = format!("mainstay guard, process {}", std::process::id());
+    let poll = Poll::new()?;
+    let mut events = Events::with_capacity(1);
+    let until = os::clock::boottime() + LOCK_BUDGET;
+    let mut is_told = false;
+    loop {
+        let held = match Lock::take(path, &own) {
+            Err(held @ LockError::Held { .. }) if os::clock::boottime() < until => held,
+            taken => return Ok(taken?),
+        };
+        if !is_told {
+            say!("{held}; waiting up to {LOCK_BUDGET:?} for its end");
+            is_told = true;
+        }
+        poll.wait(&mut events, Some(LOCK_TICK))?;
+    }
 }
 
 #[derive(Clone, Copy, Debug)]

@@ -572,7 +572,7 @@ fn ends_what_does_not_leave() {
 }
 
 /// Guard and daemon killed: the next guard ends what they left before it starts a daemon; before
-/// that, a second guard is refused.
+/// that, a second guard is refused, and the next one waits for the daemon: it has the lock as well.
 fn next_guard_ends_leftovers(place: Place) {
     let mut scene = Scene::new(place, &[]);
     let service = scene.line("service", 1).number("pid");
@@ -584,11 +584,11 @@ fn next_guard_ends_leftovers(place: Place) {
 
     scene.guard.kill().unwrap();
     scene.guard.wait().unwrap();
-    signal(unix::Signal::KILL, daemon);
-    wait_for("the daemon's end", || is_gone(daemon).then_some(())); // it has the lock as well
-    assert!(scene.pids().contains(&service), "nobody is there to end it");
     fs::write(scene.path().join("idle"), "").unwrap();
     scene.guard = Scene::start(place, scene.path());
+    wait_for("a wait", || (scene.log().matches("; waiting up").count() == 2).then_some(()));
+    assert!(scene.pids().contains(&service), "nobody is there to end it");
+    signal(unix::Signal::KILL, daemon);
     let start = scene.line("start", 2);
     assert!(start.number("leftovers") >= 1);
     assert!(scene.pids().is_empty());

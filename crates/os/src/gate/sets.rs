@@ -45,10 +45,9 @@ use std::net::IpAddr;
 use std::time::Duration;
 
 use batch::{Ask, Tables, Transaction};
-use table::SETS;
+use table::{SETS, Sets};
 
 use super::{GateError, kernel};
-use crate::netlink::NetlinkError;
 
 pub use push::Pusher;
 pub(super) use push::SetsGate;
@@ -89,17 +88,25 @@ fn list(tables: &mut Tables, table: &str) -> Result<BTreeMap<IpAddr, u64>, GateE
     Ok(known)
 }
 
+/// Times that a list is asked for again which was changed meanwhile.
+const LISTS_MAX: usize = 5;
+
 /// The table as the guard has it: its maker and keeper.
 #[derive(Debug)]
 pub(super) struct Keeper {
     tables: Tables,
     name: String,
-    addresses: BTreeSet<IpAddr>,
+    /// What is under the gate, in order: at the start, later what the daemon has made of it.
+    known: Vec<IpAddr>,
+    /// Room to look again.
+    seen: Vec<IpAddr>,
     /// Makes all of it, closed.
     build: Transaction,
     take_away: Transaction,
     /// What to ask, and how many chains and rules there are when none is missing.
     questions: [(Vec<u8>, usize); 4],
+    /// What to ask for what is under the gate.
+    elements: [(Sets, Vec<u8>); table::ALL.len()],
     was_there: bool,
 }
 
@@ -121,10 +128,19 @@ impl Keeper {
             [Ask::GetChain, Ask::GetRule].map(|what| (table::ask(what, family, &name), 0))
         });
         let [[a, b], [c, d]] = questions;
-        let build = table::build(&name, &addresses);
-        let take_away = table::take_away(&name);
-        let questions = [a, b, c, d];
-        let mut keeper = Keeper { tables, name, addresses, build, take_away, questions, was_there };
+        let mut known = Vec::with_capacity(super::SLOTS_MAX);
+        known.extend(addresses);
+        let mut keeper = Keeper {
+            build: table::build(&name, known.iter(), Vec::with_capacity(table::LENGTH_MAX)),
+            take_away: table::take_away(&name),
+            elements: table::ALL.map(|sets| (sets, table::ask_elements(&name, sets, sets.known))),
+            seen: Vec::with_capacity(super::SLOTS_MAX),
+            questions: [a, b, c, d],
+            known,
+            tables,
+            name,
+            was_there,
+        };
         keeper.make()?;
         for at in 0..keeper.questions.len() {
             keeper.questions[at].1 = keeper.count(at)?;
@@ -139,16 +155,26 @@ impl Keeper {
         }
     }
 
-    fn count(&mut self, at: usize) -> Result<usize, NetlinkError> {
-        let (name, mut count) = (&self.name, 0);
-        self.tables.list(&self.questions[at].0, |body| {
-            count += usize::from(table::is_of(body, name));
-        })?;
-        Ok(count)
+    fn count(&mut self, at: usize) -> Result<usize, GateError> {
+        let mut errno = libc::EINTR;
+        for _ in 0..LISTS_MAX {
+            let (name, mut count) = (&self.name, 0);
+            errno = self.tables.list(&self.questions[at].0, |body| {
+                count += usize::from(table::is_of(body, name));
+            })?;
+            match errno {
+                0 => return Ok(count),
+                // There is no table of this name.
+                libc::ENOENT => return Ok(0),
+                libc::EINTR => {}
+                _ => break,
+            }
+        }
+        Err(refused("look at the gate's table", errno))
     }
 
     pub(super) fn addresses(&self) -> BTreeSet<IpAddr> {
-        self.addresses.clone()
+        self.known.iter().copied().collect()
     }
 
     pub(super) fn was_there(&self) -> bool {
@@ -157,14 +183,42 @@ impl Keeper {
 
     /// Makes it again, closed, if anything of it is missing; how much was. Does not allocate.
     pub(super) fn keep(&mut self) -> Result<usize, GateError> {
+        // Looked at first: what a table that is whole afterwards has had.
+        let is_seen = self.look()?;
         let mut missing = 0;
         for at in 0..self.questions.len() {
             missing += self.questions[at].1.abs_diff(self.count(at)?);
         }
         if missing > 0 {
             self.make()?;
+        } else if is_seen && self.seen != self.known {
+            std::mem::swap(&mut self.seen, &mut self.known);
+            let room = std::mem::take(&mut self.build).into_room();
+            self.build = table::build(&self.name, self.known.iter(), room);
         }
         Ok(missing)
+    }
+
+    /// Reads what is under the gate, which the daemon changes with its configuration; false when it could
+    /// not be read as a whole.
+    fn look(&mut self) -> Result<bool, GateError> {
+        self.seen.clear();
+        let (seen, mut fits) = (&mut self.seen, true);
+        for (sets, question) in &self.elements {
+            let errno = self.tables.list(question, |body| {
+                table::read_elements(body, *sets, |address, _| {
+                    fits &= seen.len() < super::SLOTS_MAX;
+                    if fits {
+                        seen.push(address);
+                    }
+                });
+            })?;
+            if errno != 0 || !fits {
+                return Ok(false);
+            }
+        }
+        self.seen.sort_unstable();
+        Ok(true)
     }
 
     pub(super) fn remove(mut self) -> Result<(), GateError> {

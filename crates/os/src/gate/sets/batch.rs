@@ -13,8 +13,8 @@ use rustix::net::{
 };
 
 use crate::netlink::{
-    NLM_F_ACK, NLM_F_CREATE, NLM_F_DUMP, NLM_F_REQUEST, NLMSG_DONE, NLMSG_ERROR, NetlinkError,
-    each_message, read_errno,
+    NLM_F_ACK, NLM_F_CREATE, NLM_F_DUMP, NLM_F_DUMP_INTR, NLM_F_REQUEST, NLMSG_DONE, NLMSG_ERROR,
+    NetlinkError, each_message, read_errno,
 };
 use crate::sys;
 
@@ -74,7 +74,13 @@ pub(super) struct Batch {
 
 impl Batch {
     pub(super) fn begin() -> Batch {
-        let mut batch = Batch::default();
+        Batch::begin_in(Vec::new())
+    }
+
+    /// In the memory of a former transaction: does not allocate where that is enough.
+    pub(super) fn begin_in(mut room: Vec<u8>) -> Batch {
+        room.clear();
+        let mut batch = Batch { bytes: room, ..Batch::default() };
         batch.bracket(BATCH_BEGIN);
         batch
     }
@@ -111,17 +117,20 @@ impl Batch {
     }
 
     pub(super) fn attribute(&mut self, kind: u16, value: &[u8]) {
-        let length = u16::try_from(4 + value.len()).expect("a short attribute");
-        self.bytes.extend(length.to_ne_bytes());
-        self.bytes.extend(kind.to_ne_bytes());
-        self.bytes.extend(value);
-        self.bytes.resize(self.bytes.len().next_multiple_of(4), 0);
+        self.attribute_of(kind, &[value]);
     }
 
     pub(super) fn text(&mut self, kind: u16, text: &str) {
-        let mut value = text.as_bytes().to_vec();
-        value.push(0);
-        self.attribute(kind, &value);
+        self.attribute_of(kind, &[text.as_bytes(), &[0]]);
+    }
+
+    fn attribute_of(&mut self, kind: u16, parts: &[&[u8]]) {
+        let value: usize = parts.iter().map(|part| part.len()).sum();
+        let length = u16::try_from(4 + value).expect("a short attribute");
+        self.bytes.extend(length.to_ne_bytes());
+        self.bytes.extend(kind.to_ne_bytes());
+        parts.iter().for_each(|part| self.bytes.extend(*part));
+        self.bytes.resize(self.bytes.len().next_multiple_of(4), 0);
     }
 
     pub(super) fn number(&mut self, kind: u16, number: u32) {
@@ -154,10 +163,17 @@ impl Batch {
 }
 
 /// What is done as a whole or not at all.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(super) struct Transaction {
     bytes: Vec<u8>,
     last: u32,
+}
+
+impl Transaction {
+    /// Its memory, for the next one.
+    pub(super) fn into_room(self) -> Vec<u8> {
+        self.bytes
+    }
 }
 
 /// A socket for nf_tables.
@@ -211,8 +227,9 @@ impl Tables {
         }
     }
 
-    /// Asks for a list; the kernel's error number, 0 for "done". Does not allocate. `take` gets what is
-    /// behind `struct nfgenmsg`.
+    /// Asks for a list; the kernel's error number, 0 for "done", `EINTR` when something was changed
+    /// meanwhile, so that it may not be whole. Does not allocate. `take` gets what is behind
+    /// `struct nfgenmsg`.
     pub(super) fn list(
         &mut self,
         question: &[u8],
@@ -220,7 +237,7 @@ impl Tables {
     ) -> Result<i32, NetlinkError> {
         while recv(&self.socket, &mut *self.buffer, RecvFlags::DONTWAIT).is_ok() {}
         send(&self.socket, question, SendFlags::empty()).map_err(failed("ask for a list"))?;
-        let mut done = None;
+        let (mut done, mut is_whole) = (None, true);
         while done.is_none() {
             let length = match recv(&self.socket, &mut *self.buffer, RecvFlags::DONTWAIT) {
                 Ok((_, length)) => length.min(self.buffer.len()),
@@ -229,6 +246,7 @@ impl Tables {
                 Err(error) => return Err(failed("receive a list")(error)),
             };
             each_message(&self.buffer[..length], |header, body| {
+                is_whole &= header.flags & NLM_F_DUMP_INTR == 0;
                 match header.kind {
                     NLMSG_DONE | NLMSG_ERROR => done = Some(read_errno(body)),
                     _ => take(body.get(4..).unwrap_or(&[])),
@@ -236,7 +254,7 @@ impl Tables {
                 true
             });
         }
-        Ok(done.unwrap_or(0))
+        Ok(done.filter(|errno| *errno != 0 || is_whole).unwrap_or(libc::EINTR))
     }
 }
 

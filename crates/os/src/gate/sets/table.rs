@@ -84,16 +84,22 @@ const V4: Sets = SETS[0];
 const V6: Sets = SETS[1];
 const ARP: Sets = SETS[2];
 
+/// Those that have each address once.
+pub(super) const ALL: [Sets; 2] = [V4, V6];
+
+/// Bytes of the longest transaction that makes the table: an IPv4 address is in four sets, 16 bytes each.
+pub(super) const LENGTH_MAX: usize = (64 << 10) + 64 * crate::gate::SLOTS_MAX;
+
 impl Sets {
-    /// The address as a key, if it belongs here.
-    fn key(self, address: IpAddr) -> Option<([u8; 16], usize)> {
-        let mut key = [0; 16];
+    /// The address as an element, if it belongs here.
+    fn element(self, address: IpAddr, milliseconds: Option<u64>) -> Option<Element> {
+        let mut key = [0; KEY_MAX];
         match address {
             IpAddr::V4(address) if self.length == 4 => key[..4].copy_from_slice(&address.octets()),
             IpAddr::V6(address) if self.length == 16 => key = address.octets(),
             _ => return None,
         }
-        Some((key, self.length as usize))
+        Some(Element { key, length: self.length as usize, milliseconds })
     }
 
     fn address(self, key: &[u8]) -> Option<IpAddr> {
@@ -104,13 +110,35 @@ impl Sets {
     }
 }
 
+const KEY_MAX: usize = 16;
+
+/// An element of a set, and how long it is there.
+#[derive(Clone, Copy, Debug)]
+struct Element {
+    key: [u8; KEY_MAX],
+    length: usize,
+    milliseconds: Option<u64>,
+}
+
+impl Element {
+    fn fence(key: u64, milliseconds: Option<u64>) -> Element {
+        let mut element = Element { key: [0; KEY_MAX], length: 8, milliseconds };
+        element.key[..8].copy_from_slice(&key.to_ne_bytes());
+        element
+    }
+}
+
 /// All families that have a table.
 pub(super) const FAMILIES: [Family; 2] = [Family::Inet, Family::Arp];
 
 /// Makes everything new in one transaction, whether something is there or not: closed, with these
-/// addresses.
-pub(super) fn build(table: &str, addresses: &BTreeSet<IpAddr>) -> Transaction {
-    let mut batch = Batch::begin();
+/// addresses. Does not allocate where `room`, the memory of a former transaction, is enough.
+pub(super) fn build<'a>(
+    table: &str,
+    addresses: impl Iterator<Item = &'a IpAddr> + Clone,
+    room: Vec<u8>,
+) -> Transaction {
+    let mut batch = Batch::begin_in(room);
     for family in FAMILIES {
         // What is not there cannot be deleted.
         for ask in [Ask::NewTable, Ask::DeleteTable, Ask::NewTable] {
@@ -215,11 +243,14 @@ pub(super) fn take_away(table: &str) -> Transaction {
     batch.end()
 }
 
-fn add_known(batch: &mut Batch, table: &str, addresses: &BTreeSet<IpAddr>) {
+fn add_known<'a>(
+    batch: &mut Batch,
+    table: &str,
+    addresses: impl Iterator<Item = &'a IpAddr> + Clone,
+) {
     for sets in SETS {
-        let keys: Vec<_> = addresses.iter().filter_map(|address| sets.key(*address)).collect();
         for set in [sets.known, sets.counted] {
-            let elements = keys.iter().map(|(key, length)| (&key[..*length], None));
+            let elements = addresses.clone().filter_map(|address| sets.element(*address, None));
             add_elements(batch, Ask::NewElements, (table, sets.family, set), elements);
         }
     }
@@ -232,11 +263,10 @@ pub(super) fn change_known(
     removed: &BTreeSet<IpAddr>,
 ) -> Transaction {
     let mut batch = Batch::begin();
-    add_known(&mut batch, table, added);
+    add_known(&mut batch, table, added.iter());
     for sets in SETS {
-        let keys: Vec<_> = removed.iter().filter_map(|address| sets.key(*address)).collect();
         for set in [sets.known, sets.counted] {
-            let elements = keys.iter().map(|(key, length)| (&key[..*length], None));
+            let elements = removed.iter().filter_map(|address| sets.element(*address, None));
             add_elements(&mut batch, Ask::DeleteElements, (table, sets.family, set), elements);
         }
     }
@@ -248,18 +278,17 @@ pub(super) fn put_up_fence(table: &str, key: u64, milliseconds: u64) -> Transact
     let mut batch = Batch::begin();
     let place = (table, Family::Inet, FENCE);
     flush(&mut batch, place);
-    let key = key.to_ne_bytes();
-    let fence = [(&key[..], Some(milliseconds))].into_iter();
-    add_elements(&mut batch, Ask::NewElements, place, fence);
+    let fence = Element::fence(key, Some(milliseconds));
+    add_elements(&mut batch, Ask::NewElements, place, [fence].into_iter());
     batch.end()
 }
 
 /// Has exactly these addresses open, each for so long, if this fence is still up: the second half.
 pub(super) fn open(table: &str, fence: u64, open: &[(IpAddr, u64)]) -> Transaction {
     let mut batch = Batch::begin();
-    let fence = fence.to_ne_bytes();
     let place = (table, Family::Inet, FENCE);
-    add_elements(&mut batch, Ask::DeleteElements, place, [(&fence[..], None)].into_iter());
+    let fence = Element::fence(fence, None);
+    add_elements(&mut batch, Ask::DeleteElements, place, [fence].into_iter());
     replace_open(&mut batch, table, open);
     batch.end()
 }
@@ -275,11 +304,8 @@ fn replace_open(batch: &mut Batch, table: &str, open: &[(IpAddr, u64)]) {
     for sets in SETS {
         let place = (table, sets.family, sets.open);
         flush(batch, place);
-        let keys: Vec<_> = open
-            .iter()
-            .filter_map(|(address, ends)| sets.key(*address).map(|key| (key, *ends)))
-            .collect();
-        let elements = keys.iter().map(|((key, length), ends)| (&key[..*length], Some(*ends)));
+        let elements =
+            open.iter().filter_map(|(address, ends)| sets.element(*address, Some(*ends)));
         add_elements(batch, Ask::NewElements, place, elements);
     }
 }
@@ -293,11 +319,11 @@ fn flush(batch: &mut Batch, (table, family, set): Place<'_>) {
     });
 }
 
-fn add_elements<'a>(
+fn add_elements(
     batch: &mut Batch,
     ask: Ask,
     (table, family, set): Place<'_>,
-    elements: impl Iterator<Item = (&'a [u8], Option<u64>)>,
+    elements: impl Iterator<Item = Element>,
 ) {
     let mut elements = elements.peekable();
     while elements.peek().is_some() {
@@ -305,11 +331,12 @@ fn add_elements<'a>(
             message.text(1, table);
             message.text(2, set);
             message.nested(3, |list| {
-                for (key, timeout) in elements.by_ref().take(ELEMENTS_MAX) {
-                    list.nested(1, |element| {
-                        element.nested(1, |value| value.attribute(1, key));
-                        if let Some(milliseconds) = timeout {
-                            element.attribute(4, &milliseconds.to_be_bytes());
+                for element in elements.by_ref().take(ELEMENTS_MAX) {
+                    list.nested(1, |message| {
+                        let key = &element.key[..element.length];
+                        message.nested(1, |value| value.attribute(1, key));
+                        if let Some(milliseconds) = element.milliseconds {
+                            message.attribute(4, &milliseconds.to_be_bytes());
                         }
                     });
                 }

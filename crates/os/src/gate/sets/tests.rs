@@ -7,7 +7,7 @@ use std::time::Duration;
 use base::Instant;
 
 use super::push::{Pusher, SetsGate};
-use super::{FENCE, Keeper, list};
+use super::{FENCE, Keeper, list, table};
 
 const NODE: &str = "sets n1";
 
@@ -108,13 +108,17 @@ fn the_loop_says_and_the_thread_does() {
     let known = list(&mut keeper.tables, &keeper.name).unwrap();
     assert_eq!(known.into_keys().collect::<BTreeSet<_>>(), BTreeSet::from([six, other]));
 
-    // Somebody loads other rules; the guard makes the table again, closed, and the daemon opens.
-    let gone = super::table::take_away(&keeper.name);
+    // Somebody loads other rules; the guard, which came by meanwhile, makes the table again, closed,
+    // with the addresses of the new configuration, and the daemon opens.
+    assert_eq!(keeper.keep().unwrap(), 0, "nothing is missing");
+    let gone = table::take_away(&keeper.name);
     assert_eq!(keeper.tables.carry_out(&gone).unwrap(), 0);
     gate.push(other, now() + Duration::from_secs(700));
     assert_eq!(pusher.turn().unwrap_err().errno(), libc::ENOENT);
     assert!(keeper.keep().unwrap() > 0);
     assert!(pusher.open_now().is_empty());
+    let known = list(&mut keeper.tables, &keeper.name).unwrap();
+    assert_eq!(known.into_keys().collect::<BTreeSet<_>>(), BTreeSet::from([six, other]));
     assert_eq!(keeper.keep().unwrap(), 0, "it is whole");
     pusher.turn().unwrap();
     assert_eq!(pusher.open_now(), BTreeSet::from([six, other]));
@@ -127,4 +131,18 @@ fn the_loop_says_and_the_thread_does() {
     next.remove().unwrap();
     assert_eq!(keeper.count(0).unwrap(), 0);
     keeper.remove().unwrap();
+}
+
+/// The guard does not allocate: the longest transaction has room in what it has from the start.
+#[test]
+fn the_longest_transaction_has_room() {
+    let four = |number: usize| IpAddr::from((0x0a00_0000 | number as u32).to_be_bytes());
+    let six = |number: usize| IpAddr::from((0xfd_u128 << 120 | number as u128).to_be_bytes());
+    for address in [&four as &dyn Fn(usize) -> IpAddr, &six] {
+        let addresses: Vec<IpAddr> = (0..crate::gate::SLOTS_MAX).map(address).collect();
+        let room = Vec::with_capacity(table::LENGTH_MAX);
+        let before = room.as_ptr();
+        let after = table::build(NODE, addresses.iter(), room).into_room();
+        assert_eq!(after.as_ptr(), before, "{} bytes", after.len());
+    }
 }

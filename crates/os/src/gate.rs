@@ -263,7 +263,7 @@ impl Revoker {
 #[derive(Debug)]
 enum Means {
     Programs { maps: Arc<Maps>, attachments: Attachments, was_there: bool },
-    Sets { keeper: sets::Keeper, refused: Option<GateError> },
+    Sets { keeper: Box<sets::Keeper>, refused: Option<GateError> },
 }
 
 /// The gate as the guard has it: its maker and keeper.
@@ -315,7 +315,7 @@ impl Gate {
     /// # Errors
     /// Where the kernel has none, or not for this process.
     pub fn of_sets(node: &str, addresses: &BTreeSet<IpAddr>) -> Result<Gate, GateError> {
-        let keeper = sets::Keeper::open(node, addresses)?;
+        let keeper = Box::new(sets::Keeper::open(node, addresses)?);
         Ok(Gate { means: Means::Sets { keeper, refused: None } })
     }
 

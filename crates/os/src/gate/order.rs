@@ -117,6 +117,11 @@ pub(super) fn come_first(
     if !may_move {
         return Ok(Came::Behind);
     }
+    // Without `CAP_SYS_ADMIN` nobody can tell whose a program is: the next guard could not take ours away,
+    // and closed for ever it would keep the addresses silent.
+    if bpf::program_by_id(id).is_err() {
+        return Ok(Came::Behind);
+    }
     // Meanwhile the filter judges, as before.
     sweep(interface, direction, name, None)?;
     bpf::attach_first(interface, KINDS[direction], program)?;

@@ -7,6 +7,8 @@ use std::collections::BTreeSet;
 use std::net::{IpAddr, Ipv4Addr};
 use std::os::fd::IntoRawFd;
 
+use rustix::thread::{CapabilitySet, CapabilitySets, capabilities, set_capabilities};
+
 use super::*;
 use crate::ethernet::Ethernet;
 use crate::gate::assembler::Assembler;
@@ -277,4 +279,27 @@ fn where_no_filter_can_be_before_another_one_the_newer_kind_is() {
     assert!(is_asked(&daemon, right), "before the filter that takes all");
     assert_eq!(before(&mut attachments), [""; 0]);
     assert_eq!(in_peace(&mut attachments).moved, 0, "nothing is moved for nothing");
+}
+
+/// With `CAP_BPF` alone: who cannot be told from others later is not put before them.
+#[test]
+fn what_could_not_be_taken_away_is_not_put_there() {
+    let Some([left, _]) = field() else { return };
+    let Some((gate, _daemon, mut attachments)) = open() else { return };
+    if !has_tcx(left) {
+        return;
+    }
+    let stranger = passes_all();
+    bpf::attach_first(left, TCX_INGRESS, stranger.as_fd()).unwrap();
+    let all = capabilities(None).unwrap();
+    let few = all.effective - CapabilitySet::SYS_ADMIN;
+    set_capabilities(None, CapabilitySets { effective: few, ..all }).unwrap();
+    let kept = in_peace(&mut attachments);
+    assert_eq!((kept.moved, kept.behind), (0, Some(left)));
+    assert_eq!(programs(left), 1);
+    set_capabilities(None, all).unwrap();
+    assert_eq!(in_peace(&mut attachments).moved, 1);
+    assert_eq!(programs(left), 2);
+    gate.remove().unwrap();
+    assert_eq!(programs(left), 1);
 }

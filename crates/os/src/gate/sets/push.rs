@@ -34,10 +34,12 @@ const LEAST: Duration = Duration::from_millis(10);
 /// A deadline that is later by so much is told at once: it may be that of a closed address.
 const LEAP: Duration = Duration::from_millis(50);
 
-/// One address: words of the loop, and one of the thread.
+/// One address: a word of the loop, and two of the thread.
 #[derive(Debug, Default)]
 struct Words {
     deadline: AtomicU64,
+    /// Until when the kernel has it open at the latest; zero: closed.
+    told: AtomicU64,
     dropped: AtomicU64,
 }
 
@@ -121,7 +123,7 @@ impl SetsGate {
 
     pub(in crate::gate) fn slots(&self) -> impl Iterator<Item = (IpAddr, SlotState)> + '_ {
         self.known.iter().map(|(address, words)| {
-            let deadline = Instant::from_nanos(words.deadline.load(Ordering::Acquire));
+            let deadline = Instant::from_nanos(words.told.load(Ordering::Relaxed));
             let state = SlotState {
                 deadline,
                 // Whatever is stored here was granted.
@@ -188,6 +190,10 @@ impl Pusher {
             .collect();
         if self.pushed.as_ref() != Some(&open) {
             self.hand_over(&open)?;
+            for (address, words) in &board {
+                let told = open.get(address).map_or(0, |deadline| deadline.as_nanos());
+                words.told.store(told, Ordering::Relaxed);
+            }
         }
         let left = open.values().map(|deadline| deadline.since(now)).min();
         let pace = left.map_or(PACE_MAX, |left| (left / PART).clamp(PACE_MIN, PACE_MAX));

@@ -89,10 +89,14 @@ fn the_loop_says_and_the_thread_does() {
     let Some((mut keeper, mut gate, mut pusher)) = make() else { return };
     assert!(pusher.open_now().is_empty(), "closed at first");
     let [four, six] = addresses();
-    gate.push(four, now() + Duration::from_secs(600));
+    let deadline = now() + Duration::from_secs(600);
+    gate.push(four, deadline);
+    let shown = |gate: &SetsGate| BTreeMap::from_iter(gate.slots())[&four].deadline;
+    assert_eq!(shown(&gate), Instant::ZERO, "it is not open yet");
     assert!(pusher.wait(now() + Duration::from_secs(600)), "it is told at once");
     pusher.turn().unwrap();
     assert_eq!(pusher.open_now(), BTreeSet::from([four]));
+    assert_eq!(shown(&gate), deadline);
     gate.push(six, now() + Duration::from_secs(600));
     gate.push(four, Instant::ZERO);
     pusher.turn().unwrap();

@@ -21,7 +21,7 @@
 //!   stopped: whole seconds, the lease rounded up plus one, refreshed each second while the lease
 //!   lies in the future. Addresses are added as /32 or /128: removing another address of the
 //!   subnet then takes nothing with it.
-//! - **Announce** (RFC 5227 §2.3, RFC 4861 §7.2.6) at once, after 1, 2, 4 and 8 s, each minute,
+//! - **Announce** (RFC 5227 §2.3, RFC 4861 §7.2.6) at once, after 0.2, 1, 2, 4 and 8 s, each minute,
 //!   and whenever a part of the network may have missed it: a path healed, the carrier came back,
 //!   the hardware address changed, a conflict was seen.
 //! - **Defend** (RFC 5227 §2.4 c): announce, at most once a second, and report. The address is

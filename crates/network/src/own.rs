@@ -239,9 +239,11 @@ impl Network {
     }
 }
 
-/// After the first announcement: at 1, 2, 4 and 8 s.
-pub(crate) const ANNOUNCE_DELAYS: [Duration; 4] = [
-    Duration::from_secs(1),
+/// After the first announcement: at 0.2, 1, 2, 4 and 8 s. The second one is soon, because one frame that
+/// is lost would be an outage until then.
+pub(crate) const ANNOUNCE_DELAYS: [Duration; 5] = [
+    Duration::from_millis(200),
+    Duration::from_millis(800),
     Duration::from_secs(1),
     Duration::from_secs(2),
     Duration::from_secs(4),

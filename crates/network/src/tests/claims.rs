@@ -407,7 +407,7 @@ fn two_hundred_addresses_are_claimed_together() {
         assert!(matches!(node.done(Ok(()))[0], Output::Claimed { .. }));
     }
     let outputs = node.pass(1_000);
-    assert_eq!(announcements(&outputs, "10.77.0.249"), [1_000]);
+    assert_eq!(announcements(&outputs, "10.77.0.249"), [200, 1_000]);
 }
 
 #[test]

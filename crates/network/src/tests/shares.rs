@@ -218,7 +218,7 @@ fn a_persistent_address_has_a_home_as_long_as_there_is_an_interface() {
             |output: &Output| matches!(output, Output::Send { bytes, .. } if *bytes == frame);
         outputs.iter().filter(|(_, output)| is_it(output)).map(|(at, _)| *at).collect::<Vec<_>>()
     };
-    assert_eq!(told(&mut node, OTHER_MAC), [1_000, 2_000, 4_000, 8_000], "and once at once");
+    assert_eq!(told(&mut node, OTHER_MAC), [200, 1_000, 2_000, 4_000, 8_000], "and once at once");
     claim_all(&mut node);
     assert_eq!(on(&node), [2, 2, 2]);
     node.interfaces[1].carrier = false;

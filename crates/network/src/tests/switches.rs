@@ -95,7 +95,7 @@ fn all_addresses_go_to_the_standby_and_are_announced_there() {
     let bytes = announcement(OTHER_MAC, ip("10.77.0.1"));
     let again = Output::Send { interface: 2, bytes };
     let again = outputs.iter().filter(|(_, output)| *output == again).count();
-    assert_eq!(again, 4, "for who missed it");
+    assert_eq!(again, 5, "for who missed it");
     assert_eq!(node.network.status().nets[0].seat.as_deref(), Some("eth2"));
 }
 

@@ -213,7 +213,7 @@ fn dispatch(context: &Context, command: Command) -> Result<ExitCode, Failure> {
         Command::Run => return run::run(context),
         Command::Daemon(options) => return run::daemon(context, &options),
         Command::AskStorage { word, path, numbers } => {
-            let code = crate::daemon::mounts::question::main(&word, &path, &numbers);
+            let code = crate::daemon::writers::question::main(&word, &path, &numbers);
             return Ok(ExitCode::from(u8::try_from(code).expect("a small number")));
         }
         Command::Init(options) => setup::init(context, &options),

@@ -31,7 +31,7 @@ mod health;
 mod journal;
 mod leaving;
 mod media;
-pub mod mounts;
+mod mounts;
 mod paths;
 mod placed;
 mod probing;
@@ -40,6 +40,7 @@ mod reservations;
 mod standby;
 mod status;
 mod watchdog;
+pub mod writers;
 
 use std::collections::BTreeSet;
 use std::path::PathBuf;
@@ -193,7 +194,7 @@ pub fn run(options: &Options) -> Result<ExitCode> {
         found: std::mem::take(&mut left.found),
         certified,
     };
-    let Leftovers { processes, remains, mounts, reservations, .. } = left;
+    let Leftovers { processes, remains, writers, .. } = left;
     let start = drive::Start {
         root,
         store,
@@ -206,10 +207,9 @@ pub fn run(options: &Options) -> Result<ExitCode> {
         containment,
         processes,
         remains,
-        mounts,
+        writers,
         keys,
         records,
-        reservations,
         birth,
     };
     drive::Daemon::start(start)?.run()
@@ -264,20 +264,12 @@ fn explain(error: files::FileError) -> anyhow::Error {
 /// A process that lives, with the service and the resource that it is.
 type Living = (String, String, Process);
 
-/// A file system that is mounted, or may be.
-struct LeftMount {
+/// A file system that is mounted, or may be; or disks that are reserved, or may be.
+struct LeftWriter {
     service: String,
     resource: engine::Resource,
     trace: mounts::Trace,
-    /// Why it counts as there although nobody sees it mounted.
-    doubt: Option<String>,
-}
-
-/// Disks that are reserved, or may be.
-struct LeftReservation {
-    service: String,
-    resource: engine::Resource,
-    /// Why it counts as there although nobody says that they are.
+    /// Why it counts as there although nobody sees that it is.
     doubt: Option<String>,
 }
 
@@ -290,10 +282,8 @@ struct Leftovers {
     processes: Vec<Living>,
     /// Those whose first process has ended: service and resource.
     remains: Vec<(String, String)>,
-    /// File systems that are mounted, or may be, each with its service.
-    mounts: Vec<LeftMount>,
-    /// Disks that are reserved, or may be.
-    reservations: Vec<LeftReservation>,
+    /// What may write: disks that are reserved, or may be, then file systems that are mounted, or may be.
+    writers: Vec<LeftWriter>,
     /// Service and resource of what is on record and not there.
     gone: Vec<(String, String)>,
 }
@@ -414,7 +404,7 @@ fn look_for_reservations(
     let asked: Vec<&Writing> = writing.iter().filter(is_one).collect();
     let names: Vec<(&str, &engine::Resource)> =
         asked.iter().map(|one| (one.service.as_str(), &one.resource)).collect();
-    let looked = reservations::left::look_all(mounts::PROGRAM.as_ref(), containment, keys, &names)
+    let looked = reservations::left::look_all(writers::PROGRAM.as_ref(), containment, keys, &names)
         .context("look at what is reserved")?;
     let mut lost = BTreeSet::new();
     for (one, looked) in asked.into_iter().zip(looked) {
@@ -439,7 +429,8 @@ fn look_for_reservations(
         cover.remains(service, &resource.name, group).map_err(anyhow::Error::msg)?;
         left.found.push(Found { service: service.clone(), resource: resource.clone() });
         let (service, resource) = (service.clone(), resource.clone());
-        left.reservations.push(LeftReservation { service, resource, doubt });
+        let trace = mounts::Trace::default();
+        left.writers.push(LeftWriter { service, resource, trace, doubt });
     }
     Ok(lost)
 }
@@ -467,7 +458,7 @@ fn look_for_mounts(
             was_held: was_held(&one.service),
         })
         .collect();
-    let looked = mounts::look_all(mounts::PROGRAM.as_ref(), containment, &asked)
+    let looked = mounts::look_all(writers::PROGRAM.as_ref(), containment, &asked)
         .context("look at what is mounted")?;
     for (Writing { service, resource, is_recorded }, looked) in writing.into_iter().zip(looked) {
         let (trace, doubt) = match looked {
@@ -489,7 +480,7 @@ fn look_for_mounts(
         cover.remains(service, &resource.name, group).map_err(anyhow::Error::msg)?;
         left.found.push(Found { service: service.clone(), resource: resource.clone() });
         let (service, resource) = (service.clone(), resource.clone());
-        left.mounts.push(LeftMount { service, resource, trace, doubt });
+        left.writers.push(LeftWriter { service, resource, trace, doubt });
     }
     Ok(())
 }

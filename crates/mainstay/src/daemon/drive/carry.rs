@@ -267,8 +267,9 @@ impl Daemon {
         let handed = entered.and_then(|()| {
             let permit = self.cover.permit(&act.service);
             let handed = match act.resource.kind {
-                ResourceKind::Mount { .. } => self.mounts.act(act, permit),
-                ResourceKind::Reservation { .. } => self.reservations.act(act, permit),
+                ResourceKind::Mount { .. } | ResourceKind::Reservation { .. } => {
+                    self.writers.act(act, permit)
+                }
                 ResourceKind::Process { .. } | ResourceKind::Address { .. } => {
                     self.agents.act(act, permit)
                 }

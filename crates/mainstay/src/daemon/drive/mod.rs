@@ -27,9 +27,8 @@ use super::fencing::Fencing;
 use super::goodbyes::Goodbyes;
 use super::journal::Journal;
 use super::media::{Media, NETWORKS, Taken};
-use super::mounts::{Mounts, PROGRAM};
 use super::probing::Probing;
-use super::reservations::Reservations;
+use super::writers::{PROGRAM, Writers};
 use super::{Done, addresses, convert, discovery, health};
 use crate::config::hosts::Hosts;
 use crate::config::own::OwnPath;
@@ -70,10 +69,9 @@ pub(super) struct Start {
     pub(super) containment: Containment,
     pub(super) processes: Vec<super::Living>,
     pub(super) remains: Vec<(String, String)>,
-    pub(super) mounts: Vec<super::LeftMount>,
+    pub(super) writers: Vec<super::LeftWriter>,
     pub(super) keys: super::reservations::Keys,
     pub(super) records: super::records::Records,
-    pub(super) reservations: Vec<super::LeftReservation>,
     pub(super) birth: node::Birth,
 }
 
@@ -116,8 +114,7 @@ pub(super) struct Daemon {
     signals: os::signal::Signals,
     reports: os::event::Receiver<Done>,
     agents: Agents,
-    mounts: Mounts,
-    reservations: Reservations,
+    writers: Writers,
     addresses: SyncSender<addresses::Request>,
     disk: SyncSender<Write>,
     calls: Bell,
@@ -179,10 +176,9 @@ impl Daemon {
             containment,
             processes,
             remains,
-            mounts: mounted,
+            writers: left,
             keys,
             records,
-            reservations: reserved,
             birth,
         } = start;
         use os::signal::Signal;
@@ -195,10 +191,8 @@ impl Daemon {
         let (fencing, fence_trouble) =
             Fencing::start(&root, done.clone()).context("remember what was fenced")?;
         let agents = Agents::new(containment.clone(), logs, done.clone());
-        let mounts =
-            Mounts::new(PROGRAM.into(), records.clone(), containment.clone(), done.clone());
-        let reservations =
-            Reservations::new(PROGRAM.into(), keys, records, containment.clone(), done.clone());
+        let writers =
+            Writers::new(PROGRAM.into(), keys, records, containment.clone(), done.clone());
         if let Some(pusher) = pusher {
             super::gate::start_pusher(pusher, done.clone())
                 .context("start the thread of the lease gate")?;
@@ -272,8 +266,7 @@ impl Daemon {
             signals,
             reports,
             agents,
-            mounts,
-            reservations,
+            writers,
             addresses,
             disk,
             calls,
@@ -330,17 +323,8 @@ impl Daemon {
             daemon.watch_process(service, resource, process);
         }
         let mut doubts = Vec::new();
-        let mut adopted = Vec::new();
-        for super::LeftReservation { service, resource, doubt } in reserved {
-            let watched = daemon.reservations.adopt(&service, &resource);
-            adopted.push((service, resource, doubt, watched));
-        }
-        for super::LeftMount { service, resource, trace, doubt } in mounted {
-            let watched = daemon.mounts.adopt(&service, &resource, trace);
-            adopted.push((service, resource, doubt, watched));
-        }
-        for (service, resource, doubt, watched) in adopted {
-            if let Err(error) = watched {
+        for super::LeftWriter { service, resource, trace, doubt } in left {
+            if let Err(error) = daemon.writers.adopt(&service, &resource, trace) {
                 let name = &resource.name;
                 daemon.journal.say(&format!("{service}: cannot watch {name}: {error}"));
             }

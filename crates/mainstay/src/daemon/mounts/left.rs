@@ -12,12 +12,11 @@ use std::time::Duration;
 use engine::ResourceKind;
 use os::process::Containment;
 
-use super::{Trace, What, question};
+use super::super::writers::question;
+use super::{Trace, What};
 
 /// Devices that have not answered for so long are not free.
 const ANSWER_MAX: Duration = Duration::from_secs(1);
-/// Between two looks for answers.
-const LOOK_INTERVAL: Duration = Duration::from_millis(5);
 
 /// A mount resource: its service, itself, and whether the memory that the guard shares has the service as
 /// one that may write.
@@ -58,7 +57,8 @@ pub(in crate::daemon) fn look_all(
         left.push(match begun {
             Begun::Known(known) => known,
             Begun::Question { trace, device, was_held, child } => {
-                match answer(child, until)? {
+                let answer = question::answer(child, until)?;
+                match answer.and_then(|(status, _)| status.code()) {
                     Some(0) => Left::Nothing,
                     // A node of a device that has gone, or has no medium, in a place where it never was in use.
                     Some(question::ABSENT) if !was_held => Left::Nothing,
@@ -130,23 +130,4 @@ fn begin(
             None => Ok(Begun::Known(Left::Nothing)),
         },
     }
-}
-
-/// The exit code, if there is one in time.
-fn answer(mut child: Child, until: base::Instant) -> std::io::Result<Option<i32>> {
-    let (_nothing, never) = std::sync::mpsc::channel::<()>();
-    loop {
-        if let Some(status) = child.try_wait()? {
-            return Ok(status.code());
-        }
-        if os::clock::boottime() >= until {
-            break;
-        }
-        // A pause and nothing else.
-        let _time = never.recv_timeout(LOOK_INTERVAL);
-    }
-    // It hangs where no signal reaches it, or has just ended; whoever waits for it is no hindrance.
-    let _gone = child.kill();
-    std::thread::Builder::new().name("mount".into()).spawn(move || child.wait())?;
-    Ok(None)
 }

@@ -9,8 +9,9 @@ use base::Instant;
 use engine::{Act, Check};
 use os::shared::Permit;
 
-use super::run::{self, Fault, Inbox, Place};
-use super::{Trace, Worker, question};
+use super::super::writers::question;
+use super::super::writers::run::{Fault, Inbox};
+use super::{Mount, Trace};
 
 /// Between two lines about the progress of a check.
 const PROGRESS_INTERVAL: Duration = Duration::from_secs(5);
@@ -19,8 +20,8 @@ const PROGRESS_INTERVAL: Duration = Duration::from_secs(5);
 const CORRECTED: i32 = 1;
 const REBOOT: i32 = 2;
 
-impl Worker {
-    pub(super) fn start(
+impl Mount {
+    pub(super) fn mount(
         &mut self,
         act: &Act,
         permit: Option<&Permit>,
@@ -40,7 +41,7 @@ impl Worker {
             command.arg("-o").arg(&what.options);
         }
         command.arg("--").arg(&device).arg(&what.directory);
-        let ended = self.run_inside(&mut command, permit, until, inbox, &mut |_| {})?;
+        let ended = self.desk.run_inside(&mut command, permit, until, inbox, &mut |_| {})?;
         let (device, directory) = (device.display(), what.directory.display());
         if ended.code != Some(0) {
             return Err(format!(
@@ -143,9 +144,8 @@ impl Worker {
         until: Instant,
         inbox: &mut Inbox,
     ) -> Result<bool, Fault> {
-        let mut command = question::ask(&self.asker, "free", device);
-        let left = &mut self.left_behind;
-        let ended = run::run(&mut command, Place::Outside, until, inbox, left, &mut |_| {})?;
+        let mut command = self.desk.question("free", device);
+        let ended = self.desk.run(&mut command, until, inbox)?;
         match ended.code {
             Some(0) => Ok(true),
             Some(question::NO) => Ok(false),
@@ -161,8 +161,7 @@ impl Worker {
     ) -> Result<(), Fault> {
         let mut command = Command::new("blkid");
         command.args(["-p", "-o", "value", "-s", "TYPE", "--"]).arg(device);
-        let left = &mut self.left_behind;
-        let ended = run::run(&mut command, Place::Outside, until, inbox, left, &mut |_| {})?;
+        let ended = self.desk.run(&mut command, until, inbox)?;
         let (wanted, found) = (&self.what.filesystem, ended.output.trim());
         let shown = device.display();
         if found.is_empty() {
@@ -180,20 +179,6 @@ impl Worker {
             .into());
         }
         Ok(())
-    }
-
-    /// Runs what may write.
-    fn run_inside(
-        &mut self,
-        command: &mut Command,
-        permit: Option<&Permit>,
-        until: Instant,
-        inbox: &mut Inbox,
-        progress: &mut dyn FnMut(&str),
-    ) -> Result<run::Ended, Fault> {
-        let (containment, service) = (&self.containment, self.service.as_str());
-        let place = Place::Inside { containment, service, resource: &self.resource, permit };
-        run::run(command, place, until, inbox, &mut self.left_behind, progress)
     }
 
     fn check(
@@ -231,28 +216,26 @@ impl Worker {
         }
         command.arg(device);
         let began = os::clock::boottime();
-        let (done, label) = (self.done.clone(), format!("{}/{}", self.service, self.resource));
+        let say = self.desk.speaker();
         let mut said_at = began;
         let mut progress = |line: &str| {
             let now = os::clock::boottime();
             if let (true, Some(step)) = (now.since(said_at) >= PROGRESS_INTERVAL, step(line)) {
                 said_at = now;
-                let text = format!("{label}: {step}, after {} s", now.since(began).as_secs());
-                // The loop has gone when the process is ending.
-                let _ending = done.send_waiting(super::Done::Said(text));
+                say(&format!("{step}, after {} s", now.since(began).as_secs()));
             }
         };
-        let ended = self.run_inside(&mut command, permit, until, inbox, &mut progress)?;
+        let ended = self.desk.run_inside(&mut command, permit, until, inbox, &mut progress)?;
         let took = os::clock::boottime().since(began);
         let shown = device.display();
         match ended.code {
             Some(0) if took < PROGRESS_INTERVAL => Ok(()),
             Some(0) => {
-                self.say(&format!("{program} {shown}: all is well, after {} s", took.as_secs()));
+                say(&format!("{program} {shown}: all is well, after {} s", took.as_secs()));
                 Ok(())
             }
             Some(CORRECTED) => {
-                self.say(&format!("{program} {shown}: errors were corrected"));
+                say(&format!("{program} {shown}: errors were corrected"));
                 Ok(())
             }
             Some(code) if code & !(CORRECTED | REBOOT) == 0 => Err(format!(
@@ -263,7 +246,7 @@ impl Worker {
                 "{program} {shown} has found what it does not repair by itself ({}): run \
                  `{program} {shown}` by hand, on this node alone, then `mainstay service clear {}`",
                 last_line(&ended.output).unwrap_or_else(|| ended.why()),
-                self.service
+                self.desk.service()
             )
             .into()),
         }

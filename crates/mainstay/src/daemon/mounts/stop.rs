@@ -10,12 +10,13 @@ use std::time::Duration;
 
 use base::Instant;
 use engine::{Act, Verb};
-use os::mount::{Mount, User};
+use os::mount::User;
 use os::process::Process;
 
-use super::run::{self, Fault, Inbox, Place};
+use super::super::writers::question;
+use super::super::writers::run::{Fault, Inbox};
+use super::Mount;
 use super::trace::{self, Known, Trace};
-use super::{Worker, question};
 
 /// Between two attempts.
 const AGAIN: Duration = Duration::from_millis(100);
@@ -28,8 +29,8 @@ const LOOK_BUDGET: Duration = Duration::from_secs(2);
 /// Users that are named.
 const NAMED_MAX: usize = 8;
 
-impl Worker {
-    pub(super) fn stop(&mut self, act: &Act, inbox: &mut Inbox) -> Result<(), Fault> {
+impl Mount {
+    pub(super) fn unmount(&mut self, act: &Act, inbox: &mut Inbox) -> Result<(), Fault> {
         let what = self.what.clone();
         let (began, is_kill) = (os::clock::boottime(), act.verb == Verb::Kill);
         // The engine gives up at the deadline, and what is said before then is heard.
@@ -56,8 +57,7 @@ impl Worker {
             let mut command = Command::new("umount");
             command.arg("--").arg(&what.directory);
             let end = if is_kill { detach_at } else { until };
-            let left = &mut self.left_behind;
-            match run::run(&mut command, Place::Outside, end, inbox, left, &mut |_| {}) {
+            match self.desk.run(&mut command, end, inbox) {
                 Ok(ended) if ended.code == Some(0) => continue,
                 Ok(ended) => last = ended.why(),
                 Err(Fault::Said(reason)) => last = reason,
@@ -99,14 +99,14 @@ impl Worker {
 
     /// Ends what still checks or mounts it; why not, while that lasts.
     fn programs_left(&self) -> Result<Option<String>, Fault> {
-        let (service, resource) = (self.service.as_str(), Some(self.resource.as_str()));
+        let (containment, service, resource) = self.desk.group();
         let said = |error: std::io::Error| format!("what mounts or checks it: {error}");
-        if self.containment.is_empty(service, resource).map_err(said)? {
-            self.containment.remove(service, resource).map_err(said)?;
+        if containment.is_empty(service, resource).map_err(said)? {
+            containment.remove(service, resource).map_err(said)?;
             return Ok(None);
         }
-        self.containment.kill(service, resource).map_err(said)?;
-        let pids = self.containment.pids(service, resource).map_err(said)?;
+        containment.kill(service, resource).map_err(said)?;
+        let pids = containment.pids(service, resource).map_err(said)?;
         let pids: Vec<String> = pids.iter().map(u32::to_string).collect();
         Ok(Some(format!(
             "is not mounted, but what checks or mounts it does not end (process {}): it waits for the \
@@ -132,8 +132,9 @@ impl Worker {
                 Err(error) => return Err(format!("{shown}: {error}").into()),
             },
         };
-        let is_it =
-            |mount: &&Mount| Some(mount.device) == number || Some(mount.device) == self.trace.shown;
+        let is_it = |mount: &&os::mount::Mount| {
+            Some(mount.device) == number || Some(mount.device) == self.trace.shown
+        };
         if let Some(other) = table.iter().find(is_it) {
             let at = other.directory.display();
             return Err(format!(
@@ -176,24 +177,22 @@ impl Worker {
         let shown = directory.display();
         let mut command = Command::new("umount");
         command.arg("--lazy").arg("--").arg(&directory);
-        let left = &mut self.left_behind;
-        let ended = run::run(&mut command, Place::Outside, until, inbox, left, &mut |_| {})?;
+        let ended = self.desk.run(&mut command, until, inbox)?;
         if ended.code != Some(0) {
             return Err(format!("{shown} could not even be detached: {}", ended.why()).into());
         }
-        self.say(&format!("{shown} was detached, since it is {last}"));
+        self.desk.say(&format!("{shown} was detached, since it is {last}"));
         self.await_device(until, inbox, last)
     }
 
     fn users(&mut self, inbox: &mut Inbox) -> Result<Vec<User>, Fault> {
-        let mut command = question::ask(&self.asker, "users", &self.what.directory);
+        let mut command = self.desk.question("users", &self.what.directory);
         let until = os::clock::boottime() + LOOK_BUDGET;
-        let left = &mut self.left_behind;
-        match run::run(&mut command, Place::Outside, until, inbox, left, &mut |_| {}) {
+        match self.desk.run(&mut command, until, inbox) {
             Ok(ended) => Ok(question::users(&ended.output)),
             // It waits for the device, or there is no memory: then nobody is known.
             Err(Fault::Said(reason)) => {
-                self.say(&format!("cannot see who uses it: {reason}"));
+                self.desk.say(&format!("cannot see who uses it: {reason}"));
                 Ok(Vec::new())
             }
             Err(Fault::Interrupted) => Err(Fault::Interrupted),
@@ -225,10 +224,10 @@ impl Worker {
         if !new.is_empty() {
             let signal = if force { "killed" } else { "told to end (SIGTERM)" };
             let directory = shown(&self.what.directory);
-            self.say(&format!("who uses {directory} is {signal}: {}", named(&new)));
+            self.desk.say(&format!("who uses {directory} is {signal}: {}", named(&new)));
         }
         if !failed.is_empty() {
-            self.say(&format!("cannot be signalled: {}", failed.join(", ")));
+            self.desk.say(&format!("cannot be signalled: {}", failed.join(", ")));
         }
     }
 }

@@ -5,18 +5,16 @@
 //! came after it in the service is stopped first. What is mounted from disks that are this node's no more must not go on either: others
 //! may have written to them meanwhile, and what this machine remembers of them is old.
 
-use std::io::Read;
 use std::path::Path;
 use std::process::{Child, Stdio};
 use std::time::Duration;
 
-use super::{Keys, disks, question, steps};
+use super::super::writers::question;
+use super::{Keys, disks, steps};
 use os::process::Containment;
 
 /// Disks that have not answered for so long are not known.
 const ANSWER_MAX: Duration = Duration::from_secs(1);
-/// Between two looks for answers.
-const LOOK_INTERVAL: Duration = Duration::from_millis(5);
 
 /// What is left of a reservation.
 #[derive(Debug, PartialEq, Eq)]
@@ -53,7 +51,9 @@ pub(in crate::daemon) fn look_all(
     for ((service, resource), children) in all.iter().zip(asked) {
         let mut held = Vec::new();
         for child in children {
-            held.push(answer(child, until)?.map(|state| steps::is_held(&state, keys)));
+            let answer = question::answer(child, until)?.filter(|(status, _)| status.success());
+            let state = answer.and_then(|(_, said)| question::state(&said));
+            held.push(state.map(|state| steps::is_held(&state, keys)));
         }
         left.push(match containment.is_empty(service, Some(&resource.name))? {
             true => judge(&held),
@@ -72,31 +72,4 @@ pub(super) fn judge(held: &[Option<bool>]) -> Left {
         (_, 0) => Left::Unknown("some of its disks are reserved and some are not".to_owned()),
         _ => Left::Unknown("not all of its disks say whose they are".to_owned()),
     }
-}
-
-/// What the disk says, if it does in time.
-fn answer(
-    mut child: Child,
-    until: base::Instant,
-) -> std::io::Result<Option<os::reservation::State>> {
-    let (_nothing, never) = std::sync::mpsc::channel::<()>();
-    loop {
-        if let Some(status) = child.try_wait()? {
-            let mut said = String::new();
-            // Less than a pipe holds.
-            if let Some(mut output) = child.stdout.take() {
-                output.read_to_string(&mut said)?;
-            }
-            return Ok(question::state(&said).filter(|_| status.success()));
-        }
-        if os::clock::boottime() >= until {
-            break;
-        }
-        // A pause and nothing else.
-        let _time = never.recv_timeout(LOOK_INTERVAL);
-    }
-    // It hangs where no signal reaches it, or has just ended; whoever waits for it is no hindrance.
-    let _gone = child.kill();
-    std::thread::Builder::new().name("reservation".into()).spawn(move || child.wait())?;
-    Ok(None)
 }

@@ -31,22 +31,17 @@ mod tests;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command};
-use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
+use std::process::Command;
 use std::time::Duration;
 
 use base::Instant;
-use engine::{Act, ResourceKind, Verb};
-use os::event;
-use os::process::Containment;
+use engine::{Act, ResourceKind};
 use os::reservation::State;
 use os::shared::Permit;
 
-use super::Done;
-use super::mounts::question;
-use super::mounts::run::{self, Fault, Inbox, Place};
-use super::mounts::{Job, Trace};
-use super::records::Records;
+use super::mounts::Trace;
+use super::writers::run::{Fault, Inbox};
+use super::writers::{Desk, Writer, question};
 pub(super) use steps::Keys;
 use steps::Step;
 
@@ -60,88 +55,6 @@ const SILENT_MAX: u32 = 3;
 const STEPS_MAX: usize = 300;
 /// So long before the engine gives up a stop it says why it has not come about.
 const LAST_WORD: Duration = Duration::from_millis(500);
-const STACK_SIZE: usize = 256 << 10;
-
-/// The threads.
-pub(super) struct Reservations {
-    asker: PathBuf,
-    keys: Keys,
-    records: Records,
-    containment: Containment,
-    done: event::Sender<Done>,
-    workers: BTreeMap<(String, String), Sender<Job>>,
-}
-
-impl Reservations {
-    /// `program` is the one that runs as [`question`]; `keys` says whose which is.
-    pub(super) fn new(
-        program: PathBuf,
-        keys: Keys,
-        records: Records,
-        containment: Containment,
-        done: event::Sender<Done>,
-    ) -> Reservations {
-        Reservations { asker: program, keys, records, containment, done, workers: BTreeMap::new() }
-    }
-
-    /// Hands an act on a reservation to its thread.
-    ///
-    /// # Errors
-    /// When the machine has no thread left.
-    pub(super) fn act(&mut self, act: Act, permit: Option<Permit>) -> std::io::Result<()> {
-        let (service, resource) = (act.service.clone(), act.resource.clone());
-        self.send(&service, &resource, Job::Act(act, permit))
-    }
-
-    /// Looks after disks that are reserved already.
-    ///
-    /// # Errors
-    /// When the machine has no thread left.
-    pub(super) fn adopt(
-        &mut self,
-        service: &str,
-        resource: &engine::Resource,
-    ) -> std::io::Result<()> {
-        self.send(service, resource, Job::Adopt(Trace::default()))
-    }
-
-    fn send(
-        &mut self,
-        service: &str,
-        resource: &engine::Resource,
-        job: Job,
-    ) -> std::io::Result<()> {
-        let key = (service.to_owned(), resource.name.clone());
-        let worker = match self.workers.get(&key) {
-            Some(worker) => worker.clone(),
-            None => {
-                let (sender, jobs) = channel();
-                let worker = Worker {
-                    asker: self.asker.clone(),
-                    keys: self.keys.clone(),
-                    records: self.records.clone(),
-                    containment: self.containment.clone(),
-                    done: self.done.clone(),
-                    service: service.to_owned(),
-                    resource: resource.name.clone(),
-                    disks: disks(&resource.kind),
-                    free: BTreeSet::new(),
-                    is_watched: false,
-                    silent: BTreeMap::new(),
-                    left_behind: Vec::new(),
-                };
-                std::thread::Builder::new()
-                    .name("reservation".into())
-                    .stack_size(STACK_SIZE)
-                    .spawn(move || worker.run(jobs))?;
-                self.workers.insert(key, sender.clone());
-                sender
-            }
-        };
-        worker.send(job).expect("a worker lives as long as its queue");
-        Ok(())
-    }
-}
 
 fn disks(kind: &ResourceKind) -> Vec<PathBuf> {
     let ResourceKind::Reservation { disks } = kind else {
@@ -150,67 +63,99 @@ fn disks(kind: &ResourceKind) -> Vec<PathBuf> {
     disks.iter().map(PathBuf::from).collect()
 }
 
-/// One resource's thread.
-struct Worker {
-    asker: PathBuf,
+/// The disks of one resource, on its thread.
+pub(super) struct Reservation {
+    desk: Desk,
     keys: Keys,
-    records: Records,
-    containment: Containment,
-    done: event::Sender<Done>,
-    service: String,
-    resource: String,
     disks: Vec<PathBuf>,
     /// Disks that were nobody's when this node took them.
     free: BTreeSet<PathBuf>,
-    is_watched: bool,
     /// Looks in a row that had no answer.
     silent: BTreeMap<PathBuf, u32>,
-    /// What did not end when it was killed.
-    left_behind: Vec<Child>,
 }
 
-impl Worker {
-    fn run(mut self, jobs: Receiver<Job>) {
-        let mut inbox = Inbox::new(jobs);
-        loop {
-            let next = match self.is_watched {
-                true => inbox.next_within(LOOK_INTERVAL),
-                false => inbox.next().ok_or(RecvTimeoutError::Disconnected),
-            };
-            self.left_behind.retain_mut(|child| matches!(child.try_wait(), Ok(None)));
-            match next {
-                Ok(Job::Adopt(_)) => {
-                    self.is_watched = true;
-                    self.silent.clear();
+impl Writer for Reservation {
+    fn desk(&mut self) -> &mut Desk {
+        &mut self.desk
+    }
+
+    fn look_interval(&self) -> Duration {
+        LOOK_INTERVAL
+    }
+
+    fn did(&self) -> &'static str {
+        "has its disks"
+    }
+
+    fn configure(&mut self, kind: &ResourceKind) {
+        self.disks = disks(kind);
+    }
+
+    fn adopt(&mut self, _: Trace) -> bool {
+        self.silent.clear();
+        true
+    }
+
+    fn start(
+        &mut self,
+        act: &Act,
+        permit: Option<&Permit>,
+        inbox: &mut Inbox,
+    ) -> Result<(), Fault> {
+        self.silent.clear();
+        let mut disks = self.disks.clone().into_iter();
+        disks.try_for_each(|disk| self.take(&disk, permit, act.deadline, inbox))
+    }
+
+    fn stop(&mut self, act: &Act, inbox: &mut Inbox) -> Result<(), Fault> {
+        let whole = act.deadline.since(os::clock::boottime());
+        let until = os::clock::boottime() + whole.saturating_sub(LAST_WORD.min(whole / 5));
+        for disk in self.disks.clone() {
+            match self.give_back(&disk, until, inbox) {
+                Ok(()) => {}
+                Err(Fault::Interrupted) => return Err(Fault::Interrupted),
+                // Nothing of the service is left that could write, and whoever starts it takes the disk.
+                Err(Fault::Said(reason)) => {
+                    self.desk.say(&format!("{} could not be given back: {reason}", disk.display()));
                 }
-                Ok(Job::Act(act, permit)) => {
-                    self.is_watched = false;
-                    self.disks = disks(&act.resource.kind);
-                    match act.verb {
-                        Verb::Start => self.started(&act, permit.as_ref(), &mut inbox),
-                        Verb::Stop | Verb::Kill => self.stopped(&act, &mut inbox),
-                    }
-                }
-                Err(RecvTimeoutError::Timeout) => self.look(&mut inbox),
-                Err(RecvTimeoutError::Disconnected) => return,
             }
+        }
+        let (containment, service, group) = self.desk.group();
+        match containment.is_empty(service, group).map_err(|error| error.to_string())? {
+            true => containment.remove(service, group).map_err(|error| error.to_string().into()),
+            // It may change something later, when the disk is in use again.
+            false => Err("a call to one of its disks does not end".to_owned().into()),
         }
     }
 
-    fn started(&mut self, act: &Act, permit: Option<&Permit>, inbox: &mut Inbox) {
-        self.enter(&act.resource);
-        let disks = self.disks.clone();
-        let mut taken = disks.iter().map(|disk| self.take(disk, permit, act.deadline, inbox));
-        let result = match taken.find_map(Result::err) {
-            None => Ok(()),
-            // Whoever wants it stopped meanwhile waits for that answer.
-            Some(Fault::Interrupted) => return,
-            Some(Fault::Said(reason)) => Err(reason),
-        };
-        self.is_watched = result.is_ok();
-        self.silent.clear();
-        let (service, resource) = (self.service.clone(), self.resource.clone());
-        self.tell(Done::Mounted { id: act.id, service, resource, did: "has its disks", result });
+    /// Whether the disks are still this node's.
+    fn look(&mut self, inbox: &mut Inbox) -> Result<(), Fault> {
+        for disk in self.disks.clone() {
+            let until = os::clock::boottime() + ANSWER_MAX;
+            let lost = match self.state(&disk, until, inbox) {
+                Ok(state) => {
+                    self.silent.remove(&disk);
+                    steps::lost(&state, &self.keys)
+                }
+                Err(Fault::Interrupted) => return Err(Fault::Interrupted),
+                Err(Fault::Said(why)) => {
+                    let silent = self.silent.entry(disk.clone()).or_default();
+                    *silent += 1;
+                    (*silent >= SILENT_MAX).then(|| format!("does not answer: {why}"))
+                }
+            };
+            if let Some(why) = lost {
+                return Err(format!("{} {why}", disk.display()).into());
+            }
+        }
+        Ok(())
+    }
+}
+
+impl Reservation {
+    pub(super) fn new(desk: Desk, keys: Keys, kind: &ResourceKind) -> Reservation {
+        let (free, silent) = (BTreeSet::new(), BTreeMap::new());
+        Reservation { desk, keys, disks: disks(kind), free, silent }
     }
 
     /// Makes a disk this node's alone.
@@ -240,37 +185,11 @@ impl Worker {
                 && other != self.keys.own.parked()
             {
                 let whose = self.keys.whose(other);
-                self.say(&format!("{} is taken from {whose} ({other})", disk.display()));
+                self.desk.say(&format!("{} is taken from {whose} ({other})", disk.display()));
             }
         }
         let text = format!("{} does not come to rest: others register with it", disk.display());
         Err(text.into())
-    }
-
-    fn stopped(&mut self, act: &Act, inbox: &mut Inbox) {
-        let whole = act.deadline.since(os::clock::boottime());
-        let until = os::clock::boottime() + whole.saturating_sub(LAST_WORD.min(whole / 5));
-        for disk in self.disks.clone() {
-            match self.give_back(&disk, until, inbox) {
-                Ok(()) => {}
-                Err(Fault::Interrupted) => return,
-                // Nothing of the service is left that could write, and whoever starts it takes the disk.
-                Err(Fault::Said(reason)) => {
-                    self.say(&format!("{} could not be given back: {reason}", disk.display()));
-                }
-            }
-        }
-        let group = Some(self.resource.as_str());
-        let result = match self.containment.is_empty(&self.service, group) {
-            Ok(true) => self.containment.remove(&self.service, group).map_err(|e| e.to_string()),
-            // It may change something later, when the disk is in use again.
-            Ok(false) => Err("a call to one of its disks does not end".to_owned()),
-            Err(error) => Err(error.to_string()),
-        };
-        if result.is_ok() {
-            self.forget();
-        }
-        self.tell(Done::Stopped { id: act.id, result });
     }
 
     /// Gives a disk up that was nobody's before, and keeps any other from those who lost it.
@@ -289,36 +208,10 @@ impl Worker {
         Err("it does not come to rest".to_owned().into())
     }
 
-    /// Whether the disks are still this node's.
-    fn look(&mut self, inbox: &mut Inbox) {
-        for disk in self.disks.clone() {
-            let until = os::clock::boottime() + ANSWER_MAX;
-            let lost = match self.state(&disk, until, inbox) {
-                Ok(state) => {
-                    self.silent.remove(&disk);
-                    steps::lost(&state, &self.keys)
-                }
-                Err(Fault::Interrupted) => return,
-                Err(Fault::Said(why)) => {
-                    let silent = self.silent.entry(disk.clone()).or_default();
-                    *silent += 1;
-                    (*silent >= SILENT_MAX).then(|| format!("does not answer: {why}"))
-                }
-            };
-            if let Some(why) = lost {
-                self.is_watched = false;
-                let (service, resource) = (self.service.clone(), self.resource.clone());
-                let reason = format!("{} {why}", disk.display());
-                return self.tell(Done::MountBroken { service, resource, reason });
-            }
-        }
-    }
-
     /// Who is registered with a disk and who has it.
     fn state(&mut self, disk: &Path, until: Instant, inbox: &mut Inbox) -> Result<State, Fault> {
-        let mut command = question::ask(&self.asker, "reservation", disk);
-        let left = &mut self.left_behind;
-        let ended = run::run(&mut command, Place::Outside, until, inbox, left, &mut |_| {})?;
+        let mut command = self.desk.question("reservation", disk);
+        let ended = self.desk.run(&mut command, until, inbox)?;
         match (ended.code, question::state(&ended.output)) {
             (Some(0), Some(state)) => Ok(state),
             _ => Err(ended.why().into()),
@@ -334,10 +227,7 @@ impl Worker {
         inbox: &mut Inbox,
     ) -> Result<(), Fault> {
         let mut command = self.command(disk, step);
-        let (containment, service) = (&self.containment, self.service.as_str());
-        let place = Place::Inside { containment, service, resource: &self.resource, permit };
-        let left = &mut self.left_behind;
-        let ended = run::run(&mut command, place, until, inbox, left, &mut |_| {})?;
+        let ended = self.desk.run_inside(&mut command, permit, until, inbox, &mut |_| {})?;
         match ended.code {
             Some(0) => Ok(()),
             _ => Err(ended.why().into()),
@@ -356,36 +246,11 @@ impl Worker {
             Step::Park => ("replace", vec![own, own.parked()]),
             Step::Done | Step::Refused(_) => unreachable!("nothing is to be done"),
         };
-        let mut command = question::ask(&self.asker, word, disk);
+        let mut command = self.desk.question(word, disk);
         command.args(keys.into_iter().map(|key| key.to_string()));
         if let Step::Release(kind) = step {
             command.arg(format!("0x{:x}", kind.number()));
         }
         command
-    }
-
-    /// On record before anything of it begins. Without a record it is found by the configuration alone.
-    fn enter(&self, resource: &engine::Resource) {
-        if let Err(error) = self.records.enter(&self.service, resource) {
-            self.say(&format!("cannot be put on record: {error}"));
-        }
-    }
-
-    /// Nothing of it is left.
-    fn forget(&self) {
-        if let Err(error) = self.records.remove(&self.service, &self.resource) {
-            self.say(&format!("stays on record: {error}"));
-        }
-    }
-
-    /// A line for the journal.
-    fn say(&self, text: &str) {
-        let text = format!("{}/{}: {text}", self.service, self.resource);
-        self.tell(Done::Said(text));
-    }
-
-    fn tell(&self, done: Done) {
-        // The loop has gone when the process is ending; nobody waits for the outcome then.
-        let _ending = self.done.send_waiting(done);
     }
 }

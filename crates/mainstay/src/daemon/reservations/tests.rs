@@ -4,8 +4,8 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use os::reservation::{Key, Kind, State};
 
+use super::super::writers::question;
 use super::left::{Left, judge};
-use super::question;
 use super::steps::{Keys, Step, give_back, is_free, is_held, lost, take};
 
 const CLUSTER: u32 = 10;

@@ -13,9 +13,12 @@
 //!
 //! Anything else that goes wrong is said on standard error, with code [`FAILED`].
 
+use std::io::Read;
 use std::path::Path;
-use std::process::{Command, Stdio};
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::time::Duration;
 
+use base::Instant;
 use os::mount::User;
 use os::reservation::{Disk, Key, Kind, State};
 
@@ -27,6 +30,8 @@ pub const NO: i32 = 10;
 pub const ABSENT: i32 = 12;
 /// There is no answer.
 pub const FAILED: i32 = 11;
+/// Between two looks whether there is an answer.
+const LOOK_INTERVAL: Duration = Duration::from_millis(5);
 
 /// Does one thing; returns the exit code.
 #[must_use]
@@ -129,7 +134,7 @@ fn is_absent(error: &std::io::Error) -> bool {
 }
 
 /// What `users` has printed.
-pub(super) fn users(output: &str) -> Vec<User> {
+pub(in crate::daemon) fn users(output: &str) -> Vec<User> {
     let user = |line: &str| {
         let mut fields = line.splitn(4, '\t');
         Some(User {
@@ -148,4 +153,34 @@ pub(in crate::daemon) fn ask(program: &Path, word: &str, path: &Path) -> Command
     command.arg(COMMAND).arg(word).arg(path);
     command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
     command
+}
+
+/// How what was asked has ended, and what it has printed, if it does that in time.
+///
+/// # Errors
+/// When the kernel does not say, or there is no thread to wait for what hangs.
+pub(in crate::daemon) fn answer(
+    mut child: Child,
+    until: Instant,
+) -> std::io::Result<Option<(ExitStatus, String)>> {
+    let (_nothing, never) = std::sync::mpsc::channel::<()>();
+    loop {
+        if let Some(status) = child.try_wait()? {
+            let mut said = String::new();
+            // Less than a pipe holds.
+            if let Some(mut output) = child.stdout.take() {
+                output.read_to_string(&mut said)?;
+            }
+            return Ok(Some((status, said)));
+        }
+        if os::clock::boottime() >= until {
+            break;
+        }
+        // A pause and nothing else.
+        let _time = never.recv_timeout(LOOK_INTERVAL);
+    }
+    // It hangs where no signal reaches it, or has just ended; whoever waits for it is no hindrance.
+    let _gone = child.kill();
+    std::thread::Builder::new().name("question".into()).spawn(move || child.wait())?;
+    Ok(None)
 }

@@ -8,7 +8,7 @@
 use base::limits::NAME_SIZE_MAX;
 use base::{Member, NodeId};
 
-use crate::class::Class;
+use crate::class::{self, Class};
 use crate::command::{Command, Refusal};
 use crate::intent::{Intent, Mode, Service, list, nearest};
 use crate::journal::Rule;
@@ -177,6 +177,7 @@ impl Replica {
     }
 
     fn configure(&mut self, context: &mut Context, intent: Intent, text: String) {
+        self.assert_goodbyes_stay(&intent);
         let before = core::mem::replace(&mut self.intent, intent);
         self.text = text;
         context.effects.push(Effect::Configured);
@@ -432,19 +433,27 @@ impl Replica {
     /// the name of its service, by the service's class and by what makes it one of storage. As long as a
     /// lost node may write to it these stay; and what a lost node runs does not become storage meanwhile.
     fn forgets_storage(&self, intent: &Intent) -> Option<String> {
+        for (name, state) in &self.observation.services {
+            // A lost node does not hear of it, and says goodbye as if nothing had been written. That goodbye
+            // may be on its way as an entry that ends the absence by itself, so what is a proof stays one.
+            // All that runs somewhere counts: what is configured by now, what is configured no more, and
+            // what never was, which is one of storage when nothing says otherwise.
+            let was_contained = self.observation.class(&self.intent, name) == Class::Contained;
+            let becomes = class::strongest(Some(state), intent.service(name)) > Class::Contained;
+            if was_contained
+                && becomes
+                && let Some(node) = self.observation.lost_holder(name)
+            {
+                let node = self.name(node);
+                let why =
+                    format!("{node} may still run {name}: its class must wait until it is free");
+                return Some(why);
+            }
+        }
         for old in &self.intent.services {
             let name = &old.name;
             let class = self.observation.class(&self.intent, name);
             if class == Class::Contained {
-                // A lost node does not hear of it, and says goodbye as if nothing had been written.
-                let becomes =
-                    intent.service(name).is_some_and(|new| new.class().0 > Class::Contained);
-                if becomes && let Some(node) = self.observation.lost_holder(name) {
-                    let node = self.name(node);
-                    return Some(format!(
-                        "{node} may still run {name}: its class must wait until it is free"
-                    ));
-                }
                 continue;
             }
             let writes = |service: &Service| {
@@ -468,6 +477,22 @@ impl Replica {
             }
         }
         None
+    }
+
+    /// A goodbye is submitted where it is a proof, and its entry uses up the absence of its node: were it
+    /// refused at its delivery, no other proof would come and nothing would ever be free. Between the two
+    /// no start, report or outcome of a lost node is delivered (they come before the view without it), so
+    /// only a configuration could make it worthless; `forgets_storage` refuses those.
+    fn assert_goodbyes_stay(&self, intent: &Intent) {
+        let lost = self.observation.absences.iter();
+        for (node, absence) in lost.filter(|(node, _)| !self.observation.is_member(**node)) {
+            let life = Member { node: *node, incarnation: absence.incarnation };
+            let is_proof = |intent: &Intent| self.observation.is_goodbye_proof(intent, life);
+            assert!(
+                !is_proof(&self.intent) || is_proof(intent),
+                "the goodbye of {life:?} may be on its way, and would be refused"
+            );
+        }
     }
 
     fn name(&self, node: NodeId) -> String {

@@ -312,7 +312,8 @@ impl Group {
                 }
                 Content::Fence(absence, proof) => {
                     let Phase::Member(membership) = &mut self.phase else { return };
-                    // Two hubs may both have ordered it; the first one counts.
+                    // Two hubs may both have ordered it; the first one counts, and uses up the absence.
+                    // The layer above brings no proof that it could refuse by the time it is delivered.
                     let is_first = match (proof, membership.waits.get_mut(&absence)) {
                         (_, None) => false,
                         (Proof::Time, Some(absent)) => {

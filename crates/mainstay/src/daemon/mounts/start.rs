@@ -144,8 +144,7 @@ impl Mount {
         until: Instant,
         inbox: &mut Inbox,
     ) -> Result<bool, Fault> {
-        let mut command = self.desk.question("free", device);
-        let ended = self.desk.run(&mut command, until, inbox)?;
+        let ended = self.desk.ask("free", device, until, inbox)?;
         match ended.code {
             Some(0) => Ok(true),
             Some(question::NO) => Ok(false),

@@ -186,9 +186,8 @@ impl Mount {
     }
 
     fn users(&mut self, inbox: &mut Inbox) -> Result<Vec<User>, Fault> {
-        let mut command = self.desk.question("users", &self.what.directory);
         let until = os::clock::boottime() + LOOK_BUDGET;
-        match self.desk.run(&mut command, until, inbox) {
+        match self.desk.ask("users", &self.what.directory, until, inbox) {
             Ok(ended) => Ok(question::users(&ended.output)),
             // It waits for the device, or there is no memory: then nobody is known.
             Err(Fault::Said(reason)) => {

@@ -135,17 +135,20 @@ impl Writer for Reservation {
             let lost = match self.state(&disk, until, inbox) {
                 Ok(state) => {
                     self.silent.remove(&disk);
-                    steps::lost(&state, &self.keys)
+                    steps::lost(&state, &self.keys).map(|why| format!("{} {why}", disk.display()))
                 }
                 Err(Fault::Interrupted) => return Err(Fault::Interrupted),
                 Err(Fault::Said(why)) => {
                     let silent = self.silent.entry(disk.clone()).or_default();
                     *silent += 1;
-                    (*silent >= SILENT_MAX).then(|| format!("does not answer: {why}"))
+                    (*silent >= SILENT_MAX).then(|| {
+                        let shown = disk.display();
+                        format!("{shown} gave no answer to {SILENT_MAX} looks in a row: {why}")
+                    })
                 }
             };
             if let Some(why) = lost {
-                return Err(format!("{} {why}", disk.display()).into());
+                return Err(why.into());
             }
         }
         Ok(())
@@ -210,8 +213,7 @@ impl Reservation {
 
     /// Who is registered with a disk and who has it.
     fn state(&mut self, disk: &Path, until: Instant, inbox: &mut Inbox) -> Result<State, Fault> {
-        let mut command = self.desk.question("reservation", disk);
-        let ended = self.desk.run(&mut command, until, inbox)?;
+        let ended = self.desk.ask("reservation", disk, until, inbox)?;
         match (ended.code, question::state(&ended.output)) {
             (Some(0), Some(state)) => Ok(state),
             _ => Err(ended.why().into()),
@@ -227,7 +229,7 @@ impl Reservation {
         inbox: &mut Inbox,
     ) -> Result<(), Fault> {
         let mut command = self.command(disk, step);
-        let ended = self.desk.run_inside(&mut command, permit, until, inbox, &mut |_| {})?;
+        let ended = self.desk.change(&mut command, disk, permit, until, inbox)?;
         match ended.code {
             Some(0) => Ok(()),
             _ => Err(ended.why().into()),

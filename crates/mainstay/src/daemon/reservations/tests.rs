@@ -1,14 +1,39 @@
 //! Two nodes and a disk that does what SPC-4 says of registrants-only reservations: who may write when.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
+use std::path::Path;
+use std::sync::mpsc::channel;
+use std::time::Duration;
 
+use engine::ResourceKind;
+use os::process::Containment;
 use os::reservation::{Key, Kind, State};
 
+use super::super::records::Records;
+use super::super::writers::Desk;
 use super::super::writers::question;
+use super::super::writers::run::{Fault, Inbox};
+use super::Reservation;
 use super::left::{Left, judge};
 use super::steps::{Keys, Step, give_back, is_free, is_held, lost, take};
 
 const CLUSTER: u32 = 10;
+/// An asker whose disk answers when there is a file `answers` beside it. It leaves its process group first,
+/// so the signals that should end it do not reach it: as if it waited in the kernel.
+const SILENT: &str = r#"#!/usr/bin/perl
+setpgrp(0, getpgrp(getppid())) or die;
+my ($directory) = $0 =~ m{^(.*)/};
+open(my $asked, '>>', "$directory/asked") or die;
+syswrite($asked, "@ARGV\n");
+for (1 .. 6000) {
+    last if -e "$directory/answers";
+    select(undef, undef, undef, 0.01);
+}
+"#;
+/// Longer than any machine needs.
+const LONG: Duration = Duration::from_secs(60);
 
 fn keys(node: u8) -> Keys {
     let names = BTreeMap::from([(1, "n1".to_owned()), (2, "n2".to_owned())]);
@@ -182,4 +207,59 @@ fn what_a_disk_says_comes_through_another_process() {
     assert_eq!(question::state("").map(|state| is_free(&state)), Some(true));
     assert_eq!(question::state("key 0x0\n"), None);
     assert_eq!(question::state("key 0x1"), question::state("key 0x1\n"));
+}
+
+#[test]
+fn a_disk_that_never_answers_is_asked_once_until_it_does() {
+    let root = tempfile::tempdir().expect("a directory");
+    let asker = root.path().join("asker");
+    fs::write(&asker, SILENT).expect("room");
+    fs::set_permissions(&asker, PermissionsExt::from_mode(0o755)).expect("it is ours");
+    let asked = root.path().join("asked");
+    let times = || fs::read_to_string(&asked).map_or(0, |asked| asked.lines().count());
+    let (done, _reports) = os::event::queue(8).expect("a queue");
+    let records = Records::new(&crate::config::files::Root::new(root.path()));
+    let containment = Containment::Marked { tree: "nobody".to_owned(), refusal: 0 };
+    let names = ("db".to_owned(), "disk".to_owned());
+    let desk = Desk::new(asker.clone(), records, containment, done, names);
+    let disk = Path::new("/dev/silent");
+    let kind = ResourceKind::Reservation { disks: vec!["/dev/silent".to_owned()] };
+    let mut reservation = Reservation::new(desk, keys(1), &kind);
+
+    // The first question is given up when it is out for sure.
+    let (jobs, inbox) = channel();
+    let mut inbox = Inbox::new(inbox);
+    let end = os::clock::boottime() + LONG;
+    let outcome = std::thread::scope(|scope| {
+        scope.spawn(|| {
+            while times() == 0 && os::clock::boottime() < end {
+                std::thread::yield_now();
+            }
+            drop(jobs);
+        });
+        reservation.state(disk, end, &mut inbox)
+    });
+    assert!(matches!(outcome, Err(Fault::Interrupted)), "{outcome:?}");
+    assert_eq!(times(), 1);
+
+    let (_jobs, inbox) = channel();
+    let mut inbox = Inbox::new(inbox);
+    for _ in 0..5 {
+        let outcome = reservation.state(disk, os::clock::boottime(), &mut inbox);
+        let Err(Fault::Said(why)) = outcome else { panic!("it is silent: {outcome:?}") };
+        assert!(why.starts_with("/dev/silent has not answered for "), "{why}");
+        let now = os::clock::boottime();
+        let changed = reservation.change(disk, &Step::Unregister, None, now, &mut inbox);
+        assert!(matches!(changed, Err(Fault::Said(_))), "{changed:?}");
+    }
+    assert_eq!(times(), 1, "nobody asks beside the question that is out");
+
+    fs::write(root.path().join("answers"), "").expect("room");
+    let end = os::clock::boottime() + LONG;
+    let state = reservation.state(disk, end, &mut inbox).expect("it answers again");
+    assert!(is_free(&state), "{state:?}");
+    assert_eq!(
+        fs::read_to_string(&asked).expect("asked"),
+        "ask-storage reservation /dev/silent\n".repeat(2)
+    );
 }

@@ -3,9 +3,14 @@
 //!
 //! Programs that do not end when they are killed wait for a device in the kernel. They are left behind: the
 //! desk keeps them until they have ended.
+//!
+//! **Rule:** of those that are about one device there is never more than one. Who asks again waits for the
+//! former one to end, and hears at last for how long the device has not answered; so a disk that is dead for
+//! days costs one process, and not one for each question.
 
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command};
+use std::time::Duration;
 
 use base::Instant;
 use os::event;
@@ -17,6 +22,17 @@ use super::super::records::Records;
 use super::question;
 use super::run::{self, Ended, Fault, Inbox, Place};
 
+/// Between two looks whether what hangs has ended.
+const LOOK_INTERVAL: Duration = Duration::from_millis(100);
+
+/// What did not end when it was killed, or is not waited for any more.
+struct LeftBehind {
+    child: Child,
+    /// Whom it asks, and since when.
+    about: Option<PathBuf>,
+    since: Instant,
+}
+
 /// One resource's.
 pub(in crate::daemon) struct Desk {
     asker: PathBuf,
@@ -25,13 +41,12 @@ pub(in crate::daemon) struct Desk {
     done: event::Sender<Done>,
     service: String,
     resource: String,
-    /// What did not end when it was killed.
-    left_behind: Vec<Child>,
+    left_behind: Vec<LeftBehind>,
 }
 
 impl Desk {
     /// `names` are those of the service and the resource.
-    pub(super) fn new(
+    pub(in crate::daemon) fn new(
         asker: PathBuf,
         records: Records,
         containment: Containment,
@@ -61,6 +76,32 @@ impl Desk {
         question::ask(&self.asker, word, path)
     }
 
+    /// Asks, once what was asked about that path before has ended.
+    pub(in crate::daemon) fn ask(
+        &mut self,
+        word: &str,
+        path: &Path,
+        until: Instant,
+        inbox: &mut Inbox,
+    ) -> Result<Ended, Fault> {
+        self.await_answer(path, until, inbox)?;
+        let mut command = self.question(word, path);
+        self.carry_out(&mut command, Some(path), None, until, inbox, &mut |_| {})
+    }
+
+    /// Runs a command that changes something about a path, once what was asked about it has ended.
+    pub(in crate::daemon) fn change(
+        &mut self,
+        command: &mut Command,
+        path: &Path,
+        permit: Option<&Permit>,
+        until: Instant,
+        inbox: &mut Inbox,
+    ) -> Result<Ended, Fault> {
+        self.await_answer(path, until, inbox)?;
+        self.carry_out(command, Some(path), Some(permit), until, inbox, &mut |_| {})
+    }
+
     /// Runs what cannot write, or what the kernel keeps the device claimed for.
     pub(in crate::daemon) fn run(
         &mut self,
@@ -68,7 +109,7 @@ impl Desk {
         until: Instant,
         inbox: &mut Inbox,
     ) -> Result<Ended, Fault> {
-        run::run(command, Place::Outside, until, inbox, &mut self.left_behind, &mut |_| {})
+        self.carry_out(command, None, None, until, inbox, &mut |_| {})
     }
 
     /// Runs what may write; `progress` gets each line of its output.
@@ -80,19 +121,66 @@ impl Desk {
         inbox: &mut Inbox,
         progress: &mut dyn FnMut(&str),
     ) -> Result<Ended, Fault> {
-        let Desk { containment, service, resource, left_behind, .. } = self;
-        let place = Place::Inside { containment, service, resource, permit };
-        run::run(command, place, until, inbox, left_behind, progress)
+        self.carry_out(command, None, Some(permit), until, inbox, progress)
+    }
+
+    /// Runs among the processes of the resource if it says with which permit, and elsewhere if not.
+    fn carry_out(
+        &mut self,
+        command: &mut Command,
+        about: Option<&Path>,
+        inside: Option<Option<&Permit>>,
+        until: Instant,
+        inbox: &mut Inbox,
+        progress: &mut dyn FnMut(&str),
+    ) -> Result<Ended, Fault> {
+        let Desk { containment, service, resource, .. } = self;
+        let place = match inside {
+            Some(permit) => Place::Inside { containment, service, resource, permit },
+            None => Place::Outside,
+        };
+        let since = os::clock::boottime();
+        let mut left = Vec::new();
+        let result = run::run(command, place, until, inbox, &mut left, progress);
+        let hangs = !left.is_empty();
+        let about_what = about.map(Path::to_owned);
+        let entry = |child| LeftBehind { child, about: about_what.clone(), since };
+        self.left_behind.extend(left.into_iter().map(entry));
+        match (result, about) {
+            (Err(Fault::Said(_)), Some(path)) if hangs => Err(silent(path, since)),
+            (result, _) => result,
+        }
+    }
+
+    /// Waits until nothing hangs that was asked about that path.
+    fn await_answer(
+        &mut self,
+        path: &Path,
+        until: Instant,
+        inbox: &mut Inbox,
+    ) -> Result<(), Fault> {
+        loop {
+            self.reap();
+            let is_it = |left: &&LeftBehind| left.about.as_deref() == Some(path);
+            let Some(left) = self.left_behind.iter().find(is_it) else { return Ok(()) };
+            let since = left.since;
+            if os::clock::boottime() >= until {
+                return Err(silent(path, since));
+            }
+            if inbox.is_interrupted(LOOK_INTERVAL) {
+                return Err(Fault::Interrupted);
+            }
+        }
     }
 
     /// A program that nobody waits for any more.
     pub(in crate::daemon) fn leave_behind(&mut self, child: Child) {
-        self.left_behind.push(child);
+        self.left_behind.push(LeftBehind { child, about: None, since: os::clock::boottime() });
     }
 
     /// Forgets what has ended of that.
     pub(super) fn reap(&mut self) {
-        self.left_behind.retain_mut(|child| matches!(child.try_wait(), Ok(None)));
+        self.left_behind.retain_mut(|left| matches!(left.child.try_wait(), Ok(None)));
     }
 
     /// On record before anything of it begins. Without a record it is found by the configuration alone.
@@ -125,4 +213,9 @@ impl Desk {
         // The loop has gone when the process is ending; nobody waits for the outcome then.
         let _ending = self.done.send_waiting(done);
     }
+}
+
+fn silent(path: &Path, since: Instant) -> Fault {
+    let lasts = os::clock::boottime().since(since).as_secs();
+    Fault::Said(format!("{} has not answered for {lasts} s", path.display()))
 }

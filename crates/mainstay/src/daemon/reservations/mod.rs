@@ -43,7 +43,7 @@ use super::mounts::Trace;
 use super::writers::run::{Fault, Inbox};
 use super::writers::{Desk, Writer, question};
 pub(super) use steps::Keys;
-use steps::Step;
+use steps::{Call, Step};
 
 /// Between two looks at a disk that is ours.
 const LOOK_INTERVAL: Duration = Duration::from_secs(5);
@@ -237,20 +237,10 @@ impl Reservation {
     }
 
     fn command(&self, disk: &Path, step: &Step) -> Command {
-        let own = self.keys.own;
-        let (word, keys) = match step {
-            Step::Register { former: None } => ("register", vec![own]),
-            Step::Register { former: Some(former) } => ("replace", vec![*former, own]),
-            Step::Preempt(other) => ("preempt", vec![own, *other]),
-            Step::Reserve => ("reserve", vec![own]),
-            Step::Release(_) => ("release", vec![own]),
-            Step::Unregister => ("unregister", vec![own]),
-            Step::Park => ("replace", vec![own, own.parked()]),
-            Step::Done | Step::Refused(_) => unreachable!("nothing is to be done"),
-        };
+        let Call { word, keys, kind } = steps::call(step, self.keys.own);
         let mut command = self.desk.question(word, disk);
         command.args(keys.into_iter().map(|key| key.to_string()));
-        if let Step::Release(kind) = step {
+        if let Some(kind) = kind {
             command.arg(format!("0x{:x}", kind.number()));
         }
         command

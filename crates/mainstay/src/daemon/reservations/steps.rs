@@ -61,6 +61,31 @@ pub(super) enum Step {
     Refused(String),
 }
 
+/// What the disk is told to do, in the words of `writers::question`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Call {
+    pub(super) word: &'static str,
+    pub(super) keys: Vec<Key>,
+    /// Of the reservation that is given up; what is reserved is always of ours.
+    pub(super) kind: Option<Kind>,
+}
+
+/// How a step is made. All but a first registration name the key that must stand there, so whoever was
+/// pre-empted meanwhile is refused by the disk.
+pub(super) fn call(step: &Step, own: Key) -> Call {
+    let (word, keys, kind) = match step {
+        Step::Register { former: None } => ("register", vec![own], None),
+        Step::Register { former: Some(former) } => ("replace", vec![*former, own], None),
+        Step::Preempt(other) => ("preempt", vec![own, *other], None),
+        Step::Reserve => ("reserve", vec![own], None),
+        Step::Release(kind) => ("release", vec![own], Some(*kind)),
+        Step::Unregister => ("unregister", vec![own], None),
+        Step::Park => ("replace", vec![own, own.parked()], None),
+        Step::Done | Step::Refused(_) => unreachable!("nothing is to be done"),
+    };
+    Call { word, keys, kind }
+}
+
 /// Whether the disk is nobody's.
 pub(super) fn is_free(state: &State) -> bool {
     state.keys.is_empty() && state.held.is_none()

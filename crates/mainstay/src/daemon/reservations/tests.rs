@@ -17,7 +17,7 @@ use super::super::writers::question;
 use super::super::writers::run::{Fault, Inbox};
 use super::Reservation;
 use super::left::{Left, judge};
-use super::steps::{Keys, Step, give_back, is_free, is_held, lost, take};
+use super::steps::{Call, Keys, Step, call, give_back, is_free, is_held, lost, take};
 
 const CLUSTER: u32 = 10;
 /// An asker whose disk answers when there is a file `answers` beside it. It leaves its process group first,
@@ -41,7 +41,7 @@ fn keys(node: u8) -> Keys {
 }
 
 /// The disk: each machine's key, and which of them has the reservation.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 struct Disk {
     registered: BTreeMap<u8, Key>,
     held: Option<(u8, Kind)>,
@@ -58,17 +58,40 @@ impl Disk {
         self.held.is_none() || self.registered.contains_key(&node)
     }
 
-    /// What the machine asks for; false: reservation conflict.
+    /// What the disk makes of a call of that machine, as it comes through `os::reservation` and the kernel's
+    /// `pr_ops`; false: it refuses, and nothing has changed.
     fn does(&mut self, node: u8, own: Key, step: &Step) -> bool {
-        let is_registered = self.registered.contains_key(&node);
-        match step {
-            Step::Register { .. } => drop(self.registered.insert(node, own)),
-            Step::Preempt(other) if is_registered => {
-                let gone: BTreeSet<u8> = self
-                    .registered
-                    .iter()
+        let Call { word, keys, kind } = call(step, own);
+        let registered = self.registered.get(&node).copied();
+        match (word, &keys[..]) {
+            // REGISTER AND IGNORE EXISTING KEY (`PR_FL_IGNORE_KEY`): whatever stands there.
+            ("register", [key]) => drop(self.registered.insert(node, *key)),
+            // All others name the key of the machine, and it must stand there (SPC-4, 5.14.4).
+            (_, [key, ..]) if registered != Some(*key) => return false,
+            // The reservation is the machine's, whatever its key.
+            ("replace", [_, new]) => drop(self.registered.insert(node, *new)),
+            // Of registrants-only reservations the holder takes its own with it (5.14.11.3).
+            ("unregister", [_]) => {
+                self.registered.remove(&node);
+                self.held = self.held.filter(|(holder, _)| *holder != node);
+            }
+            // The same once more is fine; another kind is a conflict, also for the holder (5.14.9).
+            ("reserve", [_]) => match self.held {
+                None => self.held = Some((node, Kind::WriteExclusive)),
+                held => return held == Some((node, Kind::WriteExclusive)),
+            },
+            // Nothing happens to the reservation of somebody else; the own one must be of that kind
+            // (5.14.11.2).
+            ("release", [_]) => match self.held {
+                Some((holder, held)) if holder == node && Some(held) != kind => return false,
+                Some((holder, _)) if holder == node => self.held = None,
+                _ => {}
+            },
+            // A key that nobody has is a conflict (5.14.11.4).
+            ("preempt", [_, other]) => {
+                let gone: BTreeSet<u8> = (self.registered.iter())
                     .filter(|(_, key)| *key == other)
-                    .map(|(n, _)| *n)
+                    .map(|(node, _)| *node)
                     .collect();
                 if gone.is_empty() {
                     return false;
@@ -78,19 +101,7 @@ impl Disk {
                 }
                 self.registered.retain(|other, _| !gone.contains(other));
             }
-            Step::Reserve if is_registered => match self.held {
-                Some((holder, _)) if holder != node => return false,
-                _ => self.held = Some((node, Kind::WriteExclusive)),
-            },
-            Step::Release(_) if is_registered => {
-                self.held = self.held.filter(|(holder, _)| *holder != node);
-            }
-            Step::Unregister if is_registered => {
-                self.registered.remove(&node);
-                self.held = self.held.filter(|(holder, _)| *holder != node);
-            }
-            Step::Park if is_registered => drop(self.registered.insert(node, own.parked())),
-            _ => return false,
+            _ => panic!("no such call: {word} {keys:?}"),
         }
         true
     }
@@ -168,6 +179,46 @@ fn a_start_that_slept_for_long_takes_no_disk_from_the_owner_of_today_unseen() {
     assert_eq!(disk.start(1), Ok(false), "n2's key stands there");
     assert!(!disk.does(2, keys(2).own, &seen), "it is registered no more");
     assert!(is_held(&disk.state(), &keys(1)) && !disk.may_write(2));
+}
+
+#[test]
+fn whoever_was_pre_empted_is_refused_all_that_does_not_begin_anew() {
+    let mut disk = Disk::default();
+    let own = keys(1).own;
+    // In use, and kept under the other key.
+    for is_parked in [false, true] {
+        assert!(disk.start(1).is_ok());
+        if is_parked {
+            disk.stop(1, false);
+        }
+        assert!(disk.start(2).is_ok());
+        let late = [
+            Step::Register { former: Some(own.parked()) },
+            Step::Preempt(keys(2).own),
+            Step::Reserve,
+            Step::Release(Kind::WriteExclusive),
+            Step::Unregister,
+            Step::Park,
+        ];
+        let before = disk.clone();
+        for step in late {
+            assert!(!disk.does(1, own, &step), "{step:?}");
+            assert_eq!(disk, before, "{step:?}");
+        }
+    }
+}
+
+#[test]
+fn a_reservation_of_another_kind_goes_by_its_own_name_alone() {
+    let own = keys(1).own;
+    let mut disk = Disk::default();
+    assert!(disk.does(1, own, &Step::Register { former: None }));
+    disk.held = Some((1, Kind::ExclusiveAccess));
+    assert!(!disk.does(1, own, &Step::Reserve), "there is one");
+    assert!(!disk.does(1, own, &Step::Release(Kind::WriteExclusive)), "there is none of that kind");
+    assert_eq!(disk.start(1), Ok(false));
+    assert_eq!(disk.held, Some((1, Kind::WriteExclusive)));
+    assert!(disk.does(1, own, &Step::Reserve), "once more");
 }
 
 #[test]

@@ -52,13 +52,35 @@ impl Gateways {
         Gateways { done, questions: Vec::new(), thread: None, silent: BTreeMap::new() }
     }
 
-    fn start(&self) -> io::Result<SyncSender<Vec<Question>>> {
-        let (sender, asked) = sync_channel(1);
-        let done = self.done.clone();
-        let name = "gateways".to_owned();
-        std::thread::Builder::new().name(name).spawn(move || run(&asked, &done))?;
-        Ok(sender)
+    /// Has the thread ask this; `start` starts it, when there is something else to ask for the first time.
+    ///
+    /// # Errors
+    /// When it cannot be started: then it is tried again with the next call.
+    fn mind(
+        &mut self,
+        wanted: Vec<Question>,
+        start: impl FnOnce(Sender<Done>) -> io::Result<SyncSender<Vec<Question>>>,
+    ) -> io::Result<()> {
+        if wanted == self.questions {
+            return Ok(());
+        }
+        let thread = match &self.thread {
+            Some(thread) => thread,
+            None => self.thread.insert(start(self.done.clone())?),
+        };
+        // It takes one after each round; a change that comes sooner is sent when that is over.
+        if thread.try_send(wanted.clone()).is_ok() {
+            self.questions = wanted;
+        }
+        Ok(())
     }
+}
+
+fn start(done: Sender<Done>) -> io::Result<SyncSender<Vec<Question>>> {
+    let (sender, asked) = sync_channel(1);
+    let name = "gateways".to_owned();
+    std::thread::Builder::new().name(name).spawn(move || run(&asked, &done))?;
+    Ok(sender)
 }
 
 /// What `node` has to ask.
@@ -85,6 +107,26 @@ impl Rounds {
     /// Other questions: what is asked no more is not silent any more.
     fn keep(&mut self, questions: &[Question]) {
         self.misses.retain(|network, _| questions.iter().any(|one| one.network == *network));
+    }
+
+    /// Asks everything once. Who may not ask knows nothing: a network that could not be asked is not silent,
+    /// and what was missed there before does not count either. Gives what went wrong.
+    fn go(
+        &mut self,
+        questions: &[Question],
+        mut ask: impl FnMut(&Question) -> io::Result<bool>,
+    ) -> Option<String> {
+        let mut trouble = None;
+        for question in questions {
+            match ask(question) {
+                Ok(answered) => self.count(question.network, answered),
+                Err(error) => {
+                    self.misses.remove(&question.network);
+                    trouble = Some(format!("gateways cannot be asked: {error}"));
+                }
+            }
+        }
+        trouble
     }
 
     fn count(&mut self, network: NetworkId, answered: bool) {
@@ -115,16 +157,11 @@ fn run(asked: &Receiver<Vec<Question>>, done: &Sender<Done>) {
             Err(RecvTimeoutError::Timeout) => {}
             Err(RecvTimeoutError::Disconnected) => return,
         }
-        let mut news = None;
-        for question in &questions {
+        let trouble = rounds.go(&questions, |question| {
             token += 1;
-            match ask(question, token) {
-                Ok(answered) => rounds.count(question.network, answered),
-                // Who may not ask knows nothing.
-                Err(error) => news = Some(format!("gateways cannot be asked: {error}")),
-            }
-        }
-        if let Some(trouble) = news
+            ask(question, token)
+        });
+        if let Some(trouble) = trouble
             && done.send_waiting(Done::Trouble(trouble)).is_err()
         {
             return;
@@ -150,22 +187,12 @@ fn ask(question: &Question, token: u64) -> io::Result<bool> {
 }
 
 impl Daemon {
-    /// Has the thread ask what the configuration says; starts it when there is something to ask.
+    /// Has the thread ask what the configuration says. Called with each picture of the interfaces as well:
+    /// a thread that could not be started is tried again.
     pub(super) fn mind_gateways(&mut self) {
         let wanted = questions(&self.cluster, self.node.local().node);
-        if wanted == self.gateways.questions {
-            return;
-        }
-        if self.gateways.thread.is_none() {
-            match self.gateways.start() {
-                Ok(thread) => self.gateways.thread = Some(thread),
-                Err(error) => return self.say_once(format!("no gateway is asked: {error}")),
-            }
-        }
-        // It takes one after each round; a change that comes sooner is sent when that is over.
-        let thread = self.gateways.thread.as_ref().expect("it was just started");
-        if thread.try_send(wanted.clone()).is_ok() {
-            self.gateways.questions = wanted;
+        if let Err(error) = self.gateways.mind(wanted, start) {
+            self.say_once(format!("no gateway is asked: {error}"));
         }
     }
 

@@ -555,6 +555,7 @@ impl Daemon {
                 self.mind_gate();
                 self.mind_standbys();
                 self.mind_health();
+                self.mind_gateways();
                 // Before the picture to which it applies.
                 self.tell_health();
                 let interfaces = interfaces.into_iter().map(convert::interface).collect();

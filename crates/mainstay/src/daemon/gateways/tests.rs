@@ -29,6 +29,43 @@ fn three_rounds_without_an_answer_are_silence_and_one_answer_ends_it() {
 }
 
 #[test]
+fn who_may_not_ask_knows_nothing() {
+    let mut rounds = Rounds::default();
+    let questions = [question("10.0.0.1")];
+    let unable = |_: &Question| Err(io::Error::other("no such address"));
+    for _ in 1..MISSES {
+        assert_eq!(rounds.go(&questions, |_| Ok(false)), None);
+    }
+    let said = rounds.go(&questions, unable);
+    assert_eq!(said.as_deref(), Some("gateways cannot be asked: no such address"));
+    for _ in 1..MISSES {
+        rounds.go(&questions, |_| Ok(false));
+        assert!(rounds.silent().is_empty(), "it counts from the beginning");
+    }
+    rounds.go(&questions, |_| Ok(false));
+    assert_eq!(rounds.silent(), BTreeSet::from([NET]));
+    rounds.go(&questions, unable);
+    assert!(rounds.silent().is_empty(), "what was known is known no more");
+}
+
+#[test]
+fn a_thread_that_could_not_start_is_tried_again() {
+    let (done, _reports) = os::event::queue(1).expect("a queue");
+    let mut gateways = Gateways::new(done);
+    let wanted = vec![question("10.0.0.1")];
+    let refused = gateways.mind(wanted.clone(), |_| Err(io::Error::other("too many threads")));
+    assert_eq!(refused.expect_err("none").to_string(), "too many threads");
+    let (sender, asked) = sync_channel(1);
+    gateways.mind(wanted.clone(), |_| Ok(sender)).expect("it starts");
+    assert_eq!(asked.try_recv().as_ref(), Ok(&wanted));
+    // The same is not asked for twice, and there is one thread.
+    gateways.mind(wanted, |_| panic!("it runs")).expect("nothing to do");
+    assert!(asked.try_recv().is_err());
+    gateways.mind(Vec::new(), |_| panic!("it runs")).expect("it takes it");
+    assert_eq!(asked.try_recv(), Ok(Vec::new()));
+}
+
+#[test]
 fn what_is_asked_no_more_is_not_silent() {
     let mut rounds = Rounds::default();
     (0..MISSES).for_each(|_| rounds.count(NET, false));

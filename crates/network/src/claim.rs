@@ -250,21 +250,28 @@ impl Network {
 
     /// Asks the driver to add or remove.
     pub(crate) fn operate(&mut self, place: Place, adds: bool) -> u64 {
+        let gives = !adds && self.gives(place);
         let operation = self.next_operation;
         self.next_operation += 1;
         self.operations.insert(operation, Operation { place, adds });
         *self.busy.entry(place).or_default() += 1;
         let Place { address, interface, prefix } = place;
-        self.outputs.push_back(if adds {
-            Output::Add { operation, interface, address, prefix, lifetime: self.lifetime }
+        let output = if adds {
+            let (lifetime, taking) = (self.lifetime, self.taking(place));
+            self.note_taking(operation, &taking);
+            Output::Add { operation, interface, address, prefix, lifetime, taking }
         } else {
-            Output::Remove { operation, interface, address, prefix }
-        });
+            Output::Remove { operation, interface, address, prefix, gives }
+        };
+        self.outputs.push_back(output);
         operation
     }
 
     /// The driver did, or could not do, what it was asked.
     pub(crate) fn done(&mut self, operation: u64, result: Result<(), String>) {
+        if self.given(operation, &result) {
+            return;
+        }
         let Some(result) = self.switched(operation, result) else { return };
         let Operation { place, adds } =
             self.operations.remove(&operation).expect("each operation is answered once");
@@ -274,6 +281,7 @@ impl Network {
             self.busy.remove(&place);
         }
         let address = place.address;
+        self.took(operation, place.interface, result.is_ok());
         match (&result, adds) {
             (Ok(()), true) => self.picture_add(place),
             (Ok(()), false) => self.picture_remove(place),

@@ -32,6 +32,8 @@
 //!   (module `place`), and what it decided is told.
 //! - **Local switch**: where a network has standby interfaces on this node, the node's own addresses
 //!   go to one that works when their interface fails, and back (module `switch`). They need no lease.
+//! - **Replacement**: where a network says so, the address takes the place of the interface's own one, and its
+//!   hardware address if it has one, and gives both back (module `replace`).
 //! - **Never forget**: a service address that stands on an interface without being owned is
 //!   removed, at start and whenever it turns up.
 //!
@@ -48,6 +50,7 @@ mod machine;
 mod own;
 mod picture;
 pub mod place;
+mod replace;
 mod share;
 mod subnet;
 mod switch;
@@ -57,7 +60,7 @@ pub mod wire;
 pub use machine::Network;
 pub use types::{
     AddressSeen, AddressStatus, Condition, Config, Counters, Input, Interface, Net, NetStatus,
-    Output, Phase, Share, Status, Timer,
+    Output, Phase, Share, Status, Taken, Taking, Timer,
 };
 
 #[cfg(test)]

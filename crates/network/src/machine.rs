@@ -9,6 +9,7 @@ use base::Instant;
 use crate::own::Owned;
 use crate::picture::Picture;
 use crate::place;
+use crate::replace::Replacing;
 use crate::share::Shares;
 use crate::subnet;
 use crate::switch::Switches;
@@ -43,6 +44,7 @@ pub struct Network {
     /// Service addresses that no standby may carry.
     pub(crate) fixed: BTreeSet<IpAddr>,
     pub(crate) shares: Shares,
+    pub(crate) replacing: Replacing,
     pub(crate) outputs: VecDeque<Output>,
     /// Frames that may still be sent in this turn.
     pub(crate) frames_left: u32,
@@ -144,6 +146,7 @@ impl Network {
             switches: Switches::new(config.nets),
             fixed: config.fixed.into_iter().collect(),
             shares: Shares::new(config.shares),
+            replacing: Replacing::new(config.taken),
             outputs: VecDeque::new(),
             frames_left: 0,
             counters: Counters::default(),
@@ -176,6 +179,7 @@ impl Network {
                 self.fixed = fixed.into_iter().collect();
                 self.switches.configure(nets);
                 self.sweep();
+                self.mind_taken();
                 self.mind_nets();
             }
             Input::Return { net } => self.go_back(&net),
@@ -230,7 +234,8 @@ impl Network {
         });
         let switch = self.switch_due().map(|at| (at, Timer::Switch));
         let rebalance = self.shares.due().map(|at| (at, Timer::Rebalance));
-        sweep.chain(entries.flatten()).chain(switch).chain(rebalance).min()
+        let give = self.replacing.due().map(|at| (at, Timer::Sweep));
+        sweep.chain(entries.flatten()).chain(switch).chain(rebalance).chain(give).min()
     }
 
     /// Whether an interface of this node could carry the address now; also before the interfaces are
@@ -396,6 +401,7 @@ impl Network {
             }
         }
         self.sweep();
+        self.mind_taken();
         // Neighbours behind a carrier that was off, or that know another Ethernet address of
         // ours, have to be told.
         let reached = |i: &Interface| i.trouble().is_none();
@@ -461,6 +467,7 @@ impl Network {
             self.sweep();
         }
         self.rebalance_returned();
+        self.mind_taken();
         self.mind_nets();
     }
 

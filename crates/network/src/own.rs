@@ -32,6 +32,8 @@ pub(crate) struct Owned {
     /// How many announcements were sent since the last reason for one.
     pub(crate) step: usize,
     pub(crate) refresh_at: Instant,
+    /// It was adopted, and may not have taken all that is its own from the interface.
+    pub(crate) is_adopted: bool,
 }
 
 impl Owned {
@@ -49,6 +51,7 @@ impl Owned {
             announce_at: now,
             step: 0,
             refresh_at: now + REFRESH_INTERVAL,
+            is_adopted: false,
         }
     }
 }
@@ -76,6 +79,7 @@ impl Network {
         };
         let mut owned = Owned::new(place, self.name(place.interface), self.now);
         owned.seen = true;
+        owned.is_adopted = true;
         owned.refresh_at = self.now;
         self.enter(address, State::Owned(owned));
         self.entry(address).why = "it was there when the daemon came back".to_owned();
@@ -108,8 +112,29 @@ impl Network {
         if self.owned(address).refresh_at <= now {
             self.owned(address).refresh_at = now + REFRESH_INTERVAL;
             self.check_owned(address, false);
+            self.finish_taking(address);
             self.refresh(address);
         }
+    }
+
+    /// A former life may have been killed between the addition and what it takes: it is added again, once.
+    fn finish_taking(&mut self, address: IpAddr) {
+        let Some(State::Owned(owned)) = self.entries.get(&address).map(|entry| &entry.state) else {
+            return; // Seen to be lost.
+        };
+        let is_free = owned.restoring.is_none() && owned.moving.is_none();
+        if !owned.is_adopted || !is_free {
+            return;
+        }
+        let place = owned.place;
+        let taking = self.taking(place);
+        let mac = self.carrier(place.interface).and_then(|interface| interface.mac);
+        let is_complete =
+            taking.boot.is_empty() && taking.mac.is_none_or(|wanted| mac == Some(wanted));
+        let restoring = (!is_complete).then(|| self.operate(place, true));
+        let owned = self.owned(address);
+        owned.is_adopted = false;
+        owned.restoring = restoring;
     }
 
     fn refresh(&mut self, address: IpAddr) {

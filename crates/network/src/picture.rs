@@ -81,6 +81,15 @@ impl Picture {
         }
     }
 
+    /// An interface got another hardware address.
+    pub(crate) fn set_mac(&mut self, index: u32, mac: [u8; 6]) {
+        for all in [&mut self.interfaces, &mut self.carriers] {
+            if let Some(interface) = find(all, index) {
+                interface.mac = Some(mac);
+            }
+        }
+    }
+
     /// An address was removed.
     pub(crate) fn remove(&mut self, place: Place) {
         if !self.places.remove(&place) {

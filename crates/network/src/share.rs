@@ -16,7 +16,8 @@ use base::Instant;
 use crate::machine::{Entry, Network, Place, State};
 use crate::picture::Picture;
 use crate::place::{
-    Card, Distribution, Ground, Holder, Occasion, Placement, Rule, Wanted, place, place_one,
+    Card, Distribution, Ground, Holder, Occasion, Placement, Rule, Takeover, Wanted, place,
+    place_one,
 };
 use crate::subnet::{self, bits};
 use crate::switch::RETURN_AFTER;
@@ -72,6 +73,11 @@ impl Shares {
         self.of.get(&address).copied()
     }
 
+    /// What is said of a network.
+    pub(crate) fn share(&self, share: usize) -> &Share {
+        &self.all[share]
+    }
+
     /// Whether the address may be on that interface.
     pub(crate) fn has_card(&self, address: IpAddr, name: &str) -> bool {
         let share = self.of(address).map(|share| &self.all[share]);
@@ -89,7 +95,7 @@ impl Shares {
         self.returns.values().min().copied()
     }
 
-    fn is_persistent(&self, address: IpAddr) -> bool {
+    pub(crate) fn is_persistent(&self, address: IpAddr) -> bool {
         let mut persistent = self.all.iter().flat_map(|share| &share.persistent);
         persistent.any(|(other, _)| *other == address)
     }
@@ -150,14 +156,23 @@ impl Network {
 
     /// The interfaces of a network that are there, without what they carry.
     pub(crate) fn ground(&self, share: usize) -> Ground {
-        let Share { net, cards, standbys, distribution, takeover, source, .. } =
+        let Share { net, cards, standbys, distribution, takeover, source, spared, .. } =
             &self.shares.all[share];
         let standbys = standbys.iter().map(|name| (name, true));
         let named = cards.iter().map(|name| (name, false)).chain(standbys);
         let cards = named.filter_map(|(name, is_standby)| {
             let interface = self.carriers().iter().find(|interface| interface.name == *name)?;
             let trouble = interface.trouble().map(str::to_owned);
-            let own = self.own(interface);
+            let own = match takeover {
+                Takeover::Alias => self.own(interface),
+                Takeover::Replacement => {
+                    let mut own = self.boot_addresses(interface, spared);
+                    let taken = self.replacing.boot(interface.index).iter();
+                    let gone = taken.filter(|taken| !own.contains(taken)).copied();
+                    own.extend(gone.collect::<Vec<_>>());
+                    own
+                }
+            };
             Some(Card { name: name.clone(), trouble, is_standby, own, carries: Vec::new() })
         });
         Ground {

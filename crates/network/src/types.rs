@@ -23,6 +23,28 @@ pub struct Config {
     pub fixed: Vec<IpAddr>,
     /// The networks of which it is said how addresses are shared out over interfaces.
     pub shares: Vec<Share>,
+    /// What an earlier life of the daemon took from interfaces, by their numbers, and did not give back.
+    pub taken: BTreeMap<u32, Taken>,
+}
+
+/// What a service address took from the interface that it is on, and what is put back after it.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Taken {
+    /// Own addresses with the bits of their subnets.
+    pub boot: Vec<(IpAddr, u8)>,
+    /// The hardware address that the interface had, if it has another one now.
+    pub mac: Option<[u8; 6]>,
+}
+
+/// What a service address takes from the interface that it goes on; nothing for an alias.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Taking {
+    /// Own addresses that go away, with the bits of their subnets.
+    pub boot: Vec<(IpAddr, u8)>,
+    /// Bits of the subnet that is reached over the interface from now on; none: no route is needed.
+    pub subnet: Option<u8>,
+    /// The hardware address that the interface gets.
+    pub mac: Option<[u8; 6]>,
 }
 
 /// How the addresses of a network are shared out over interfaces of this node.
@@ -46,6 +68,10 @@ pub struct Share {
     pub persistent: Vec<(IpAddr, u8)>,
     /// The service addresses of the network, with the preference of their service where it has one.
     pub addresses: Vec<(IpAddr, Option<Distribution>)>,
+    /// Those that bring a hardware address with them, where they replace.
+    pub hardware: BTreeMap<IpAddr, [u8; 6]>,
+    /// Own addresses that no service address takes the place of: heartbeats go over them.
+    pub spared: Vec<IpAddr>,
 }
 
 /// The interfaces of this node in one network, when one may take over from another.
@@ -205,7 +231,7 @@ pub enum Input {
         /// From the Ethernet header on.
         bytes: Vec<u8>,
     },
-    /// What came of [`Output::Add`], [`Output::Remove`] or [`Output::Switch`]. Removing what is not there is `Ok`.
+    /// What came of [`Output::Add`], [`Output::Remove`], [`Output::Give`] or [`Output::Switch`]. Removing what is not there is `Ok`.
     Done {
         /// Which one.
         operation: u64,
@@ -253,6 +279,8 @@ pub enum Output {
         prefix: u8,
         /// Valid for so long; whole seconds.
         lifetime: Duration,
+        /// What it takes the place of, in the same step: if that cannot be done, nothing is.
+        taking: Taking,
     },
     /// Extend the lifetime of an address. No answer: if it fails the address runs out and the
     /// next picture shows it.
@@ -276,6 +304,17 @@ pub enum Output {
         address: IpAddr,
         /// As it was seen or added.
         prefix: u8,
+        /// What was taken from the interface is put back before. If that cannot be done the address goes all
+        /// the same, and [`Output::Give`] follows.
+        gives: bool,
+    },
+    /// Put back what was taken from an interface, without a service address there; answer with
+    /// [`Input::Done`]. What is there already is no error.
+    Give {
+        /// Names the answer.
+        operation: u64,
+        /// The interface.
+        interface: u32,
     },
     /// Put this node's own addresses on another interface, with the routes and permanent neighbours
     /// that hang on them; answer with [`Input::Done`]. What stands there already is no error.

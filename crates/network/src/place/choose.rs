@@ -178,7 +178,13 @@ impl<'a> Table<'a> {
                 return Some("is a standby, and the service forbids the local switch".to_owned());
             }
             Holder::Service { .. } if replaces => {
-                if prefix_of(card, want.address).is_none() {
+                let is_kin = |own: &(IpAddr, u8)| own.0.is_ipv4() == want.address.is_ipv4();
+                let has = |one: &Seat<'_>| prefix_of(one.card, want.address).is_some();
+                if !card.own.iter().any(is_kin) {
+                    return Some("has no boot address to replace".to_owned());
+                }
+                // The others stand by for the one in its subnet.
+                if !self.seats.iter().any(has) {
                     return Some("has no boot address in its subnet to replace".to_owned());
                 }
                 // Aliases of this node do not count: they are beside the boot address.

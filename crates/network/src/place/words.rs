@@ -1,7 +1,7 @@
 //! The reasons of a placement as sentences.
 
 use super::choose::{Choice, Seat, Table};
-use super::{Distribution, Holder, Placement, Rule, Wanted};
+use super::{Distribution, Holder, Placement, Rule, Takeover, Wanted};
 
 /// Interfaces that a sentence names.
 const NAMES_MAX: usize = 6;
@@ -122,6 +122,9 @@ fn reason(table: &Table<'_>, want: &Wanted, choice: &Choice, candidates: &[usize
             let can = |seat: &usize| table.obstacle(*seat, want).is_none();
             match (0..table.seats.len()).filter(can).count() {
                 1 => format!("only {name} can carry it"),
+                _ if table.ground.takeover == Takeover::Replacement => {
+                    format!("{name} has the boot address in its subnet")
+                }
                 _ => format!("{name} has the smallest subnet with it"),
             }
         }

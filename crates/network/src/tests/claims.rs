@@ -18,6 +18,7 @@ fn a_claim_probes_adds_and_announces() {
         address: ip(ADDRESS),
         prefix: 32,
         lifetime: Duration::from_secs(2),
+        taking: crate::Taking::default(),
     };
     assert_eq!(outputs, [(6, asked.clone()), (12, asked), (18, add)]);
     node.now += Duration::from_millis(1);

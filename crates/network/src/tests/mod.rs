@@ -2,17 +2,19 @@
 
 use core::net::IpAddr;
 use core::time::Duration;
+use std::collections::BTreeMap;
 
 use base::Instant;
 
 use crate::wire;
-use crate::{AddressSeen, Condition, Config, Input, Interface, Network, Output};
+use crate::{AddressSeen, Condition, Config, Input, Interface, Network, Output, Taken};
 
 mod claims;
 mod fuzz;
 mod homes;
 mod owning;
 mod places;
+mod replaced;
 mod shares;
 mod subnets;
 mod switches;
@@ -50,6 +52,8 @@ struct Node {
     /// Operations that were asked for and not answered.
     asked: Vec<(u64, Output)>,
     next_id: u64,
+    /// What the "driver" wrote down of what it took.
+    record: BTreeMap<u32, Taken>,
 }
 
 impl Node {
@@ -68,13 +72,14 @@ impl Node {
             nets: Vec::new(),
             fixed: Vec::new(),
             shares: Vec::new(),
+            taken: BTreeMap::new(),
         };
         let now = Instant::from_millis(1_000);
         let mut network = Network::new(config, now);
         network.set_lease(Instant::FAR);
         let own = [("10.77.0.1", 24), ("fd00::1", 64)];
         let interfaces = vec![interface(1, MAC, &own)];
-        Node { network, now, interfaces, asked: Vec::new(), next_id: 0 }
+        Node { network, now, interfaces, asked: Vec::new(), next_id: 0, record: BTreeMap::new() }
     }
 
     fn feed(&mut self, input: Input) -> Vec<Output> {
@@ -83,6 +88,7 @@ impl Node {
         for output in &outputs {
             if let Output::Add { operation, .. }
             | Output::Remove { operation, .. }
+            | Output::Give { operation, .. }
             | Output::Switch { operation, .. } = output
             {
                 self.asked.push((*operation, output.clone()));
@@ -121,11 +127,14 @@ impl Node {
 
     fn obey(&mut self, output: &Output) {
         match output {
-            Output::Add { interface, address, prefix, lifetime, .. } => {
+            Output::Add { interface, address, prefix, lifetime, taking, .. } => {
                 let lifetime = Some(*lifetime);
                 let seen = AddressSeen { address: *address, prefix: *prefix, lifetime };
+                self.on(*interface).retain(|there| there.address != *address);
                 self.on(*interface).push(seen);
+                self.take(*interface, taking);
             }
+            Output::Give { interface, .. } => self.give(*interface),
             Output::Switch { from, to, addresses, .. } => {
                 for (address, prefix) in addresses {
                     let seen = AddressSeen { address: *address, prefix: *prefix, lifetime: None };
@@ -135,11 +144,41 @@ impl Node {
                     self.on(*to).push(seen);
                 }
             }
-            Output::Remove { interface, address, prefix, .. } => {
+            Output::Remove { interface, address, prefix, gives, .. } => {
+                if *gives {
+                    self.give(*interface);
+                }
                 let gone = (*address, *prefix);
                 self.on(*interface).retain(|seen| (seen.address, seen.prefix) != gone);
             }
             other => panic!("not an operation: {other:?}"),
+        }
+    }
+
+    fn take(&mut self, interface: u32, taking: &crate::Taking) {
+        if *taking == crate::Taking::default() {
+            return;
+        }
+        let card = self.interfaces.iter_mut().find(|card| card.index == interface);
+        let card = card.expect("an interface of the test");
+        let taken = self.record.entry(interface).or_default();
+        taken.boot.extend(&taking.boot);
+        if let Some(mac) = taking.mac {
+            taken.mac = taken.mac.or(card.mac);
+            card.mac = Some(mac);
+        }
+        card.addresses.retain(|seen| !taking.boot.contains(&(seen.address, seen.prefix)));
+    }
+
+    fn give(&mut self, interface: u32) {
+        let Some(taken) = self.record.remove(&interface) else { return };
+        let card = self.interfaces.iter_mut().find(|card| card.index == interface);
+        let card = card.expect("an interface of the test");
+        card.mac = taken.mac.or(card.mac);
+        for (address, prefix) in taken.boot {
+            if !card.addresses.iter().any(|seen| seen.address == address) {
+                card.addresses.push(AddressSeen { address, prefix, lifetime: None });
+            }
         }
     }
 

@@ -1,4 +1,5 @@
 use core::time::Duration;
+use std::collections::BTreeMap;
 
 use super::{ADDRESS, MAC, Node, OTHER_MAC, announcements, arp_reply, interface, ip, seen};
 use crate::wire::{announcement, probe};
@@ -60,6 +61,7 @@ fn a_lifetime_is_the_lease_rounded_up_and_one_second() {
             nets: Vec::new(),
             fixed: Vec::new(),
             shares: Vec::new(),
+            taken: BTreeMap::new(),
         }
         .lifetime()
     };

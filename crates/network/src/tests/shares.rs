@@ -2,6 +2,7 @@
 
 use core::net::IpAddr;
 use core::time::Duration;
+use std::collections::BTreeMap;
 
 use super::{Node, OTHER_MAC, interface, ip};
 use crate::place::{Distribution, Rule, Takeover};
@@ -23,6 +24,8 @@ fn share(distribution: Distribution) -> Share {
         rebalances: false,
         persistent: Vec::new(),
         addresses: [FIRST, SECOND, THIRD].map(|address| (ip(address), None)).to_vec(),
+        hardware: BTreeMap::new(),
+        spared: Vec::new(),
     }
 }
 

@@ -137,7 +137,9 @@ impl Node {
         let (lease, nets, fixed) =
             (cluster.timing.lease, cluster.nets(), cluster.fixed_addresses());
         let shares = cluster.shares.clone();
-        let network = Network::new(network::Config { lease, addresses, nets, fixed, shares }, now);
+        let taken = birth.taken.clone();
+        let config = network::Config { lease, addresses, nets, fixed, shares, taken };
+        let network = Network::new(config, now);
         let (transport, group, engine) = layers(&birth, local, &prng, now);
         let mut node = Node {
             local,

@@ -211,6 +211,7 @@ fn owner() -> network::Network {
         nets: Vec::new(),
         fixed: Vec::new(),
         shares: Vec::new(),
+        taken: std::collections::BTreeMap::new(),
     };
     let mut network = network::Network::new(config, NOW);
     network.set_lease(Instant::FAR);
@@ -567,6 +568,7 @@ fn birth() -> node::Birth {
         seed: 1,
         record: None,
         found: Vec::new(),
+        taken: std::collections::BTreeMap::new(),
         certified: false,
     }
 }

@@ -62,6 +62,7 @@ impl World {
             seed: draw.next_u64(),
             record: machine.disk.memory.record.clone(),
             found,
+            taken: std::collections::BTreeMap::new(),
             certified,
         };
         machine.daemons += 1;

@@ -144,7 +144,7 @@ impl World {
             NetworkOutput::Send { interface, bytes } => {
                 self.broadcast(number, network_of(interface), &bytes);
             }
-            NetworkOutput::Add { operation, interface, address, prefix, lifetime } => {
+            NetworkOutput::Add { operation, interface, address, prefix, lifetime, .. } => {
                 let network = network_of(interface);
                 let added = self.add(number, daemon, network, address, prefix, nanos(lifetime));
                 self.trace(|| format!("{} add {address}: {added:?}", name(number)));
@@ -172,6 +172,9 @@ impl World {
                 daemon.inbox.push_back(crate::machine::Item::Input(Input::Network(done)));
             }
             NetworkOutput::Switch { .. } => unreachable!("no machine here has standby interfaces"),
+            NetworkOutput::Give { .. } => {
+                unreachable!("no address here takes the place of another")
+            }
             NetworkOutput::Claimed { .. }
             | NetworkOutput::Moved { .. }
             | NetworkOutput::Switched { .. }

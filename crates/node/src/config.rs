@@ -2,6 +2,7 @@
 
 use core::net::IpAddr;
 use core::time::Duration;
+use std::collections::BTreeMap;
 
 use base::{Incarnation, Medium, Member, NetworkId, NodeId, NodeSet, Tie, Timing, View};
 use engine::{Found, Intent, ResourceKind, Service};
@@ -214,6 +215,8 @@ pub struct Birth {
     pub record: Option<View>,
     /// What was found running here, watched by the guard.
     pub found: Vec<Found>,
+    /// What an earlier life took from interfaces and did not give back, by their numbers.
+    pub taken: BTreeMap<u32, network::Taken>,
     /// The guard has restarted this daemon after a crash.
     pub certified: bool,
 }

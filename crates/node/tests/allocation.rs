@@ -52,6 +52,7 @@ fn birth(node: NodeId) -> Birth {
         seed: 1,
         record: None,
         found: Vec::new(),
+        taken: std::collections::BTreeMap::new(),
         certified: false,
     }
 }

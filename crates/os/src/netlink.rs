@@ -29,6 +29,7 @@ use crate::sys;
 
 pub mod link;
 mod message;
+pub mod replace;
 mod switch;
 
 pub(crate) use message::*;

@@ -24,6 +24,7 @@ pub mod own;
 mod placing;
 mod polling;
 mod read;
+mod replacement;
 mod reservation;
 mod section;
 pub mod service;

@@ -7,18 +7,23 @@ use std::collections::BTreeMap;
 use std::net::IpAddr;
 
 use ::network::place::{Distribution, Takeover};
+use ::network::wire::Mac;
 use base::{NetworkId, NodeId};
 
 use super::diagnostic::Diagnostics;
 use super::network::{self, Claimed, interface};
 use super::read::{self, Placed, Section, Span, Value};
 use super::section::Names;
-use super::{Kind, Network, subnets, suggest};
+use super::{Kind, Network, replacement, subnets, suggest};
 
 /// Interfaces of one node that share the addresses of a network.
 const SHARING_MAX: usize = 24;
 /// Persistent addresses of one node in a network.
 const PERSISTENT_MAX: usize = 8;
+
+/// What service addresses are to their interface.
+const TAKEOVERS: [(&str, Takeover); 2] =
+    [("alias", Takeover::Alias), ("replacement", Takeover::Replacement)];
 
 /// What is said about the service addresses of a network.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -44,6 +49,8 @@ pub struct Shared {
     pub network: NetworkId,
     /// The distribution of its service, where that has one.
     pub distribution: Option<Distribution>,
+    /// The hardware address that it brings to its interface.
+    pub hardware: Option<Mac>,
 }
 
 /// What a service says of one of its addresses.
@@ -52,6 +59,10 @@ pub(super) struct Wish<'a> {
     pub(super) span: Span,
     pub(super) network: Option<Placed<&'a str>>,
     pub(super) distribution: Option<Placed<Distribution>>,
+    pub(super) hardware: Option<Placed<Mac>>,
+    /// Which service it is of, and where that may run.
+    pub(super) service: usize,
+    pub(super) nodes: Vec<NodeId>,
 }
 
 /// Reads `distribution` of a network or a service.
@@ -76,12 +87,14 @@ pub(super) fn placing<'a>(
         return None;
     }
     let distribution = distribution(section, found);
+    let takeover = section.text("takeover", found);
     let source = source(section, found);
     let rebalances = section.boolean("rebalance", found);
     let also = section.take("also");
     let persistent = section.take("persistent");
     let places = [
         distribution.as_ref().map(|written| written.span.clone()),
+        takeover.as_ref().map(|written| written.span.clone()),
         source.as_ref().map(|written| written.span.clone()),
         rebalances.as_ref().map(|written| written.span.clone()),
         also.map(Value::span),
@@ -94,7 +107,9 @@ pub(super) fn placing<'a>(
     });
     let placing = Placing {
         distribution: distribution.map(|written| written.value).unwrap_or_default(),
-        takeover: Takeover::Alias,
+        takeover: takeover
+            .and_then(|written| read::choice(&written, "takeover", &TAKEOVERS, found))
+            .unwrap_or_default(),
         source: source.map(|written| written.value),
         rebalances: rebalances.is_some_and(|written| written.value),
         also: also.unwrap_or_default(),
@@ -180,6 +195,7 @@ pub(super) fn check(
     found: &mut Diagnostics,
 ) {
     let Some(placing) = &network.placing else { return };
+    replacement::check_network(network, span, found);
     for (name, node) in nodes.iter() {
         let also = placing.also.get(&node).map_or(&[][..], Vec::as_slice);
         let persistent = placing.persistent.contains_key(&node);
@@ -222,15 +238,18 @@ pub(super) fn check(
 pub(super) fn shared(
     networks: &[Network],
     wishes: Vec<Wish<'_>>,
+    nodes: &Names<'_, NodeId>,
     found: &mut Diagnostics,
 ) -> BTreeMap<IpAddr, Shared> {
     let mut all = BTreeMap::new();
     subnets::check_count(&wishes, found);
+    replacement::check_hardware(&wishes, found);
     for wish in wishes {
         let network = match &wish.network {
             Some(name) => named(networks, name, found),
             None => networks.iter().find(|network| contains(network, wish.address)),
         };
+        replacement::check_use(&wish, network, found);
         let Some(network) = network.filter(|network| network.placing.is_some()) else {
             if let Some(written) = &wish.distribution
                 && wish.network.is_none()
@@ -246,9 +265,13 @@ pub(super) fn shared(
             }
             continue;
         };
-        subnets::check_aliases(networks, &wish, network, found);
+        match network.placing.as_ref().map(|placing| placing.takeover) {
+            Some(Takeover::Replacement) => replacement::check_inside(&wish, network, nodes, found),
+            _ => subnets::check_aliases(networks, &wish, network, found),
+        }
         let distribution = wish.distribution.map(|written| written.value);
-        all.insert(wish.address, Shared { network: network.id, distribution });
+        let hardware = wish.hardware.map(|written| written.value);
+        all.insert(wish.address, Shared { network: network.id, distribution, hardware });
     }
     for network in networks {
         if let Some(source) = network.placing.as_ref().and_then(|placing| placing.source)

@@ -163,10 +163,10 @@ fn root<'a>(tree: &'a DeTable<'a>, span: Span, found: &mut Diagnostics) -> Clust
     cluster.watchdogs =
         watchdog::watchdogs(shared_watchdog, own_watchdogs, &cluster.nodes, &cluster.timing, found);
     let services = root.tables("service", "a [[service]]", found);
-    let mut seen = service::Seen { claimed, wishes: Vec::new() };
+    let mut seen = service::Seen { claimed, wishes: Vec::new(), services: 0 };
     cluster.services = service::services(services, &by_name, &cluster.networks, &mut seen, found);
-    let service::Seen { claimed, wishes } = seen;
-    cluster.shared = placing::shared(&cluster.networks, wishes, found);
+    let service::Seen { claimed, wishes, .. } = seen;
+    cluster.shared = placing::shared(&cluster.networks, wishes, &by_name, found);
     super::global::check_aliases(&cluster.networks, &claimed, found);
     root.finish(found);
     if !found.has_errors() {

@@ -16,7 +16,7 @@ use super::network::{self, Claimed};
 use super::placing::{self, Wish};
 use super::read::{self, Section, Span};
 use super::section::{Names, duplicate};
-use super::{Kind, Network, reservation, suggest};
+use super::{Kind, Network, replacement, reservation, suggest};
 
 /// Restarts in place before a service moves, unless it says otherwise.
 pub const RESTART_DEFAULT: RestartLimit =
@@ -35,6 +35,8 @@ const WORDS_MAX: usize = 1_024;
 pub(super) struct Seen<'a> {
     pub(super) claimed: Vec<Claimed>,
     pub(super) wishes: Vec<Wish<'a>>,
+    /// Services so far.
+    pub(super) services: usize,
 }
 
 /// Reads all services.
@@ -55,6 +57,7 @@ pub(super) fn services<'a>(
         let span = section.span.clone();
         let service = service(section, &mut names, (nodes, networks), seen, found);
         reservation::check(&services, &service, &span, found);
+        seen.services += 1;
         services.push(service);
     }
     services
@@ -96,6 +99,7 @@ fn service<'a>(
     let resources = resources(&mut section, &name, seen, found);
     for wish in &mut seen.wishes[first..] {
         wish.distribution.clone_from(&distribution);
+        wish.nodes.clone_from(&service_nodes);
     }
     if resources.is_empty() {
         found
@@ -312,7 +316,17 @@ fn address<'a>(
     }
     let span = written.span.clone();
     let network = section.text("network", found);
-    seen.wishes.push(Wish { address, span, network, distribution: None });
+    let hardware = replacement::hardware(section, found);
+    let wish = Wish {
+        address,
+        span,
+        network,
+        distribution: None,
+        hardware,
+        service: seen.services,
+        nodes: Vec::new(),
+    };
+    seen.wishes.push(wish);
     network::claim(&mut seen.claimed, address, format!("resource {owner}"), written.span, found);
     Some(ResourceKind::Address { address, prefix })
 }

@@ -10,7 +10,10 @@ use os::event;
 use os::gate::Attachments;
 use os::netlink::Netlink;
 
+use network::Taking;
+
 use super::Done;
+use super::replaced::{Given, Replaced};
 use crate::config::files::Root;
 use crate::config::hosts::Hosts;
 
@@ -32,6 +35,7 @@ pub(super) enum Request {
         prefix: u8,
         lifetime: Duration,
         until: Instant,
+        taking: Taking,
     },
     /// Extend one while the lease lasts; not answered.
     Refresh { interface: u32, address: IpAddr, prefix: u8, lifetime: Duration, until: Instant },
@@ -47,8 +51,10 @@ pub(super) enum Request {
     Switch { operation: u64, from: u32, to: u32, addresses: Vec<(IpAddr, u8)> },
     /// Have these interfaces answer ARP for their own addresses only.
     AnswerForOwn { interfaces: Vec<String> },
-    /// Remove one; answered by its operation.
-    Remove { operation: u64, interface: u32, address: IpAddr, prefix: u8 },
+    /// Remove one, after what was taken from its interface is back if it `gives`; answered by its operation.
+    Remove { operation: u64, interface: u32, address: IpAddr, prefix: u8, gives: bool },
+    /// Put back what was taken from an interface; answered by its operation.
+    Give { operation: u64, interface: u32 },
 }
 
 /// Starts the thread.
@@ -59,13 +65,14 @@ pub(super) fn start(
     root: Root,
     hosts: Hosts,
     gate: Option<Attachments>,
+    replaced: Replaced,
     done: event::Sender<Done>,
 ) -> std::io::Result<SyncSender<Request>> {
     let netlink = Netlink::open()?;
     let (sender, requests) = sync_channel(REQUESTS_MAX);
     std::thread::Builder::new().name("addresses".into()).spawn(move || {
         let read_at = os::clock::boottime();
-        Addresses { netlink, gate, done, root, hosts, read_at }.run(&requests);
+        Addresses { netlink, gate, replaced, done, root, hosts, read_at }.run(&requests);
     })?;
     Ok(sender)
 }
@@ -74,6 +81,8 @@ struct Addresses {
     netlink: Netlink,
     /// None where the kernel has no gate.
     gate: Option<Attachments>,
+    /// What service addresses took from interfaces.
+    replaced: Replaced,
     done: event::Sender<Done>,
     /// The hosts file, as it was read last, and when.
     root: Root,
@@ -97,18 +106,31 @@ impl Addresses {
     fn carry_out(&mut self, request: Request) {
         match request {
             Request::Look => self.look(),
-            Request::Add { operation, interface, address, prefix, lifetime, until } => {
+            Request::Add { operation, interface, address, prefix, lifetime, until, taking } => {
                 // An interface that came a moment ago may be without the gate.
                 let gated = self.gate.as_mut().map_or(Ok(()), |gate| gate.keep_on(interface));
                 let result = gated.map_err(|error| error.whole()).and_then(|()| {
+                    let takes = taking != Taking::default();
+                    if takes {
+                        self.replaced.enter(&mut self.netlink, interface, &taking)?;
+                    }
                     if os::clock::boottime() >= until {
+                        if takes {
+                            self.give(interface, None);
+                        }
                         return Err("the lease is over".to_owned());
+                    }
+                    if takes {
+                        return self.add_in_place(interface, (address, prefix), lifetime, &taking);
                     }
                     let added =
                         self.netlink.refresh_address(interface, address, prefix, Some(lifetime));
                     added.map_err(|error| error.to_string())
                 });
                 self.answer(operation, result);
+                if taking != Taking::default() {
+                    self.look();
+                }
             }
             Request::Refresh { interface, address, prefix, lifetime, until } => {
                 // The kernel adds what is missing, so this must not come after the guard has
@@ -166,11 +188,63 @@ impl Addresses {
                     }
                 }
             }
-            Request::Remove { operation, interface, address, prefix } => {
+            Request::Remove { operation, interface, address, prefix, gives: false } => {
                 let result = self.netlink.remove_address(interface, address, prefix);
                 self.answer(operation, result.map_err(|error| error.to_string()));
             }
+            Request::Remove { operation, interface, address, prefix, gives: true } => {
+                let given = self.give(interface, Some((address, prefix)));
+                self.answer(operation, given.removed);
+                self.look();
+            }
+            Request::Give { operation, interface } => {
+                let given = self.give(interface, None);
+                let result = match given.troubles.is_empty() {
+                    true => Ok(()),
+                    false => Err(given.troubles.join("; ")),
+                };
+                self.answer(operation, result);
+                self.look();
+            }
         }
+    }
+
+    /// Adds an address that takes the place of what its interface has; all of it, or nothing.
+    fn add_in_place(
+        &mut self,
+        interface: u32,
+        (address, prefix): (IpAddr, u8),
+        lifetime: Duration,
+        taking: &Taking,
+    ) -> Result<(), String> {
+        let netlink = &mut self.netlink;
+        let hardware =
+            taking.mac.map_or(Ok(()), |mac| netlink.set_hardware_address(interface, mac));
+        let added = hardware
+            .and_then(|()| netlink.refresh_address(interface, address, prefix, Some(lifetime)));
+        let taken = added
+            .map_err(|error| error.whole())
+            .and_then(|()| self.replaced.take(netlink, interface, address, taking));
+        match taken {
+            Ok(said) => {
+                said.into_iter().for_each(|said| self.tell(Done::Said(said)));
+                Ok(())
+            }
+            Err(error) => {
+                let given = self.give(interface, Some((address, prefix)));
+                given.removed.map_err(|left| format!("{error}; and {left}"))?;
+                Err(error)
+            }
+        }
+    }
+
+    fn give(&mut self, interface: u32, service: Option<(IpAddr, u8)>) -> Given {
+        let given = self.replaced.give(&mut self.netlink, interface, service);
+        given.said.iter().for_each(|said| self.tell(Done::Said(said.clone())));
+        for trouble in &given.troubles {
+            self.tell(Done::Trouble(format!("put back on interface {interface}: {trouble}")));
+        }
+        given
     }
 
     /// Tells the loop when the hosts file has changed. One that cannot be read now has not.

@@ -126,6 +126,9 @@ fn standby(network: &Network, local: NodeId) -> Option<node::Standby> {
 
 /// How addresses are shared out over interfaces of the local node.
 fn shares(cluster: &Cluster, local: NodeId) -> Vec<network::Share> {
+    // Heartbeats go over these; a boot address that has an alias for them is none.
+    let ends = cluster.networks.iter().filter_map(|network| network.endpoints.get(&local));
+    let spared: Vec<_> = ends.map(|end| end.address).collect();
     let shares = cluster.networks.iter().filter_map(|network| {
         let placing = network.placing.as_ref()?;
         let end = network.endpoints.get(&local)?;
@@ -141,6 +144,11 @@ fn shares(cluster: &Cluster, local: NodeId) -> Vec<network::Share> {
             source: placing.source,
             rebalances: placing.rebalances,
             persistent: placing.persistent.get(&local).cloned().unwrap_or_default(),
+            hardware: shared
+                .clone()
+                .filter_map(|(address, shared)| Some((*address, shared.hardware?)))
+                .collect(),
+            spared: spared.clone(),
             addresses: shared.map(|(address, shared)| (*address, shared.distribution)).collect(),
         })
     });

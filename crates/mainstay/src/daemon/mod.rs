@@ -36,6 +36,7 @@ mod paths;
 mod placed;
 mod probing;
 mod records;
+mod replaced;
 mod reservations;
 mod standby;
 mod status;
@@ -184,6 +185,7 @@ pub fn run(options: &Options) -> Result<ExitCode> {
     os::clock::random(&mut entropy);
     let mut seed = [0; 8];
     os::clock::random(&mut seed);
+    let replaced = read_replaced(&root)?;
     let birth = node::Birth {
         local: Member { node: local, incarnation },
         cluster: convert::cluster(&cluster, local),
@@ -192,6 +194,7 @@ pub fn run(options: &Options) -> Result<ExitCode> {
         seed: u64::from_be_bytes(seed),
         record: memory.record,
         found: std::mem::take(&mut left.found),
+        taken: replaced.taken(),
         certified,
     };
     let Leftovers { processes, remains, writers, .. } = left;
@@ -204,6 +207,7 @@ pub fn run(options: &Options) -> Result<ExitCode> {
         cover,
         attachments,
         pusher,
+        replaced,
         containment,
         processes,
         remains,
@@ -213,6 +217,18 @@ pub fn run(options: &Options) -> Result<ExitCode> {
         birth,
     };
     drive::Daemon::start(start)?.run()
+}
+
+/// What service addresses took from interfaces when a former life of this daemon ended.
+fn read_replaced(root: &files::Root) -> Result<replaced::Replaced> {
+    let mut netlink = os::netlink::Netlink::open().context("open a netlink socket")?;
+    let interfaces = netlink.interfaces().context("look at the interfaces")?;
+    let read = replaced::Replaced::read(root, &interfaces);
+    let (replaced, wrong) = read.context("read what was taken from interfaces")?;
+    for sentence in wrong {
+        eprintln!("mainstay: {sentence}");
+    }
+    Ok(replaced)
 }
 
 /// The configuration and its version. A file that was edited by hand counts as newer than what

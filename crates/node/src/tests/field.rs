@@ -315,6 +315,7 @@ impl Field {
             seed: u64::from(id.0) << 32 | incarnation.0,
             record: seat.memory.1.clone(),
             found: Vec::new(),
+            taken: std::collections::BTreeMap::new(),
             certified: false,
         };
         seat.left = 0;
@@ -606,6 +607,8 @@ fn share() -> network::Share {
         rebalances: false,
         persistent: Vec::new(),
         addresses: Vec::new(),
+        hardware: std::collections::BTreeMap::new(),
+        spared: Vec::new(),
     }
 }
 

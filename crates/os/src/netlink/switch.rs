@@ -15,8 +15,8 @@ use std::net::IpAddr;
 
 use super::*;
 
-const RTM_NEWROUTE: u16 = 24;
-const RTM_GETROUTE: u16 = 26;
+pub(super) const RTM_NEWROUTE: u16 = 24;
+pub(super) const RTM_GETROUTE: u16 = 26;
 const RTM_NEWNEIGH: u16 = 28;
 const RTM_DELNEIGH: u16 = 29;
 const RTM_GETNEIGH: u16 = 30;
@@ -26,7 +26,7 @@ const IFA_F_PERMANENT: u32 = 0x80;
 /// No route to the subnet comes with the address: who added it (NetworkManager does so) adds one that
 /// looks like the kernel's, and not on another interface.
 const IFA_F_NOPREFIXROUTE: u32 = 0x200;
-const RTA_OIF: u16 = 4;
+pub(super) const RTA_OIF: u16 = 4;
 const RTA_MULTIPATH: u16 = 9;
 const RTA_CACHEINFO: u16 = 12;
 const RTA_NH_ID: u16 = 30;
@@ -41,8 +41,8 @@ const NUD_PERMANENT: u16 = 0x80;
 /// Room for one message with all its attributes.
 const MESSAGE_MAX: usize = 4_096;
 /// Bytes of struct ifaddrmsg, struct rtmsg and struct ndmsg.
-const ADDRESS_HEAD: usize = 8;
-const ROUTE_HEAD: usize = 12;
+pub(super) const ADDRESS_HEAD: usize = 8;
+pub(super) const ROUTE_HEAD: usize = 12;
 const NEIGHBOUR_HEAD: usize = 12;
 
 /// What was taken along.
@@ -56,7 +56,7 @@ pub struct Taken {
     pub troubles: Vec<String>,
 }
 
-type Raw = Message<MESSAGE_MAX>;
+pub(super) type Raw = Message<MESSAGE_MAX>;
 
 impl Netlink {
     /// Puts addresses of interface `from` on interface `to`, with their routes and permanent
@@ -144,7 +144,7 @@ impl Netlink {
     }
 
     /// The bodies of a dump's messages that `is_wanted`.
-    fn collect(
+    pub(super) fn collect(
         &mut self,
         ask: u16,
         answer: u16,
@@ -165,7 +165,7 @@ impl Netlink {
         Err(NetlinkError::Answer("the routes change faster than they can be read".to_owned()))
     }
 
-    fn put(
+    pub(super) fn put(
         &mut self,
         message: Option<Raw>,
         what: impl FnOnce() -> String,
@@ -184,7 +184,7 @@ impl Netlink {
 }
 
 /// Whether a route leads over the interface and was made by a person or a program.
-fn is_moved_route(body: &[u8], from: u32) -> bool {
+pub(super) fn is_moved_route(body: &[u8], from: u32) -> bool {
     let (Some(&protocol), Some(&kind), Some(flags)) = (body.get(5), body.get(7), u32_at(body, 8))
     else {
         return false;
@@ -218,13 +218,13 @@ fn each_nexthop(value: &[u8], mut take: impl FnMut(&[u8])) {
     }
 }
 
-fn message(kind: u16, flags: u16, body: &[u8]) -> Option<Raw> {
+pub(super) fn message(kind: u16, flags: u16, body: &[u8]) -> Option<Raw> {
     // Rewritten attributes are no longer than they were, but for the flags of an address.
     (body.len() + 32 <= MESSAGE_MAX)
         .then(|| Message::new(kind, NLM_F_REQUEST | NLM_F_ACK | flags, 0))
 }
 
-fn address_message(body: &[u8], to: u32) -> Option<Raw> {
+pub(super) fn address_message(body: &[u8], to: u32) -> Option<Raw> {
     let mut message = message(RTM_NEWADDR, NLM_F_CREATE | NLM_F_REPLACE, body)?;
     let is_six = i32::from(body[0]) == libc::AF_INET6;
     let mut flags = u32::from(body[2]);
@@ -247,7 +247,7 @@ fn address_message(body: &[u8], to: u32) -> Option<Raw> {
 }
 
 /// None for a route by nexthop objects.
-fn route_message(body: &[u8], from: u32, to: u32) -> Option<Raw> {
+pub(super) fn route_message(body: &[u8], from: u32, to: u32) -> Option<Raw> {
     let mut message = message(RTM_NEWROUTE, NLM_F_CREATE | NLM_F_REPLACE, body)?;
     let flags = u32_at(body, 8)? & RTNH_WISHES;
     message.put(&body[..8]);

@@ -12,6 +12,7 @@ mod local;
 mod network;
 mod persist;
 mod process;
+mod replace;
 mod scene;
 mod segment;
 mod serial;

@@ -116,6 +116,7 @@ impl Daemon {
             | addresses::Request::Keep { .. }
             | addresses::Request::Drop { .. } => {}
             addresses::Request::Add { operation, .. }
+            | addresses::Request::Give { operation, .. }
             | addresses::Request::Switch { operation, .. }
             | addresses::Request::Remove { operation, .. } => {
                 self.adding.remove(&operation);
@@ -153,7 +154,7 @@ impl Daemon {
                     self.journal.say(&format!("cannot probe or announce an address: {error}"));
                 }
             }
-            Out::Add { operation, interface, address, prefix, lifetime } => {
+            Out::Add { operation, interface, address, prefix, lifetime, taking } => {
                 let until = self.node.leases().0;
                 let held = HeldAddress { interface, address, prefix };
                 let entered = match self.service_of(address) {
@@ -175,6 +176,7 @@ impl Daemon {
                             prefix,
                             lifetime,
                             until,
+                            taking,
                         });
                     }
                     Err(reason) => {
@@ -194,7 +196,7 @@ impl Daemon {
                     until,
                 });
             }
-            Out::Remove { operation, interface, address, prefix } => {
+            Out::Remove { operation, interface, address, prefix, gives } => {
                 // Closed before it is gone. What is not entered here is a copy of somebody else's making,
                 // or was left over by a former life of this daemon: nothing to be closed.
                 let held = HeldAddress { interface, address, prefix };
@@ -202,7 +204,16 @@ impl Daemon {
                     self.cover.close(address);
                     self.removing.insert(operation, held);
                 }
-                self.request(addresses::Request::Remove { operation, interface, address, prefix });
+                self.request(addresses::Request::Remove {
+                    operation,
+                    interface,
+                    address,
+                    prefix,
+                    gives,
+                });
+            }
+            Out::Give { operation, interface } => {
+                self.request(addresses::Request::Give { operation, interface });
             }
             Out::Switch { operation, from, to, addresses } => {
                 self.request(addresses::Request::Switch { operation, from, to, addresses });

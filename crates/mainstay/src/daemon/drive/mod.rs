@@ -66,6 +66,7 @@ pub(super) struct Start {
     pub(super) cover: Cover,
     pub(super) attachments: Option<os::gate::Attachments>,
     pub(super) pusher: Option<os::gate::Pusher>,
+    pub(super) replaced: super::replaced::Replaced,
     pub(super) containment: Containment,
     pub(super) processes: Vec<super::Living>,
     pub(super) remains: Vec<(String, String)>,
@@ -173,6 +174,7 @@ impl Daemon {
             cover,
             attachments,
             pusher,
+            replaced,
             containment,
             processes,
             remains,
@@ -197,8 +199,9 @@ impl Daemon {
             super::gate::start_pusher(pusher, done.clone())
                 .context("start the thread of the lease gate")?;
         }
-        let addresses = addresses::start(root.clone(), hosts.clone(), attachments, done.clone())
-            .context("start looking at interfaces")?;
+        let addresses =
+            addresses::start(root.clone(), hosts.clone(), attachments, replaced, done.clone())
+                .context("start looking at interfaces")?;
         let media = Media::new(birth.local.node, birth.local.incarnation, done.clone());
         let asked = done.clone();
         let (disk, disk_running) = disk::start(store, done.clone())?;

@@ -8,6 +8,7 @@ use base::Instant;
 use crate::Output;
 use crate::machine::{Claim, Entry, Network, Operation, Place, Probing, Removing, State};
 use crate::own::Owned;
+use crate::share::Chosen;
 use crate::subnet::bits;
 use crate::wire::{self, Mac};
 
@@ -136,16 +137,22 @@ impl Network {
     }
 
     /// Chooses the interface and asks the first time.
-    pub(crate) fn start_probing(
+    fn start_probing(&mut self, address: IpAddr, claim: Claim, patience: Option<Instant>) {
+        let chosen = self.select(address, claim.prefix);
+        self.probe_on(address, claim, patience, chosen);
+    }
+
+    /// Asks the first time, on an interface that was chosen, if one was.
+    pub(crate) fn probe_on(
         &mut self,
         address: IpAddr,
         claim: Claim,
         patience: Option<Instant>,
+        chosen: Result<Chosen, String>,
     ) {
-        let (interface, mac) = match self.select(address, claim.prefix) {
+        let (interface, mac) = match chosen {
             Ok(chosen) => {
-                let entry = self.entry(address);
-                (entry.why, entry.dropped) = (chosen.why, chosen.dropped);
+                self.entry(address).why = chosen.why;
                 (chosen.interface, chosen.mac)
             }
             Err(reason) => {
@@ -398,8 +405,8 @@ impl Network {
 
 impl Entry {
     pub(crate) fn new(service: String, state: State, since: Instant) -> Entry {
-        let (why, dropped) = (String::new(), None);
-        Entry { service, state, since, error: None, conflict: None, reported: None, why, dropped }
+        let why = String::new();
+        Entry { service, state, since, error: None, conflict: None, reported: None, why }
     }
 }
 

@@ -28,8 +28,8 @@ pub(crate) struct Moving {
     adds: bool,
     /// Why it cannot stay.
     why: String,
-    /// Why there and not elsewhere, and what was wished in vain.
-    rule: (String, Option<String>),
+    /// Why there and not elsewhere.
+    rule: String,
 }
 
 /// An interface where an address belongs.
@@ -38,7 +38,7 @@ struct Home {
     interface: u32,
     /// Why it cannot stay where it is.
     why: String,
-    rule: (String, Option<String>),
+    rule: String,
 }
 
 impl Network {
@@ -54,13 +54,7 @@ impl Network {
     }
 
     /// Sends an owned address to another interface.
-    pub(crate) fn send(
-        &mut self,
-        address: IpAddr,
-        interface: u32,
-        why: String,
-        rule: (String, Option<String>),
-    ) {
+    pub(crate) fn send(&mut self, address: IpAddr, interface: u32, why: String, rule: String) {
         let place = self.owned(address).place;
         let to = Place { address, interface, prefix: bits(address) };
         let operation = self.operate(place, false);
@@ -76,13 +70,13 @@ impl Network {
                 None => "is gone".to_owned(),
                 Some(name) => {
                     let want = self.want(share, address, bits(address), "");
-                    place::obstacle(&self.ground(share), &name, &want)?
+                    place::obstacle(self.ground_now(share), &name, &want)?
                 }
             };
-            let placed = self.planned(share, address)?;
-            let name = placed.card.as_ref()?;
-            let interface = self.carriers().iter().find(|one| one.name == *name)?.index;
-            let rule = (placed.why, placed.dropped);
+            let placed = self.planned(share).get(&address)?;
+            let placed = Some(placed).filter(|placed| placed.rule != place::Rule::Nowhere)?;
+            let (name, rule) = (placed.card.clone()?, placed.why.clone());
+            let interface = self.carriers().iter().find(|one| one.name == name)?.index;
             return (interface != place.interface).then_some(Home { interface, why, rule });
         }
         let is_service = |other: IpAddr| self.is_service(other);
@@ -95,7 +89,7 @@ impl Network {
             },
         };
         let chosen = self.select(address, bits(address)).ok()?;
-        let rule = (chosen.why, chosen.dropped);
+        let rule = chosen.why;
         (chosen.interface != place.interface).then_some(Home {
             interface: chosen.interface,
             why,
@@ -137,9 +131,8 @@ impl Network {
                 *self.owned(address) = Owned::new(moving.to, to.clone(), now);
                 self.counters.moved += 1;
                 let service = self.entry(address).service.clone();
-                let (why, (rule, dropped)) = (moving.why, moving.rule);
-                let entry = self.entry(address);
-                (entry.why, entry.dropped) = (rule.clone(), dropped);
+                let (why, rule) = (moving.why, moving.rule);
+                self.entry(address).why.clone_from(&rule);
                 self.outputs.push_back(Output::Moved { service, address, from, to, why, rule });
                 if self.interface(moving.to.interface).is_some_and(|to| to.mac.is_some()) {
                     self.listen(moving.to.interface);

@@ -58,6 +58,8 @@ mod types;
 pub mod wire;
 
 pub use machine::Network;
+pub use share::Move;
+pub use switch::Returning;
 pub use types::{
     AddressSeen, AddressStatus, Condition, Config, Counters, Input, Interface, Net, NetStatus,
     Output, Phase, Share, Status, Taken, Taking, Timer,

@@ -1,6 +1,7 @@
 //! The state machine: what each input does to each address.
 
 use core::net::IpAddr;
+use core::ops::RangeInclusive;
 use core::time::Duration;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
@@ -59,6 +60,14 @@ pub(crate) struct Place {
     pub(crate) prefix: u8,
 }
 
+impl Place {
+    /// Everything about one address.
+    pub(crate) fn range(address: IpAddr) -> RangeInclusive<Place> {
+        let least = Place { address, interface: 0, prefix: 0 };
+        least..=Place { address, interface: u32::MAX, prefix: u8::MAX }
+    }
+}
+
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Operation {
     pub(crate) place: Place,
@@ -78,8 +87,6 @@ pub(crate) struct Entry {
     pub(crate) reported: Option<Instant>,
     /// Why it is on its interface.
     pub(crate) why: String,
-    /// Which wish could not be fulfilled.
-    pub(crate) dropped: Option<String>,
 }
 
 #[derive(Clone, Debug)]
@@ -233,7 +240,8 @@ impl Network {
             .map(|timer| timer.filter(|(at, _)| self.leased() && *at < self.lease)),
         });
         let switch = self.switch_due().map(|at| (at, Timer::Switch));
-        let rebalance = self.shares.due().map(|at| (at, Timer::Rebalance));
+        let rebalance = self.shares.due().filter(|_| self.leased());
+        let rebalance = rebalance.map(|at| (at, Timer::Rebalance));
         let give = self.replacing.due().map(|at| (at, Timer::Sweep));
         sweep.chain(entries.flatten()).chain(switch).chain(rebalance).chain(give).min()
     }
@@ -273,7 +281,6 @@ impl Network {
             since: entry.since,
             interface: entry.state.interface(),
             why: entry.why.clone(),
-            dropped: entry.dropped.clone(),
             conflict: entry.conflict,
         });
         Status {
@@ -293,7 +300,7 @@ impl Network {
     pub(crate) fn is_service(&self, address: IpAddr) -> bool {
         self.configured.contains(&address)
             || self.entries.contains_key(&address)
-            || self.stubborn.keys().any(|place| place.address == address)
+            || self.stubborn.range(Place::range(address)).next().is_some()
     }
 
     /// Changes the state of an address that has an entry.
@@ -378,6 +385,7 @@ impl Network {
         }
         self.note_cards(&interfaces);
         self.mind_returns(&interfaces);
+        self.shares.forget_plans();
         let picture = Picture::new(interfaces);
         self.stubborn.retain(|place, _| picture.places().contains(place));
         let before = self.picture.replace(picture);
@@ -391,10 +399,12 @@ impl Network {
                 State::Owned(_) => self.check_owned(address, true),
                 State::Probing(probing) => {
                     let probing = *probing;
-                    let chosen = self.select(address, probing.claim.prefix);
-                    let now = chosen.map(|chosen| (chosen.interface, chosen.mac));
-                    if now != Ok((probing.interface, Some(probing.mac))) {
-                        self.start_probing(address, probing.claim, probing.patience);
+                    let chosen = self.select_again(address, probing.claim.prefix);
+                    let is_same = chosen.as_ref().is_ok_and(|chosen| {
+                        (chosen.interface, chosen.mac) == (probing.interface, Some(probing.mac))
+                    });
+                    if !is_same {
+                        self.probe_on(address, probing.claim, probing.patience, chosen);
                     }
                 }
                 State::Clearing(_) | State::Adding { .. } | State::Removing(_) => {}

@@ -244,6 +244,7 @@ impl Network {
     /// Keeps the picture true after a service address was added.
     pub(crate) fn picture_add(&mut self, place: Place) {
         let lifetime = Some(self.lifetime);
+        self.shares.forget_plans();
         if let Some(picture) = &mut self.picture {
             picture.add(place, lifetime);
         }
@@ -251,6 +252,7 @@ impl Network {
 
     /// Keeps the picture true after an own address was switched.
     pub(crate) fn picture_own(&mut self, place: Place) {
+        self.shares.forget_plans();
         if let Some(picture) = &mut self.picture {
             picture.add(place, None);
         }
@@ -258,6 +260,7 @@ impl Network {
 
     /// Keeps the picture true after an address was removed.
     pub(crate) fn picture_remove(&mut self, place: Place) {
+        self.shares.forget_plans();
         if let Some(picture) = &mut self.picture {
             picture.remove(place);
         }

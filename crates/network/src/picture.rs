@@ -59,9 +59,7 @@ impl Picture {
 
     /// Where an address is.
     pub(crate) fn places_of(&self, address: IpAddr) -> impl Iterator<Item = Place> + '_ {
-        let least = Place { address, interface: 0, prefix: 0 };
-        let most = Place { address, interface: u32::MAX, prefix: u8::MAX };
-        self.places.range(least..=most).copied()
+        self.places.range(Place::range(address)).copied()
     }
 
     /// An address was added.

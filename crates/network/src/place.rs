@@ -206,17 +206,19 @@ pub fn place(grounds: &[Ground], wanted: &[Wanted], occasion: Occasion) -> Vec<P
     placed.into_iter().map(|placed| placed.expect("each address had its turn")).collect()
 }
 
-/// Says where one address goes, as [`place`] does for all of `wanted`, which tell what the others are.
+/// Says where some addresses of one network go, one after the other, as [`place`] does for all of `wanted`,
+/// which tell what the others are. An address that is none of these is on no interface.
 #[must_use]
-pub fn place_one(ground: &Ground, wanted: &[Wanted], want: &Wanted) -> Placement {
+pub fn place_some<'a>(
+    ground: &'a Ground,
+    wanted: &'a [Wanted],
+    some: impl Iterator<Item = &'a Wanted>,
+) -> Vec<Placement> {
     let mut table = choose::Table::new(ground);
     for other in wanted {
         table.note(other);
     }
-    if !wanted.iter().any(|other| other.address == want.address) {
-        table.note(want);
-    }
-    table.place(want, Occasion::Event)
+    some.map(|want| table.place(want, Occasion::Event)).collect()
 }
 
 /// Whether an interface can carry the address, whatever the others carry.

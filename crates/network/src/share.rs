@@ -3,13 +3,19 @@
 //!
 //! An address counts as load where it is on its way to as well as where it is: a thousand claims at the
 //! same moment are shared out as a thousand claims one after the other. When an interface fails, all its
-//! addresses are planned at once, before the first of them leaves.
+//! addresses are planned at once, before the first of them leaves; a plan holds as long as the input is handled
+//! and the picture stays the same, so that a thousand addresses ask for one.
+//!
+//! An interface that works again gets its share back, where that is wished, once it has worked for
+//! [`RETURN_AFTER`]; of one that fails again and again each failure doubles that, as for a local switch. What
+//! cannot be shared out anew then, for want of a lease, is when it can.
 //!
 //! Of an address of which nothing is said, the interfaces are those that work and have its subnet, as
 //! ever, and the one with the least load is taken.
 
 use core::net::IpAddr;
-use std::collections::BTreeMap;
+use core::time::Duration;
+use std::collections::{BTreeMap, BTreeSet};
 
 use base::Instant;
 
@@ -17,10 +23,10 @@ use crate::machine::{Entry, Network, Place, State};
 use crate::picture::Picture;
 use crate::place::{
     Card, Distribution, Ground, Holder, Occasion, Placement, Rule, Takeover, Wanted, place,
-    place_one,
+    place_some,
 };
 use crate::subnet::{self, bits};
-use crate::switch::RETURN_AFTER;
+use crate::switch::{RETRY_AFTER, RETURN_AFTER, watched_after};
 use crate::wire::Mac;
 use crate::{Interface, Share};
 
@@ -28,12 +34,28 @@ use crate::{Interface, Share};
 #[derive(Clone, Debug)]
 pub(crate) struct Shares {
     all: Vec<Share>,
-    /// The network of each address.
-    of: BTreeMap<IpAddr, usize>,
-    /// When addresses are shared out anew over interfaces that work again.
-    returns: BTreeMap<usize, Instant>,
-    /// What was planned while one input is handled.
+    /// The network of each address, and the preference of its service.
+    of: BTreeMap<IpAddr, (usize, Option<Distribution>)>,
+    /// Addresses of this node itself.
+    persistent: BTreeSet<IpAddr>,
+    /// What is watched of the networks that get their shares back, by their names.
+    returns: BTreeMap<String, Return>,
+    /// What was worked out while one input is handled.
+    grounds: BTreeMap<usize, Ground>,
     plans: BTreeMap<usize, BTreeMap<IpAddr, Placement>>,
+}
+
+/// When the addresses of a network are shared out anew over interfaces that work again.
+#[derive(Clone, Copy, Debug)]
+struct Return {
+    due: Option<Instant>,
+    /// When an interface failed last, and how long one has to work since.
+    failed: Option<Instant>,
+    watched: Duration,
+}
+
+impl Return {
+    const NONE: Return = Return { due: None, failed: None, watched: RETURN_AFTER };
 }
 
 /// The interface for an address.
@@ -42,7 +64,22 @@ pub(crate) struct Chosen {
     pub(crate) interface: u32,
     pub(crate) mac: Option<Mac>,
     pub(crate) why: String,
-    pub(crate) dropped: Option<String>,
+}
+
+/// An address that has a better place than where it is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Move {
+    /// The address.
+    pub address: IpAddr,
+    /// The interface where it is.
+    pub from: String,
+    /// The better one.
+    pub to: String,
+    /// What is better there, in a few words.
+    pub why: String,
+    /// It is on its way already, or being put back; it is left alone.
+    pub is_busy: bool,
+    pub(crate) interface: u32,
 }
 
 impl Shares {
@@ -50,27 +87,31 @@ impl Shares {
         let mut shares = Shares {
             all: Vec::new(),
             of: BTreeMap::new(),
+            persistent: BTreeSet::new(),
             returns: BTreeMap::new(),
+            grounds: BTreeMap::new(),
             plans: BTreeMap::new(),
         };
         shares.configure(all);
         shares
     }
 
-    /// What is said now. Nothing moves for it.
+    /// What is said now. Nothing moves for it; what is due stays due.
     pub(crate) fn configure(&mut self, all: Vec<Share>) {
         let addresses = all.iter().enumerate().flat_map(|(index, share)| {
-            let services = share.addresses.iter().map(|(address, _)| *address);
-            services.map(move |address| (address, index))
+            share.addresses.iter().map(move |(address, wish)| (*address, (index, *wish)))
         });
         self.of = addresses.collect();
-        self.returns.clear();
-        self.plans.clear();
+        self.persistent =
+            all.iter().flat_map(|share| &share.persistent).map(|(address, _)| *address).collect();
+        let rebalances = |net: &String| all.iter().any(|one| one.rebalances && one.net == *net);
+        self.returns.retain(|net, _| rebalances(net));
+        self.forget_plans();
         self.all = all;
     }
 
     pub(crate) fn of(&self, address: IpAddr) -> Option<usize> {
-        self.of.get(&address).copied()
+        self.of.get(&address).map(|(share, _)| *share)
     }
 
     /// What is said of a network.
@@ -85,19 +126,19 @@ impl Shares {
             .is_some_and(|share| share.cards.iter().chain(&share.standbys).any(|card| card == name))
     }
 
-    /// What was planned holds while one input is handled.
+    /// Another input, or another picture.
     pub(crate) fn forget_plans(&mut self) {
+        self.grounds.clear();
         self.plans.clear();
     }
 
-    /// When addresses are shared out anew.
+    /// When addresses are shared out anew, if there is a lease then.
     pub(crate) fn due(&self) -> Option<Instant> {
-        self.returns.values().min().copied()
+        self.returns.values().filter_map(|one| one.due).min()
     }
 
     pub(crate) fn is_persistent(&self, address: IpAddr) -> bool {
-        let mut persistent = self.all.iter().flat_map(|share| &share.persistent);
-        persistent.any(|(other, _)| *other == address)
+        self.persistent.contains(&address)
     }
 }
 
@@ -111,34 +152,38 @@ impl Network {
             let mut ground = self.ground(share);
             let wanted = self.load(share, &mut ground);
             // A persistent address that is still on its way counts where it will be.
-            let is_coming = |one: &Wanted| {
-                one.holder == Holder::Persistent
-                    && !ground.cards.iter().any(|card| card.carries.contains(&one.address))
-            };
-            let placed = match wanted.iter().any(is_coming) {
-                false => None,
-                true => {
-                    let all = place(core::slice::from_ref(&ground), &wanted, Occasion::Event);
-                    all.into_iter().find(|placed| placed.address == address)
-                }
-            };
-            return self.chosen(placed.unwrap_or_else(|| place_one(&ground, &wanted, &want)));
+            let persistent = wanted.iter().filter(|one| one.holder == Holder::Persistent);
+            let mut placed = place_some(&ground, &wanted, persistent.chain([&want]));
+            return self.chosen(&placed.pop().expect("one for each that was asked for"));
         }
         let choices = self.choices(address);
         let is_service = |other| self.is_service(other);
         let first = subnet::select(&choices, (address, prefix), is_service)?;
         let (interface, mac) = (first.index, first.mac);
         let why = format!("{} is the first that carries its subnet", first.name);
-        Ok(Chosen { interface, mac, why, dropped: None })
+        Ok(Chosen { interface, mac, why })
     }
 
-    fn chosen(&self, placed: Placement) -> Result<Chosen, String> {
-        let Placement { rule, card, why, dropped, address, .. } = placed;
+    /// The same for an address that is on its way, as it is planned for all of the network at once.
+    pub(crate) fn select_again(&mut self, address: IpAddr, prefix: u8) -> Result<Chosen, String> {
+        match self.shares.of(address) {
+            None => self.select(address, prefix),
+            Some(share) => {
+                let plan = self.planned(share);
+                let placed = plan.get(&address).expect("what is on its way was planned").clone();
+                self.chosen(&placed)
+            }
+        }
+    }
+
+    fn chosen(&self, placed: &Placement) -> Result<Chosen, String> {
+        let Placement { rule, card, why, address, .. } = placed;
+        let card = card.as_ref();
         let interface =
-            card.and_then(|card| self.carriers().iter().find(|interface| interface.name == card));
+            card.and_then(|card| self.carriers().iter().find(|interface| interface.name == *card));
         match interface {
-            Some(one) if rule != Rule::Nowhere => {
-                Ok(Chosen { interface: one.index, mac: one.mac, why, dropped })
+            Some(one) if *rule != Rule::Nowhere => {
+                Ok(Chosen { interface: one.index, mac: one.mac, why: why.clone() })
             }
             _ => Err(format!("no interface for {address}: {why}")),
         }
@@ -147,8 +192,7 @@ impl Network {
     /// An address of a network as [`place`] wants it.
     pub(crate) fn want(&self, share: usize, address: IpAddr, prefix: u8, service: &str) -> Wanted {
         let share = &self.shares.all[share];
-        let own = share.addresses.iter().find(|(other, _)| *other == address);
-        let distribution: Option<Distribution> = own.and_then(|(_, distribution)| *distribution);
+        let distribution = self.shares.of.get(&address).and_then(|(_, wish)| *wish);
         let is_fixed = self.fixed.contains(&address);
         let holder = Holder::Service { name: service.to_owned(), distribution, is_fixed };
         Wanted { address, prefix, net: share.net.clone(), holder }
@@ -226,15 +270,23 @@ impl Network {
         }
     }
 
-    /// Where an owned address of a network goes, planned for all of them at once.
-    pub(crate) fn planned(&mut self, share: usize, address: IpAddr) -> Option<Placement> {
+    /// Where the addresses of a network go, all of them at once.
+    pub(crate) fn planned(&mut self, share: usize) -> &BTreeMap<IpAddr, Placement> {
         if !self.shares.plans.contains_key(&share) {
             let plan = self.plan(share, Occasion::Event);
             let plan = plan.into_iter().map(|placed| (placed.address, placed)).collect();
             self.shares.plans.insert(share, plan);
         }
-        let placed = self.shares.plans[&share].get(&address)?;
-        (placed.rule != Rule::Nowhere).then(|| placed.clone())
+        &self.shares.plans[&share]
+    }
+
+    /// [`Network::ground`], once for all that ask while one input is handled.
+    pub(crate) fn ground_now(&mut self, share: usize) -> &Ground {
+        if !self.shares.grounds.contains_key(&share) {
+            let ground = self.ground(share);
+            self.shares.grounds.insert(share, ground);
+        }
+        &self.shares.grounds[&share]
     }
 
     fn plan(&self, share: usize, occasion: Occasion) -> Vec<Placement> {
@@ -243,73 +295,115 @@ impl Network {
         place(&[ground], &wanted, occasion)
     }
 
-    /// Notes interfaces that work again.
+    /// Notes interfaces that fail, and that work again.
     pub(crate) fn mind_returns(&mut self, interfaces: &[Interface]) {
-        let works = |interfaces: &[Interface], name: &String| {
-            let mut named = interfaces.iter().filter(|interface| interface.name == *name);
-            named.any(|interface| interface.trouble().is_none() && interface.is_proven())
-        };
         if self.picture.is_none() {
             return;
         }
-        for (index, share) in self.shares.all.iter().enumerate() {
-            let mut cards = share.cards.iter().chain(&share.standbys);
-            let returns =
-                cards.any(|name| works(interfaces, name) && !works(self.interfaces(), name));
-            if returns && share.rebalances {
-                self.shares.returns.insert(index, self.now + RETURN_AFTER);
+        let find = |interfaces: &[Interface], name: &String, is_so: fn(&Interface) -> bool| {
+            interfaces.iter().any(|interface| interface.name == *name && is_so(interface))
+        };
+        let works = |interface: &Interface| interface.trouble().is_none();
+        let (now, before) = (self.now, self.interfaces());
+        let mut noted = Vec::new();
+        for share in self.shares.all.iter().filter(|share| share.rebalances) {
+            let cards = || share.cards.iter().chain(&share.standbys);
+            let fails =
+                cards().any(|name| find(before, name, works) && !find(interfaces, name, works));
+            let returns = cards().any(|name| {
+                let is_proven = Interface::is_proven;
+                find(interfaces, name, is_proven) && !find(before, name, is_proven)
+            });
+            let known = self.shares.returns.get(&share.net).copied().unwrap_or(Return::NONE);
+            let mut next = known;
+            if fails {
+                next.watched = watched_after(known.failed, known.watched, now);
+                next.failed = Some(now);
+                // One that has come back meanwhile waits as long as this one will.
+                next.due = next.due.map(|_| now + next.watched);
+            }
+            if returns {
+                next.due = Some(now + next.watched);
+            }
+            if fails || returns {
+                noted.push((share.net.clone(), next));
             }
         }
+        self.shares.returns.extend(noted);
     }
 
-    /// Shares out anew what waited for that.
+    /// Shares out anew what waited for that, if this node may own anything. What is on its way anyway is
+    /// looked at again when it has arrived.
     pub(crate) fn rebalance_returned(&mut self) {
         let now = self.now;
-        let due = self.shares.returns.iter().filter(|(_, at)| **at <= now);
-        let due: Vec<usize> = due.map(|(share, _)| *share).collect();
-        for share in due {
-            self.shares.returns.remove(&share);
-            self.rebalance_share(share);
+        if !self.leased() {
+            return;
+        }
+        for share in 0..self.shares.all.len() {
+            let net = self.shares.all[share].net.clone();
+            let due = self.shares.returns.get(&net).and_then(|one| one.due);
+            if due.is_none_or(|at| at > now) {
+                continue;
+            }
+            let is_busy = self.send_all(self.moves(share));
+            let again = is_busy.then(|| now + RETRY_AFTER);
+            self.shares.returns.get_mut(&net).expect("it was just seen").due = again;
         }
     }
 
     /// Somebody wants the addresses of a network where they would go now.
     pub(crate) fn rebalance(&mut self, net: &str) {
-        for share in 0..self.shares.all.len() {
-            if self.shares.all[share].net == net {
-                self.rebalance_share(share);
-            }
+        if let Ok(moves) = self.rebalancing(net) {
+            self.send_all(moves);
         }
     }
 
-    fn rebalance_share(&mut self, share: usize) {
+    /// Which addresses [`Input::Rebalance`](crate::Input::Rebalance) would move now.
+    ///
+    /// # Errors
+    /// Why nothing can be moved, as a sentence.
+    pub fn rebalancing(&self, net: &str) -> Result<Vec<Move>, String> {
+        let Some(share) = self.shares.all.iter().position(|share| share.net == net) else {
+            return Err(format!("{net} does not share addresses out over interfaces of this node"));
+        };
         if !self.leased() {
-            return;
+            return Err("this node has no lease, so it may move nothing".to_owned());
         }
-        for placed in self.plan(share, Occasion::Rebalance) {
-            let address = placed.address;
-            let Some(State::Owned(owned)) = self.entries.get(&address).map(|entry| &entry.state)
-            else {
-                continue;
+        Ok(self.moves(share))
+    }
+
+    fn moves(&self, share: usize) -> Vec<Move> {
+        let moves = self.plan(share, Occasion::Rebalance).into_iter().filter_map(|placed| {
+            let State::Owned(owned) = &self.entries.get(&placed.address)?.state else {
+                return None;
             };
+            let card = placed.card.filter(|_| placed.rule != Rule::Nowhere)?;
+            let to = self.carriers().iter().find(|one| one.name == card)?.index;
             let is_busy = owned.moving.is_some() || owned.restoring.is_some();
-            let card = placed.card.filter(|_| placed.rule != Rule::Nowhere);
-            let to = card.and_then(|card| self.carriers().iter().find(|one| one.name == card));
-            if let Some(to) = to
-                && !is_busy
-                && to.index != owned.place.interface
-            {
-                let to = to.index;
-                let rule = (placed.why, placed.dropped);
-                self.send(address, to, "has more than its share".to_owned(), rule);
+            let is_there = to == owned.place.interface && !is_busy;
+            let (from, why) = (owned.name.clone(), placed.why);
+            let address = placed.address;
+            (!is_there).then_some(Move { address, from, to: card, why, interface: to, is_busy })
+        });
+        moves.collect()
+    }
+
+    /// Sends addresses on their way. Whether some of them are on a way already.
+    fn send_all(&mut self, moves: Vec<Move>) -> bool {
+        let mut any_busy = false;
+        for Move { address, interface, why, is_busy, .. } in moves {
+            any_busy |= is_busy;
+            if !is_busy {
+                self.send(address, interface, "has more than its share".to_owned(), why);
             }
         }
+        any_busy
     }
 
     /// Has persistent addresses announced that were not where they are in the picture before this one.
     pub(crate) fn announce_persistent(&mut self, before: &Picture) {
-        let persistent = self.shares.all.iter().flat_map(|share| &share.persistent);
-        let places = persistent.flat_map(|(address, _)| self.places_of(*address));
+        let persistent = self.shares.persistent.iter();
+        let places = persistent.flat_map(|address| self.places_of(*address));
         let is_new = |place: &Place| {
             let mut earlier = before.places_of(place.address);
             !earlier.any(|earlier| earlier.interface == place.interface)
@@ -329,13 +423,15 @@ impl Network {
             if share.persistent.is_empty() {
                 continue;
             }
-            let placed = self.plan(index, Occasion::Event);
-            for (address, prefix) in &share.persistent {
-                let card = placed.iter().find(|placed| placed.address == *address);
-                let name = card.and_then(|placed| placed.card.as_ref());
+            let mut ground = self.ground(index);
+            let wanted = self.load(index, &mut ground);
+            let persistent = wanted.iter().filter(|one| one.holder == Holder::Persistent);
+            let placed = place_some(&ground, &wanted, persistent.clone());
+            for (want, placed) in persistent.zip(placed) {
+                let name = placed.card.as_ref();
                 let interface =
                     self.carriers().iter().find(|interface| Some(&interface.name) == name);
-                homes.extend(interface.map(|interface| (*address, *prefix, interface.index)));
+                homes.extend(interface.map(|one| (want.address, want.prefix, one.index)));
             }
         }
         homes

@@ -38,7 +38,37 @@ const RETURN_AFTER_MAX: Duration = Duration::from_secs(320);
 /// Failures within this time of each other are those of one loose contact.
 const FLAP_WINDOW: Duration = Duration::from_secs(600);
 /// After a switch that did not succeed.
-const RETRY_AFTER: Duration = Duration::from_secs(1);
+pub(crate) const RETRY_AFTER: Duration = Duration::from_secs(1);
+
+/// How long an interface has to work after a failure at `now`, when it failed last at `before` and had to
+/// work for `watched` after that.
+pub(crate) fn watched_after(before: Option<Instant>, watched: Duration, now: Instant) -> Duration {
+    match before.is_some_and(|before| now.since(before) < FLAP_WINDOW) {
+        true => RETURN_AFTER_MAX.min(watched * 2),
+        false => RETURN_AFTER,
+    }
+}
+
+/// What [`Input::Return`](crate::Input::Return) would do now.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Returning {
+    /// The addresses are on the primary interface, the one of that name.
+    IsThere(String),
+    /// They go back.
+    Goes {
+        /// From this interface.
+        from: String,
+        /// To the primary.
+        to: String,
+    },
+    /// They cannot.
+    Refused {
+        /// The interface that has them.
+        seat: String,
+        /// Why not, as a sentence.
+        why: String,
+    },
+}
 
 /// The networks with standbys, and what became of them.
 #[derive(Clone, Debug)]
@@ -196,11 +226,7 @@ impl Network {
             let has_failed = self.carrier(from).is_some_and(|card| card.trouble().is_some());
             let seats = &mut self.switches.nets[place];
             if has_failed && seats.net.cards.first() == Some(&names[0]) {
-                let is_again = seats.left.is_some_and(|left| now.since(left) < FLAP_WINDOW);
-                seats.watched = match is_again {
-                    true => RETURN_AFTER_MAX.min(seats.watched * 2),
-                    false => RETURN_AFTER,
-                };
+                seats.watched = watched_after(seats.left, seats.watched, now);
                 seats.left = Some(now);
             }
             seats.switching =
@@ -362,6 +388,43 @@ impl Network {
             // Asked for now, not for some time.
             seats.returns = false;
         }
+    }
+
+    /// What would come of it if somebody wanted the addresses of a network back on the primary; none when
+    /// this node has no standby there.
+    #[must_use]
+    pub fn returning(&self, net: &str) -> Option<Returning> {
+        let seats = self.switches.nets.iter().find(|seats| seats.net.name == net)?;
+        let primary = seats.net.cards.first()?;
+        let refused = |seat: &str, why: String| Returning::Refused { seat: seat.to_owned(), why };
+        if let Some(Switching { names: [from, to], .. }) = &seats.switching {
+            return Some(refused(from, format!("they are on their way to {to} just now")));
+        }
+        let interfaces = self.carriers();
+        let named = |name: &String| interfaces.iter().find(|interface| interface.name == *name);
+        let cards: Vec<&Interface> = seats.net.cards.iter().filter_map(named).collect();
+        let Some(seat) = self.seat(seats, &cards) else {
+            return Some(refused("no interface", "this node has no address there".to_owned()));
+        };
+        if seat.name == *primary {
+            return Some(Returning::IsThere(primary.clone()));
+        }
+        let asked = Seats { returns: true, ..seats.clone() };
+        if let Verdict::Switch { from, to, .. } = self.judge(&asked) {
+            return Some(Returning::Goes { from: self.name(from), to: self.name(to) });
+        }
+        let why = match named(primary) {
+            None => format!("{primary} is not there"),
+            Some(card) => match (card.trouble(), card.is_proven()) {
+                (Some(trouble), _) => format!("{primary} {trouble}"),
+                (None, false) => format!("{primary} is not proven to work yet"),
+                (None, true) => match &seats.failure {
+                    Some((failure, _)) => format!("the newest attempt failed: {failure}"),
+                    None => format!("{primary} has addresses of its own"),
+                },
+            },
+        };
+        Some(refused(&seat.name, why))
     }
 
     /// Announces own addresses where they are now, as service addresses are.

@@ -464,8 +464,6 @@ pub struct AddressStatus {
     pub interface: Option<u32>,
     /// Why that one.
     pub why: String,
-    /// Which wish about that could not be fulfilled.
-    pub dropped: Option<String>,
     /// The Ethernet address of the newest conflict, and when it was heard.
     pub conflict: Option<([u8; 6], Instant)>,
 }

@@ -157,7 +157,8 @@ fn where_it_is_wished_an_interface_gets_its_share_back_once_it_has_worked_for_a_
         node.interfaces[0].carrier = carrier;
         node.picture();
     }
-    node.pass(4_900);
+    // And twice as long, as of a local switch.
+    node.pass(9_900);
     assert_eq!(node.asked.len(), 0);
     node.pass(200);
     assert_eq!(node.asked.len(), 1, "one of three");
@@ -165,6 +166,141 @@ fn where_it_is_wished_an_interface_gets_its_share_back_once_it_has_worked_for_a_
     assert_eq!(on(&node), [1, 2, 2]);
     node.pass(60_000);
     assert_eq!(on(&node), [1, 2, 2], "once");
+}
+
+/// Loses the first interface's carrier, or gives it back.
+fn carrier(node: &mut Node, on: bool) {
+    node.interfaces[0].carrier = on;
+    node.picture();
+    finish(node);
+}
+
+#[test]
+fn each_failure_of_a_loose_contact_doubles_the_time_that_it_has_to_work() {
+    let mut node = node(Share { rebalances: true, ..share(Distribution::LeastLoad) });
+    claim_all(&mut node);
+    let mut waited = Vec::new();
+    for _ in 0..8 {
+        carrier(&mut node, false);
+        assert_eq!(on(&node), [2, 2, 2]);
+        carrier(&mut node, true);
+        let mut seconds = 0;
+        while node.asked.is_empty() {
+            node.pass(1_000);
+            seconds += 1;
+        }
+        finish(&mut node);
+        assert_eq!(on(&node), [1, 2, 2]);
+        waited.push(seconds);
+    }
+    assert_eq!(waited, [5, 10, 20, 40, 80, 160, 320, 320]);
+    // Ten minutes without a failure: it is trusted again.
+    node.pass(600_000);
+    carrier(&mut node, false);
+    carrier(&mut node, true);
+    node.pass(5_100);
+    assert_eq!(node.asked.len(), 1);
+}
+
+#[test]
+fn a_share_that_is_due_without_a_lease_is_given_back_with_the_next_one() {
+    let mut node = node(Share { rebalances: true, ..share(Distribution::LeastLoad) });
+    claim_all(&mut node);
+    carrier(&mut node, false);
+    carrier(&mut node, true);
+    node.pass(4_000);
+    node.network.set_lease(node.now);
+    let asked = node.pass(3_000).len();
+    assert_eq!((asked, node.asked.len()), (0, 0));
+    assert_eq!(node.network.deadline(), None, "and nobody waits for it meanwhile");
+    node.network.set_lease(node.now + Duration::from_secs(3_600));
+    node.pass(100);
+    finish(&mut node);
+    assert_eq!(on(&node), [1, 2, 2]);
+}
+
+#[test]
+fn a_share_that_is_due_outlives_a_change_of_the_configuration() {
+    let one = || Share { rebalances: true, ..share(Distribution::LeastLoad) };
+    let mut node = node(one());
+    claim_all(&mut node);
+    carrier(&mut node, false);
+    carrier(&mut node, true);
+    node.pass(4_000);
+    configure(&mut node, one());
+    node.pass(1_100);
+    finish(&mut node);
+    assert_eq!(on(&node), [1, 2, 2]);
+    // Nobody wishes it any more.
+    carrier(&mut node, false);
+    carrier(&mut node, true);
+    configure(&mut node, Share { rebalances: false, ..one() });
+    node.pass(60_000);
+    assert_eq!(on(&node), [2, 2, 2]);
+}
+
+#[test]
+fn what_is_on_its_way_when_its_share_is_due_is_looked_at_again() {
+    let mut node = node(Share { rebalances: true, ..share(Distribution::LeastLoad) });
+    claim_all(&mut node);
+    carrier(&mut node, false);
+    carrier(&mut node, true);
+    // The second interface's turn: its addresses leave, and the kernel takes its time.
+    node.interfaces[1].carrier = false;
+    node.picture();
+    assert_eq!(node.asked.len(), 3);
+    node.interfaces[1].carrier = true;
+    node.picture();
+    node.pass(20_000);
+    finish(&mut node);
+    assert_eq!(on(&node), [1, 1, 1]);
+    node.pass(1_100);
+    finish(&mut node);
+    assert_eq!(on(&node), [2, 1, 1]);
+}
+
+#[test]
+fn who_wants_a_rebalance_hears_what_it_does_or_why_not() {
+    let mut node = node(share(Distribution::LeastLoad));
+    claim_all(&mut node);
+    assert_eq!(node.network.rebalancing("lan"), Ok(Vec::new()));
+    configure(&mut node, share(Distribution::Collocation));
+    let moves = node.network.rebalancing("lan").expect("it can be done");
+    let said: Vec<(IpAddr, &str, &str, bool)> = moves
+        .iter()
+        .map(|one| (one.address, one.from.as_str(), one.to.as_str(), one.is_busy))
+        .collect();
+    assert_eq!(said, [(ip(SECOND), "eth2", "eth1", false)]);
+    node.feed(Input::Rebalance { net: "lan".into() });
+    assert!(node.network.rebalancing("lan").expect("it can be done")[0].is_busy);
+    finish(&mut node);
+    assert_eq!(node.network.rebalancing("lan"), Ok(Vec::new()));
+    let other = node.network.rebalancing("other").expect_err("nobody knows it");
+    assert_eq!(other, "other does not share addresses out over interfaces of this node");
+    node.network.set_lease(node.now);
+    assert!(node.network.rebalancing("lan").is_err());
+}
+
+#[test]
+fn what_is_wished_in_vain_is_said_as_it_is_now() {
+    let mut one = share(Distribution::CollocationPersistent);
+    one.persistent = vec![(ip(PERSISTENT), 24)];
+    let dropped = |node: &Node| -> Vec<bool> {
+        let placed = node.network.placements().into_iter();
+        let services = placed.filter(|(_, placed)| placed.address != ip(PERSISTENT));
+        services.map(|(_, placed)| placed.dropped.is_some()).collect()
+    };
+    let mut node = Node::blind();
+    node.interfaces.push(interface(2, OTHER_MAC, &[("10.78.0.1", 24)]));
+    for address in [FIRST, SECOND, THIRD] {
+        node.interfaces[0].addresses.push(super::seen(address, 32));
+        node.feed(Input::Adopt { service: "web".into(), address: ip(address) });
+    }
+    configure(&mut node, Share { persistent: Vec::new(), ..one.clone() });
+    node.picture();
+    assert_eq!(dropped(&node), [true; 3], "there is no persistent address");
+    configure(&mut node, one);
+    assert_eq!(dropped(&node), [false; 3]);
 }
 
 #[test]

@@ -3,7 +3,7 @@
 use super::{ADDRESS, Node, OTHER_MAC, interface, ip, seen};
 use crate::switch::SWITCH_AFTER;
 use crate::wire::announcement;
-use crate::{Condition, Input, Net, NetStatus, Output};
+use crate::{Condition, Input, Net, NetStatus, Output, Returning};
 
 fn net() -> Net {
     Net { name: "net0".into(), cards: vec!["eth1".into(), "eth2".into()], auto_return: true }
@@ -141,11 +141,21 @@ fn by_hand_they_go_back_when_somebody_says_so() {
     obeyed(&mut node, 500);
     node.feed(Input::Return { net: "net0".into() });
     assert_eq!(switches(&obeyed(&mut node, 1_000)), 0, "it does not work yet");
+    let refused =
+        |why: &str| Some(Returning::Refused { seat: "eth2".to_owned(), why: why.to_owned() });
+    assert_eq!(node.network.returning("net0"), refused("eth1 has no carrier"));
     put_back(&mut node, 0);
     assert_eq!(switches(&obeyed(&mut node, 60_000)), 0);
+    polls_say(&mut node, [Condition::Unproven, Condition::Works]);
+    assert_eq!(node.network.returning("net0"), refused("eth1 is not proven to work yet"));
+    polls_say(&mut node, [Condition::Works, Condition::Works]);
+    let goes = Returning::Goes { from: "eth2".to_owned(), to: "eth1".to_owned() };
+    assert_eq!(node.network.returning("net0"), Some(goes));
     let outputs = node.feed(Input::Return { net: "net0".into() });
     assert_eq!(switches(&outputs), 1);
     obeyed(&mut node, 10);
+    assert_eq!(node.network.returning("net0"), Some(Returning::IsThere("eth1".to_owned())));
+    assert_eq!(node.network.returning("net9"), None);
     assert_eq!(node.network.status().nets[0].seat.as_deref(), Some("eth1"));
 }
 

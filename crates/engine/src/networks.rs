@@ -8,7 +8,8 @@
 //! **Rule.** Who has no signal, or only interfaces that were found not to work, has failed in any case. Who
 //! hears nothing has failed only if another member *proves* that there is something to hear: a signal alone
 //! proves nothing, and a member whose interfaces nobody polls is no witness. When no member proves the
-//! network and all who are on it have failed or hear nothing, it is the network itself.
+//! network and all who are on it have failed or hear nothing, it is of use to none of them, whatever the reason
+//! of each: nothing moves, because nowhere would it be better.
 //!
 //! The reports need not travel over the network that they are about. There is no time in here: reports
 //! of one fault do not come in the same instant, so whoever acts on the verdict waits first.
@@ -59,15 +60,20 @@ pub enum NetworkFault {
 }
 
 impl Observation {
+    /// The members that say one of these of the network.
+    #[must_use]
+    pub fn network_is(&self, network: NetworkId, wanted: &[NetworkState]) -> NodeSet {
+        let said = self
+            .networks
+            .iter()
+            .filter(|(_, states)| states.get(&network).is_some_and(|state| wanted.contains(state)));
+        said.map(|(node, _)| *node).collect()
+    }
+
     /// Where the network has failed, by what the members say of it.
     #[must_use]
     pub fn network_fault(&self, network: NetworkId) -> NetworkFault {
-        let of = |wanted: &[NetworkState]| -> NodeSet {
-            let said = self.networks.iter().filter(|(_, states)| {
-                states.get(&network).is_some_and(|state| wanted.contains(state))
-            });
-            said.map(|(node, _)| *node).collect()
-        };
+        let of = |wanted: &[NetworkState]| self.network_is(network, wanted);
         let witnesses = of(&[NetworkState::Up]);
         let failed = match witnesses.is_empty() {
             true => of(&[NetworkState::Down]),

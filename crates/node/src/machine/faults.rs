@@ -11,7 +11,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use base::{Instant, NetworkId, NodeId};
+use base::{Instant, NetworkId, NodeId, NodeSet};
 use engine::{NetworkFault, NetworkState, NetworkStates};
 use network::Condition;
 
@@ -155,26 +155,34 @@ impl Node {
             let is_cleared = is_at(local, answer.stands) && !is_at(local, fault);
             if is_cleared || self.now >= since + grace {
                 *answer = Answer { stands: fault, next: None };
-                said.push((network.name.clone(), fault));
+                said.push((network.id, network.name.clone(), fault));
             }
         }
         let cluster = &self.birth.cluster;
         self.faults.answers.retain(|id, _| cluster.network(*id).is_some());
-        for (name, fault) in said {
+        for (id, name, fault) in said {
             match fault {
                 NetworkFault::None => {
                     self.event(EventKind::NetworkUp, None, format!("network_up: {name}"));
                 }
                 NetworkFault::Local(nodes) => {
-                    let names: Vec<String> =
-                        nodes.into_iter().map(|node| node.to_string()).collect();
                     let sentence =
-                        format!("network_down local: {name} has failed on {}", names.join(", "));
+                        format!("network_down local: {name} has failed on {}", listed(nodes));
                     let alone = nodes.into_iter().next().filter(|_| nodes.len() == 1);
                     self.event(EventKind::NetworkDown, alone, sentence);
                 }
                 NetworkFault::Global => {
-                    let sentence = format!("network_down global: {name} has failed for all");
+                    // Not all for one reason, perhaps.
+                    let observation = self.engine.observation();
+                    let ends = [(NetworkState::Down, "down"), (NetworkState::Silent, "silent")];
+                    let ends =
+                        ends.map(|(state, word)| (observation.network_is(id, &[state]), word));
+                    let ends = ends.into_iter().filter(|(nodes, _)| !nodes.is_empty());
+                    let ends: Vec<String> =
+                        ends.map(|(nodes, word)| format!("{word} on {}", listed(nodes))).collect();
+                    let ends = ends.join(", ");
+                    let sentence =
+                        format!("network_down global: {name} has failed for all: {ends}");
                     self.event(EventKind::NetworkDown, None, sentence);
                 }
             }
@@ -201,6 +209,11 @@ impl Node {
     pub fn network_faults(&self) -> impl Iterator<Item = (NetworkId, NetworkFault)> + '_ {
         self.faults.answers.iter().map(|(id, answer)| (*id, answer.stands))
     }
+}
+
+fn listed(nodes: NodeSet) -> String {
+    let names: Vec<String> = nodes.into_iter().map(|node| node.to_string()).collect();
+    names.join(", ")
 }
 
 /// Whether the network has failed on this node and not everywhere.

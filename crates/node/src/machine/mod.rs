@@ -10,7 +10,6 @@ mod life;
 mod weight;
 mod words;
 
-use core::net::IpAddr;
 use core::time::Duration;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
@@ -314,16 +313,10 @@ impl Node {
         &self.birth.cluster
     }
 
-    /// Where addresses are that are shared out over interfaces, and why, with their network.
+    /// The layer of the addresses, to look at.
     #[must_use]
-    pub fn placements(&self) -> Vec<(String, network::place::Placement)> {
-        self.network.placements()
-    }
-
-    /// Where the persistent addresses of this node are to be: address, bits of its subnet, interface.
-    #[must_use]
-    pub fn persistent(&self) -> Vec<(IpAddr, u8, u32)> {
-        self.network.persistent()
+    pub fn network(&self) -> &Network {
+        &self.network
     }
 
     /// The causal chain of a service, or the whole journal.

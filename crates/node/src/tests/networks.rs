@@ -120,7 +120,7 @@ fn a_network_that_is_silent_for_all_moves_nothing_and_neither_does_its_return() 
         }
         field.pass(Duration::from_secs(5));
         assert_eq!(field.where_runs("web"), [N1]);
-        let expected = "network_down global: green has failed for all";
+        let expected = "network_down global: green has failed for all: silent on n1, n2, n3";
         assert_eq!(told(&field, N2), [expected]);
         for node in order {
             field.polls_say(node, [Works, Works]);
@@ -175,7 +175,7 @@ fn cables_pulled_from_one_and_from_all_are_told_apart_in_the_events() {
     assert_eq!(told(&field, N2), [local]);
     field.pull(N2, NET1, true);
     field.pass(Duration::from_secs(2));
-    let global = "network_down global: green has failed for all";
+    let global = "network_down global: green has failed for all: down on n1, n2";
     assert_eq!(told(&field, N1), [local, global]);
 }
 
@@ -213,4 +213,20 @@ fn all_interfaces_of_a_network_fail_when_they_are_silent_here_alone() {
     field.until("web went to n2", |field| field.where_runs("web") == [N2]);
     let silent = Some("hears nothing, and other nodes do".to_owned());
     assert_eq!(troubles(&field), [None, silent.clone(), silent]);
+}
+
+#[test]
+fn a_network_that_is_of_use_to_nobody_moves_nothing_whatever_the_reasons() {
+    let mut field = Field::needing(3);
+    say(&mut field, &[Works, Works, Works]);
+    field.pass(Duration::from_secs(3));
+    // Polls take their time, and a lost signal does not.
+    field.polls_say(N1, [Works, Silent]);
+    field.polls_say(N2, [Works, Silent]);
+    field.pass(Duration::from_millis(300));
+    field.pull(N3, NET1, true);
+    field.pass(Duration::from_secs(10));
+    assert_eq!(field.where_runs("web"), [N1]);
+    let sentence = "network_down global: green has failed for all: down on n3, silent on n1, n2";
+    assert_eq!(told(&field, N1).last(), Some(&sentence));
 }

@@ -123,6 +123,13 @@ pub const ENDPOINTS: &[Endpoint] = &[
         "CommandReply",
         "disable an interface of this node, so that it counts as failed, or enable it again.",
     ),
+    post(
+        "/v1/networks/{name}/{verb}",
+        "CommandRequest",
+        "CommandReply",
+        "return the own addresses of this node to the primary interface of a network, or rebalance its \
+         service addresses over the interfaces of this node.",
+    ),
     post("/v1/seed", "SeedRequest", "CommandReply", "Form a view now."),
     post("/v1/paths/create", "PathRequest", "CommandReply", "Define this node's half of a path."),
     post(

@@ -185,6 +185,95 @@ fn a_silent_further_interface_is_left_and_a_silent_network_too() {
     ]);
 }
 
+/// One node: a network that shares addresses out, and one with a standby that gives back nothing by itself.
+const BY_HAND: &str = r#"
+namespaces
+wire w0; wire w1
+node n1; plug n1 w0 eth0; plug n1 w0 eth1; plug n1 w1 eth2; plug n1 w1 eth3; root n1
+ip -n n1 addr add 10.1.0.1/24 dev eth0
+ip -n n1 addr add 10.3.0.1/24 dev eth2
+cat >n1/etc/mainstay/cluster.toml <<END
+[cluster]
+name = "demo"
+id = 10
+[[node]]
+name = "n1"
+id = 1
+[[network]]
+name = "lan"
+poll_interval = "250ms"
+also = { n1 = ["eth1"] }
+nodes = { n1 = { address = "10.1.0.1/24", interface = "eth0" } }
+[[network]]
+name = "back"
+poll_interval = "250ms"
+auto_return = false
+nodes = { n1 = { address = "10.3.0.1/24", interface = "eth2", standby = ["eth3"] } }
+[[service]]
+name = "web"
+nodes = ["n1"]
+[[service.resource]]
+name = "one"
+kind = "address"
+address = "10.9.0.1/24"
+network = "lan"
+[[service.resource]]
+name = "two"
+kind = "address"
+address = "10.9.0.2/24"
+network = "lan"
+END
+on() { "$M" --root $PWD/n1 "$@" 2>&1; }
+code() { code=0; on "$@" || code=$?; echo "($code)"; }
+on config check
+run n1 ip netns exec n1
+wait_for is_member n1
+shows() { on network list | grep -Eq "$1"; }
+stands() { ip -n n1 -4 addr show dev $2 | grep -q "inet $1/"; }
+for card in eth0 eth1 eth2 eth3; do wait_for shows "$card +[a-z]+ +up"; done
+wait_for stands 10.9.0.1 eth0; wait_for stands 10.9.0.2 eth1
+say "nothing to do"; code network rebalance lan; code network return back
+say "not there"; code network rebalance back; code network return lan
+
+ip link set n1-eth1 down
+wait_for stands 10.9.0.2 eth0
+ip link set n1-eth1 up
+wait_for shows "eth1 +sharing +up"
+sleep 6
+if stands 10.9.0.1 eth1 || stands 10.9.0.2 eth1; then say "not by itself"; exit 1; fi
+say "anew"; code network rebalance lan --reason "the cable is new"
+wait_for stands 10.9.0.1 eth1
+stands 10.9.0.2 eth0
+
+ip link set n1-eth2 down
+wait_for stands 10.3.0.1 eth3
+say "too early"; code network return back
+ip link set n1-eth2 up
+wait_for shows "eth2 +primary +up"
+sleep 6
+stands 10.3.0.1 eth3
+say "back"; code network return back
+wait_for stands 10.3.0.1 eth2
+if stands 10.3.0.1 eth3; then say "it stands twice"; exit 1; fi
+on events | grep "the cable is new"
+"#;
+
+#[test]
+fn addresses_go_back_and_are_shared_out_anew_when_somebody_says_so() {
+    let Some(said) = run(Spaces::NetAndMounts, BY_HAND) else { return };
+    said.has(&[
+        "lan: all addresses here are where they would be put now\n(0)",
+        "back: the addresses of this node are on eth2, where they belong\n(0)",
+        "back is no network that shares addresses out over interfaces of this node",
+        "there are: lan",
+        "this node has no standby interface in a network lan",
+        "there are: back",
+        "== anew\nlan: 10.9.0.1 from eth0 to eth1\n(0)",
+        "back: the addresses of this node stay on eth3: eth2 has no carrier",
+        "== back\nback: the addresses of this node go from eth3 back to eth2\n(0)",
+    ]);
+}
+
 #[test]
 fn addresses_are_shared_out_and_a_third_machine_knows() {
     let Some(said) = run(Spaces::NetAndMounts, SHARED) else { return };

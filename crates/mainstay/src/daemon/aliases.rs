@@ -99,7 +99,7 @@ impl Daemon {
             Some((endpoint.address, (interface.index, endpoint.prefix)))
         };
         let aliases = own.filter_map(place);
-        let persistent = self.node.persistent().into_iter();
+        let persistent = self.node.network().persistent().into_iter();
         let persistent = persistent.map(|(address, prefix, on)| (address, (on, prefix)));
         aliases.chain(persistent).collect()
     }

@@ -6,7 +6,7 @@ use node::{Input, Refused, RefusedKind};
 
 use super::convert;
 use super::drive::Daemon;
-use crate::serve::{Call, Caller, NodeAct, Reply, Request};
+use crate::serve::{Call, Caller, NetworkAct, NodeAct, Reply, Request};
 
 impl Daemon {
     /// Answers a question at once; a command when it is delivered.
@@ -30,6 +30,13 @@ impl Daemon {
                 let verb = if disabled { "disable" } else { "enable" };
                 self.audit(caller, &format!("{verb} interface {name}"), reason.as_deref());
                 return self.disable_interface(&name, disabled, answer);
+            }
+            Request::Network { name, act, reason } => {
+                self.audit(caller, &format!("{} network {name}", act.verb()), reason.as_deref());
+                return match act {
+                    NetworkAct::Return => self.return_network(&name, answer),
+                    NetworkAct::Rebalance => self.rebalance(&name, answer),
+                };
             }
             Request::Watchdog => {
                 return answer.send(Ok(Reply::Watchdog(self.show_watchdog())));

@@ -3,11 +3,14 @@
 use std::collections::BTreeMap;
 use std::net::IpAddr;
 
-use api::v1;
+use api::v1::{self, ErrorCode};
+use network::Move;
 use network::place::{Placement, Rule};
+use node::Input;
 
 use super::drive::Daemon;
 use crate::config;
+use crate::serve::{Answer, Reply};
 
 impl Daemon {
     /// All addresses of services here, of one service if named, and the persistent ones.
@@ -16,7 +19,7 @@ impl Daemon {
         status: &network::Status,
         service: Option<&str>,
     ) -> Vec<v1::Address> {
-        let placements = self.node.placements().into_iter();
+        let placements = self.node.network().placements().into_iter();
         let mut placements: BTreeMap<IpAddr, (String, Placement)> =
             placements.map(|(net, placed)| (placed.address, (net, placed))).collect();
         let name = |index: u32| {
@@ -29,9 +32,10 @@ impl Daemon {
             if service.is_some_and(|service| service != one.service) {
                 continue;
             }
-            let (network, later) = match placed {
-                Some((net, placed)) => (Some(net), placed.later),
-                None => (None, None),
+            // What could not be fulfilled when it came there may be by now, or the other way round.
+            let (network, dropped, later) = match placed {
+                Some((net, placed)) => (Some(net), placed.dropped, placed.later),
+                None => (None, None, None),
             };
             all.push(v1::Address {
                 address: one.address.to_string(),
@@ -40,7 +44,7 @@ impl Daemon {
                 interface: one.interface.map(name),
                 phase: one.phase.name().to_owned(),
                 why: one.why.clone(),
-                dropped: one.dropped.clone(),
+                dropped,
                 later,
             });
         }
@@ -77,11 +81,34 @@ impl Daemon {
         all
     }
 
+    /// Shares the service addresses of a network out anew over the interfaces of this node.
+    pub(super) fn rebalance(&mut self, net: &str, answer: Answer) {
+        let shares = &self.node.cluster().shares;
+        if !shares.iter().any(|share| share.net == net) {
+            let message = format!(
+                "{net} is no network that shares addresses out over interfaces of this node"
+            );
+            let there = shares.iter().map(|share| share.net.as_str());
+            let help = there_are(there, "`distribution` and `also` of a network have it do so");
+            return answer.send(Err(v1::Error::new(ErrorCode::NotFound, message).help(help)));
+        }
+        let moves = match self.node.network().rebalancing(net) {
+            Ok(moves) => moves,
+            Err(why) => {
+                let help = "its addresses are on the node that runs their services: ask that one";
+                let refused = v1::Error::new(ErrorCode::Refused, format!("{net}: {why}"));
+                return answer.send(Err(refused.help(help)));
+            }
+        };
+        self.feed(Input::Network(network::Input::Rebalance { net: net.to_owned() }));
+        answer.send(Ok(Reply::Done(v1::CommandReply::new(moved(net, &moves)))));
+    }
+
     /// What was wished for the place of an address in vain, and interfaces that share a subnet.
-    pub(super) fn placement_warnings(&self, status: &network::Status) -> Vec<String> {
-        let dropped = status.addresses.iter().filter_map(|one| {
-            let dropped = one.dropped.as_ref()?;
-            Some(format!("{} of {}: {dropped}", one.address, one.service))
+    pub(super) fn placement_warnings(&self, addresses: &[v1::Address]) -> Vec<String> {
+        let dropped = addresses.iter().filter_map(|one| {
+            let (service, dropped) = (one.service.as_ref()?, one.dropped.as_ref()?);
+            Some(format!("{} of {service}: {dropped}", one.address))
         });
         dropped.chain(self.shared_subnets()).collect()
     }
@@ -122,5 +149,38 @@ impl Daemon {
             }
         }
         found
+    }
+}
+
+/// Addresses that one answer names.
+const NAMED_MAX: usize = 8;
+
+/// What a network's addresses do.
+fn moved(net: &str, moves: &[Move]) -> String {
+    let (busy, moving): (Vec<&Move>, Vec<&Move>) = moves.iter().partition(|one| one.is_busy);
+    let busy = match busy.len() {
+        0 => String::new(),
+        count => format!("; {count} more are on their way already"),
+    };
+    if moving.is_empty() {
+        return format!("{net}: all addresses here are where they would be put now{busy}");
+    }
+    let named = moving.iter().take(NAMED_MAX);
+    let named =
+        named.map(|Move { address, from, to, .. }| format!("{address} from {from} to {to}"));
+    let named: Vec<String> = named.collect();
+    let more = match moving.len() - named.len() {
+        0 => String::new(),
+        more => format!(" and {more} more"),
+    };
+    format!("{net}: {}{more}{busy}", named.join(", "))
+}
+
+/// What can be named instead, or how there would be something.
+pub(super) fn there_are<'a>(names: impl Iterator<Item = &'a str>, none: &str) -> String {
+    let names: Vec<&str> = names.collect();
+    match names.is_empty() {
+        true => format!("this node has none: {none}"),
+        false => format!("there are: {}", names.join(", ")),
     }
 }

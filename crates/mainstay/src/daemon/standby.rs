@@ -9,12 +9,16 @@
 //! daemon, or none, finds it so (seed 002). Only a primary that does not work, or is not proven to, gets nothing: a machine
 //! that nobody can reach helps nobody, and the next daemon sees where its addresses are.
 
-use network::{NetStatus, wire};
+use api::v1::{self, ErrorCode};
+use network::{NetStatus, Returning, wire};
+use node::Input;
 use os::ethernet::Ethernet;
 use os::netlink::{Interface, Netlink};
 
 use super::addresses::Request;
 use super::drive::Daemon;
+use super::placed::there_are;
+use crate::serve::{Answer, Reply};
 
 impl Daemon {
     /// Has the interfaces of networks with standbys answer for their own addresses only. With each
@@ -34,6 +38,35 @@ impl Daemon {
         if !interfaces.is_empty() {
             self.request(Request::AnswerForOwn { interfaces });
         }
+    }
+
+    /// Has the node's own addresses in a network go back to the primary interface.
+    pub(super) fn return_network(&mut self, net: &str, answer: Answer) {
+        let refuse =
+            |code, message: String, help: &str| Err(v1::Error::new(code, message).help(help));
+        let done = |text: String| Ok(Reply::Done(v1::CommandReply::new(text)));
+        answer.send(match self.node.network().returning(net) {
+            None => {
+                let nets = self.node.cluster().networks.iter();
+                let nets = nets.filter(|network| network.standby.is_some());
+                let nets = nets.map(|network| network.name.as_str());
+                let help = there_are(nets, "`standby` of an interface names those that take over");
+                let message = format!("this node has no standby interface in a network {net}");
+                refuse(ErrorCode::NotFound, message, &help)
+            }
+            Some(Returning::IsThere(primary)) => done(format!(
+                "{net}: the addresses of this node are on {primary}, where they belong"
+            )),
+            Some(Returning::Refused { seat, why }) => {
+                let message = format!("{net}: the addresses of this node stay on {seat}: {why}");
+                refuse(ErrorCode::Refused, message, "see `mainstay network list`")
+            }
+            Some(Returning::Goes { from, to }) => {
+                let input = network::Input::Return { net: net.to_owned() };
+                self.feed(Input::Network(input));
+                done(format!("{net}: the addresses of this node go from {from} back to {to}"))
+            }
+        });
     }
 
     /// This daemon ends in order. The loop is over, so it may wait.

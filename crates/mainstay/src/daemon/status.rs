@@ -26,6 +26,7 @@ impl Daemon {
         let services = self.services(&status, is_primary);
         let paths = self.paths(&status);
         let local = self.cluster.name_of(status.local.node);
+        let addresses = self.addresses_part(&status.network, None);
         let (verdict, reasons) = verdict(is_primary, &nodes, &paths, &services, &status, &local);
         v1::Status {
             schema: v1::SCHEMA,
@@ -46,8 +47,8 @@ impl Daemon {
             nodes,
             paths,
             services,
-            addresses: self.addresses_part(&status.network, None),
-            warnings: self.warnings(&status),
+            warnings: self.warnings(&status, &addresses),
+            addresses,
             health: v1::Health {
                 persistence: self.disk_trouble(),
                 realtime: self.realtime.clone(),
@@ -258,7 +259,7 @@ impl Daemon {
             .collect()
     }
 
-    fn warnings(&self, status: &node::Status) -> Vec<v1::Warning> {
+    fn warnings(&self, status: &node::Status, addresses: &[v1::Address]) -> Vec<v1::Warning> {
         let mut warnings = Vec::new();
         let mut warn = |code: &str, text: String, help: Option<&str>| {
             let help = help.map(str::to_owned);
@@ -304,7 +305,7 @@ impl Daemon {
                 warn("standby", format!("network {}: {text}", net.name), None);
             }
         }
-        for text in self.placement_warnings(&status.network) {
+        for text in self.placement_warnings(addresses) {
             warn("placement", text, Some("mainstay why SERVICE"));
         }
         for (code, text, help) in self.fence_warnings() {

@@ -18,7 +18,8 @@ mod socket;
 
 pub use http::{Server, ServerConfig, start};
 pub use queue::{
-    Answer, CALLS_MAX, Call, Caller, EVENTS_MAX, Handle, Inbox, NodeAct, Reply, Request, channel,
+    Answer, CALLS_MAX, Call, Caller, EVENTS_MAX, Handle, Inbox, NetworkAct, NodeAct, Reply,
+    Request, channel,
 };
 pub use socket::SocketError;
 

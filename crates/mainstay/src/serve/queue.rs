@@ -19,6 +19,29 @@ const TIMEOUT_QUESTION: Duration = Duration::from_secs(5);
 /// How long it may take to have a command ordered: longer than a view change of preset `classic`.
 const TIMEOUT_COMMAND: Duration = Duration::from_secs(45);
 
+/// What can be wanted of the addresses of a network on this node.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum NetworkAct {
+    /// The node's own go back to the primary interface.
+    Return,
+    /// Those of services are shared out anew.
+    Rebalance,
+}
+
+impl NetworkAct {
+    /// Both of them.
+    pub const ALL: [NetworkAct; 2] = [NetworkAct::Return, NetworkAct::Rebalance];
+
+    /// As paths and journals have it.
+    #[must_use]
+    pub fn verb(self) -> &'static str {
+        match self {
+            NetworkAct::Return => "return",
+            NetworkAct::Rebalance => "rebalance",
+        }
+    }
+}
+
 /// What the loop is asked.
 #[derive(Debug)]
 pub enum Request {
@@ -36,6 +59,15 @@ pub enum Request {
         name: String,
         /// Whether it shall count as failed.
         disabled: bool,
+        /// Why, for the journal.
+        reason: Option<String>,
+    },
+    /// → [`Reply::Done`] once the addresses are on their way.
+    Network {
+        /// Its name; not checked yet.
+        name: String,
+        /// What is wanted.
+        act: NetworkAct,
         /// Why, for the journal.
         reason: Option<String>,
     },
@@ -141,6 +173,7 @@ impl Request {
             | Request::Config => false,
             Request::Service { .. }
             | Request::Interface { .. }
+            | Request::Network { .. }
             | Request::Fence { .. }
             | Request::FenceVerify(_)
             | Request::Node { .. }

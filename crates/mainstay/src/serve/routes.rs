@@ -21,7 +21,7 @@ use serde::de::DeserializeOwned;
 use tokio::sync::broadcast::{self, error::RecvError};
 
 use super::access::Role;
-use super::queue::{Caller, EVENTS_MAX, Handle, NodeAct, Reply, Request};
+use super::queue::{Caller, EVENTS_MAX, Handle, NetworkAct, NodeAct, Reply, Request};
 use crate::config::{self, edit};
 use crate::join::server::Joins;
 
@@ -89,6 +89,7 @@ pub(super) fn router(handle: Handle, joins: Joins) -> Router {
         .route("/v1/gate", get(gate))
         .route("/v1/networks", get(networks))
         .route("/v1/networks/interfaces/{name}/{verb}", post(interface))
+        .route("/v1/networks/{name}/{verb}", post(network))
         .route("/v1/watchdog", get(watchdog))
         .route("/v1/why", get(why))
         .route("/v1/history", get(history))
@@ -250,6 +251,20 @@ async fn interface(
     };
     let v1::CommandRequest { reason, .. } = body(sent).await?;
     core.command(&peer, Request::Interface { name, disabled, reason }).await
+}
+
+/// Addresses of this node alone, so no view is needed.
+async fn network(
+    State(core): State<Core>,
+    Extension(peer): Extension<Peer>,
+    Path((name, verb)): Path<(String, String)>,
+    sent: Body,
+) -> Answer {
+    let Some(act) = NetworkAct::ALL.into_iter().find(|act| act.verb() == verb) else {
+        return Err(not_found(format!("nobody can {verb} a network")).into());
+    };
+    let v1::CommandRequest { reason, .. } = body(sent).await?;
+    core.command(&peer, Request::Network { name, act, reason }).await
 }
 
 async fn watchdog(State(core): State<Core>, Extension(peer): Extension<Peer>) -> Answer {

@@ -152,6 +152,7 @@ fn every_request_of_the_document_is_answered() {
         let verb = match endpoint.path {
             path if path.contains("nodes") => "standby",
             path if path.contains("interfaces") => "disable",
+            path if path.contains("networks") => "rebalance",
             path if path.contains("fence") => "off",
             _ => "start",
         };

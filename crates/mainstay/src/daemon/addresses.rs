@@ -49,8 +49,10 @@ pub(super) enum Request {
     Survey { question: u64 },
     /// Put this node's own addresses on another interface; answered by its operation.
     Switch { operation: u64, from: u32, to: u32, addresses: Vec<(IpAddr, u8)> },
-    /// Have these interfaces answer ARP for their own addresses only.
-    AnswerForOwn { interfaces: Vec<String> },
+    /// Have these interfaces speak ARP for their own addresses only.
+    SpeakForOwn { interfaces: Vec<String> },
+    /// Say which of these interfaces take only what would be answered over the same one.
+    FindStrict { interfaces: Vec<String> },
     /// Remove one, after what was taken from its interface is back if it `gives`; answered by its operation.
     Remove { operation: u64, interface: u32, address: IpAddr, prefix: u8, gives: bool },
     /// Put back what was taken from an interface; answered by its operation.
@@ -174,19 +176,24 @@ impl Addresses {
                 self.answer(operation, result);
                 self.look();
             }
-            Request::AnswerForOwn { interfaces } => {
+            Request::SpeakForOwn { interfaces } => {
                 for name in interfaces {
-                    match os::arp::answer_for_own(&name) {
-                        Ok(true) => {
-                            let said = "answers ARP for its own addresses only (arp_ignore = 1)";
-                            self.tell(Done::Said(format!("{name} {said}")));
-                        }
-                        Ok(false) => {}
+                    match os::arp::speak_for_own(&name) {
+                        Ok(set) if set.is_empty() => {}
+                        Ok(set) => self.tell(Done::Said(format!(
+                            "{name} speaks ARP for its own addresses only ({})",
+                            set.join(", ")
+                        ))),
                         Err(error) => self.tell(Done::Trouble(format!(
-                            "{name} answers ARP for addresses of its standby too: {error}"
+                            "{name} answers ARP for addresses of other interfaces too: {error}"
                         ))),
                     }
                 }
+            }
+            Request::FindStrict { interfaces } => {
+                // One that is gone meanwhile is strict with nobody.
+                let is_strict = |name: &String| os::arp::is_strict(name).unwrap_or(false);
+                self.tell(Done::Strict(interfaces.into_iter().filter(is_strict).collect()));
             }
             Request::Remove { operation, interface, address, prefix, gives: false } => {
                 let result = self.netlink.remove_address(interface, address, prefix);

@@ -95,6 +95,8 @@ enum Done {
     Frames { network: base::NetworkId, frames: Vec<Vec<u8>> },
     /// The hosts file has changed.
     Hosts(config::hosts::Hosts),
+    /// The interfaces among those asked about that take only what would be answered over the same one.
+    Strict(Vec<String>),
     /// A receipt for a datagram of somebody who discovers: from this own address, to that one.
     Receipt { local: std::net::SocketAddr, to: std::net::SocketAddr, bytes: Vec<u8> },
     /// The gate on the interfaces, or why that cannot be seen.

@@ -1,9 +1,10 @@
-//! What the kernel is told where a network has standby interfaces: who answers ARP, and at the end of the
-//! daemon where own addresses are to be.
+//! What the kernel is told where a network has several interfaces: who speaks ARP for what, and at the end of
+//! the daemon where own addresses are to be.
 //!
-//! With two interfaces on one wire the kernel would answer on both for the addresses of either
-//! ([`os::arp`]). Neighbours that send to the standby while the primary has the address lose it with the
-//! standby, and nobody would switch anything.
+//! With two interfaces on one wire the kernel would answer on both for the addresses of either, and ask on one
+//! in the name of the other ([`os::arp`]). Neighbours that send to the standby while the primary has the address
+//! lose it with the standby, and nobody would switch anything. A filter of the kernel that makes shared
+//! addresses useless is not ours to lower: it is told of.
 //!
 //! At the end everything goes back to the primary, so that the machine is as its system has set it up, and the next
 //! daemon, or none, finds it so (seed 002). Only a primary that does not work, or is not proven to, gets nothing: a machine
@@ -20,8 +21,19 @@ use super::drive::Daemon;
 use super::placed::there_are;
 use crate::serve::{Answer, Reply};
 
+/// What to do about it.
+pub(super) const STRICT_HELP: &str =
+    "write that line with 2 into /etc/sysctl.d/90-mainstay.conf, then `sysctl --system`";
+
+fn strictness(interface: &str) -> String {
+    format!(
+        "net.ipv4.conf.{interface}.rp_filter = 1 is in force: {interface} drops what comes for the addresses \
+         that it shares, wherever the way back leads over another interface"
+    )
+}
+
 impl Daemon {
-    /// Has the interfaces of networks with standbys answer for their own addresses only. With each
+    /// Has the interfaces of networks with several ones speak for their own addresses only. With each
     /// picture, because an interface that comes again comes with the kernel's defaults.
     pub(super) fn mind_standbys(&mut self) {
         let local = self.node.local().node;
@@ -31,13 +43,31 @@ impl Daemon {
             std::iter::once(primary).chain(&standby.interfaces).cloned()
         });
         // Those that share service addresses are on one wire as well.
-        let shares = self.node.cluster().shares.iter().filter(|share| share.cards.len() > 1);
-        let named = named.chain(shares.flat_map(|share| share.cards.iter().cloned()));
         let is_there = |name: &String| self.interfaces.iter().any(|one| one.name == *name);
-        let interfaces: Vec<String> = named.filter(is_there).collect();
+        let shares = self.node.cluster().shares.iter().filter(|share| share.cards.len() > 1);
+        let shared = shares.flat_map(|share| share.cards.iter().cloned());
+        let shared: Vec<String> = shared.filter(is_there).collect();
+        let interfaces: Vec<String> = named.filter(is_there).chain(shared.clone()).collect();
         if !interfaces.is_empty() {
-            self.request(Request::AnswerForOwn { interfaces });
+            self.request(Request::SpeakForOwn { interfaces });
         }
+        if !shared.is_empty() || !self.strict.is_empty() {
+            self.request(Request::FindStrict { interfaces: shared });
+        }
+    }
+
+    /// Interfaces that share addresses, and drop what comes for them.
+    pub(super) fn strict_seen(&mut self, interfaces: Vec<String>) {
+        let before = std::mem::replace(&mut self.strict, interfaces);
+        let new: Vec<&String> = self.strict.iter().filter(|name| !before.contains(name)).collect();
+        for name in new {
+            self.journal.say(&format!("{}; {}", strictness(name), STRICT_HELP));
+        }
+    }
+
+    /// What makes shared addresses useless, each with the setting.
+    pub(super) fn strict_warnings(&self) -> Vec<String> {
+        self.strict.iter().map(|name| strictness(name)).collect()
     }
 
     /// Has the node's own addresses in a network go back to the primary interface.

@@ -7,6 +7,7 @@ use base::NodeId;
 use group::Standing;
 
 use super::drive::Daemon;
+use super::standby::STRICT_HELP;
 use crate::config::Kind;
 
 /// A write of some kilobytes that takes longer is worth a word.
@@ -307,6 +308,9 @@ impl Daemon {
         }
         for text in self.placement_warnings(addresses) {
             warn("placement", text, Some("mainstay why SERVICE"));
+        }
+        for text in self.strict_warnings() {
+            warn("reverse-path", text, Some(STRICT_HELP));
         }
         for (code, text, help) in self.fence_warnings() {
             warn(code, text, Some(&help));

@@ -111,7 +111,8 @@ impl Daemon {
             }
             // The guard does the same when it hears of a change.
             addresses::Request::Gate
-            | addresses::Request::AnswerForOwn { .. }
+            | addresses::Request::SpeakForOwn { .. }
+            | addresses::Request::FindStrict { .. }
             | addresses::Request::Refresh { .. }
             | addresses::Request::Keep { .. }
             | addresses::Request::Drop { .. } => {}

@@ -144,6 +144,8 @@ pub(super) struct Daemon {
     /// The hosts file as it was read last.
     pub(super) hosts: Hosts,
     pub(super) aliases: Aliases,
+    /// Interfaces that drop what comes for the addresses that they share.
+    pub(super) strict: Vec<String>,
     /// What is known of the interfaces besides.
     pub(super) health: health::Verdicts,
     /// Questions where the gate is, on their way, by number.
@@ -289,6 +291,7 @@ impl Daemon {
             discovery: None,
             hosts,
             aliases: Aliases::default(),
+            strict: Vec::new(),
             health: health::Verdicts::new(health),
             surveys: BTreeMap::new(),
             gateways: super::gateways::Gateways::new(asked.clone()),
@@ -632,6 +635,7 @@ impl Daemon {
             }
             Done::Said(text) => self.journal.say(&text),
             Done::Hosts(hosts) => self.hosts_changed(hosts),
+            Done::Strict(interfaces) => self.strict_seen(interfaces),
             Done::Fence { run, answer } => self.fence_ended(run, answer),
             Done::FenceVerified { question, checks } => self.fence_verified(question, checks),
             Done::Receipt { local, to, bytes } => self.media.receipt(local, to, &bytes),

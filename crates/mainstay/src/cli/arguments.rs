@@ -135,7 +135,7 @@ pub(super) enum Command {
         #[command(subcommand)]
         command: LabCommand,
     },
-    /// Speak as another product's command: lkcli, lltconfig, lltstat
+    /// Speak as another product's command: cmmodnet, cmviewcl, lkcli, lltconfig, lltstat
     Face {
         /// The command
         name: String,

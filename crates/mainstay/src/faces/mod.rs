@@ -6,6 +6,7 @@
 
 mod lkcli;
 mod llt;
+mod serviceguard;
 
 use std::path::Path;
 use std::process::ExitCode;
@@ -19,6 +20,8 @@ pub(crate) struct Face {
 }
 
 const FACES: &[Face] = &[
+    Face { name: "cmmodnet", run: serviceguard::cmmodnet },
+    Face { name: "cmviewcl", run: serviceguard::cmviewcl },
     Face { name: "lkcli", run: lkcli::main },
     Face { name: "lltconfig", run: llt::lltconfig },
     Face { name: "lltstat", run: llt::lltstat },

@@ -158,3 +158,65 @@ fn single_cards_prove_each_other_and_a_dead_one_is_doubted() {
     let Some(said) = run(Spaces::NetAndMounts, SINGLE) else { return };
     said.has(&["== all are up"]);
 }
+
+/// A node with a standby, and a machine outside that is no node; one interface hears no answers.
+const DUMB: &str = r#"
+namespaces
+wire w0
+node n1; plug n1 w0 eth0; plug n1 w0 eth1; root n1
+node out; plug out w0 eth0
+ip -n n1 addr add 10.0.0.1/24 dev eth0
+ip -n out addr add 10.0.0.254/24 dev eth0
+cat >n1/etc/mainstay/cluster.toml <<END
+[cluster]
+name = "demo"
+id = 10
+[[node]]
+name = "n1"
+id = 1
+[[network]]
+name = "net0"
+poll_interval = "250ms"
+targets = ["10.0.0.254"]
+nodes = { n1 = { address = "10.0.0.1/24", interface = "eth0", standby = ["eth1"] } }
+END
+on() { "$M" --root $PWD/n1 "$@" 2>&1; }
+on config check
+run n1 ip netns exec n1
+wait_for is_member n1
+shows() { on network list | grep -Eq "$1"; }
+stands() { ip -n n1 -4 addr show dev $1 | grep -q "10.0.0.1/24"; }
+wait_for shows "eth0 +primary +up"
+wait_for shows "eth1 +standby +up"
+answered() { [ $(on --json network list | grep -c '"target": true') = 2 ]; }
+wait_for answered
+if ip -n out neigh show | grep -q "10.0.0.1 .*lladdr"; then say "a probe left something behind"; exit 1; fi
+
+# A target that answers nobody accuses nobody.
+ip -n out addr del 10.0.0.254/24 dev eth0
+unanswered() { [ $(on --json network list | grep -c '"target": false') = 2 ]; }
+wait_for unanswered
+sleep 2
+shows "eth0 +primary +up .*no target answers it"
+stands eth0
+ip -n out addr add 10.0.0.254/24 dev eth0
+wait_for answered
+say "theirs"
+
+# The switch takes what is for the primary alone to another port: it is heard, and hears what is for all.
+mac=$(ip -n n1 link show dev eth0 | sed -n 's/.*ether \([0-9a-f:]*\).*/\1/p')
+bridge fdb replace $mac dev n1-eth1 master static sticky
+wait_for shows "eth0 +primary +down .*not answered by targets that answer another"
+wait_for stands eth1
+say "mine"
+bridge fdb del $mac dev n1-eth1 master
+wait_for shows "eth0 +primary +up"
+wait_for stands eth0
+say "and back"
+"#;
+
+#[test]
+fn a_target_tells_whose_fault_it_is() {
+    let Some(said) = run(Spaces::NetAndMounts, DUMB) else { return };
+    said.has(&["== theirs", "== mine", "== and back"]);
+}

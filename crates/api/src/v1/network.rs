@@ -102,6 +102,9 @@ pub struct NetworkInterface {
     pub came_in: Option<bool>,
     /// Whether another interface heard it during the last poll; null when none could.
     pub was_heard: Option<bool>,
+    /// Whether a target answered it in the newest poll; null where none is asked.
+    #[serde(default)]
+    pub target: Option<bool>,
     /// Another network that was heard on it: its cable may be in the wrong place.
     pub misplaced: Option<String>,
     /// Its addresses, with the lengths of their prefixes.

@@ -9,7 +9,7 @@ use toml::de::DeValue;
 
 use super::diagnostic::Diagnostics;
 use super::heartbeat::{check_heartbeat, heartbeat};
-use super::polling::polling;
+use super::polling::{check_targets, polling};
 use super::read::{self, Placed, Section, Span, Value};
 use super::section::{Names, duplicate};
 use super::{
@@ -114,6 +114,7 @@ pub(super) fn networks<'a>(
         section.finish(found);
         gateway::assign(gateways, &mut network, found);
         standby::auto_return(auto_return, &mut network, found);
+        check_targets(&network, &span, found);
         if let Some(span) = heartbeat_span {
             check_heartbeat(&network, global.is_some(), span, found);
         }

@@ -110,7 +110,7 @@ fn the_documented_example_is_usable() {
         .skip(1)
         .map(|rest| rest.split("```").next().expect("a block ends"))
         .collect();
-    let [example, kinds, sharing, times, ties, gateways] = blocks[..] else {
+    let [example, kinds, sharing, replacing, times, ties, gateways] = blocks[..] else {
         panic!("{} examples", blocks.len())
     };
     assert_eq!(good(example).services.len(), 1);
@@ -123,6 +123,9 @@ fn the_documented_example_is_usable() {
     let Tie::Arbiters(arbiters) = good(&format!("{untied}{ties}")).tie else { panic!("{ties}") };
     assert_eq!(arbiters.len(), 3);
     let keys = "[cluster]\nname = \"shop\"\nid = 10\n\n[[node]]\nname = \"n1\"\nid = 1\n\n[[node]]\nname = \"n2\"\nid = 2\n\n";
+    let service = "[[service]]\nname = \"web\"\nnodes = [\"n1\", \"n2\"]\n\n[[service.resource]]";
+    let replacing = replacing.replace("[[service.resource]]", service);
+    assert!(good(&format!("{keys}{replacing}")).networks[0].placing.is_some());
     let with_gateways = good(&format!("{keys}{gateways}{ties}"));
     assert_eq!(with_gateways.networks[0].gateways.len(), 2, "for each node");
     let without: String = example

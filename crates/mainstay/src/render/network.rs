@@ -91,6 +91,9 @@ fn note(interface: &NetworkInterface) -> String {
     if interface.was_heard == Some(false) && interface.came_in == Some(true) {
         notes.push("nobody hears it".to_owned());
     }
+    if interface.target == Some(false) {
+        notes.push("no target answers it".to_owned());
+    }
     if let Some(other) = &interface.misplaced {
         notes.push(format!("hears network {other}: is its cable in the right place?"));
     }

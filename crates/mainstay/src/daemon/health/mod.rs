@@ -13,6 +13,7 @@
 //! journal says.
 
 mod seal;
+mod targets;
 mod verdicts;
 
 use std::collections::BTreeSet;
@@ -29,6 +30,7 @@ use os::segment::Segments;
 use os::udp::Sent;
 
 use self::seal::{Key, MAGIC};
+use self::targets::{Targets, Wanted};
 pub(super) use self::verdicts::Verdicts;
 use super::Done;
 use crate::config::network::ETHERTYPE_DEFAULT;
@@ -44,8 +46,8 @@ const REQUESTS_MAX: usize = 64;
 /// What the loop asks.
 #[derive(Debug)]
 pub(super) enum Request {
-    /// Other nets.
-    Configure(Config),
+    /// Other nets, or other targets.
+    Configure(Config, Wanted),
     /// There are other interfaces: these, without the loop.
     Interfaces(Vec<String>),
     /// Take a card for failed, or as it is again.
@@ -81,6 +83,7 @@ struct Looker {
     netlink: Netlink,
     /// None without the right to send raw frames.
     segments: Option<Segments>,
+    targets: Targets,
     requests: Receiver<Request>,
     done: event::Sender<Done>,
     seen: Arc<Mutex<Seen>>,
@@ -114,6 +117,7 @@ pub(super) fn start(
         key: Key::of_cluster(key),
         netlink: Netlink::open()?,
         segments,
+        targets: Targets::default(),
         requests,
         done,
         seen: seen.clone(),
@@ -177,7 +181,10 @@ impl Looker {
         self.requests.silence();
         while let Some(request) = self.requests.take() {
             match request {
-                Request::Configure(config) => self.feed(Input::Configure(config)),
+                Request::Configure(config, targets) => {
+                    self.targets.configure(targets);
+                    self.feed(Input::Configure(config));
+                }
                 Request::Disable { card, on } => self.feed(Input::Disable { card, on }),
                 Request::Interfaces(names) => {
                     let before = std::mem::take(&mut self.carriers);
@@ -231,6 +238,21 @@ impl Looker {
             }
         }
         self.feed(Input::Sample(cards));
+        self.ask_targets();
+    }
+
+    fn ask_targets(&mut self) {
+        for interface in self.targets.answered() {
+            self.feed(Input::Target { interface, answers: true });
+        }
+        let nets = self.health.status().nets;
+        let (asked, trouble) = self.targets.ask(os::clock::boottime(), &nets);
+        for interface in asked {
+            self.feed(Input::Target { interface, answers: false });
+        }
+        if let Some(trouble) = trouble {
+            self.say_once(trouble);
+        }
     }
 
     /// Feeds one input and does what follows.

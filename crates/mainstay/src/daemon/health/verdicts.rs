@@ -13,6 +13,7 @@ use os::netlink::link::{self, Link};
 
 use super::super::addresses;
 use super::super::drive::Daemon;
+use super::targets::Wanted;
 use super::{Monitor, Request, Seen};
 use crate::config::{Cluster, Kind};
 use crate::serve::Answer;
@@ -22,6 +23,7 @@ pub(in crate::daemon) struct Verdicts {
     monitor: Monitor,
     /// The nets as the thread has them.
     nets: Vec<Net>,
+    targets: Wanted,
     /// The interfaces as the thread has them.
     names: Vec<String>,
     /// The newest verdict on each card.
@@ -43,9 +45,9 @@ struct Known {
 
 impl Verdicts {
     pub(in crate::daemon) fn new(monitor: Monitor) -> Verdicts {
-        let (nets, names) = Default::default();
+        let (nets, targets, names) = Default::default();
         let (known, without_carrier, told, primaries) = Default::default();
-        Verdicts { monitor, nets, names, known, without_carrier, told, primaries }
+        Verdicts { monitor, nets, targets, names, known, without_carrier, told, primaries }
     }
 
     /// Why interfaces are not polled.
@@ -137,6 +139,12 @@ fn nets(
     nets
 }
 
+/// Whom the interfaces of each network ask.
+fn targets(cluster: &Cluster) -> Wanted {
+    let asked = cluster.networks.iter().filter(|network| !network.polling.targets.is_empty());
+    asked.map(|network| (network.id, network.polling.targets.clone())).collect()
+}
+
 impl Daemon {
     /// Has the thread look at the right interfaces, after they or the configuration changed.
     pub(in crate::daemon) fn mind_health(&mut self) {
@@ -146,15 +154,17 @@ impl Daemon {
         let names: Vec<String> = ours.map(|interface| interface.name.clone()).collect();
         let requests = &self.health.monitor.requests;
         // What does not fit is sent with the next picture.
-        if wanted != self.health.nets {
+        let targets = targets(&self.cluster);
+        if wanted != self.health.nets || targets != self.health.targets {
             let config = Config {
                 cluster: self.cluster.id,
                 node: local.node,
                 life: local.incarnation.0,
                 nets: wanted.clone(),
             };
-            if requests.send(Request::Configure(config)).is_ok() {
+            if requests.send(Request::Configure(config, targets.clone())).is_ok() {
                 self.health.nets = wanted;
+                self.health.targets = targets;
             }
         }
         if names != self.health.names && requests.send(Request::Interfaces(names.clone())).is_ok() {
@@ -357,6 +367,7 @@ impl Daemon {
             bad_polls: card.bad,
             came_in: card.came_in,
             was_heard: card.was_heard,
+            target: card.target,
             misplaced: card.misplaced.map(|id| self.network_name(id)),
             addresses: addresses
                 .into_iter()

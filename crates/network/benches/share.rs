@@ -1,12 +1,13 @@
 //! How long the machine takes where a thousand addresses share interfaces: `cargo bench -p network`. Each
 //! line is one input, and what the driver asks after it.
 
+use std::collections::BTreeMap;
 use std::hint::black_box;
 use std::net::{IpAddr, Ipv4Addr};
 use std::time::{Duration, Instant};
 
 use network::place::{Distribution, Takeover};
-use network::{AddressSeen, Condition, Config, Input, Interface, Network, Output, Share};
+use network::{AddressSeen, Condition, Config, Input, Interface, Network, Output, Phase, Share};
 
 const ADDRESSES: u32 = 1_000;
 const REPETITIONS: usize = 50;
@@ -53,6 +54,8 @@ impl Node {
             rebalances: false,
             persistent: vec![(Ipv4Addr::new(10, 9, 99, 1).into(), 16)],
             addresses: (0..=ADDRESSES).map(|number| (address(number), None)).collect(),
+            hardware: BTreeMap::new(),
+            spared: Vec::new(),
         };
         let config = Config {
             lease: Duration::from_secs(10),
@@ -60,6 +63,7 @@ impl Node {
             nets: Vec::new(),
             fixed: Vec::new(),
             shares: vec![share],
+            taken: BTreeMap::new(),
         };
         let now = base::Instant::from_millis(1_000);
         let mut node = Node { network: Network::new(config, now), now, interfaces: interfaces() };
@@ -131,8 +135,9 @@ fn main() {
     }
     let mut owning = claiming.clone();
     owning.settle();
-    let owned = owning.network.status().addresses.iter().filter(|one| one.interface.is_some());
-    assert_eq!(owned.count(), ADDRESSES as usize, "all of them have their place");
+    let status = owning.network.status();
+    let owned = status.addresses.iter().filter(|one| one.phase == Phase::Owned).count();
+    assert_eq!(owned, ADDRESSES as usize, "all of them have their place");
     measure("a claim beside 1,000 addresses", &owning, |node| node.claim(ADDRESSES));
     measure("1,000 claims, one after the other", &empty, |node| {
         for number in 0..ADDRESSES {

@@ -210,6 +210,7 @@ fn owner() -> network::Network {
         addresses: vec![SERVICE_ADDRESS],
         nets: Vec::new(),
         fixed: Vec::new(),
+        conflicts: std::collections::BTreeMap::new(),
         shares: Vec::new(),
         taken: std::collections::BTreeMap::new(),
     };
@@ -559,6 +560,7 @@ fn birth() -> node::Birth {
         intent: intent(),
         text: String::new(),
         shares: Vec::new(),
+        conflicts: std::collections::BTreeMap::new(),
     };
     node::Birth {
         local: member(1),

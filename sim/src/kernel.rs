@@ -181,6 +181,7 @@ impl World {
             | NetworkOutput::Failed { .. }
             | NetworkOutput::Released { .. }
             | NetworkOutput::Lost { .. }
+            | NetworkOutput::Yielded { .. }
             | NetworkOutput::Conflict { .. } => unreachable!("the node keeps these to itself"),
         }
     }

@@ -264,6 +264,7 @@ impl Setup {
             intent,
             text,
             shares: Vec::new(),
+            conflicts: std::collections::BTreeMap::new(),
         }
     }
 }

@@ -70,7 +70,7 @@ impl Network {
     }
 
     /// Leaves whatever state the address is in, for none. A claim that is under way fails.
-    fn remove(&mut self, address: IpAddr, reason: String) {
+    pub(crate) fn remove(&mut self, address: IpAddr, reason: String) {
         let (claim, places) = match &self.entry(address).state {
             State::Clearing(claim) => (Some(*claim), [None, None]),
             State::Probing(probing) => (Some(probing.claim), [None, None]),
@@ -108,8 +108,16 @@ impl Network {
                 }
             }
             State::Removing(removing) => {
-                let Removing { failing, releases, next } = std::mem::take(removing);
+                let Removing { failing, releases, next, yields } = std::mem::take(removing);
+                let service = entry.service.clone();
                 self.entries.remove(&address);
+                if let Some(mut why) = yields {
+                    if let Some(error) = &error {
+                        why = format!("{why}; and {error}");
+                    }
+                    self.counters.yielded += 1;
+                    self.outputs.push_back(Output::Yielded { service, address, why });
+                }
                 if let Some((id, mut reason)) = failing {
                     if let Some(error) = &error {
                         reason = format!("{reason}; and {error}");
@@ -321,9 +329,14 @@ impl Network {
                 owned.restoring = None;
                 owned.seen = false;
                 owned.since = self.now;
-                if let Err(error) = result {
-                    let why = format!("it vanished from {on} and could not be put back: {error}");
-                    self.lose(address, why);
+                match result {
+                    // Those who asked for it meanwhile had no answer, or another one's.
+                    Ok(()) => self.announce_again(address),
+                    Err(error) => {
+                        let why =
+                            format!("it vanished from {on} and could not be put back: {error}");
+                        self.lose(address, why);
+                    }
                 }
             }
             (_, Err(error)) if !adds => {
@@ -410,7 +423,7 @@ impl Entry {
     }
 }
 
-fn used_by(mac: Mac, interface: &str) -> String {
+pub(crate) fn used_by(mac: Mac, interface: &str) -> String {
     format!("it is used by {} on {interface}", wire::text(mac))
 }
 

@@ -24,8 +24,9 @@
 //! - **Announce** (RFC 5227 §2.3, RFC 4861 §7.2.6) at once, after 0.2, 1, 2, 4 and 8 s, each minute,
 //!   and whenever a part of the network may have missed it: a path healed, the carrier came back,
 //!   the hardware address changed, a conflict was seen.
-//! - **Defend** (RFC 5227 §2.4 c): announce, at most once a second, and report. The address is
-//!   never given up for a stranger; that would let anybody on the wire stop a service.
+//! - **Defend** (RFC 5227 §2.4 c; for IPv6 alike, since RFC 4862 §5.4 ends with the claim): announce, at most once in ten
+//!   seconds, and report. The address is not given up for a stranger, which would let anybody on the wire stop a
+//!   service, unless its service is told to yield (§2.4 b), or to say so and nothing else ([`OnConflict`]).
 //! - **The own machine first**: when the interface of an owned address works no more, or carries its
 //!   subnet no more, and another one of this node does, the address goes there.
 //! - **Shared out**: which of several interfaces carries an address is decided by one function
@@ -41,7 +42,7 @@
 //!
 //! Assumes that the driver reports the result of each [`Output::Add`] and [`Output::Remove`] once,
 //! and gives a full picture of the interfaces after each change. Where we differ from the RFCs:
-//! probe spacing (RFC 5227: 1 to 2 s each), and no retreat after repeated conflicts.
+//! probe spacing (RFC 5227: 1 to 2 s each).
 
 mod claim;
 pub mod health;
@@ -62,7 +63,7 @@ pub use share::Move;
 pub use switch::Returning;
 pub use types::{
     AddressSeen, AddressStatus, Condition, Config, Counters, Input, Interface, Net, NetStatus,
-    Output, Phase, Share, Status, Taken, Taking, Timer,
+    OnConflict, Output, Phase, Share, Status, Taken, Taking, Timer,
 };
 
 #[cfg(test)]

@@ -16,7 +16,8 @@ use crate::subnet;
 use crate::switch::Switches;
 use crate::wire::{self, Heard, Mac};
 use crate::{
-    AddressStatus, Condition, Config, Counters, Input, Interface, Output, Phase, Status, Timer,
+    AddressStatus, Condition, Config, Counters, Input, Interface, OnConflict, Output, Phase,
+    Status, Timer,
 };
 
 /// The service addresses of one node. Feed one input, drain all outputs.
@@ -44,6 +45,7 @@ pub struct Network {
     pub(crate) switches: Switches,
     /// Service addresses that no standby may carry.
     pub(crate) fixed: BTreeSet<IpAddr>,
+    pub(crate) conflicts: BTreeMap<IpAddr, OnConflict>,
     pub(crate) shares: Shares,
     pub(crate) replacing: Replacing,
     pub(crate) outputs: VecDeque<Output>,
@@ -127,6 +129,8 @@ pub(crate) struct Removing {
     pub(crate) failing: Option<(u64, String)>,
     pub(crate) releases: Vec<u64>,
     pub(crate) next: Option<(String, Claim)>,
+    /// Why it was given up.
+    pub(crate) yields: Option<String>,
 }
 
 /// Probes and announcements of one input. What is due beyond stays due, so that the driver has its other
@@ -152,6 +156,7 @@ impl Network {
             listening: BTreeSet::new(),
             switches: Switches::new(config.nets),
             fixed: config.fixed.into_iter().collect(),
+            conflicts: config.conflicts,
             shares: Shares::new(config.shares),
             replacing: Replacing::new(config.taken),
             outputs: VecDeque::new(),
@@ -180,7 +185,8 @@ impl Network {
                     self.see(interfaces);
                 }
             }
-            Input::Configure { addresses, nets, fixed, shares } => {
+            Input::Configure { addresses, nets, fixed, conflicts, shares } => {
+                self.conflicts = conflicts;
                 self.shares.configure(shares);
                 self.configured = addresses.into_iter().collect();
                 self.fixed = fixed.into_iter().collect();

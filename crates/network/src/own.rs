@@ -6,11 +6,12 @@ use core::time::Duration;
 
 use base::Instant;
 
-use crate::Output;
+use crate::claim::used_by;
 use crate::home::Moving;
 use crate::machine::{Entry, Network, Place, State};
 use crate::subnet::bits;
 use crate::wire::{self, Mac};
+use crate::{OnConflict, Output};
 
 #[derive(Clone, Debug)]
 pub(crate) struct Owned {
@@ -27,6 +28,8 @@ pub(crate) struct Owned {
     pub(crate) restoring: Option<u64>,
     /// It is on its way to another interface.
     pub(crate) moving: Option<Moving>,
+    /// When it was defended last.
+    pub(crate) defended: Option<Instant>,
     pub(crate) announced: Option<Instant>,
     pub(crate) announce_at: Instant,
     /// How many announcements were sent since the last reason for one.
@@ -47,6 +50,7 @@ impl Owned {
             vanished: None,
             restoring: None,
             moving: None,
+            defended: None,
             announced: None,
             announce_at: now,
             step: 0,
@@ -166,30 +170,53 @@ impl Network {
         self.owned_tick(address);
     }
 
-    /// Somebody else uses an address of ours. RFC 5227 §2.4 (c): keep it and say so.
+    /// Somebody else uses an address of ours.
     pub(crate) fn defend(&mut self, address: IpAddr, mac: Mac) {
-        if self.note_conflict(address, mac) {
-            let now = self.now;
-            let owned = self.owned(address);
-            owned.step = 0;
-            owned.announce_at = now;
-            self.owned_tick(address);
+        self.note_conflict(address, mac);
+        let policy = self.conflicts.get(&address).copied().unwrap_or_default();
+        let (now, leased) = (self.now, self.leased());
+        let owned = self.owned(address);
+        let is_again = owned.defended.is_some_and(|at| now.since(at) < DEFEND_INTERVAL);
+        match (policy, is_again) {
+            (OnConflict::Alarm, _) | (OnConflict::Defend, true) => {}
+            (OnConflict::Yield, true) => self.give_up(address, mac),
+            (OnConflict::Defend | OnConflict::Yield, false) if leased => {
+                owned.defended = Some(now);
+                owned.announce_at = now;
+                self.owned_tick(address);
+                // Two that defend themselves against each other must not fill the network. Once more when
+                // the time is over, so that nobody stays misled.
+                let owned = self.owned(address);
+                if owned.announced == Some(now) {
+                    owned.step = ANNOUNCE_DELAYS.len();
+                    owned.announce_at = now + DEFEND_INTERVAL;
+                }
+            }
+            (OnConflict::Defend | OnConflict::Yield, false) => {}
         }
     }
 
-    /// Counts and remembers a conflict; true when it was reported, at most once a second.
-    pub(crate) fn note_conflict(&mut self, address: IpAddr, mac: Mac) -> bool {
+    /// Leaves an address to the other machine that uses it.
+    fn give_up(&mut self, address: IpAddr, mac: Mac) {
+        let why = used_by(mac, &self.owned(address).name.clone());
+        self.remove(address, why.clone());
+        if let State::Removing(removing) = &mut self.entry(address).state {
+            removing.yields = Some(why);
+        }
+    }
+
+    /// Counts and remembers a conflict, and reports it, at most once a second.
+    pub(crate) fn note_conflict(&mut self, address: IpAddr, mac: Mac) {
         let now = self.now;
         self.counters.conflicts += 1;
         let entry = self.entry(address);
         entry.conflict = Some((mac, now));
-        if entry.reported.is_some_and(|reported| now.since(reported) < DEFEND_INTERVAL) {
-            return false;
+        if entry.reported.is_some_and(|reported| now.since(reported) < REPORT_INTERVAL) {
+            return;
         }
         entry.reported = Some(now);
         let service = entry.service.clone();
         self.outputs.push_back(Output::Conflict { service, address, mac });
-        true
     }
 
     /// Looks whether an owned address is where it was put; `fresh` after a new picture. Pictures
@@ -280,8 +307,10 @@ pub(crate) const ANNOUNCE_DELAYS: [Duration; 5] = [
 pub(crate) const ANNOUNCE_SLOWLY: Duration = Duration::from_secs(60);
 /// Several paths that heal at once are one reason to announce.
 const ANNOUNCE_SPACING: Duration = Duration::from_millis(200);
-/// Between two defences of one address, and two reports of conflicts about it.
-pub(crate) const DEFEND_INTERVAL: Duration = Duration::from_secs(1);
+/// Between two reports of conflicts about one address.
+pub(crate) const REPORT_INTERVAL: Duration = Duration::from_secs(1);
+/// Between two defences of one address (RFC 5227 §1.1, DEFEND_INTERVAL).
+pub(crate) const DEFEND_INTERVAL: Duration = Duration::from_secs(10);
 const REFRESH_INTERVAL: Duration = Duration::from_secs(1);
 /// An address that was put back is not put back again for so long: somebody wants it away.
 pub(crate) const RESTORE_INTERVAL: Duration = Duration::from_secs(60);

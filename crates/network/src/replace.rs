@@ -142,6 +142,8 @@ impl Network {
     pub(crate) fn took(&mut self, operation: u64, interface: u32, is_done: bool) {
         let Some(taking) = self.replacing.taking.remove(&operation) else { return };
         if !is_done {
+            // All is back, but some may have seen it go.
+            self.announce_all_own(interface);
             return;
         }
         let before = self.carrier(interface).and_then(|interface| interface.mac);

@@ -21,10 +21,33 @@ pub struct Config {
     pub nets: Vec<Net>,
     /// Service addresses that no standby may carry.
     pub fixed: Vec<IpAddr>,
+    /// What is done about conflicts of service addresses, where it is not to defend them.
+    pub conflicts: BTreeMap<IpAddr, OnConflict>,
     /// The networks of which it is said how addresses are shared out over interfaces.
     pub shares: Vec<Share>,
     /// What an earlier life of the daemon took from interfaces, by their numbers, and did not give back.
     pub taken: BTreeMap<u32, Taken>,
+}
+
+/// What is done when another machine uses an address that this node owns.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub enum OnConflict {
+    /// It is kept, and announced, once in ten seconds at most (RFC 5227 §2.4 c).
+    #[default]
+    Defend,
+    /// It is announced once; when the other one goes on within ten seconds, it is given up (RFC 5227 §2.4 b).
+    Yield,
+    /// It is kept, and nothing but said.
+    Alarm,
+}
+
+impl OnConflict {
+    /// All of them, by the names that the configuration has for them.
+    pub const NAMED: [(&'static str, OnConflict); 3] = [
+        ("defend", OnConflict::Defend),
+        ("yield", OnConflict::Yield),
+        ("alarm", OnConflict::Alarm),
+    ];
 }
 
 /// What a service address took from the interface that it is on, and what is put back after it.
@@ -179,6 +202,8 @@ pub enum Input {
         nets: Vec<Net>,
         /// Service addresses that no standby may carry.
         fixed: Vec<IpAddr>,
+        /// What is done about conflicts, where it is not to defend them.
+        conflicts: BTreeMap<IpAddr, OnConflict>,
         /// How addresses are shared out over interfaces.
         shares: Vec<Share>,
     },
@@ -371,6 +396,15 @@ pub enum Output {
         /// A sentence for people.
         why: String,
     },
+    /// An owned address was given up, because somebody else uses it as well. It is not here any more.
+    Yielded {
+        /// The service that it belonged to.
+        service: String,
+        /// The address.
+        address: IpAddr,
+        /// A sentence for people.
+        why: String,
+    },
     /// An owned address went from one interface of this node to another.
     Moved {
         /// The service that it belongs to.
@@ -387,7 +421,7 @@ pub enum Output {
         rule: String,
     },
     /// Somebody else uses an address that this node owns or wants; at most one a second for each
-    /// address. An owned address is kept and was announced again.
+    /// address. What becomes of an owned one is a matter of [`OnConflict`].
     Conflict {
         /// The service that it belongs to.
         service: String,
@@ -483,6 +517,8 @@ pub struct Counters {
     pub leftovers: u64,
     /// Owned addresses that had vanished and were put back.
     pub restored: u64,
+    /// Owned addresses that were given up for another machine.
+    pub yielded: u64,
     /// Owned addresses that went to another interface.
     pub moved: u64,
     /// Switches of a node's own addresses to another interface.

@@ -31,6 +31,8 @@ pub struct Cluster {
     pub text: String,
     /// How service addresses are shared out over interfaces of the local node.
     pub shares: Vec<network::Share>,
+    /// What is done about conflicts of service addresses, where it is not to defend them.
+    pub conflicts: BTreeMap<IpAddr, network::OnConflict>,
 }
 
 /// A network as the core sees it: who is on it.

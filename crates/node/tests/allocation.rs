@@ -46,6 +46,7 @@ fn birth(node: NodeId) -> Birth {
             intent,
             text: "text".into(),
             shares: Vec::new(),
+            conflicts: std::collections::BTreeMap::new(),
         },
         keys: [Some([7; 32]), None],
         entropy: [node.0; 16],

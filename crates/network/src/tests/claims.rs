@@ -1,5 +1,6 @@
 use core::net::IpAddr;
 use core::time::Duration;
+use std::collections::BTreeMap;
 
 use super::{ADDRESS, MAC, Node, OTHER_MAC, announcements, arp_reply, interface, ip, reason, seen};
 use crate::wire::{announcement, probe};
@@ -331,6 +332,7 @@ fn an_address_that_becomes_a_service_address_is_swept() {
         addresses: vec![ip("10.77.0.55")],
         nets: Vec::new(),
         fixed: Vec::new(),
+        conflicts: BTreeMap::new(),
         shares: Vec::new(),
     });
     assert!(matches!(outputs[..], [Output::Remove { .. }]), "{outputs:?}");
@@ -423,6 +425,7 @@ fn a_thousand_addresses_are_claimed_in_turns_of_bounded_length() {
         addresses: all,
         nets: Vec::new(),
         fixed: Vec::new(),
+        conflicts: BTreeMap::new(),
         shares: Vec::new(),
     });
     for address in &addresses {

@@ -71,6 +71,7 @@ impl Node {
             addresses: vec![ip(ADDRESS), ip("fd00::100"), ip("10.77.0.101")],
             nets: Vec::new(),
             fixed: Vec::new(),
+            conflicts: BTreeMap::new(),
             shares: Vec::new(),
             taken: BTreeMap::new(),
         };

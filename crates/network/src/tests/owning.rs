@@ -3,7 +3,7 @@ use std::collections::BTreeMap;
 
 use super::{ADDRESS, MAC, Node, OTHER_MAC, announcements, arp_reply, interface, ip, seen};
 use crate::wire::{announcement, probe};
-use crate::{Input, Output, Phase};
+use crate::{Input, OnConflict, Output, Phase};
 
 fn refreshes(outputs: &[(u64, Output)]) -> Vec<u64> {
     let refresh = |output: &Output| matches!(output, Output::Refresh { .. });
@@ -60,6 +60,7 @@ fn a_lifetime_is_the_lease_rounded_up_and_one_second() {
             addresses: Vec::new(),
             nets: Vec::new(),
             fixed: Vec::new(),
+            conflicts: BTreeMap::new(),
             shares: Vec::new(),
             taken: BTreeMap::new(),
         }
@@ -102,7 +103,7 @@ fn a_carrier_that_returns_and_another_mac_are_announced() {
 }
 
 #[test]
-fn a_conflict_is_defended_and_reported_once_a_second() {
+fn a_conflict_is_reported_each_second_and_defended_each_ten() {
     let mut node = Node::new();
     node.own(ADDRESS);
     node.pass(20_000);
@@ -113,15 +114,89 @@ fn a_conflict_is_defended_and_reported_once_a_second() {
     node.now += Duration::from_millis(999);
     assert_eq!(node.hears(claim.clone()), []);
     node.now += Duration::from_millis(1);
-    let outputs = node.hears(arp_reply(OTHER_MAC, ADDRESS, MAC, "10.77.0.1"));
-    assert_eq!(outputs[..2], [conflict, told], "and a refresh, which is due");
+    let reply = arp_reply(OTHER_MAC, ADDRESS, MAC, "10.77.0.1");
+    assert_eq!(node.hears(reply), [conflict.clone()]);
     assert!(node.is_owned(ADDRESS));
     let status = node.network.status();
     assert_eq!(status.counters.conflicts, 3);
     assert_eq!(status.addresses[0].conflict, Some((OTHER_MAC, node.now)));
-    // The true owner is announced again after the conflict, so that nobody stays misled.
-    let outputs = node.pass(20_000);
-    assert_eq!(announcements(&outputs, ADDRESS), [200, 1_000, 2_000, 4_000, 8_000]);
+    // Once more when the interval is over, so that nobody stays misled, then as ever.
+    let outputs = node.pass(80_000);
+    assert_eq!(announcements(&outputs, ADDRESS), [9_000, 69_000]);
+    assert_eq!(node.hears(claim), [conflict, told], "another one");
+}
+
+fn with_policy(policy: OnConflict, address: &str) -> Node {
+    let mut node = Node::new();
+    node.feed(Input::Configure {
+        addresses: vec![ip(address)],
+        nets: Vec::new(),
+        fixed: Vec::new(),
+        conflicts: BTreeMap::from([(ip(address), policy)]),
+        shares: Vec::new(),
+    });
+    node.own(address);
+    node.pass(20_000);
+    node
+}
+
+#[test]
+fn an_address_that_only_alarms_is_kept_and_not_defended() {
+    for address in [ADDRESS, "fd00::100"] {
+        let mut node = with_policy(OnConflict::Alarm, address);
+        for _ in 0..3 {
+            let outputs = node.hears(announcement(OTHER_MAC, ip(address)));
+            assert!(matches!(outputs[..], [Output::Conflict { .. }]), "{outputs:?}");
+            assert_eq!(announcements(&node.pass(1_500), address), [0; 0]);
+        }
+        assert!(node.is_owned(address));
+    }
+}
+
+#[test]
+fn an_address_that_yields_is_given_up_when_the_other_one_goes_on() {
+    for address in [ADDRESS, "fd00::100"] {
+        let mut node = with_policy(OnConflict::Yield, address);
+        let other = announcement(OTHER_MAC, ip(address));
+        let outputs = node.hears(other.clone());
+        assert!(matches!(outputs[..], [Output::Conflict { .. }, Output::Send { .. }]));
+        node.pass(9_999);
+        assert!(node.is_owned(address), "one frame may be anybody's");
+        let outputs = node.hears(other);
+        let is_removed = |output: &Output| matches!(output, Output::Remove { .. });
+        assert!(outputs.iter().any(is_removed), "{outputs:?}");
+        let outputs = node.done(Ok(()));
+        let why = "it is used by 02:00:00:00:00:09 on eth1".to_owned();
+        let service = "web".to_owned();
+        assert_eq!(outputs[0], Output::Yielded { service, address: ip(address), why });
+        assert_eq!(node.network.status().counters.yielded, 1);
+        node.next_id = 7;
+        assert_eq!(node.release(address), [Output::Released { id: 8 }], "nothing is left");
+    }
+}
+
+#[test]
+fn conflicts_that_are_far_between_are_each_the_first() {
+    let mut node = with_policy(OnConflict::Yield, ADDRESS);
+    for _ in 0..3 {
+        node.hears(announcement(OTHER_MAC, ip(ADDRESS)));
+        node.pass(10_000);
+    }
+    assert!(node.is_owned(ADDRESS));
+}
+
+#[test]
+fn a_release_of_what_is_being_given_up_is_answered_as_well() {
+    let mut node = with_policy(OnConflict::Yield, ADDRESS);
+    for _ in 0..2 {
+        node.hears(announcement(OTHER_MAC, ip(ADDRESS)));
+    }
+    node.release(ADDRESS);
+    let outputs = node.done(Ok(()));
+    assert!(
+        matches!(outputs[..2], [Output::Yielded { .. }, Output::Released { .. }]),
+        "{outputs:?}"
+    );
 }
 
 #[test]

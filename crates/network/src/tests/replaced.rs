@@ -45,7 +45,13 @@ fn blind() -> Node {
 fn configure(node: &mut Node, share: Share) {
     let addresses = share.addresses.iter().map(|(address, _)| *address).collect();
     let shares = vec![share];
-    node.feed(Input::Configure { addresses, nets: Vec::new(), fixed: Vec::new(), shares });
+    node.feed(Input::Configure {
+        addresses,
+        nets: Vec::new(),
+        fixed: Vec::new(),
+        conflicts: BTreeMap::new(),
+        shares,
+    });
 }
 
 fn node(hardware: &[(&str, Mac)]) -> Node {
@@ -226,6 +232,7 @@ fn config(record: &BTreeMap<u32, Taken>) -> crate::Config {
         addresses: vec![ip(SERVICE), ip(SECOND)],
         nets: Vec::new(),
         fixed: Vec::new(),
+        conflicts: BTreeMap::new(),
         shares: vec![share(&[(SERVICE, HARDWARE)])],
         taken: record.clone(),
     }

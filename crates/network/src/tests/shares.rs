@@ -32,7 +32,13 @@ fn share(distribution: Distribution) -> Share {
 fn configure(node: &mut Node, share: Share) {
     let addresses: Vec<IpAddr> = share.addresses.iter().map(|(address, _)| *address).collect();
     let shares = vec![share];
-    node.feed(Input::Configure { addresses, nets: Vec::new(), fixed: Vec::new(), shares });
+    node.feed(Input::Configure {
+        addresses,
+        nets: Vec::new(),
+        fixed: Vec::new(),
+        conflicts: BTreeMap::new(),
+        shares,
+    });
 }
 
 /// Two interfaces in subnets of their own, neither of which has the service addresses.

@@ -4,6 +4,7 @@ use super::{ADDRESS, Node, OTHER_MAC, interface, ip, seen};
 use crate::switch::SWITCH_AFTER;
 use crate::wire::announcement;
 use crate::{Condition, Input, Net, NetStatus, Output, Returning};
+use std::collections::BTreeMap;
 
 fn net() -> Net {
     Net { name: "net0".into(), cards: vec!["eth1".into(), "eth2".into()], auto_return: true }
@@ -12,7 +13,13 @@ fn net() -> Net {
 fn configure(node: &mut Node, net: Net, fixed: &[&str]) {
     let addresses = vec![ip(ADDRESS), ip("fd00::100"), ip("10.77.0.101")];
     let fixed = fixed.iter().map(|address| ip(address)).collect();
-    node.feed(Input::Configure { addresses, nets: vec![net], fixed, shares: Vec::new() });
+    node.feed(Input::Configure {
+        addresses,
+        nets: vec![net],
+        fixed,
+        conflicts: BTreeMap::new(),
+        shares: Vec::new(),
+    });
 }
 
 fn with_standby() -> Node {
@@ -319,7 +326,13 @@ fn a_network_that_goes_from_the_configuration_in_mid_switch_is_forgotten() {
     let mut node = with_standby();
     pull(&mut node, 0);
     node.pass(150);
-    node.feed(Input::Configure { addresses: vec![], nets: vec![], fixed: vec![], shares: vec![] });
+    node.feed(Input::Configure {
+        addresses: vec![],
+        nets: vec![],
+        fixed: vec![],
+        conflicts: BTreeMap::new(),
+        shares: vec![],
+    });
     assert_eq!(node.done(Ok(())), []);
     assert_eq!(node.network.deadline(), None);
     assert_eq!(node.pass(10_000), []);

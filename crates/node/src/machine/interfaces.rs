@@ -155,6 +155,13 @@ impl Node {
                 );
                 self.address_changed(service, address, engine::ResourceChange::Vanished);
             }
+            Out::Yielded { service, address, why } => {
+                let sentence = format!("{address} of {service} is given up: {why}");
+                self.event(EventKind::Conflict, None, sentence);
+                let reason = format!("is given up: {why}");
+                let change = engine::ResourceChange::Broken { reason };
+                self.address_changed(service, address, change);
+            }
             Out::Moved { service, address, from, to, why, rule } => {
                 let sentence = format!("{address} of {service} went to {to}: {from} {why}; {rule}");
                 self.event(EventKind::Interface, None, sentence);

@@ -137,7 +137,8 @@ impl Node {
             (cluster.timing.lease, cluster.nets(), cluster.fixed_addresses());
         let shares = cluster.shares.clone();
         let taken = birth.taken.clone();
-        let config = network::Config { lease, addresses, nets, fixed, shares, taken };
+        let conflicts = cluster.conflicts.clone();
+        let config = network::Config { lease, addresses, nets, fixed, conflicts, shares, taken };
         let network = Network::new(config, now);
         let (transport, group, engine) = layers(&birth, local, &prng, now);
         let mut node = Node {
@@ -740,7 +741,8 @@ impl Node {
         let (addresses, nets, fixed) =
             (cluster.addresses(), cluster.nets(), cluster.fixed_addresses());
         let shares = cluster.shares.clone();
-        let configure = network::Input::Configure { addresses, nets, fixed, shares };
+        let conflicts = cluster.conflicts.clone();
+        let configure = network::Input::Configure { addresses, nets, fixed, conflicts, shares };
         self.work.push_back(Work::Network(configure));
         self.fencing.configure(&self.birth.cluster.fencing);
         self.drain_fencing();

@@ -296,6 +296,7 @@ impl Field {
             intent: self.texts[text].clone(),
             text: text.to_owned(),
             shares: self.is_shared.then(share).into_iter().collect(),
+            conflicts: std::collections::BTreeMap::new(),
         }
     }
 

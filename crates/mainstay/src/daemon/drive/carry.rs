@@ -225,6 +225,7 @@ impl Daemon {
             | Out::Failed { .. }
             | Out::Released { .. }
             | Out::Lost { .. }
+            | Out::Yielded { .. }
             | Out::Conflict { .. } => unreachable!("the node keeps these to itself"),
         }
     }

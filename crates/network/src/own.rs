@@ -105,13 +105,7 @@ impl Network {
             owned.announce_at = now + delay;
             owned.announced = Some(now);
             owned.step += 1;
-            let interface = owned.place.interface;
-            let mac = self.interface(interface).and_then(|interface| interface.mac);
-            if let Some(mac) = mac {
-                let bytes = wire::announcement(mac, address);
-                self.outputs.push_back(Output::Send { interface, bytes });
-                self.counters.announcements += 1;
-            }
+            self.tell(address);
         }
         if self.owned(address).refresh_at <= now {
             self.owned(address).refresh_at = now + REFRESH_INTERVAL;
@@ -139,6 +133,16 @@ impl Network {
         let owned = self.owned(address);
         owned.is_adopted = false;
         owned.restoring = restoring;
+    }
+
+    /// Sends one announcement of an owned address.
+    fn tell(&mut self, address: IpAddr) {
+        let interface = self.owned(address).place.interface;
+        if let Some(mac) = self.interface(interface).and_then(|interface| interface.mac) {
+            let bytes = wire::announcement(mac, address);
+            self.outputs.push_back(Output::Send { interface, bytes });
+            self.counters.announcements += 1;
+        }
     }
 
     fn refresh(&mut self, address: IpAddr) {
@@ -182,15 +186,11 @@ impl Network {
             (OnConflict::Yield, true) => self.give_up(address, mac),
             (OnConflict::Defend | OnConflict::Yield, false) if leased => {
                 owned.defended = Some(now);
-                owned.announce_at = now;
-                self.owned_tick(address);
                 // Two that defend themselves against each other must not fill the network. Once more when
                 // the time is over, so that nobody stays misled.
-                let owned = self.owned(address);
-                if owned.announced == Some(now) {
-                    owned.step = ANNOUNCE_DELAYS.len();
-                    owned.announce_at = now + DEFEND_INTERVAL;
-                }
+                owned.announce_at = owned.announce_at.min(now + DEFEND_INTERVAL);
+                owned.announced = Some(now);
+                self.tell(address);
             }
             (OnConflict::Defend | OnConflict::Yield, false) => {}
         }

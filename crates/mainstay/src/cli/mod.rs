@@ -12,6 +12,7 @@
 //! Whoever reads our output may stop reading: a closed pipe ends the program quietly.
 
 mod act;
+mod alive;
 mod arguments;
 mod discover;
 mod disk;

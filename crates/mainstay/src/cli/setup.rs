@@ -1,13 +1,15 @@
 //! Making a node of a machine: `init`, `join`, and `config check`.
 
+use std::collections::BTreeSet;
 use std::io::Read;
 use std::path::Path;
 
+use api::v1;
 use ring::rand::{SecureRandom, SystemRandom};
 use serde::Serialize;
 
 use super::arguments::{DiscoverOptions, InitOptions, JoinOptions};
-use super::{Context, Done, EXIT_DEGRADED, Failure, discover};
+use super::{Context, Done, EXIT_DEGRADED, Failure, alive, discover};
 use crate::config::files::{self, Key};
 use crate::config::{self, Diagnostics};
 use crate::discover::report::Report;
@@ -285,6 +287,9 @@ pub(super) fn check(context: &Context, file: Option<&Path>) -> Done {
             found.error_in_file(error.message).help(error.help);
         }
     }
+    if whole_node && let (Ok((cluster, _)), false) = (&parsed, found.has_errors()) {
+        alive::check(cluster, running(context)?.as_ref(), &text, &mut found);
+    }
     if context.output.is_json() {
         context.output.json(&found.report())?;
     } else {
@@ -300,6 +305,17 @@ pub(super) fn check(context: &Context, file: Option<&Path>) -> Done {
         }
     }
     Ok(if found.has_errors() { EXIT_DEGRADED } else { 0 })
+}
+
+/// The services that run in the cluster; none when no daemon here says so.
+fn running(context: &Context) -> Result<Option<BTreeSet<String>>, Failure> {
+    let services: v1::Services = match context.client()?.get("/v1/services") {
+        Ok(services) => services,
+        // None runs here, or it is not for this user.
+        Err(_) => return Ok(None),
+    };
+    let holds = |service: &v1::Service| service.node.is_some();
+    Ok(Some(services.services.into_iter().filter(holds).map(|one| one.name).collect()))
 }
 
 /// Ends that are written as names which lead nowhere, by this node's hosts file.

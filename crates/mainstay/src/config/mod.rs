@@ -38,6 +38,7 @@ use std::collections::BTreeMap;
 use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
+use ::network::OnConflict;
 use base::{Medium, NetworkId, NodeId, NodeSet, Preset, Timing};
 
 pub use diagnostic::{Diagnostics, Finding};
@@ -88,6 +89,8 @@ pub struct Cluster {
     pub services: Vec<engine::Service>,
     /// The service addresses of networks that share them out over interfaces.
     pub shared: BTreeMap<IpAddr, Shared>,
+    /// What is done about conflicts of service addresses, where it is not to defend them.
+    pub conflicts: BTreeMap<IpAddr, OnConflict>,
     /// The text that all this was read from.
     pub text: String,
     /// Version of the configuration: not in the text, grows with each change.

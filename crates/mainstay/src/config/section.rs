@@ -126,6 +126,7 @@ fn root<'a>(tree: &'a DeTable<'a>, span: Span, found: &mut Diagnostics) -> Clust
         fence_policy: node::FencePolicy::default(),
         fence_verify: Some(fence::VERIFY_DEFAULT),
         jeopardy: None,
+        conflicts: Default::default(),
         fences: Vec::new(),
         watchdogs: BTreeMap::new(),
         services: Vec::new(),
@@ -163,9 +164,11 @@ fn root<'a>(tree: &'a DeTable<'a>, span: Span, found: &mut Diagnostics) -> Clust
     cluster.watchdogs =
         watchdog::watchdogs(shared_watchdog, own_watchdogs, &cluster.nodes, &cluster.timing, found);
     let services = root.tables("service", "a [[service]]", found);
-    let mut seen = service::Seen { claimed, wishes: Vec::new(), services: 0 };
+    let mut seen =
+        service::Seen { claimed, wishes: Vec::new(), services: 0, conflicts: Default::default() };
     cluster.services = service::services(services, &by_name, &cluster.networks, &mut seen, found);
-    let service::Seen { claimed, wishes, .. } = seen;
+    let service::Seen { claimed, wishes, conflicts, .. } = seen;
+    cluster.conflicts = conflicts;
     cluster.shared = placing::shared(&cluster.networks, wishes, &by_name, found);
     super::global::check_aliases(&cluster.networks, &claimed, found);
     root.finish(found);

@@ -1,8 +1,10 @@
 //! `[[service]]` and `[[service.resource]]`.
 
 use std::collections::BTreeMap;
+use std::net::IpAddr;
 use std::time::Duration;
 
+use ::network::OnConflict;
 use base::limits::{RESOURCES_PER_SERVICE_MAX, SERVICES_MAX};
 use base::{NetworkId, NodeId};
 use engine::{
@@ -37,6 +39,8 @@ pub(super) struct Seen<'a> {
     pub(super) wishes: Vec<Wish<'a>>,
     /// Services so far.
     pub(super) services: usize,
+    /// What is done about conflicts, where it is not to defend.
+    pub(super) conflicts: BTreeMap<IpAddr, OnConflict>,
 }
 
 /// Reads all services.
@@ -95,11 +99,17 @@ fn service<'a>(
     let networks = needed_networks(&mut section, networks, &service_nodes, found);
     let span = section.span.clone();
     let distribution = placing::distribution(&mut section, found);
+    let on_conflict = on_conflict(&mut section, found);
     let first = seen.wishes.len();
     let resources = resources(&mut section, &name, seen, found);
     for wish in &mut seen.wishes[first..] {
         wish.distribution.clone_from(&distribution);
         wish.nodes.clone_from(&service_nodes);
+    }
+    for wish in &seen.wishes[first..] {
+        if on_conflict != OnConflict::Defend {
+            seen.conflicts.insert(wish.address, on_conflict);
+        }
     }
     if resources.is_empty() {
         found
@@ -121,6 +131,14 @@ fn service<'a>(
         networks,
         is_fixed: local_switch.is_some_and(|allowed| !allowed.value),
     }
+}
+
+/// What is done when another machine uses an address of the service.
+fn on_conflict(section: &mut Section<'_>, found: &mut Diagnostics) -> OnConflict {
+    let written = section.text("on_conflict", found);
+    let policy = written
+        .and_then(|written| read::choice(&written, "on_conflict", &OnConflict::NAMED, found));
+    policy.unwrap_or_default()
 }
 
 /// `class = "storage"` of a service whose processes write to something shared. Its resources can make

@@ -47,6 +47,7 @@ pub(super) fn cluster(cluster: &Cluster, local: NodeId) -> node::Cluster {
         },
         text: cluster.text.clone(),
         shares: shares(cluster, local),
+        conflicts: cluster.conflicts.clone(),
     }
 }
 

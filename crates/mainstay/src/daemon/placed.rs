@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;
+use std::time::Duration;
 
 use api::v1::{self, ErrorCode};
 use network::Move;
@@ -11,6 +12,9 @@ use node::Input;
 use super::drive::Daemon;
 use crate::config;
 use crate::serve::{Answer, Reply};
+
+/// How long a conflict is told of in the status.
+const CONFLICT_SHOWN: Duration = Duration::from_secs(300);
 
 impl Daemon {
     /// All addresses of services here, of one service if named, and the persistent ones.
@@ -183,4 +187,19 @@ pub(super) fn there_are<'a>(names: impl Iterator<Item = &'a str>, none: &str) ->
         true => format!("this node has none: {none}"),
         false => format!("there are: {}", names.join(", ")),
     }
+}
+
+/// Addresses here that somebody else uses, or used a moment ago.
+pub(super) fn conflict_warnings(status: &network::Status) -> Vec<String> {
+    let now = os::clock::boottime();
+    let recent = status.addresses.iter().filter_map(|one| {
+        let (mac, at) = one.conflict?;
+        let ago = now.since(at);
+        (ago < CONFLICT_SHOWN).then(|| {
+            let (address, service) = (one.address, &one.service);
+            let mac = network::wire::text(mac);
+            format!("{address} of {service} is also used by {mac}, {} s ago", ago.as_secs())
+        })
+    });
+    recent.collect()
 }

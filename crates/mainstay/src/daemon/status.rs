@@ -7,6 +7,7 @@ use base::NodeId;
 use group::Standing;
 
 use super::drive::Daemon;
+use super::placed::conflict_warnings;
 use super::standby::STRICT_HELP;
 use crate::config::Kind;
 
@@ -305,6 +306,10 @@ impl Daemon {
             for text in standby_warnings(net, interfaces) {
                 warn("standby", format!("network {}: {text}", net.name), None);
             }
+        }
+        for text in conflict_warnings(&status.network) {
+            let help = "take the address from that machine; see on_conflict in the configuration";
+            warn("address-conflict", text, Some(help));
         }
         for text in self.placement_warnings(addresses) {
             warn("placement", text, Some("mainstay why SERVICE"));

@@ -24,6 +24,9 @@ pub const SERVICE_ADDRESS: std::net::Ipv4Addr = std::net::Ipv4Addr::new(10, 77, 
 pub const SERVICE_ADDRESS_V6: std::net::Ipv6Addr =
     std::net::Ipv6Addr::new(0xfd77, 0, 0, 0, 0, 0, 0, 0x100);
 
+/// What a network says whose service addresses replace boot addresses.
+const REPLACING: &str = "takeover = \"replacement\"\nheartbeat_alias = \"10.200.0.0/16\"\n";
+
 /// A resource of a service.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub enum Resource {
@@ -41,6 +44,13 @@ pub enum Resource {
         /// Program (absolute) and arguments.
         command: Vec<String>,
     },
+}
+
+/// How service addresses replace boot addresses.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Replacement {
+    /// The hardware address that the demonstration service brings with it.
+    pub hardware: Option<String>,
 }
 
 /// A service on some nodes, in their order.
@@ -75,6 +85,8 @@ pub struct Cluster {
     pub head: String,
     /// Further lines of each `[[network]]` over UDP, as they stand in the file.
     pub network: String,
+    /// Has service addresses replace boot addresses in network 0.
+    pub replacement: Option<Replacement>,
     /// The services.
     pub services: Vec<Service>,
     /// Further tables, as they stand in the file.
@@ -93,6 +105,7 @@ impl Cluster {
             ipv6: false,
             head: String::new(),
             network: String::new(),
+            replacement: None,
             services: Vec::new(),
             tail: String::new(),
         }
@@ -156,10 +169,17 @@ impl Cluster {
             add(network_table(&name, None, 1..=spec.nodes, |id| {
                 let address = format!("\"{}/24\"", spec::node_address(network, id));
                 match has_standby {
+                    false if network == 0 && self.replacement.is_some() => {
+                        let card = Card::primary(network);
+                        format!("{{ address = {address}, interface = \"{card}\" }}")
+                    }
                     false => address,
                     true => with_standby(&address, network),
                 }
             }));
+            if network == 0 && self.replacement.is_some() {
+                add(REPLACING.to_owned());
+            }
             add(self.network.clone());
             if self.ipv6 && spec.ipv6 {
                 add(network_table(&format!("{name}v6"), None, 1..=spec.nodes, |id| {
@@ -184,8 +204,9 @@ impl Cluster {
             let name = spec::line_name(&first, &second);
             add(network_table(&name, Some("serial"), [*one, *other], end));
         }
+        let hardware = self.replacement.as_ref().and_then(|one| one.hardware.as_deref());
         for service in &self.services {
-            add(service.text());
+            add(service.text(hardware));
         }
         add(self.tail.clone());
         text
@@ -213,7 +234,7 @@ fn with_standby(address: &str, network: u8) -> String {
 }
 
 impl Service {
-    fn text(&self) -> String {
+    fn text(&self, hardware: Option<&str>) -> String {
         let mut text = format!(
             "\n[[service]]\nname = {}\nnodes = {}\n{}",
             quoted(&self.name),
@@ -233,6 +254,10 @@ impl Service {
                 quoted(name)
             )
             .expect("writing to a string");
+            if let (Resource::Address { .. }, Some(hardware)) = (resource, hardware) {
+                writeln!(text, "hardware_address = {}", quoted(hardware))
+                    .expect("writing to a string");
+            }
         }
         text
     }

@@ -17,6 +17,7 @@ mod frozen;
 mod interfaces;
 mod many;
 mod media;
+mod replaced;
 mod selective;
 mod sizes;
 mod storm;
@@ -150,11 +151,15 @@ pub enum Scenario {
     DeafCardInout,
     /// Both cards of the active node lose all frames and keep their carriers.
     NetworkDown,
+    /// The active node loses its power; the service address takes the place of boot addresses.
+    Replacement,
+    /// The same with a hardware address that goes along.
+    HardwareAddress,
 }
 
 impl Scenario {
     /// All, in the order of the acceptance criteria.
-    pub const ALL: [Self; 34] = [
+    pub const ALL: [Self; 36] = [
         Self::CutOneNetwork,
         Self::ServiceNetwork,
         Self::SwitchOff,
@@ -189,6 +194,8 @@ impl Scenario {
         Self::DeafCard,
         Self::DeafCardInout,
         Self::NetworkDown,
+        Self::Replacement,
+        Self::HardwareAddress,
     ];
 
     /// Its name on a command line.
@@ -228,6 +235,8 @@ impl Scenario {
             Self::DeafCard => "deaf-card",
             Self::DeafCardInout => "deaf-card-inout",
             Self::NetworkDown => "network-down",
+            Self::Replacement => "replacement",
+            Self::HardwareAddress => "hardware-address",
         }
     }
 
@@ -309,6 +318,7 @@ impl Scenario {
             Self::FloodedTakeover | Self::FenceRungs | Self::ServiceNetwork => true,
             Self::BothCards | Self::NetworkDown => true,
             Self::ManyAddresses | Self::ThousandAddresses => true,
+            Self::Replacement | Self::HardwareAddress => true,
         }
     }
 
@@ -337,6 +347,12 @@ impl Scenario {
                 Scene::form_with(lab, detection, |cluster| {
                     let found = if self == Self::DeafCard { "inonly-or-inout" } else { "inout" };
                     cards::polled(cluster, found);
+                    Ok(())
+                })?
+            }
+            Self::Replacement | Self::HardwareAddress => {
+                Scene::form_with(lab, detection, |cluster| {
+                    replaced::adapt(cluster, self == Self::HardwareAddress);
                     Ok(())
                 })?
             }
@@ -388,6 +404,8 @@ impl Scenario {
             Self::SwitchDead => cards::switch_dead(scene, &active),
             Self::BothCards => cards::both_cards(scene, &active, How::Cable),
             Self::NetworkDown => cards::both_cards(scene, &active, How::Silent(Silence::Both)),
+            Self::Replacement => replaced::taken_over(scene, &active, false),
+            Self::HardwareAddress => replaced::taken_over(scene, &active, true),
             Self::ManyAddresses => many::power_off(scene, &active, Many::SEED),
             Self::ThousandAddresses => many::power_off(scene, &active, Many::LIMIT),
         };

@@ -62,6 +62,7 @@ impl Node {
             addresses: (0..=ADDRESSES).map(address).collect(),
             nets: Vec::new(),
             fixed: Vec::new(),
+            conflicts: BTreeMap::new(),
             shares: vec![share],
             taken: BTreeMap::new(),
         };

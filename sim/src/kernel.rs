@@ -178,6 +178,8 @@ impl World {
             NetworkOutput::Claimed { .. }
             | NetworkOutput::Moved { .. }
             | NetworkOutput::Switched { .. }
+            | NetworkOutput::StandbyJoined { .. }
+            | NetworkOutput::StandbyFailed { .. }
             | NetworkOutput::Failed { .. }
             | NetworkOutput::Released { .. }
             | NetworkOutput::Lost { .. }

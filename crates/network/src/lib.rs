@@ -53,6 +53,7 @@ mod picture;
 pub mod place;
 mod replace;
 mod share;
+mod standby;
 mod subnet;
 mod switch;
 mod types;

@@ -73,7 +73,7 @@ pub enum Returning {
 /// The networks with standbys, and what became of them.
 #[derive(Clone, Debug)]
 pub(crate) struct Switches {
-    nets: Vec<Seats>,
+    pub(crate) nets: Vec<Seats>,
     /// Since when each interface works, or does not. What was so at the first look was so for ever.
     cards: BTreeMap<u32, Card>,
     /// Own addresses that still have to be announced where they went.
@@ -99,12 +99,14 @@ struct Fresh {
 }
 
 #[derive(Clone, Debug)]
-struct Seats {
-    net: Net,
-    switching: Option<Switching>,
+pub(crate) struct Seats {
+    pub(crate) net: Net,
+    pub(crate) switching: Option<Switching>,
+    /// Whether each interface could carry the addresses when that was looked at last: module `standby`.
+    pub(crate) usable: BTreeMap<String, bool>,
     /// When addresses left their interface last, and how long an interface is watched since.
     left: Option<Instant>,
-    watched: Duration,
+    pub(crate) watched: Duration,
     /// Somebody asked for the return.
     returns: bool,
     /// Where the newest switch of this life went, and when it was done.
@@ -114,7 +116,7 @@ struct Seats {
 }
 
 #[derive(Clone, Debug)]
-struct Switching {
+pub(crate) struct Switching {
     operation: u64,
     from: u32,
     to: u32,
@@ -172,7 +174,7 @@ impl Switches {
         self.cards.get(&index).filter(|card| card.works).map(|card| card.since)
     }
 
-    fn proven_since(&self, index: u32) -> Option<Instant> {
+    pub(crate) fn proven_since(&self, index: u32) -> Option<Instant> {
         self.cards.get(&index).and_then(|card| card.proven)
     }
 }
@@ -182,6 +184,7 @@ impl Seats {
         Seats {
             net,
             switching: None,
+            usable: BTreeMap::new(),
             left: None,
             watched: RETURN_AFTER,
             returns: false,
@@ -229,10 +232,13 @@ impl Network {
                 seats.watched = watched_after(seats.left, seats.watched, now);
                 seats.left = Some(now);
             }
+            let (net, reason) = (seats.net.name.clone(), why.clone());
             seats.switching =
                 Some(Switching { operation, from, to, addresses: addresses.clone(), names, why });
-            self.outputs.push_back(Output::Switch { operation, from, to, addresses });
+            let switch = Output::Switch { operation, from, to, addresses, net, why: reason };
+            self.outputs.push_back(switch);
         }
+        self.mind_standbys();
     }
 
     /// Where the own addresses of a network should be.
@@ -308,7 +314,7 @@ impl Network {
     /// The interface that the own addresses of a network belong on as things are. In the middle of a
     /// switch that was interrupted there are two that have some; so it is when somebody else puts an
     /// address back on the primary: then they belong where they were switched to.
-    fn seat<'a>(&self, seats: &Seats, cards: &[&'a Interface]) -> Option<&'a Interface> {
+    pub(crate) fn seat<'a>(&self, seats: &Seats, cards: &[&'a Interface]) -> Option<&'a Interface> {
         let has = |card: &&Interface| self.seats(card).next().is_some();
         let last = seats.last.as_ref().map(|(name, _)| name);
         let newest = cards.iter().copied().filter(has).find(|card| Some(&card.name) == last);
@@ -358,6 +364,7 @@ impl Network {
             net,
             from: from_name,
             to: to_name,
+            addresses: addresses.iter().map(|(address, _)| *address).collect(),
             why,
             failure,
         });
@@ -376,6 +383,13 @@ impl Network {
         }
         self.mind_nets();
         None
+    }
+
+    /// Whether a switch is still wanted that the driver was asked for.
+    #[must_use]
+    pub fn is_switching(&self, operation: u64) -> bool {
+        let mut switching = self.switches.nets.iter().filter_map(|seats| seats.switching.as_ref());
+        switching.any(|switching| switching.operation == operation)
     }
 
     /// Somebody wants the addresses back on the primary.
@@ -467,7 +481,8 @@ impl Network {
             Verdict::Stay => None,
         });
         let fresh = self.switches.fresh.values().map(|fresh| fresh.at);
-        self.switches.due = later.chain(fresh).min();
+        let joins = self.switches.nets.iter().filter_map(|seats| self.joins_at(seats));
+        self.switches.due = later.chain(fresh).chain(joins).min();
     }
 
     /// Whether the address will be carried by a standby in a moment.

@@ -352,6 +352,10 @@ pub enum Output {
         to: u32,
         /// The addresses with the bits of their subnets.
         addresses: Vec<(IpAddr, u8)>,
+        /// The network.
+        net: String,
+        /// Why they do not stay.
+        why: String,
     },
     /// This node's own addresses in a network went to another interface, or could not.
     Switched {
@@ -361,10 +365,28 @@ pub enum Output {
         from: String,
         /// Where they are.
         to: String,
+        /// The addresses.
+        addresses: Vec<IpAddr>,
         /// Why they are not where they were.
         why: String,
         /// Why they are there all the same.
         failure: Option<String>,
+    },
+    /// An interface that stands by for others of its network can carry their addresses again.
+    StandbyJoined {
+        /// The network.
+        net: String,
+        /// Its name.
+        interface: String,
+    },
+    /// An interface that stands by for others of its network cannot carry their addresses.
+    StandbyFailed {
+        /// The network.
+        net: String,
+        /// Its name.
+        interface: String,
+        /// Why, in a few words that follow its name.
+        why: String,
     },
     /// The answer to a claim: the address is here. Announcements follow.
     Claimed {

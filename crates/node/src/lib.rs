@@ -34,6 +34,7 @@ mod machine;
 mod report;
 mod status;
 
+use core::net::IpAddr;
 use std::collections::BTreeSet;
 
 use base::{Incarnation, NetworkId, NodeId, View};
@@ -259,10 +260,33 @@ pub enum RefusedKind {
 pub struct Event {
     /// What sort of thing.
     pub kind: EventKind,
-    /// The other node, where one is concerned.
+    /// The other node, where one is concerned; this one, where its interfaces are.
     pub node: Option<NodeId>,
     /// For people.
     pub sentence: String,
+    /// For programs, where it is about a network.
+    pub about: About,
+}
+
+/// What an event about a network says to programs. What does not belong to its sort is empty.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct About {
+    /// The network.
+    pub network: Option<String>,
+    /// The interface that addresses left.
+    pub from: Option<String>,
+    /// The interface that they went to.
+    pub to: Option<String>,
+    /// The standby.
+    pub interface: Option<String>,
+    /// The addresses.
+    pub addresses: Vec<IpAddr>,
+    /// Why, in a few words.
+    pub why: Option<String>,
+    /// Why it could not be done.
+    pub failure: Option<String>,
+    /// The nodes that the network failed on alone; none of them when it failed for all.
+    pub nodes: Vec<NodeId>,
 }
 
 /// Sorts of events.
@@ -286,6 +310,12 @@ pub enum EventKind {
     Conflict,
     /// Something about this node's interfaces.
     Interface,
+    /// This node's own addresses in a network went from one of its interfaces to another, or could not.
+    SwapAdapter,
+    /// An interface of this node has become of use as a standby.
+    JoinStandby,
+    /// An interface of this node is of no use as a standby.
+    FailStandby,
     /// A network has failed for some nodes, or for all.
     NetworkDown,
     /// A network works again.
@@ -306,6 +336,9 @@ impl EventKind {
             EventKind::Reborn => "reborn",
             EventKind::Conflict => "conflict",
             EventKind::Interface => "interface",
+            EventKind::SwapAdapter => "swap_adapter",
+            EventKind::JoinStandby => "join_standby",
+            EventKind::FailStandby => "fail_standby",
             EventKind::NetworkDown => "network_down",
             EventKind::NetworkUp => "network_up",
         }

@@ -73,8 +73,10 @@ impl Journal {
             | Kind::Fenced
             | Kind::Fencing
             | Kind::Interface
+            | Kind::SwapAdapter
+            | Kind::FailStandby
             | Kind::NetworkDown => v1::EventLevel::Warning,
-            Kind::View | Kind::Reborn | Kind::NetworkUp => v1::EventLevel::Info,
+            Kind::View | Kind::Reborn | Kind::NetworkUp | Kind::JoinStandby => v1::EventLevel::Info,
         };
         let node = event.node.map(|node| super::name_of(cluster, node)).unwrap_or_default();
         self.say(&event.sentence);

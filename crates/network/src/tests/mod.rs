@@ -16,6 +16,7 @@ mod owning;
 mod places;
 mod replaced;
 mod shares;
+mod standbys;
 mod subnets;
 mod switches;
 mod wires;

@@ -16,8 +16,8 @@ use engine::{NetworkFault, NetworkState, NetworkStates};
 use network::Condition;
 
 use super::{Node, Work};
-use crate::EventKind;
 use crate::config::{LocalEnd, NetworkSpec};
+use crate::{About, EventKind};
 
 /// What the interfaces of a network that failed here do, in words that follow their names.
 const FAILED: &str = "hears nothing, and other nodes do";
@@ -161,15 +161,18 @@ impl Node {
         let cluster = &self.birth.cluster;
         self.faults.answers.retain(|id, _| cluster.network(*id).is_some());
         for (id, name, fault) in said {
+            let mut about = About { network: Some(name.clone()), ..About::default() };
             match fault {
                 NetworkFault::None => {
-                    self.event(EventKind::NetworkUp, None, format!("network_up: {name}"));
+                    let sentence = format!("network_up: {name}");
+                    self.event_about(EventKind::NetworkUp, None, sentence, about);
                 }
                 NetworkFault::Local(nodes) => {
                     let sentence =
                         format!("network_down local: {name} has failed on {}", listed(nodes));
                     let alone = nodes.into_iter().next().filter(|_| nodes.len() == 1);
-                    self.event(EventKind::NetworkDown, alone, sentence);
+                    about.nodes = nodes.into_iter().collect();
+                    self.event_about(EventKind::NetworkDown, alone, sentence, about);
                 }
                 NetworkFault::Global => {
                     // Not all for one reason, perhaps.
@@ -183,7 +186,7 @@ impl Node {
                     let ends = ends.join(", ");
                     let sentence =
                         format!("network_down global: {name} has failed for all: {ends}");
-                    self.event(EventKind::NetworkDown, None, sentence);
+                    self.event_about(EventKind::NetworkDown, None, sentence, about);
                 }
             }
         }

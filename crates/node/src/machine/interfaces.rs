@@ -9,7 +9,7 @@ use engine::{ActionId, Outcome, ResourceKind};
 
 use super::{Node, Work};
 use crate::config::{LocalEnd, NetworkSpec};
-use crate::{EventKind, Output};
+use crate::{About, EventKind, Output};
 
 /// An interface that is up and has a carrier.
 pub(super) struct Connected {
@@ -136,6 +136,12 @@ impl Node {
         }
     }
 
+    /// Whether this node still waits for a switch between its interfaces: [`network::Output::Switch`].
+    #[must_use]
+    pub fn is_switching(&self, operation: u64) -> bool {
+        self.network.is_switching(operation)
+    }
+
     /// What the layer of the addresses says.
     pub(super) fn on_network(&mut self, output: network::Output) {
         use network::Output as Out;
@@ -166,16 +172,46 @@ impl Node {
                 let sentence = format!("{address} of {service} went to {to}: {from} {why}; {rule}");
                 self.event(EventKind::Interface, None, sentence);
             }
-            Out::Switched { net, from, to, why, failure } => {
-                let sentence = match failure {
-                    None => format!("{net}: own addresses went from {from} to {to}: {why}"),
-                    Some(failure) => {
-                        format!(
-                            "{net}: own addresses cannot go from {from} to {to} ({why}): {failure}"
-                        )
-                    }
+            Out::Switched { net, from, to, addresses, why, failure } => {
+                let what = match addresses.len() {
+                    1 => "1 own address".to_owned(),
+                    count => format!("{count} own addresses"),
                 };
-                self.event(EventKind::Interface, None, sentence);
+                let sentence = match &failure {
+                    None => format!("swap_adapter: {net}: {what} went from {from} to {to}: {why}"),
+                    Some(failure) => format!(
+                        "swap_adapter: {net}: {what} cannot go from {from} to {to} ({why}): {failure}"
+                    ),
+                };
+                let about = About {
+                    network: Some(net),
+                    from: Some(from),
+                    to: Some(to),
+                    addresses,
+                    why: Some(why),
+                    failure,
+                    ..About::default()
+                };
+                let local = Some(self.local.node);
+                self.event_about(EventKind::SwapAdapter, local, sentence, about);
+            }
+            Out::StandbyJoined { net, interface } => {
+                let sentence = format!("join_standby: {net}: {interface} works again");
+                let about =
+                    About { network: Some(net), interface: Some(interface), ..About::default() };
+                let local = Some(self.local.node);
+                self.event_about(EventKind::JoinStandby, local, sentence, about);
+            }
+            Out::StandbyFailed { net, interface, why } => {
+                let sentence = format!("fail_standby: {net}: {interface} {why}");
+                let about = About {
+                    network: Some(net),
+                    interface: Some(interface),
+                    why: Some(why),
+                    ..About::default()
+                };
+                let local = Some(self.local.node);
+                self.event_about(EventKind::FailStandby, local, sentence, about);
             }
             Out::Conflict { service, address, mac } => {
                 let mac: Vec<String> = mac.iter().map(|byte| format!("{byte:02x}")).collect();

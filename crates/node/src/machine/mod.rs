@@ -23,7 +23,7 @@ use crate::config::{Birth, Cluster};
 use crate::fencing::Fencing;
 use crate::report::Report;
 use crate::status::{PeerReport, Status};
-use crate::{Durable, Event, EventKind, Input, Output, Timer};
+use crate::{About, Durable, Event, EventKind, Input, Output, Timer};
 use faults::Faults;
 use interfaces::Connected;
 use layers::layers;
@@ -759,8 +759,18 @@ impl Node {
     }
 
     fn event(&mut self, kind: EventKind, node: Option<NodeId>, sentence: String) {
+        self.event_about(kind, node, sentence, About::default());
+    }
+
+    fn event_about(
+        &mut self,
+        kind: EventKind,
+        node: Option<NodeId>,
+        sentence: String,
+        about: About,
+    ) {
         let sentence = self.birth.cluster.named(&sentence);
-        self.outputs.push_back(Output::Event(Event { kind, node, sentence }));
+        self.outputs.push_back(Output::Event(Event { kind, node, sentence, about }));
     }
 
     /// The longest time that this node's loop was away lately.

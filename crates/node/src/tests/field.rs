@@ -19,8 +19,9 @@ use crate::{
 
 /// The networks that all nodes are on.
 const NETWORKS: [&str; 2] = ["blue", "green"];
-/// The interface that shares the addresses of the second one, where there is one.
+/// The interface that shares the addresses of the second one, or stands by, where there is one.
 const FURTHER: &str = "violet";
+const FURTHER_INDEX: u32 = 9;
 
 /// One node's place: what survives its process, and its process.
 pub(super) struct Seat {
@@ -50,6 +51,8 @@ pub(super) struct Seat {
     pub(super) left: usize,
     /// Whom its datagrams do not reach, nor theirs it.
     pub(super) cut_from: BTreeSet<NodeId>,
+    /// The own address in the second network is on the further interface.
+    is_switched: bool,
     /// Networks whose cable is pulled here. Datagrams find another way.
     pub(super) pulled: BTreeSet<u8>,
 }
@@ -89,6 +92,8 @@ pub(super) struct Field {
     pub(super) dead: Option<base::NetworkId>,
     /// Each node has one more interface, which shares the addresses of the second network.
     is_shared: bool,
+    /// Or that one stands by for the second network.
+    stands_by: bool,
     count: u8,
     last_request: u64,
 }
@@ -135,6 +140,7 @@ impl Field {
             fencing: Vec::new(),
             dead: None,
             is_shared: false,
+            stands_by: false,
             count,
             last_request: 0,
         };
@@ -157,6 +163,7 @@ impl Field {
                 heard: Vec::new(),
                 left: 0,
                 cut_from: BTreeSet::new(),
+                is_switched: false,
                 pulled: BTreeSet::new(),
             };
             field.seats.insert(id, seat);
@@ -240,6 +247,18 @@ impl Field {
         field
     }
 
+    /// The same, where the further interface stands by for the second network.
+    pub(super) fn standing_by(count: u8) -> Field {
+        let mut field = Field::needing(count);
+        field.stands_by = true;
+        for id in (1..=count).map(NodeId) {
+            field.kill(id);
+            field.start(id);
+        }
+        field.until("web runs", |field| field.where_runs("web") == [NodeId(1)]);
+        field
+    }
+
     /// Pulls the cable of a network, or puts it back.
     pub(super) fn pull(&mut self, id: NodeId, network: u8, on: bool) {
         let seat = self.seats.get_mut(&id).expect("there is such a seat");
@@ -283,7 +302,10 @@ impl Field {
             heartbeats: transport::Heartbeats::Each,
             nodes: (1..=self.count).map(NodeId).collect(),
             local: Some(LocalEnd::Address(own_address(number as u8, local))),
-            standby: None,
+            standby: (self.stands_by && number == 1).then(|| crate::Standby {
+                cards: vec![NETWORKS[1].to_owned(), FURTHER.to_owned()],
+                auto_return: true,
+            }),
             grace: Some(Duration::from_secs(1)),
         });
         Cluster {
@@ -473,19 +495,23 @@ impl Field {
                 condition: network::Condition::Unpolled,
                 // Where nothing is asked before an address is claimed: that is network's own test.
                 mac: None,
-                addresses: core::iter::once(own).chain(floating).collect(),
+                addresses: (Some(own).filter(|_| number == 0 || !seat.is_switched).into_iter())
+                    .chain(floating)
+                    .collect(),
             }
         });
+        let switched =
+            network::AddressSeen { address: own_address(1, id), prefix: 24, lifetime: None };
         let further = network::Interface {
-            index: 9,
+            index: FURTHER_INDEX,
             name: FURTHER.to_owned(),
             up: true,
             carrier: true,
             condition: network::Condition::Unpolled,
             mac: None,
-            addresses: Vec::new(),
+            addresses: Some(switched).filter(|_| seat.is_switched).into_iter().collect(),
         };
-        let further = Some(further).filter(|_| self.is_shared);
+        let further = Some(further).filter(|_| self.is_shared || self.stands_by);
         let picture = network::Input::Interfaces(interfaces.chain(further).collect());
         seat.inbox.push_back(Input::Network(picture));
     }
@@ -524,6 +550,10 @@ impl Field {
                 }
                 Output::Network(network::Output::Remove { operation, address, .. }) => {
                     seat.addresses.remove(&address);
+                    self.changed(id, operation);
+                }
+                Output::Network(network::Output::Switch { operation, to, .. }) => {
+                    seat.is_switched = to == FURTHER_INDEX;
                     self.changed(id, operation);
                 }
                 Output::ArmWatchdog => {

@@ -230,3 +230,52 @@ fn a_network_that_is_of_use_to_nobody_moves_nothing_whatever_the_reasons() {
     let sentence = "network_down global: green has failed for all: down on n3, silent on n1, n2";
     assert_eq!(told(&field, N1).last(), Some(&sentence));
 }
+
+/// What a node said of one sort.
+fn events(field: &Field, node: NodeId, kind: EventKind) -> Vec<&crate::Event> {
+    field.seats[&node].events.iter().filter(|event| event.kind == kind).collect()
+}
+
+#[test]
+fn a_switch_between_own_interfaces_is_told_where_it_happens() {
+    let mut field = Field::standing_by(2);
+    field.pull(N1, NET1, true);
+    field.pass(Duration::from_secs(3));
+    assert_eq!(field.where_runs("web"), [N1], "the network works on the other interface");
+    let [swap] = events(&field, N1, EventKind::SwapAdapter)[..] else { panic!("one switch") };
+    let said = "swap_adapter: green: 1 own address went from green to violet: has no carrier";
+    assert_eq!((swap.sentence.as_str(), swap.node), (said, Some(N1)));
+    let about = &swap.about;
+    let texts = [&about.network, &about.from, &about.to, &about.why, &about.failure];
+    let texts = texts.map(|text| text.as_deref());
+    assert_eq!(texts, [Some("green"), Some("green"), Some("violet"), Some("has no carrier"), None]);
+    assert_eq!(about.addresses, [core::net::IpAddr::from([10, 78, 0, 1])]);
+    field.pull(N1, NET1, false);
+    field.pass(Duration::from_secs(8));
+    let back = "swap_adapter: green: 1 own address went from violet to green: green works again";
+    assert_eq!(field.seats[&N1].told(EventKind::SwapAdapter), [said, back]);
+    for kind in [EventKind::SwapAdapter, EventKind::FailStandby, EventKind::JoinStandby] {
+        assert_eq!(field.seats[&N2].told(kind), [""; 0], "it is no other node's");
+    }
+    assert_eq!(told(&field, N2), [""; 0], "and no network went down");
+}
+
+#[test]
+fn a_standby_that_fails_and_joins_is_told_where_it_is() {
+    let mut field = Field::standing_by(2);
+    field.polls_say(N1, [Works, Works, Works]);
+    field.pass(Duration::from_secs(1));
+    field.polls_say(N1, [Works, Works, Fails("is dead".to_owned())]);
+    field.pass(Duration::from_secs(1));
+    let [failed] = events(&field, N1, EventKind::FailStandby)[..] else { panic!("one failure") };
+    assert_eq!(failed.sentence, "fail_standby: green: violet is dead");
+    assert_eq!(failed.about.interface.as_deref(), Some("violet"));
+    field.polls_say(N1, [Works, Works, Works]);
+    field.pass(Duration::from_secs(4));
+    assert_eq!(field.seats[&N1].told(EventKind::JoinStandby), [""; 0]);
+    field.pass(Duration::from_secs(2));
+    let joined = ["join_standby: green: violet works again"];
+    assert_eq!(field.seats[&N1].told(EventKind::JoinStandby), joined);
+    assert_eq!(field.seats[&N1].told(EventKind::SwapAdapter), [""; 0]);
+    assert_eq!(field.where_runs("web"), [N1]);
+}

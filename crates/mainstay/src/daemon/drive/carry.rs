@@ -216,10 +216,12 @@ impl Daemon {
             Out::Give { operation, interface } => {
                 self.request(addresses::Request::Give { operation, interface });
             }
-            Out::Switch { operation, from, to, addresses } => {
+            Out::Switch { operation, from, to, addresses, .. } => {
                 self.request(addresses::Request::Switch { operation, from, to, addresses });
             }
             Out::Switched { .. }
+            | Out::StandbyJoined { .. }
+            | Out::StandbyFailed { .. }
             | Out::Moved { .. }
             | Out::Claimed { .. }
             | Out::Failed { .. }

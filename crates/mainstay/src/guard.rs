@@ -156,7 +156,7 @@ pub fn attach(number: i32) -> anyhow::Result<DaemonSide> {
 /// refuses what cannot be done without.
 pub fn run(options: &Options) -> anyhow::Result<ExitCode> {
     // Before the signals are ours: who waits here can be interrupted.
-    let lock = take_lock(&options.lock).context("another mainstay runs on this node")?;
+    let lock = take_lock(&options.lock)?;
     let wanted = [Signal::Terminate, Signal::Interrupt, Signal::Hangup, Signal::Child];
     let signals = Signals::block(&wanted).context("cannot listen for signals")?;
     os::process::become_subreaper().context("cannot become the reaper of orphans")?;
@@ -409,6 +409,9 @@ fn take_lock(path: &Path) -> anyhow::Result<Lock> {
     loop {
         let held = match Lock::take(path, &own) {
             Err(held @ LockError::Held { .. }) if os::clock::boottime() < until => held,
+            Err(held @ LockError::Held { .. }) => {
+                return Err(held).context("another mainstay runs on this node");
+            }
             taken => return Ok(taken?),
         };
         if !is_told {

@@ -142,10 +142,19 @@ impl Keeper {
             was_there,
         };
         keeper.make()?;
-        for at in 0..keeper.questions.len() {
-            keeper.questions[at].1 = keeper.count(at)?;
+        if let Err(error) = keeper.count_all() {
+            // Closed for ever, it would keep the addresses silent, and nobody would open them.
+            keeper.remove()?;
+            return Err(error);
         }
         Ok(keeper)
+    }
+
+    fn count_all(&mut self) -> Result<(), GateError> {
+        for at in 0..self.questions.len() {
+            self.questions[at].1 = self.count(at)?;
+        }
+        Ok(())
     }
 
     fn make(&mut self) -> Result<(), GateError> {

@@ -4,9 +4,9 @@
 //! Programs that do not end when they are killed wait for a device in the kernel. They are left behind: the
 //! desk keeps them until they have ended.
 //!
-//! **Rule:** of those that are about one device there is never more than one. Who asks again waits for the
-//! former one to end, and hears at last for how long the device has not answered; so a disk that is dead for
-//! days costs one process, and not one for each question.
+//! **Rule:** of those that a resource asks about one device (`ask`, `change`) there is never more than one. Who asks
+//! again waits for the former one to end, and hears at last for how long the device has not answered; so a disk that
+//! is dead for days costs one process, and not one for each question.
 
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command};

@@ -127,14 +127,14 @@ impl Replaced {
         taking: &Taking,
     ) -> Result<(), String> {
         let kept = netlink.keep(index, &taking.boot).map_err(|error| error.whole())?;
-        let before = self.records.get(&index).cloned();
-        let mut record = match before {
-            Some(record) => record,
+        let interfaces = netlink.interfaces().map_err(|error| error.whole())?;
+        let interface = interfaces.into_iter().find(|one| one.index == index);
+        let interface = interface.ok_or("the interface is gone")?;
+        let mac = taking.mac.and(interface.mac);
+        let mut record = match self.records.get(&index).cloned() {
+            // What came before may have left the hardware address alone.
+            Some(record) => Record { mac: record.mac.or(mac), ..record },
             None => {
-                let interfaces = netlink.interfaces().map_err(|error| error.whole())?;
-                let interface = interfaces.into_iter().find(|one| one.index == index);
-                let interface = interface.ok_or("the interface is gone")?;
-                let mac = taking.mac.and(interface.mac);
                 Record { name: interface.name, mac, addresses: Vec::new(), routes: kept.routes }
             }
         };

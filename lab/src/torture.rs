@@ -174,6 +174,11 @@ fn service_name(index: usize) -> String {
     format!("s{index}")
 }
 
+/// Each has two: see [`crate::responder::stream_port`].
+fn service_port(index: usize) -> u16 {
+    PORT + 2 * index as u16
+}
+
 fn service_address(index: usize) -> Ipv4Addr {
     Ipv4Addr::new(10, 77, 0, 100 + index as u8)
 }
@@ -182,7 +187,7 @@ fn cluster(lab: &Lab, order: &Order) -> Result<Cluster> {
     let program = lab.spec().program.to_str().context("the program's path is not text")?;
     let names = lab.node_names();
     let service = |index: usize| {
-        let port = (PORT + index as u16).to_string();
+        let port = service_port(index).to_string();
         let words = [program, "lab", "responder", "--port", &port];
         // Each begins its list at another node.
         let nodes = (0..names.len()).map(|at| names[(at + index) % names.len()].clone());
@@ -274,7 +279,7 @@ fn play_round(
 impl Round<'_> {
     fn watch(&self, index: usize) -> Result<Watch> {
         let address = IpAddr::V4(service_address(index));
-        let mode = Mode::Udp(PORT + index as u16);
+        let mode = Mode::Udp(service_port(index));
         Ok(Watch {
             service: service_name(index),
             client: self.lab.client().probe(address, mode, INTERVAL)?,

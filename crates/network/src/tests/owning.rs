@@ -115,7 +115,7 @@ fn a_conflict_is_reported_each_second_and_defended_each_ten() {
     assert_eq!(node.hears(claim.clone()), []);
     node.now += Duration::from_millis(1);
     let reply = arp_reply(OTHER_MAC, ADDRESS, MAC, "10.77.0.1");
-    assert_eq!(node.hears(reply), [conflict.clone()]);
+    assert_eq!(node.hears(reply), std::slice::from_ref(&conflict));
     assert!(node.is_owned(ADDRESS));
     let status = node.network.status();
     assert_eq!(status.counters.conflicts, 3);

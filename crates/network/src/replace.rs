@@ -185,43 +185,31 @@ impl Network {
         }
     }
 
-    /// Gives back what was taken where no service address is any more, and forgets what is back.
+    /// Gives back what was taken where no service address is any more. All of it may be there already: the
+    /// driver is asked all the same, because its record ends only with it.
     pub(crate) fn mind_taken(&mut self) {
         if self.picture.is_none() {
             return;
         }
         let indices: Vec<u32> = self.replacing.taken.keys().copied().collect();
         for index in indices {
-            if self.is_taken_by(index, None)
+            let is_waiting = self.is_taken_by(index, None)
                 || self.replacing.giving.values().any(|on| *on == index)
-            {
-                continue;
-            }
-            let taken = &self.replacing.taken[&index];
-            let Some(interface) = self.interface(index) else {
-                self.replacing.taken.remove(&index);
-                self.replacing.retries.remove(&index);
-                continue;
-            };
-            let is_there = |(address, prefix): &(IpAddr, u8)| {
-                let place = Place { address: *address, interface: index, prefix: *prefix };
-                self.picture.as_ref().is_some_and(|picture| picture.places().contains(&place))
-            };
-            let is_back = taken.boot.iter().all(is_there)
-                && taken.mac.is_none_or(|mac| interface.mac == Some(mac));
-            if is_back {
-                self.replacing.taken.remove(&index);
-                self.replacing.retries.remove(&index);
-                self.announce_all_own(index);
-            } else if self.is_removing_from(index) {
                 // Its removal gives it back.
-            } else if self.replacing.retries.get(&index).is_none_or(|at| *at <= self.now) {
-                let operation = self.next_operation;
-                self.next_operation += 1;
-                self.replacing.retries.remove(&index);
-                self.replacing.giving.insert(operation, index);
-                self.outputs.push_back(Output::Give { operation, interface: index });
+                || self.is_removing_from(index)
+                || self.replacing.retries.get(&index).is_some_and(|at| *at > self.now);
+            if is_waiting {
+                continue;
             }
+            self.replacing.retries.remove(&index);
+            if self.interface(index).is_none() {
+                self.replacing.taken.remove(&index);
+                continue;
+            }
+            let operation = self.next_operation;
+            self.next_operation += 1;
+            self.replacing.giving.insert(operation, index);
+            self.outputs.push_back(Output::Give { operation, interface: index });
         }
     }
 

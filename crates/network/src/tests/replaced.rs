@@ -226,6 +226,27 @@ fn a_daemon_that_was_killed_knows_what_it_took() {
     assert_eq!((on(&node, 1), mac(&node, 1)), (on(&self::node(&[]), 1), MAC));
 }
 
+#[test]
+fn what_is_back_already_is_on_record_until_the_driver_has_ended_it() {
+    let taken = Taken { boot: vec![(ip(BOOT), 24)], mac: Some(MAC) };
+    let record = BTreeMap::from([(1, taken)]);
+    let mut node = blind();
+    node.network = crate::Network::new(config(&record), node.now);
+    node.record = record.clone();
+    let outputs = node.picture();
+    assert!(matches!(outputs[..], [Output::Give { interface: 1, .. }]), "{outputs:?}");
+    // Its routes cannot be put back yet.
+    node.done(Err("network is unreachable"));
+    assert_eq!(*node.network.replaced(), record);
+    let again = node.pass(1_500);
+    assert!(matches!(again[..], [(1_000, Output::Give { interface: 1, .. })]), "{again:?}");
+    finish(&mut node);
+    assert!(node.network.replaced().is_empty());
+    assert_eq!(on(&node, 1), [BOOT, "10.77.0.9", BEAT]);
+    let after = node.pass(5_000);
+    assert!(!after.iter().any(|(_, output)| matches!(output, Output::Give { .. })), "{after:?}");
+}
+
 fn config(record: &BTreeMap<u32, Taken>) -> crate::Config {
     crate::Config {
         lease: Duration::from_millis(750),

@@ -491,7 +491,7 @@ impl Network {
         self.entries.keys().copied().collect()
     }
 
-    fn owned_on(&self, interface: u32) -> Vec<IpAddr> {
+    pub(crate) fn owned_on(&self, interface: u32) -> Vec<IpAddr> {
         let owned = |entry: &Entry| matches!(&entry.state, State::Owned(owned) if owned.place.interface == interface);
         self.entries.iter().filter(|(_, e)| owned(e)).map(|(address, _)| *address).collect()
     }

@@ -173,6 +173,9 @@ impl Network {
             picture.set_mac(index, mac);
         }
         self.announce_all_own(index);
+        for address in self.owned_on(index) {
+            self.announce_again(address);
+        }
     }
 
     /// Tells those outside of the addresses of an interface that are no service's.

@@ -321,9 +321,12 @@ fn a_release_while_it_is_added_gives_back() {
 fn a_network_that_replaces_no_more_has_its_boot_address_beside() {
     let mut node = node(&[(SERVICE, HARDWARE)]);
     own(&mut node, SERVICE);
+    node.pass(5_000);
     configure(&mut node, Share { takeover: Takeover::Alias, ..share(&[]) });
-    finish(&mut node);
+    let mut outputs = finish(&mut node);
     assert_eq!(on(&node, 1), [BOOT, "10.77.0.9", SERVICE, BEAT]);
     assert_eq!(mac(&node, 1), MAC);
     assert!(node.is_owned(SERVICE));
+    outputs.extend(node.pass(300).into_iter().map(|(_, output)| output));
+    assert!(is_said(&outputs, 1, MAC, SERVICE), "neighbours have it with another one: {outputs:?}");
 }

@@ -8,7 +8,7 @@
 //! kernel said of addresses and routes, so that they come back as they were, and only the first
 //! record of an interface counts: a second one would describe what a service has made of it.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::io::{self, Read};
 use std::net::IpAddr;
@@ -21,6 +21,9 @@ use os::netlink::replace::{Kept, addresses_of};
 use os::netlink::{Interface, Netlink};
 
 use crate::config::files::Root;
+
+#[cfg(test)]
+mod tests;
 
 /// Bytes of one record.
 const SIZE_MAX: u64 = 1 << 20;
@@ -51,6 +54,23 @@ impl Record {
     fn taken(&self) -> Taken {
         Taken { boot: addresses_of(&self.kept()), mac: self.mac }
     }
+
+    /// Leaves out addresses that are another node's by now, and then the routes too, which may need them; gives those addresses.
+    fn leave_to(&mut self, others: &BTreeSet<IpAddr>) -> Vec<IpAddr> {
+        let mut theirs = Vec::new();
+        self.addresses.retain(|body| {
+            let one = Kept { addresses: vec![body.clone()], routes: Vec::new() };
+            let found = addresses_of(&one).into_iter().map(|(address, _)| address);
+            let found: Vec<IpAddr> = found.filter(|address| others.contains(address)).collect();
+            let is_ours = found.is_empty();
+            theirs.extend(found);
+            is_ours
+        });
+        if !theirs.is_empty() {
+            self.routes.clear();
+        }
+        theirs
+    }
 }
 
 /// Where the records are, and what is in them.
@@ -73,13 +93,14 @@ pub(super) struct Given {
 
 impl Replaced {
     /// Reads what a former life took from interfaces that are still the same, with sentences about what makes
-    /// no sense.
+    /// no sense. Addresses that are those of `others` by now are not put back.
     ///
     /// # Errors
     /// When the directory is there and cannot be read.
     pub(super) fn read(
         root: &Root,
         interfaces: &[Interface],
+        others: &BTreeSet<IpAddr>,
     ) -> io::Result<(Replaced, Vec<String>)> {
         let directory = root.run().join("replaced");
         let mut replaced = Replaced { directory, records: BTreeMap::new() };
@@ -96,7 +117,7 @@ impl Replaced {
             let Some(index) = number else { continue }; // nothing of it was begun
             let mut bytes = Vec::new();
             fs::File::open(&path)?.take(SIZE_MAX).read_to_end(&mut bytes)?;
-            let record = match codec::decode::<Record>(&bytes) {
+            let mut record = match codec::decode::<Record>(&bytes) {
                 Ok(record) => record,
                 Err(error) => {
                     wrong.push(format!("{}: {error}", path.display()));
@@ -105,6 +126,13 @@ impl Replaced {
             };
             let is_it = |one: &&Interface| one.index == index && one.name == record.name;
             if interfaces.iter().any(|one| is_it(&one)) {
+                for address in record.leave_to(others) {
+                    wrong.push(format!(
+                        "{address} was taken from {} and is not put back there, nor are its routes: it is \
+                         another node's by now",
+                        record.name
+                    ));
+                }
                 replaced.records.insert(index, record);
             } else {
                 wrong.push(format!("{}: {} is another interface now", path.display(), record.name));

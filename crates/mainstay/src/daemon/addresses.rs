@@ -123,6 +123,7 @@ impl Addresses {
                         return Err("the lease is over".to_owned());
                     }
                     if takes {
+                        let lifetime = (lifetime, until);
                         return self.add_in_place(interface, (address, prefix), lifetime, &taking);
                     }
                     let added =
@@ -216,22 +217,26 @@ impl Addresses {
         }
     }
 
-    /// Adds an address that takes the place of what its interface has; all of it, or nothing.
+    /// Adds an address that takes the place of what its interface has; all of it, or nothing. It is not
+    /// added once the lease is over, however long the driver of the card took to set its hardware address.
     fn add_in_place(
         &mut self,
         interface: u32,
         (address, prefix): (IpAddr, u8),
-        lifetime: Duration,
+        (lifetime, until): (Duration, Instant),
         taking: &Taking,
     ) -> Result<(), String> {
         let netlink = &mut self.netlink;
         let hardware =
             taking.mac.map_or(Ok(()), |mac| netlink.set_hardware_address(interface, mac));
-        let added = hardware
-            .and_then(|()| netlink.refresh_address(interface, address, prefix, Some(lifetime)));
-        let taken = added
-            .map_err(|error| error.whole())
-            .and_then(|()| self.replaced.take(netlink, interface, address, taking));
+        let added = hardware.map_err(|error| error.whole()).and_then(|()| {
+            if os::clock::boottime() >= until {
+                return Err("the lease is over".to_owned());
+            }
+            let added = netlink.refresh_address(interface, address, prefix, Some(lifetime));
+            added.map_err(|error| error.whole())
+        });
+        let taken = added.and_then(|()| self.replaced.take(netlink, interface, address, taking));
         match taken {
             Ok(said) => {
                 said.into_iter().for_each(|said| self.tell(Done::Said(said)));

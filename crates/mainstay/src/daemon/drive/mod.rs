@@ -330,10 +330,9 @@ impl Daemon {
         }
         let mut doubts = Vec::new();
         for super::LeftWriter { service, resource, trace, doubt } in left {
-            if let Err(error) = daemon.writers.adopt(&service, &resource, trace) {
-                let name = &resource.name;
-                daemon.journal.say(&format!("{service}: cannot watch {name}: {error}"));
-            }
+            // Without its trace a stop would not know what it left.
+            let adopted = daemon.writers.adopt(&service, &resource, trace);
+            adopted.with_context(|| format!("look after {service}/{}", resource.name))?;
             if let Some(reason) = doubt {
                 daemon.journal.say(&format!("{service}/{}: {reason}", resource.name));
                 doubts.push((service, resource.name, ResourceChange::Broken { reason }));

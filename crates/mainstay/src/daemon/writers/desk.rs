@@ -183,11 +183,11 @@ impl Desk {
         self.left_behind.retain_mut(|left| matches!(left.child.try_wait(), Ok(None)));
     }
 
-    /// On record before anything of it begins. Without a record it is found by the configuration alone.
-    pub(super) fn enter(&self, resource: &engine::Resource) {
-        if let Err(error) = self.records.enter(&self.service, resource) {
-            self.say(&format!("cannot be put on record: {error}"));
-        }
+    /// On record before anything of it begins: the next life of the daemon must find it, whatever the
+    /// configuration says by then.
+    pub(super) fn enter(&self, resource: &engine::Resource) -> Result<(), Fault> {
+        let entered = self.records.enter(&self.service, resource);
+        entered.map_err(|error| Fault::Said(format!("it cannot be put on record: {error}")))
     }
 
     /// Nothing of it is left.

@@ -196,8 +196,8 @@ fn serve(writer: &mut dyn Writer, jobs: Receiver<Job>) {
 
 /// Whether it is there, to be looked at from then on.
 fn started(writer: &mut dyn Writer, act: &Act, permit: Option<&Permit>, inbox: &mut Inbox) -> bool {
-    writer.desk().enter(&act.resource);
-    let result = match writer.start(act, permit, inbox) {
+    let entered = writer.desk().enter(&act.resource);
+    let result = match entered.and_then(|()| writer.start(act, permit, inbox)) {
         Ok(()) => Ok(()),
         // Whoever wants it stopped meanwhile waits for that answer.
         Err(Fault::Interrupted) => return false,

@@ -137,6 +137,10 @@ impl SetsGate {
     }
 }
 
+fn nanos(open: &BTreeMap<IpAddr, Instant>, address: &IpAddr) -> u64 {
+    open.get(address).map_or(0, |deadline| deadline.as_nanos())
+}
+
 /// Hands deadlines to the kernel, on a thread of its own: it may wait for other users of nftables.
 #[derive(Debug)]
 pub struct Pusher {
@@ -189,10 +193,13 @@ impl Pusher {
             .filter(|(_, deadline)| *deadline > now + FENCE + LEAST)
             .collect();
         if self.pushed.as_ref() != Some(&open) {
+            // What fails may have been done in part, so until it is known, the later one counts.
+            for (address, words) in &board {
+                words.told.fetch_max(nanos(&open, address), Ordering::Relaxed);
+            }
             self.hand_over(&open)?;
             for (address, words) in &board {
-                let told = open.get(address).map_or(0, |deadline| deadline.as_nanos());
-                words.told.store(told, Ordering::Relaxed);
+                words.told.store(nanos(&open, address), Ordering::Relaxed);
             }
         }
         let left = open.values().map(|deadline| deadline.since(now)).min();

@@ -117,8 +117,11 @@ fn the_loop_says_and_the_thread_does() {
     assert_eq!(keeper.keep().unwrap(), 0, "nothing is missing");
     let gone = table::take_away(&keeper.name);
     assert_eq!(keeper.tables.carry_out(&gone).unwrap(), 0);
-    gate.push(other, now() + Duration::from_secs(700));
+    let later = now() + Duration::from_secs(700);
+    gate.push(other, later);
     assert_eq!(pusher.turn().unwrap_err().errno(), libc::ENOENT);
+    let shown = BTreeMap::from_iter(gate.slots())[&other].deadline;
+    assert_eq!(shown, later, "what failed may have been done: at the latest then");
     assert!(keeper.keep().unwrap() > 0);
     assert!(pusher.open_now().is_empty());
     let known = list(&mut keeper.tables, &keeper.name).unwrap();

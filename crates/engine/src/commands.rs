@@ -445,9 +445,13 @@ impl Replica {
                 && let Some(node) = self.observation.lost_holder(name)
             {
                 let node = self.name(node);
-                let why =
-                    format!("{node} may still run {name}: its class must wait until it is free");
-                return Some(why);
+                let what = match intent.service(name) {
+                    Some(_) => "its class",
+                    None => "its removal or its new name",
+                };
+                return Some(format!(
+                    "{node} may still run {name}: {what} must wait until it is free"
+                ));
             }
         }
         for old in &self.intent.services {

@@ -109,8 +109,9 @@ impl Rounds {
         self.misses.retain(|network, _| questions.iter().any(|one| one.network == *network));
     }
 
-    /// Asks everything once. Who may not ask knows nothing: a network that could not be asked is not silent,
-    /// and what was missed there before does not count either. Gives what went wrong.
+    /// Asks everything once. Who may not ask, without the privilege or the memory, knows nothing: that network
+    /// is not silent, and what was missed there before does not count either. An address that is not here is
+    /// another thing: nobody answers it. Gives what went wrong.
     fn go(
         &mut self,
         questions: &[Question],

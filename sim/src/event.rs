@@ -60,6 +60,8 @@ pub enum Event {
     Picture(usize, u32),
     /// A kernel is told for how long an address is open.
     Opens(Box<crate::sets::Opening>),
+    /// The thread that tells such a gate comes by: the machine, its boot and its daemon.
+    ComesBy(usize, (u32, u32)),
     /// The kernel looks at the lifetimes of its addresses.
     Lifetimes(usize, u32),
     /// A machine gets power.

@@ -269,8 +269,8 @@ pub struct Machine {
     pub has_gate: bool,
     /// If it has one, it is of the kind that is told for how long an address is open.
     pub has_sets: bool,
-    /// Until when the thread that tells it has to do, in real time.
-    pub pushes_until: u64,
+    /// What its daemon has said to the thread that tells it.
+    pub sets: crate::sets::Sets,
     /// The gate of each service address; none: closed.
     pub gate: BTreeMap<IpAddr, Slot>,
     /// Daemon, guard and processes are stopped until then, in real time.

@@ -304,6 +304,7 @@ impl World {
             Event::Killed(machine, boot, service) => self.guard_killed(machine, boot, &service),
             Event::Picture(machine, boot) => self.picture(machine, boot),
             Event::Opens(opening) => self.opens(opening),
+            Event::ComesBy(number, life) => self.comes_by(number, life),
             Event::Lifetimes(machine, boot) => self.lifetimes(machine, boot),
             Event::PowerOn(machine, boot) => self.power_on(machine, boot),
             Event::DaemonStart(machine, boot, number) => self.start_daemon(machine, boot, number),
@@ -463,7 +464,7 @@ fn machine(setup: &Setup, draw: &mut Prng, number: usize) -> Machine {
         // Where there is none, only the guard ends addresses.
         has_gate: draw.child("gate").chance(3, 4),
         has_sets: draw.child("sets").chance(1, 4),
-        pushes_until: 0,
+        sets: Default::default(),
         gate: Default::default(),
         frozen_until: None,
         picture_due: false,

@@ -62,7 +62,7 @@ impl World {
             seed: draw.next_u64(),
             record: machine.disk.memory.record.clone(),
             found,
-            taken: std::collections::BTreeMap::new(),
+            taken: machine.taken.clone(),
             certified,
         };
         machine.daemons += 1;

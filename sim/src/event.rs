@@ -6,6 +6,7 @@ use std::collections::BinaryHeap;
 use base::NetworkId;
 
 use crate::arbiters::Call;
+use crate::machine::Card;
 
 /// A datagram on its way.
 #[derive(Clone, Debug)]
@@ -28,7 +29,7 @@ pub enum Event {
     /// A datagram reaches a machine's socket.
     Datagram(usize, Datagram),
     /// An Ethernet frame reaches a machine's interface.
-    Frame(usize, NetworkId, Vec<u8>),
+    Frame(usize, Card, Vec<u8>),
     /// An operation on a shared disk is done, or time is up; or a line takes bytes again. Of which
     /// daemon, and of which order of its port.
     Device(usize, u32, NetworkId, u64),

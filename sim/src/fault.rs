@@ -102,11 +102,13 @@ pub enum Kind {
     /// The nodes fall apart into two halves while a change of the configuration, and with it often of the
     /// tie-breaker, is delivered to some of them and not to the others.
     Between,
+    /// Not a fault: machines have two cards in some networks.
+    Cards,
 }
 
 impl Kind {
     /// All kinds.
-    pub const ALL: [Kind; 44] = [
+    pub const ALL: [Kind; 45] = [
         Kind::Drift,
         Kind::Loss,
         Kind::Duplication,
@@ -151,6 +153,7 @@ impl Kind {
         Kind::Storage,
         Kind::Gateway,
         Kind::Between,
+        Kind::Cards,
     ];
 
     /// The name on the command line.
@@ -201,6 +204,7 @@ impl Kind {
             Kind::Storage => "storage",
             Kind::Gateway => "gateway",
             Kind::Between => "between",
+            Kind::Cards => "cards",
         }
     }
 
@@ -271,7 +275,12 @@ impl Mix {
             let share = match (is_storm, kind.is_stormy()) {
                 _ if matches!(
                     kind,
-                    Kind::Media | Kind::Shared | Kind::Arbiters | Kind::Fencing | Kind::Storage
+                    Kind::Media
+                        | Kind::Shared
+                        | Kind::Arbiters
+                        | Kind::Fencing
+                        | Kind::Storage
+                        | Kind::Cards
                 ) =>
                 {
                     25

@@ -26,7 +26,7 @@ impl Machine {
             service: own.service.clone(),
             resource: Resource {
                 name: "address".to_owned(),
-                kind: ResourceKind::Address { address: own.address, prefix: 24 },
+                kind: ResourceKind::Address { address: own.address, prefix: own.prefix },
             },
         });
         processes.chain(addresses).collect()

@@ -7,8 +7,9 @@ use base::{Instant, NetworkId};
 use network::{AddressSeen, Input as NetworkInput, Interface, Output as NetworkOutput};
 use node::Input;
 
+use crate::cards::card_name;
 use crate::event::Event;
-use crate::machine::{Address, Cover, Daemon};
+use crate::machine::{Address, Card, Cover, Daemon};
 use crate::setup::{name, nanos, own_address};
 use crate::world::World;
 
@@ -19,18 +20,8 @@ const LIFETIME_LATENESS: u64 = 1_000_000_000;
 const BROADCAST: [u8; 6] = [0xff; 6];
 const ARP: [u8; 2] = [0x08, 0x06];
 
-/// The kernel's number of a network's interface, on all machines.
-fn interface_of(network: NetworkId) -> u32 {
-    u32::from(network.0) + 1
-}
-
-fn network_of(interface: u32) -> NetworkId {
-    NetworkId(interface as u16 - 1)
-}
-
-fn mac_of(network: NetworkId, machine: usize) -> [u8; 6] {
-    [2, 0, 0, 0, network.0 as u8, machine as u8 + 1]
-}
+/// From one card of a machine to its other one, over their switch.
+const SWITCH_DELAY: u64 = 50_000;
 
 /// What an ARP frame asks or says: sender's and target's protocol address.
 fn arp(bytes: &[u8]) -> Option<(Ipv4Addr, Ipv4Addr, [u8; 6])> {
@@ -61,35 +52,37 @@ fn arp_reply(from: [u8; 6], address: Ipv4Addr, to: [u8; 6], target: Ipv4Addr) ->
 impl World {
     /// All interfaces of a machine.
     pub(crate) fn interfaces(&self, number: usize) -> Vec<Interface> {
-        let machine = &self.machines[number];
         let networks = (0..self.wires.count()).filter(|network| self.wires.is_on(*network, number));
-        networks
-            .map(|network| {
-                let id = NetworkId(network as u16);
-                let own = AddressSeen {
-                    address: own_address(id, machine.node()),
-                    prefix: 24,
-                    lifetime: None,
-                };
-                let services = machine.addresses.iter().filter(|address| address.network == id);
-                let services = services.map(|address| AddressSeen {
-                    address: address.address,
-                    prefix: address.prefix,
-                    lifetime: Some(core::time::Duration::from_nanos(
-                        address.expires.saturating_sub(self.now),
-                    )),
-                });
-                Interface {
-                    index: interface_of(id),
-                    name: format!("eth{network}"),
-                    up: true,
-                    carrier: self.wires.has_carrier(network, number),
-                    condition: network::Condition::Unpolled,
-                    mac: Some(mac_of(id, number)),
-                    addresses: core::iter::once(own).chain(services).collect(),
-                }
-            })
-            .collect()
+        let cards = networks.flat_map(|network| {
+            let cards = 0..self.setup.second(network).cards();
+            cards.map(move |card| Card { network: NetworkId(network as u16), card })
+        });
+        cards.map(|card| self.interface(number, card)).collect()
+    }
+
+    fn interface(&self, number: usize, card: Card) -> Interface {
+        let machine = &self.machines[number];
+        let network = usize::from(card.network.0);
+        let own = machine.own.iter().filter(|own| own.card == card);
+        let own =
+            own.map(|own| AddressSeen { address: own.address, prefix: own.prefix, lifetime: None });
+        let services = machine.addresses.iter().filter(|address| address.card == card);
+        let services = services.map(|address| AddressSeen {
+            address: address.address,
+            prefix: address.prefix,
+            lifetime: Some(core::time::Duration::from_nanos(
+                address.expires.saturating_sub(self.now),
+            )),
+        });
+        Interface {
+            index: card.index(),
+            name: card_name(network, card.card),
+            up: true,
+            carrier: self.wires.has_carrier(network, number, card.card),
+            condition: network::Condition::Unpolled,
+            mac: Some(machine.mac(card)),
+            addresses: own.chain(services).collect(),
+        }
     }
 
     /// Something about interfaces or addresses has changed; the daemon will see it.
@@ -142,22 +135,25 @@ impl World {
                 }
             }
             NetworkOutput::Send { interface, bytes } => {
-                self.broadcast(number, network_of(interface), &bytes);
+                self.broadcast(number, Card::of(interface), &bytes);
             }
-            NetworkOutput::Add { operation, interface, address, prefix, lifetime, .. } => {
-                let network = network_of(interface);
-                let added = self.add(number, daemon, network, address, prefix, nanos(lifetime));
-                self.trace(|| format!("{} add {address}: {added:?}", name(number)));
-                let done = NetworkInput::Done { operation, result: added };
-                let done = crate::machine::Item::Input(Input::Network(done));
-                daemon.inbox.push_back(done);
+            NetworkOutput::Add { operation, interface, address, prefix, lifetime, taking } => {
+                let card = Card::of(interface);
+                let added = self.add(number, daemon, card, (address, prefix), nanos(lifetime));
+                if added.is_ok() {
+                    self.take(number, card, &taking);
+                }
+                self.trace(|| format!("{} add {address} on {card:?}: {added:?}", name(number)));
+                done(daemon, operation, added);
             }
-            NetworkOutput::Refresh { address, lifetime, .. } => {
+            NetworkOutput::Refresh { interface, address, lifetime, .. } => {
                 let expires = self.now + nanos(lifetime);
                 let machine = &mut self.machines[number];
                 let local = machine.clock.local(self.now);
                 let covers = &machine.guard.covers;
-                let own = machine.addresses.iter_mut().find(|own| own.address == address);
+                let card = Card::of(interface);
+                let mut all = machine.addresses.iter_mut();
+                let own = all.find(|own| own.address == address && own.card == card);
                 // What is stopped refreshes nothing.
                 if let Some(own) = own
                     && covers.get(&own.service).is_some_and(|cover| local < cover.deadline)
@@ -165,15 +161,24 @@ impl World {
                     own.expires = expires;
                 }
             }
-            NetworkOutput::Remove { operation, address, .. } => {
-                self.remove_address(number, address);
-                self.trace(|| format!("{} remove {address}", name(number)));
-                let done = NetworkInput::Done { operation, result: Ok(()) };
-                daemon.inbox.push_back(crate::machine::Item::Input(Input::Network(done)));
+            NetworkOutput::Remove { operation, interface, address, gives, .. } => {
+                let card = Card::of(interface);
+                // What cannot be put back does not keep a service address.
+                let given = if gives { self.give(number, card) } else { Ok(()) };
+                self.remove_address_on(number, address, card);
+                let what = format!("remove {address} on {card:?}, put back: {given:?}");
+                self.trace(|| format!("{} {what}", name(number)));
+                done(daemon, operation, Ok(()));
             }
-            NetworkOutput::Switch { .. } => unreachable!("no machine here has standby interfaces"),
-            NetworkOutput::Give { .. } => {
-                unreachable!("no address here takes the place of another")
+            NetworkOutput::Switch { operation, from, to, addresses, .. } => {
+                let result = self.switch(number, Card::of(from), Card::of(to), &addresses);
+                self.trace(|| format!("{} switch {from} to {to}: {result:?}", name(number)));
+                done(daemon, operation, result);
+            }
+            NetworkOutput::Give { operation, interface } => {
+                let result = self.give(number, Card::of(interface));
+                self.trace(|| format!("{} put back on {interface}: {result:?}", name(number)));
+                done(daemon, operation, result);
             }
             NetworkOutput::Claimed { .. }
             | NetworkOutput::Moved { .. }
@@ -192,9 +197,8 @@ impl World {
         &mut self,
         number: usize,
         daemon: &Daemon,
-        network: NetworkId,
-        address: IpAddr,
-        prefix: u8,
+        card: Card,
+        (address, prefix): (IpAddr, u8),
         lifetime: u64,
     ) -> Result<(), String> {
         let has = |resource: &engine::Resource| matches!(&resource.kind, engine::ResourceKind::Address { address: own, .. } if *own == address);
@@ -206,11 +210,11 @@ impl World {
         self.cover(number, daemon, &service)?;
         let expires = self.now + lifetime;
         let machine = &mut self.machines[number];
-        machine.addresses.retain(|own| own.address != address);
+        machine.addresses.retain(|own| own.address != address || own.card != card);
         machine.addresses.push(Address {
             address,
             service: service.clone(),
-            network,
+            card,
             prefix,
             expires,
         });
@@ -282,13 +286,27 @@ impl World {
         Ok(())
     }
 
+    /// It goes from all cards that have it.
     pub(crate) fn remove_address(&mut self, number: usize, address: IpAddr) {
+        let all = self.machines[number].addresses.iter().filter(|own| own.address == address);
+        let cards: Vec<Card> = all.map(|own| own.card).collect();
+        for card in cards {
+            self.remove_address_on(number, address, card);
+        }
+    }
+
+    fn remove_address_on(&mut self, number: usize, address: IpAddr, card: Card) {
         let addresses = &mut self.machines[number].addresses;
-        let Some(place) = addresses.iter().position(|own| own.address == address) else { return };
+        let is_it = |own: &Address| own.address == address && own.card == card;
+        let Some(place) = addresses.iter().position(is_it) else { return };
         let gone = addresses.remove(place);
-        self.machines[number].gate.remove(&address);
-        self.note_part(number, &gone.service, "address", false);
         self.picture_soon(number);
+        let machine = &mut self.machines[number];
+        if machine.addresses.iter().any(|own| own.address == address) {
+            return;
+        }
+        machine.gate.remove(&address);
+        self.note_part(number, &gone.service, "address", false);
     }
 
     /// The kernel lets go of addresses whose lifetime is over, up to a second late.
@@ -310,51 +328,88 @@ impl World {
         }
     }
 
-    /// A frame goes to all machines on the network; the one that has the address that is asked
+    /// A frame goes to all other cards on the network; the one that has the address that is asked
     /// for answers.
-    fn broadcast(&mut self, from: usize, network: NetworkId, bytes: &[u8]) {
+    fn broadcast(&mut self, from: usize, card: Card, bytes: &[u8]) {
         // A closed address is not spoken for either; a probe speaks for nobody.
+        let machine = &self.machines[from];
         if let Some((sender, ..)) = arp(bytes)
             && !sender.is_unspecified()
-            && sender != own_address(network, self.machines[from].node())
-            && !self.machines[from].answers(sender.into(), self.now)
+            && !machine.own.iter().any(|own| own.address == sender)
+            && sender != own_address(card.network, machine.node())
+            && !machine.answers(sender.into(), self.now)
         {
             return;
         }
-        let machines: Vec<usize> = self.wires.machines_on(usize::from(network.0)).collect();
-        for to in machines.into_iter().filter(|to| *to != from) {
-            self.frame(from, to, network, bytes.to_vec());
+        let network = usize::from(card.network.0);
+        let cards = 0..self.setup.second(network).cards();
+        let machines: Vec<usize> = self.wires.machines_on(network).collect();
+        for to in machines {
+            for there in cards.clone().map(|there| Card { card: there, ..card }) {
+                if (to, there) != (from, card) {
+                    self.frame((from, card), (to, there), bytes.to_vec());
+                }
+            }
         }
     }
 
-    fn frame(&mut self, from: usize, to: usize, network: NetworkId, bytes: Vec<u8>) {
-        debug_assert!(bytes[..6] == BROADCAST || bytes[..6] == mac_of(network, to));
-        if let [Some(arrival), _] = self.wires.send(network, from, to) {
-            self.queue.push(self.now + arrival.delay, Event::Frame(to, network, bytes));
+    fn frame(&mut self, (from, one): (usize, Card), (to, other): (usize, Card), bytes: Vec<u8>) {
+        let network = one.network;
+        let delay = match from == to {
+            true => self
+                .wires
+                .connects(usize::from(network.0), (from, one.card), (to, other.card))
+                .then_some(SWITCH_DELAY),
+            false => {
+                let [first, _] =
+                    self.wires.send_between(network, (from, one.card), (to, other.card));
+                first.map(|arrival| arrival.delay)
+            }
+        };
+        if let Some(delay) = delay {
+            self.queue.push(self.now + delay, Event::Frame(to, other, bytes));
         }
     }
 
-    /// A frame reaches a machine: its kernel, and its daemon if that listens.
-    pub(crate) fn frame_arrives(&mut self, number: usize, network: NetworkId, bytes: Vec<u8>) {
+    /// The cards that have a hardware address.
+    fn stations(&self, network: NetworkId, mac: [u8; 6]) -> Vec<(usize, Card)> {
+        let number = usize::from(network.0);
+        let cards = 0..self.setup.second(number).cards();
+        let machines = self.wires.machines_on(number);
+        let all = machines
+            .flat_map(|machine| cards.clone().map(move |card| (machine, Card { network, card })));
+        all.filter(|(machine, card)| self.machines[*machine].mac(*card) == mac).collect()
+    }
+
+    /// A frame reaches a card: its kernel, and the daemon if that listens.
+    pub(crate) fn frame_arrives(&mut self, number: usize, card: Card, bytes: Vec<u8>) {
         let machine = &self.machines[number];
         if !machine.is_on {
             return;
         }
         if let Some((sender, target, mac)) = arp(&bytes) {
             let mut addresses = machine.addresses.iter();
-            let has =
-                addresses.any(|own| own.address == IpAddr::V4(target) && own.network == network);
+            let has = addresses.any(|own| own.address == IpAddr::V4(target) && own.card == card);
             let is_open = machine.answers(target.into(), self.now);
             if has && is_open && sender != target && bytes[..6] == BROADCAST {
-                let to = usize::from(mac[5]) - 1;
-                let reply = arp_reply(mac_of(network, number), target, mac, sender);
-                self.frame(number, to, network, reply);
+                let reply = arp_reply(machine.mac(card), target, mac, sender);
+                for to in self.stations(card.network, mac) {
+                    if to != (number, card) {
+                        self.frame((number, card), to, reply.clone());
+                    }
+                }
             }
         }
-        let listens = |daemon: &Daemon| daemon.listening.contains(&interface_of(network));
+        let interface = card.index();
+        let listens = |daemon: &Daemon| daemon.listening.contains(&interface);
         if self.machines[number].daemon.as_deref().is_some_and(listens) {
-            let interface = interface_of(network);
             self.tell(number, Input::Network(NetworkInput::Frame { interface, bytes }));
         }
     }
+}
+
+/// The addresses thread answers.
+fn done(daemon: &mut Daemon, operation: u64, result: Result<(), String>) {
+    let done = NetworkInput::Done { operation, result };
+    daemon.inbox.push_back(crate::machine::Item::Input(Input::Network(done)));
 }

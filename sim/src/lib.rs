@@ -19,7 +19,7 @@
 //! force everything must be well again (**liveness**). Real time is a number of nanoseconds; each
 //! machine has a clock of its own that runs up to 0.5 % wrong.
 //!
-//! **Modelled**: kernels (addresses with lifetimes, answers to ARP, carriers), guards (deadlines
+//! **Modelled**: kernels (cards with carriers, addresses with lifetimes, answers to ARP), guards (deadlines
 //! in shared memory, kills within R, restarts of daemons, goodbyes), processes, disks. **Real**:
 //! everything in `node::Node`, bytes and sealing included, and the code that lays frames into blocks
 //! of a shared disk and bytes of a serial line.
@@ -31,6 +31,7 @@
 //! **Invariant:** a run depends on its seed, its options and the code alone.
 
 pub mod arbiters;
+pub mod cards;
 pub mod check;
 pub mod clock;
 mod driver;

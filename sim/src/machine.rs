@@ -155,6 +155,44 @@ impl Slot {
     }
 }
 
+/// An interface of a machine.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Card {
+    /// In which network.
+    pub network: NetworkId,
+    /// The first one there, or the second.
+    pub card: u8,
+}
+
+/// Numbers of first cards.
+const CARDS: u32 = 16;
+
+impl Card {
+    /// The kernel's number of it, on all machines.
+    #[must_use]
+    pub fn index(self) -> u32 {
+        u32::from(self.card) * CARDS + u32::from(self.network.0) + 1
+    }
+
+    /// The interface of that number.
+    #[must_use]
+    pub fn of(index: u32) -> Card {
+        let (card, network) = ((index - 1) / CARDS, (index - 1) % CARDS);
+        Card { network: NetworkId(network as u16), card: card as u8 }
+    }
+}
+
+/// An address of the machine's own in a kernel.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Own {
+    /// On which interface.
+    pub card: Card,
+    /// The address.
+    pub address: IpAddr,
+    /// Bits of the prefix.
+    pub prefix: u8,
+}
+
 /// A service address in a kernel.
 #[derive(Clone, Debug)]
 pub struct Address {
@@ -162,8 +200,8 @@ pub struct Address {
     pub address: IpAddr,
     /// Whose.
     pub service: String,
-    /// On the interface of which network.
-    pub network: NetworkId,
+    /// On which interface.
+    pub card: Card,
     /// Bits of the prefix.
     pub prefix: u8,
     /// When the kernel lets go, in real time.
@@ -205,7 +243,7 @@ pub struct Daemon {
     /// Interfaces on which it listens to frames.
     pub listening: BTreeSet<u32>,
     /// What polls have found of its networks.
-    pub polled: BTreeMap<usize, crate::polls::Polled>,
+    pub polled: BTreeMap<(usize, u8), crate::polls::Polled>,
     /// Commands that were given and not answered.
     pub asked: BTreeSet<u64>,
     /// Fence agents that run.
@@ -265,6 +303,12 @@ pub struct Machine {
     pub guard: Guard,
     /// Service addresses on its interfaces.
     pub addresses: Vec<Address>,
+    /// Its own addresses.
+    pub own: Vec<Own>,
+    /// Hardware addresses that are not the cards' own.
+    pub macs: BTreeMap<Card, [u8; 6]>,
+    /// What the addresses thread has on record.
+    pub taken: BTreeMap<u32, network::Taken>,
     /// The kernel has a gate.
     pub has_gate: bool,
     /// If it has one, it is of the kind that is told for how long an address is open.
@@ -315,6 +359,13 @@ impl Machine {
             false => slot.is_open(now),
         };
         !self.has_gate || slot.is_some_and(is_open)
+    }
+
+    /// The hardware address that a card has.
+    #[must_use]
+    pub fn mac(&self, card: Card) -> [u8; 6] {
+        let own = [2, 0, 0, card.card, card.network.0 as u8, self.number as u8 + 1];
+        self.macs.get(&card).copied().unwrap_or(own)
     }
 
     /// Whether anything of the service works here: a process accepts work or an address answers. What

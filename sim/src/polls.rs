@@ -11,6 +11,7 @@ use std::collections::BTreeMap;
 use network::Condition;
 use node::Input;
 
+use crate::cards::card_name;
 use crate::world::World;
 
 /// Polls that decide.
@@ -33,14 +34,17 @@ impl World {
             }
             let networks =
                 (0..self.wires.count()).filter(|network| self.wires.is_on(*network, number));
-            let found: Vec<(usize, Condition)> =
-                networks.map(|network| (network, self.poll(number, network))).collect();
+            let cards = networks.flat_map(|network| {
+                (0..self.setup.second(network).cards()).map(move |card| (network, card))
+            });
+            let found: Vec<((usize, u8), Condition)> =
+                cards.map(|card| (card, self.poll(number, card))).collect();
             let machine = &mut self.machines[number];
             let Some(daemon) = machine.daemon.as_deref_mut() else { continue };
             let mut is_news = false;
-            for (network, found) in found {
+            for (card, found) in found {
                 let fresh = || Polled { condition: Condition::Unproven, against: 0 };
-                let polled = daemon.polled.entry(network).or_insert_with(fresh);
+                let polled = daemon.polled.entry(card).or_insert_with(fresh);
                 // Carriers need no counting, and prove nothing when they return.
                 let is_lost = matches!(found, Condition::Fails(_));
                 if matches!(polled.condition, Condition::Fails(_)) && !is_lost {
@@ -56,7 +60,9 @@ impl World {
             if is_news {
                 let told = daemon.polled.iter();
                 let told: BTreeMap<String, Condition> = told
-                    .map(|(network, polled)| (format!("eth{network}"), polled.condition.clone()))
+                    .map(|((network, card), polled)| {
+                        (card_name(*network, *card), polled.condition.clone())
+                    })
                     .collect();
                 self.tell(number, Input::Network(network::Input::Health(told)));
             }
@@ -69,13 +75,18 @@ impl World {
         machine.is_on && machine.frozen_until.is_none() && machine.awake().is_some()
     }
 
-    fn poll(&self, number: usize, network: usize) -> Condition {
-        if !self.wires.has_carrier(network, number) {
+    fn poll(&self, number: usize, (network, card): (usize, u8)) -> Condition {
+        if !self.wires.has_carrier(network, number, card) {
             return Condition::Fails("has no carrier".to_owned());
         }
-        let mut others = self.wires.machines_on(network).filter(|other| *other != number);
-        let hears = others
-            .any(|other| self.says_polls(other) && self.wires.is_open(network, other, number));
+        let cards = 0..self.setup.second(network).cards();
+        let hears_from = |other: usize| {
+            let is_other = |from: &u8| (other, *from) != (number, card);
+            let mut cards = cards.clone().filter(is_other);
+            cards.any(|from| self.wires.connects(network, (other, from), (number, card)))
+        };
+        let mut others = self.wires.machines_on(network);
+        let hears = others.any(|other| self.says_polls(other) && hears_from(other));
         if hears { Condition::Works } else { Condition::Silent }
     }
 }

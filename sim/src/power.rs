@@ -39,6 +39,10 @@ impl World {
         let base = self.prng.range(1_000_000_000..=20_000_000_000);
         machine.clock = Clock::new(self.now, base, machine.rate);
         machine.guard = Guard::default();
+        machine.own = self.setup.own(machine.node());
+        machine.macs.clear();
+        machine.taken.clear();
+        self.seat(number);
         self.trace(|| format!("{} power on", name(number)));
         let after = self.prng.range(1_000_000..=30_000_000);
         self.start_daemon_after(number, after);
@@ -220,7 +224,8 @@ impl World {
             }
             Kind::Carrier => {
                 let (network, machine) = self.interface_hit(place);
-                if self.wires.carrier_fault(network, machine, true, self.now) {
+                let card = self.card_hit(place, network);
+                if self.wires.carrier_fault(network, (machine, card), true, self.now) {
                     self.picture_soon(machine);
                 }
                 self.queue.push(self.now + lasts, Event::Repair(place));
@@ -297,6 +302,7 @@ impl World {
             | Kind::Corruption
             | Kind::Delay
             | Kind::Media
+            | Kind::Cards
             | Kind::Shared
             | Kind::Arbiters
             | Kind::Fencing
@@ -321,7 +327,8 @@ impl World {
         match kind {
             Kind::Carrier => {
                 let (network, machine) = self.interface_hit(place);
-                if self.wires.carrier_fault(network, machine, false, self.now) {
+                let card = self.card_hit(place, network);
+                if self.wires.carrier_fault(network, (machine, card), false, self.now) {
                     self.picture_soon(machine);
                 }
             }

@@ -10,6 +10,7 @@ use node::{Cluster, FenceLevel, FencePolicy, FenceSpec, LocalEnd, NetworkSpec};
 use transport::{Heartbeats, Priority};
 
 use crate::arbiters::{Blow, Sort};
+use crate::cards::{self, Second};
 use crate::fault::{self, Fault, Kind, Mix};
 use crate::storage;
 
@@ -72,6 +73,8 @@ pub struct Setup {
     pub nodes: usize,
     /// The networks.
     pub networks: Vec<NetworkSetup>,
+    /// What machines have a second card for, by network; empty when they have none.
+    pub seconds: Vec<Second>,
     /// What else carries frames; numbered after the networks.
     pub media: Vec<MediumSetup>,
     /// The times in force.
@@ -177,6 +180,10 @@ impl Setup {
         let mut services: Vec<Service> = (0..count + spares)
             .map(|number| draw_service(&mut draw, number, nodes, &networks))
             .collect();
+        let seconds = match mix.has(Kind::Cards) {
+            true => cards::draw(&mut prng.child("cards"), networks.len(), &mut services),
+            false => Vec::new(),
+        };
         let watchdogs = match mix.has(Kind::Storage) {
             true => {
                 let mut services: Vec<&mut Service> = services.iter_mut().collect();
@@ -205,6 +212,7 @@ impl Setup {
             prng,
             nodes,
             networks,
+            seconds,
             media,
             timing,
             ties,
@@ -238,7 +246,7 @@ impl Setup {
             nodes: network.nodes,
             local: (network.nodes.contains(local))
                 .then(|| LocalEnd::Address(own_address(NetworkId(number), local))),
-            standby: None,
+            standby: self.standby(usize::from(number)),
             grace: Some(Duration::from_secs(1)),
         });
         let media =
@@ -261,9 +269,9 @@ impl Setup {
             tie,
             fencing: self.fencing.clone(),
             networks: networks.chain(media).collect(),
+            shares: self.shares(&intent, local),
             intent,
             text,
-            shares: Vec::new(),
             conflicts: std::collections::BTreeMap::new(),
         }
     }

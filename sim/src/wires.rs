@@ -40,10 +40,12 @@ pub struct Wires {
     media: Vec<Medium>,
     /// When a frame was last received by a daemon, in real time: by medium and direction.
     received: Vec<u64>,
-    /// Faults that keep a carrier away, by network and machine.
-    carriers: Vec<u8>,
+    /// Faults that keep the carriers of the two cards away, by network and machine.
+    carriers: Vec<[u8; 2]>,
     /// When each was last taken away.
     carriers_lost: Vec<u64>,
+    /// Which card has the address of the network, by network and machine.
+    seats: Vec<u8>,
     mix: Mix,
     prng: Prng,
     unit: u64,
@@ -87,7 +89,8 @@ impl Wires {
         Wires {
             received: vec![0; media.len() * machines * machines],
             media,
-            carriers: vec![0; networks.len() * machines],
+            carriers: vec![[0; 2]; networks.len() * machines],
+            seats: vec![0; networks.len() * machines],
             carriers_lost: vec![0; networks.len() * machines],
             machines,
             networks,
@@ -108,7 +111,7 @@ impl Wires {
             direction.deaf = 0;
             direction.loss = 0;
         }
-        self.carriers.fill(0);
+        self.carriers.fill([0; 2]);
         self.mix = Mix::default();
         for network in &mut self.networks {
             network.delay.1 = network.delay.1.min(1_000_000);
@@ -160,11 +163,11 @@ impl Wires {
     pub fn carrier_fault(
         &mut self,
         network: usize,
-        machine: usize,
+        (machine, card): (usize, u8),
         begins: bool,
         now: u64,
     ) -> bool {
-        let faults = &mut self.carriers[network * self.machines + machine];
+        let faults = &mut self.carriers[network * self.machines + machine][usize::from(card)];
         let before = *faults;
         *faults = if begins { before + 1 } else { before.saturating_sub(1) };
         if begins {
@@ -178,33 +181,62 @@ impl Wires {
     #[must_use]
     pub fn lost_carrier_since(&self, network: NetworkId, machine: usize, since: u64) -> bool {
         let place = usize::from(network.0) * self.machines + machine;
-        self.carriers.get(place).is_some_and(|faults| *faults > 0)
+        self.carriers.get(place).is_some_and(|cards| cards.iter().any(|faults| *faults > 0))
             || self.carriers_lost.get(place).is_some_and(|at| *at >= since)
     }
 
-    /// Whether the interface of a machine has a carrier.
+    /// Whether a card of a machine has a carrier.
     #[must_use]
-    pub fn has_carrier(&self, network: usize, machine: usize) -> bool {
-        self.carriers[network * self.machines + machine] == 0
+    pub fn has_carrier(&self, network: usize, machine: usize, card: u8) -> bool {
+        self.carriers[network * self.machines + machine][usize::from(card)] == 0
     }
 
-    /// Whether anything gets through in this direction.
-    pub(crate) fn is_open(&self, network: usize, from: usize, to: usize) -> bool {
+    /// The address of the network is on that card of the machine from now on.
+    pub fn seat(&mut self, network: NetworkId, machine: usize, card: u8) {
+        self.seats[usize::from(network.0) * self.machines + machine] = card;
+    }
+
+    /// The card of a machine that has the address of the network.
+    #[must_use]
+    pub fn seat_of(&self, network: usize, machine: usize) -> u8 {
+        self.seats[network * self.machines + machine]
+    }
+
+    /// Whether anything gets through from one card to another.
+    pub(crate) fn connects(
+        &self,
+        network: usize,
+        (from, one): (usize, u8),
+        (to, other): (usize, u8),
+    ) -> bool {
         self.directions[self.place(network, from, to)].blocked == 0
-            && self.has_carrier(network, from)
-            && self.has_carrier(network, to)
+            && self.has_carrier(network, from, one)
+            && self.has_carrier(network, to, other)
             && self.networks[network].nodes.contains(node_id(from))
             && self.networks[network].nodes.contains(node_id(to))
     }
 
-    /// What becomes of something sent now: up to two arrivals.
+    /// What becomes of a datagram sent now: up to two arrivals.
     pub fn send(&mut self, network: NetworkId, from: usize, to: usize) -> [Option<Arrival>; 2] {
+        let number = usize::from(network.0);
+        let [one, other] = [from, to].map(|machine| self.seat_of(number, machine));
+        self.send_between(network, (from, one), (to, other))
+    }
+
+    /// The same for a frame from one card to another.
+    pub fn send_between(
+        &mut self,
+        network: NetworkId,
+        (from, one): (usize, u8),
+        (to, other): (usize, u8),
+    ) -> [Option<Arrival>; 2] {
         let network = usize::from(network.0);
         // The same number of draws for each datagram, whatever the faults.
         let (dice, more) = (self.prng.next_u64(), self.prng.next_u64());
         let of_thousand = |shift: u32| ((dice >> shift & 0x3ff) * 1_000) >> 10;
         let direction = &self.directions[self.place(network, from, to)];
-        if of_thousand(0) < u64::from(direction.loss) || !self.is_open(network, from, to) {
+        let connects = self.connects(network, (from, one), (to, other));
+        if of_thousand(0) < u64::from(direction.loss) || !connects {
             return [None, None];
         }
         let (least, spread) = self.networks[network].delay;

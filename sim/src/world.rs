@@ -286,7 +286,7 @@ impl World {
         match event {
             Event::Wake(machine) => self.wake(machine),
             Event::Datagram(to, datagram) => self.arrive(to, datagram),
-            Event::Frame(to, network, bytes) => self.frame_arrives(to, network, bytes),
+            Event::Frame(to, card, bytes) => self.frame_arrives(to, card, bytes),
             Event::Device(machine, daemon, network, order) => {
                 self.device(machine, daemon, network, order);
             }
@@ -461,6 +461,9 @@ fn machine(setup: &Setup, draw: &mut Prng, number: usize) -> Machine {
         },
         guard: Guard::default(),
         addresses: Vec::new(),
+        own: Vec::new(),
+        macs: Default::default(),
+        taken: Default::default(),
         // Where there is none, only the guard ends addresses.
         has_gate: draw.child("gate").chance(3, 4),
         has_sets: draw.child("sets").chance(1, 4),

@@ -269,4 +269,22 @@ pub const CANARIES: &[Canary] = &[
         shows: Shows::Unsafe,
         seeds: 4_000,
     },
+    Canary {
+        name: "kept-boot-address",
+        file: "crates/network/src/replace.rs",
+        original: "            self.outputs.push_back(Output::Give { operation, interface: index });\n",
+        mutated: "",
+        rule: "what a service address took the place of comes back, whoever removed the service address",
+        shows: Shows::Stuck,
+        seeds: 2_000,
+    },
+    Canary {
+        name: "stays-on-standby",
+        file: "crates/network/src/switch.rs",
+        original: "let is_wanted = seats.net.auto_return || seats.returns;",
+        mutated: "let is_wanted = seats.returns;",
+        rule: "addresses go back to a card that works again, where that is wished",
+        shows: Shows::Stuck,
+        seeds: 2_000,
+    },
 ];

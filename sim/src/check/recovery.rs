@@ -5,6 +5,7 @@ use core::time::Duration;
 use base::{Medium, NetworkId, NodeId};
 use engine::{KILL_TIMEOUT, Phase, ResourceKind, Service};
 
+use crate::cards;
 use crate::machine::Machine;
 use crate::setup::{Setup, machine_of, nanos};
 use crate::wires::Wires;
@@ -20,6 +21,8 @@ impl World {
     pub(crate) fn await_recovery(&mut self, healed_at: u64) {
         let joins = self.check.joins_max();
         let verdict = all_is_well(&self.machines, &self.wires, self.now);
+        let own = |machine| cards::own_is_in_place(&self.setup, machine);
+        let verdict = verdict.and_then(|()| self.machines.iter().try_for_each(own));
         match verdict {
             Ok(()) => {
                 let since = *self.well_since.get_or_insert(self.now);

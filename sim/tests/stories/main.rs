@@ -76,6 +76,7 @@ fn setup(seed: u64, nodes: usize, faults: &[(Kind, u64, u64, usize)]) -> Setup {
         .collect();
     let last = faults.iter().map(|fault| fault.at + fault.lasts).max().unwrap_or(CALM);
     Setup {
+        seconds: Vec::new(),
         nodes,
         networks: vec![network.clone(), network],
         media: Vec::new(),

@@ -68,11 +68,19 @@ impl Network {
         }
         let mac = share.hardware.get(&place.address).copied();
         let is_kin = |own: &&(IpAddr, u8)| own.0.is_ipv4() == place.address.is_ipv4();
-        let there = self.boot_addresses(interface, &share.spared);
+        let mut there = self.boot_addresses(interface, &share.spared);
+        let taken = self.replacing.boot(place.interface);
+        // What nobody is in the place of any more is on its way back.
+        let returns = !self.is_taken_by(place.interface, Some(place));
+        if returns {
+            there.extend(
+                taken.iter().filter(|own| !there.contains(own)).copied().collect::<Vec<_>>(),
+            );
+        }
         let there: Vec<(IpAddr, u8)> = there.iter().filter(is_kin).copied().collect();
         let has_subnet = |own: &&(IpAddr, u8)| contains(**own, place.address);
         let inside: Vec<(IpAddr, u8)> = there.iter().filter(has_subnet).copied().collect();
-        let taken = self.replacing.boot(place.interface).iter().any(|own| has_subnet(&own));
+        let taken = taken.iter().any(|own| has_subnet(&own));
         let boot = if inside.is_empty() && !taken { there } else { inside };
         Taking { boot, subnet: self.subnet_of(place.address), mac }
     }

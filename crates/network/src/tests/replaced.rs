@@ -143,6 +143,26 @@ fn an_interface_carries_one_and_the_next_takes_what_stands_by() {
 }
 
 #[test]
+fn one_that_follows_another_takes_what_that_gives_back() {
+    let mut node = node(&[]);
+    node.interfaces[1].carrier = false;
+    node.picture();
+    own(&mut node, SERVICE);
+    // Its removal takes the kernel a while, and the other one is claimed meanwhile.
+    node.release(SERVICE);
+    node.claim(SECOND);
+    let outputs: Vec<Output> = node.pass(30).into_iter().map(|(_, output)| output).collect();
+    let add = outputs.iter().find(|output| matches!(output, Output::Add { .. }));
+    let Some(Output::Add { interface: 1, taking, .. }) = add else { panic!("{outputs:?}") };
+    assert_eq!(taking.boot, [(ip(BOOT), 24)]);
+    finish(&mut node);
+    assert_eq!(on(&node, 1), ["10.77.0.9", SECOND, BEAT]);
+    node.release(SECOND);
+    finish(&mut node);
+    assert_eq!(on(&node, 1), [BOOT, "10.77.0.9", BEAT]);
+}
+
+#[test]
 fn when_its_interface_fails_it_takes_the_place_of_the_other_ones_address() {
     let mut node = node(&[]);
     own(&mut node, SERVICE);

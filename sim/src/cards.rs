@@ -305,6 +305,15 @@ pub fn own_is_in_place(setup: &Setup, machine: &crate::machine::Machine) -> Resu
             None => {}
         }
     }
+    for service in &machine.addresses {
+        let card = service.card;
+        let second = setup.second(usize::from(card.network.0));
+        let replaces = matches!(second, Second::Shares { takeover: Takeover::Replacement, .. });
+        let boot = boot_address(card.network, node, card.card);
+        if replaces && machine.own.iter().any(|own| own.address == boot) {
+            return Err(format!("{node} has {boot} beside {}", service.address));
+        }
+    }
     for (index, taken) in &machine.taken {
         let card = Card::of(*index);
         if !machine.addresses.iter().any(|service| service.card == card) {

@@ -469,6 +469,29 @@ enum DaemonMeans {
     Sets(sets::SetsGate),
 }
 
+/// Whether an address is under the gate: for whoever adds it.
+#[derive(Clone, Debug)]
+pub struct Custody(Held);
+
+#[derive(Clone, Debug)]
+enum Held {
+    /// The kernel has it, or refused it.
+    Known(bool),
+    /// A thread is to hand it to the kernel, or has.
+    Soon(sets::Awaited),
+}
+
+impl Custody {
+    /// Waits until it is, until then at most.
+    #[must_use]
+    pub fn wait(&self, until: Instant) -> bool {
+        match &self.0 {
+            Held::Known(is_under) => *is_under,
+            Held::Soon(awaited) => awaited.wait(until),
+        }
+    }
+}
+
 impl DaemonGate {
     /// Takes over the descriptors that the guard left open ([`Gate::descriptors`]), once per process; the
     /// attachments are for whoever adds addresses.
@@ -517,6 +540,16 @@ impl DaemonGate {
                 Ok(())
             }
         }
+    }
+
+    /// Whether the kernel has an address under the gate. What it does not have passes without limit, so it must not be
+    /// added before.
+    #[must_use]
+    pub fn custody(&self, address: IpAddr) -> Custody {
+        Custody(match &self.means {
+            DaemonMeans::Programs { known, .. } => Held::Known(known.contains_key(&address)),
+            DaemonMeans::Sets(gate) => gate.awaited(address).map_or(Held::Known(false), Held::Soon),
+        })
     }
 
     /// The right to have the address is from `moment` on, if nobody revoked it since. Take the moment

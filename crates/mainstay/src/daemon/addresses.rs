@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use base::Instant;
 use os::event;
-use os::gate::Attachments;
+use os::gate::{Attachments, Custody};
 use os::netlink::Netlink;
 
 use network::Taking;
@@ -19,6 +19,9 @@ use crate::config::hosts::Hosts;
 
 /// Requests that may wait.
 const REQUESTS_MAX: usize = 4096;
+/// How long an addition waits until its address is under the gate: others may have the lock of nftables.
+/// What else there is to do waits as well.
+const GATE_PATIENCE: Duration = Duration::from_millis(300);
 /// How often the hosts file is read.
 const HOSTS_INTERVAL: Duration = Duration::from_secs(2);
 
@@ -36,6 +39,8 @@ pub(super) enum Request {
         lifetime: Duration,
         until: Instant,
         taking: Taking,
+        /// None where the kernel has no gate.
+        custody: Option<Custody>,
     },
     /// Extend one while the lease lasts; not answered.
     Refresh { interface: u32, address: IpAddr, prefix: u8, lifetime: Duration, until: Instant },
@@ -108,10 +113,23 @@ impl Addresses {
     fn carry_out(&mut self, request: Request) {
         match request {
             Request::Look => self.look(),
-            Request::Add { operation, interface, address, prefix, lifetime, until, taking } => {
+            Request::Add {
+                operation,
+                interface,
+                address,
+                prefix,
+                lifetime,
+                until,
+                taking,
+                custody,
+            } => {
                 // An interface that came a moment ago may be without the gate.
                 let gated = self.gate.as_mut().map_or(Ok(()), |gate| gate.keep_on(interface));
                 let result = gated.map_err(|error| error.whole()).and_then(|()| {
+                    let patience = until.min(os::clock::boottime() + GATE_PATIENCE);
+                    if custody.is_some_and(|custody| !custody.wait(patience)) {
+                        return Err(format!("the lease gate does not have {address} yet"));
+                    }
                     let takes = taking != Taking::default();
                     if takes {
                         self.replaced.enter(&mut self.netlink, interface, &taking)?;

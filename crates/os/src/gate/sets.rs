@@ -50,7 +50,7 @@ use table::{SETS, Sets};
 use super::{GateError, kernel};
 
 pub use push::Pusher;
-pub(super) use push::SetsGate;
+pub(super) use push::{Awaited, SetsGate};
 
 /// W: how old a look at the clock may be when the kernel acts on it.
 pub const FENCE: Duration = Duration::from_millis(30);

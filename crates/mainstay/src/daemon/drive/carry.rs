@@ -170,6 +170,7 @@ impl Daemon {
                 match entered {
                     Ok(()) => {
                         self.adding.insert(operation, address);
+                        let custody = self.cover.gate().map(|gate| gate.custody(address));
                         self.request(addresses::Request::Add {
                             operation,
                             interface,
@@ -178,6 +179,7 @@ impl Daemon {
                             lifetime,
                             until,
                             taking,
+                            custody,
                         });
                     }
                     Err(reason) => {

@@ -7,9 +7,9 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use base::Instant;
@@ -34,10 +34,12 @@ const LEAST: Duration = Duration::from_millis(10);
 /// A deadline that is later by so much is told at once: it may be that of a closed address.
 const LEAP: Duration = Duration::from_millis(50);
 
-/// One address: a word of the loop, and two of the thread.
+/// One address: a word of the loop, and three of the thread.
 #[derive(Debug, Default)]
 struct Words {
     deadline: AtomicU64,
+    /// The kernel lets through what is not under the gate, so nobody adds an address before it is.
+    is_under: AtomicBool,
     /// Until when the kernel has it open at the latest; zero: closed.
     told: AtomicU64,
     dropped: AtomicU64,
@@ -46,12 +48,53 @@ struct Words {
 #[derive(Debug)]
 struct Board {
     words: Mutex<BTreeMap<IpAddr, Arc<Words>>>,
+    /// The thread has looked what is under the gate.
+    looked: Condvar,
 }
 
 impl Board {
     /// A copy, so that nobody waits for anybody who works with it.
     fn all(&self) -> BTreeMap<IpAddr, Arc<Words>> {
-        self.words.lock().unwrap_or_else(PoisonError::into_inner).clone()
+        self.lock().clone()
+    }
+
+    fn lock(&self) -> MutexGuard<'_, BTreeMap<IpAddr, Arc<Words>>> {
+        self.words.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// All these are under the gate, or nobody knows whether they are.
+    fn note(&self, words: &BTreeMap<IpAddr, Arc<Words>>, is_under: bool) {
+        let locked = self.lock();
+        for words in words.values() {
+            words.is_under.store(is_under, Ordering::Release);
+        }
+        drop(locked);
+        self.looked.notify_all();
+    }
+}
+
+/// One address that is to be under the gate.
+#[derive(Clone, Debug)]
+pub(in crate::gate) struct Awaited {
+    board: Arc<Board>,
+    words: Arc<Words>,
+}
+
+impl Awaited {
+    /// Waits until it is, until then at most.
+    pub(in crate::gate) fn wait(&self, until: Instant) -> bool {
+        let mut locked = self.board.lock();
+        loop {
+            if self.words.is_under.load(Ordering::Acquire) {
+                return true;
+            }
+            let left = until.since(crate::clock::boottime());
+            if left.is_zero() {
+                return false;
+            }
+            let woken = self.board.looked.wait_timeout(locked, left);
+            locked = woken.unwrap_or_else(PoisonError::into_inner).0;
+        }
     }
 }
 
@@ -76,7 +119,7 @@ impl SetsGate {
             .into_keys()
             .map(|address| (address, Arc::default()))
             .collect();
-        let board = Arc::new(Board { words: Mutex::new(known.clone()) });
+        let board = Arc::new(Board { words: Mutex::new(known.clone()), looked: Condvar::new() });
         let (bell, rings) = sync_channel(1);
         let pusher = Pusher {
             tables,
@@ -104,7 +147,7 @@ impl SetsGate {
         for address in wanted {
             self.known.entry(*address).or_default();
         }
-        let mut words = self.board.words.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut words = self.board.lock();
         words.clone_from(&self.known);
         drop(words);
         self.ring();
@@ -119,6 +162,12 @@ impl SetsGate {
         if deadline < former || deadline.since(former) >= LEAP {
             self.ring();
         }
+    }
+
+    /// An address that is under the gate, or will be; none: it is not to be.
+    pub(in crate::gate) fn awaited(&self, address: IpAddr) -> Option<Awaited> {
+        let words = self.known.get(&address)?.clone();
+        Some(Awaited { board: self.board.clone(), words })
     }
 
     pub(in crate::gate) fn slots(&self) -> impl Iterator<Item = (IpAddr, SlotState)> + '_ {
@@ -173,6 +222,7 @@ impl Pusher {
             // The table may be another one.
             self.pushed = None;
             self.looked = Instant::ZERO;
+            self.board.note(&self.board.all(), false);
         }
         done
     }
@@ -184,6 +234,7 @@ impl Pusher {
             self.look(&board)?;
             self.under = board.keys().copied().collect();
             self.looked = now;
+            self.board.note(&board, true);
         }
         let open: BTreeMap<IpAddr, Instant> = board
             .iter()

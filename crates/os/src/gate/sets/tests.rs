@@ -105,10 +105,19 @@ fn the_loop_says_and_the_thread_does() {
     // Other addresses, by a new configuration.
     let other: IpAddr = "10.9.0.101".parse().unwrap();
     gate.sync(&BTreeSet::from([six, other]));
+    let is_under =
+        |gate: &SetsGate, address| gate.awaited(address).is_some_and(|it| it.wait(Instant::ZERO));
+    assert!(is_under(&gate, six) && !is_under(&gate, other), "the thread did not come by yet");
     gate.push(other, now() + Duration::from_secs(600));
     gate.push(four, now() + Duration::from_secs(600));
-    pusher.turn().unwrap();
+    let awaited = gate.awaited(other).unwrap();
+    std::thread::scope(|scope| {
+        let waits = scope.spawn(|| awaited.wait(now() + Duration::from_secs(600)));
+        pusher.turn().unwrap();
+        assert!(waits.join().unwrap());
+    });
     assert_eq!(pusher.open_now(), BTreeSet::from([six, other]));
+    assert!(is_under(&gate, other) && !is_under(&gate, four));
     let known = list(&mut keeper.tables, &keeper.name).unwrap();
     assert_eq!(known.into_keys().collect::<BTreeSet<_>>(), BTreeSet::from([six, other]));
 
@@ -122,6 +131,7 @@ fn the_loop_says_and_the_thread_does() {
     assert_eq!(pusher.turn().unwrap_err().errno(), libc::ENOENT);
     let shown = BTreeMap::from_iter(gate.slots())[&other].deadline;
     assert_eq!(shown, later, "what failed may have been done: at the latest then");
+    assert!(!is_under(&gate, other), "nobody knows what is there");
     assert!(keeper.keep().unwrap() > 0);
     assert!(pusher.open_now().is_empty());
     let known = list(&mut keeper.tables, &keeper.name).unwrap();

@@ -34,7 +34,7 @@ pub mod suggest;
 pub mod tie;
 mod watchdog;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
@@ -120,6 +120,23 @@ impl Cluster {
     /// All service addresses.
     pub fn service_addresses(&self) -> impl Iterator<Item = IpAddr> + '_ {
         self.services.iter().flat_map(addresses_of)
+    }
+
+    /// All addresses that a node must not take for its own: other nodes' and services'.
+    #[must_use]
+    pub fn foreign_addresses(&self, local: NodeId) -> BTreeSet<IpAddr> {
+        let mut foreign: BTreeSet<IpAddr> = self.service_addresses().collect();
+        for network in &self.networks {
+            let others = network.endpoints.iter().filter(|(node, _)| **node != local);
+            for (_, end) in others {
+                foreign.extend(end.has_address().then_some(end.address));
+                foreign.extend(end.written().map(|(address, _)| address));
+            }
+            let persistent = network.placing.iter().flat_map(|placing| &placing.persistent);
+            let others = persistent.filter(|(node, _)| **node != local);
+            foreign.extend(others.flat_map(|(_, own)| own).map(|(address, _)| *address));
+        }
+        foreign
     }
 
     /// The name of that node; `#3` for one that is not configured.

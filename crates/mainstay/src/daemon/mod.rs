@@ -187,7 +187,7 @@ pub fn run(options: &Options) -> Result<ExitCode> {
     os::clock::random(&mut entropy);
     let mut seed = [0; 8];
     os::clock::random(&mut seed);
-    let replaced = read_replaced(&root, &cluster, local)?;
+    let replaced = read_replaced(&root)?;
     let birth = node::Birth {
         local: Member { node: local, incarnation },
         cluster: convert::cluster(&cluster, local),
@@ -222,17 +222,10 @@ pub fn run(options: &Options) -> Result<ExitCode> {
 }
 
 /// What service addresses took from interfaces when a former life of this daemon ended.
-fn read_replaced(
-    root: &files::Root,
-    cluster: &Cluster,
-    local: base::NodeId,
-) -> Result<replaced::Replaced> {
+fn read_replaced(root: &files::Root) -> Result<replaced::Replaced> {
     let mut netlink = os::netlink::Netlink::open().context("open a netlink socket")?;
     let interfaces = netlink.interfaces().context("look at the interfaces")?;
-    let ends = cluster.networks.iter().flat_map(|network| &network.endpoints);
-    let others = ends.filter(|(node, end)| **node != local && end.has_address());
-    let others = others.map(|(_, end)| end.address).collect();
-    let read = replaced::Replaced::read(root, &interfaces, &others);
+    let read = replaced::Replaced::read(root, &interfaces);
     let (replaced, wrong) = read.context("read what was taken from interfaces")?;
     for sentence in wrong {
         eprintln!("mainstay: {sentence}");

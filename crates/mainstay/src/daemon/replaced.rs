@@ -13,6 +13,7 @@ use std::fs;
 use std::io::{self, Read};
 use std::net::IpAddr;
 use std::path::PathBuf;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use base::codec;
 use minicbor::{Decode, Encode};
@@ -54,23 +55,6 @@ impl Record {
     fn taken(&self) -> Taken {
         Taken { boot: addresses_of(&self.kept()), mac: self.mac }
     }
-
-    /// Leaves out addresses that are another node's by now, and then the routes too, which may need them; gives those addresses.
-    fn leave_to(&mut self, others: &BTreeSet<IpAddr>) -> Vec<IpAddr> {
-        let mut theirs = Vec::new();
-        self.addresses.retain(|body| {
-            let one = Kept { addresses: vec![body.clone()], routes: Vec::new() };
-            let found = addresses_of(&one).into_iter().map(|(address, _)| address);
-            let found: Vec<IpAddr> = found.filter(|address| others.contains(address)).collect();
-            let is_ours = found.is_empty();
-            theirs.extend(found);
-            is_ours
-        });
-        if !theirs.is_empty() {
-            self.routes.clear();
-        }
-        theirs
-    }
 }
 
 /// Where the records are, and what is in them.
@@ -78,6 +62,22 @@ impl Record {
 pub(super) struct Replaced {
     directory: PathBuf,
     records: BTreeMap<u32, Record>,
+    foreign: Foreign,
+}
+
+/// Addresses that are not put back, because they are services' or other nodes' by now. The loop knows them by its
+/// configuration.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Foreign(Arc<Mutex<BTreeSet<IpAddr>>>);
+
+impl Foreign {
+    pub(super) fn set(&self, addresses: BTreeSet<IpAddr>) {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = addresses;
+    }
+
+    fn all(&self) -> BTreeSet<IpAddr> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
 }
 
 /// How a step went.
@@ -93,17 +93,17 @@ pub(super) struct Given {
 
 impl Replaced {
     /// Reads what a former life took from interfaces that are still the same, with sentences about what makes
-    /// no sense. Addresses that are those of `others` by now are not put back.
+    /// no sense.
     ///
     /// # Errors
     /// When the directory is there and cannot be read.
     pub(super) fn read(
         root: &Root,
         interfaces: &[Interface],
-        others: &BTreeSet<IpAddr>,
     ) -> io::Result<(Replaced, Vec<String>)> {
         let directory = root.run().join("replaced");
-        let mut replaced = Replaced { directory, records: BTreeMap::new() };
+        let mut replaced =
+            Replaced { directory, records: BTreeMap::new(), foreign: Foreign::default() };
         let entries = match fs::read_dir(&replaced.directory) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => {
                 return Ok((replaced, Vec::new()));
@@ -117,7 +117,7 @@ impl Replaced {
             let Some(index) = number else { continue }; // nothing of it was begun
             let mut bytes = Vec::new();
             fs::File::open(&path)?.take(SIZE_MAX).read_to_end(&mut bytes)?;
-            let mut record = match codec::decode::<Record>(&bytes) {
+            let record = match codec::decode::<Record>(&bytes) {
                 Ok(record) => record,
                 Err(error) => {
                     wrong.push(format!("{}: {error}", path.display()));
@@ -126,13 +126,6 @@ impl Replaced {
             };
             let is_it = |one: &&Interface| one.index == index && one.name == record.name;
             if interfaces.iter().any(|one| is_it(&one)) {
-                for address in record.leave_to(others) {
-                    wrong.push(format!(
-                        "{address} was taken from {} and is not put back there, nor are its routes: it is \
-                         another node's by now",
-                        record.name
-                    ));
-                }
                 replaced.records.insert(index, record);
             } else {
                 wrong.push(format!("{}: {} is another interface now", path.display(), record.name));
@@ -140,6 +133,11 @@ impl Replaced {
             }
         }
         Ok((replaced, wrong))
+    }
+
+    /// Where to say what is not to be put back.
+    pub(super) fn foreign(&self) -> Foreign {
+        self.foreign.clone()
     }
 
     /// What is taken at the moment, as the layer of the addresses is told.
@@ -224,7 +222,8 @@ impl Replaced {
         service: Option<(IpAddr, u8)>,
     ) -> Given {
         let record = self.records.get(&index).cloned();
-        let kept = record.as_ref().map(Record::kept);
+        let mut kept = record.as_ref().map(Record::kept);
+        let theirs = kept.as_mut().map_or(Vec::new(), |kept| kept.leave_to(&self.foreign.all()));
         let mut troubles = kept.as_ref().map_or(Vec::new(), |kept| netlink.give_back(index, kept));
         let removed = match service {
             Some((address, prefix)) => {
@@ -250,11 +249,16 @@ impl Replaced {
             _ => {}
         }
         let taken = record.taken();
-        let boot = taken.boot.iter().map(|(address, prefix)| format!("{address}/{prefix}"));
+        let back = taken.boot.iter().filter(|(address, _)| !theirs.contains(address));
+        let boot = back.map(|(address, prefix)| format!("{address}/{prefix}"));
         let mut parts: Vec<String> = boot.collect();
         let mac = taken.mac.map(|mac| format!("the hardware address {}", network::wire::text(mac)));
         parts.extend(mac);
-        let said = Some(format!("{} has {} again", record.name, parts.join(" and ")));
+        let mut said = format!("{} has {} again", record.name, parts.join(" and "));
+        for address in theirs {
+            said += &format!(", but not {address}, which is somebody else's by now");
+        }
+        let said = Some(said);
         Given { removed, troubles, said }
     }
 }

@@ -12,16 +12,21 @@
 //! What was there is kept as the kernel said it (as in [`super::switch`]), so that whatever it says of an
 //! address or a route (scope, metric, table, lifetime) is so again.
 
+use std::collections::BTreeSet;
 use std::net::IpAddr;
 
 use super::switch::*;
 use super::*;
+
+#[cfg(test)]
+mod tests;
 
 /// The protocol number of routes that were made here; nobody else's in `rt_protos`.
 pub const PROTOCOL: u8 = 77;
 const RTM_SETLINK: u16 = 19;
 const RTM_DELROUTE: u16 = 25;
 const RTA_DST: u16 = 1;
+const RTA_GATEWAY: u16 = 5;
 const RTA_PRIORITY: u16 = 6;
 const RTA_PREFSRC: u16 = 7;
 const RT_TABLE_MAIN: u8 = 254;
@@ -82,7 +87,7 @@ impl Netlink {
             }
         }
         for body in &kept.routes {
-            let source = source_of(body);
+            let source = address_in(body, RTA_PREFSRC);
             if source.is_some_and(|source| addresses.iter().any(|(own, _)| *own == source)) {
                 self.put(route_from(body, interface, service), || {
                     format!("have a route over interface {interface} begin at {service}")
@@ -173,6 +178,34 @@ impl Netlink {
     }
 }
 
+impl Kept {
+    /// Leaves out addresses that are others' by now, and the routes that begin at one or whose gateway is in the subnet
+    /// of none that is left; gives those addresses.
+    pub fn leave_to(&mut self, others: &BTreeSet<IpAddr>) -> Vec<IpAddr> {
+        let own = |body: &Vec<u8>| read_address(body).map(|(_, seen)| (seen.address, seen.prefix));
+        let is_theirs = |own: &(IpAddr, u8)| others.contains(&own.0);
+        let theirs: Vec<(IpAddr, u8)> =
+            self.addresses.iter().filter_map(own).filter(is_theirs).collect();
+        self.addresses.retain(|body| own(body).is_none_or(|own| !is_theirs(&own)));
+        let left: Vec<(IpAddr, u8)> = self.addresses.iter().filter_map(own).collect();
+        let is_in = |subnets: &[(IpAddr, u8)], address: IpAddr| {
+            let same = |(own, prefix): &(IpAddr, u8)| {
+                own.is_ipv4() == address.is_ipv4()
+                    && network_of(*own, *prefix) == network_of(address, *prefix)
+            };
+            subnets.iter().any(same)
+        };
+        self.routes.retain(|body| {
+            let begins = address_in(body, RTA_PREFSRC);
+            let gateway = address_in(body, RTA_GATEWAY);
+            let is_lost = begins.is_some_and(|from| theirs.iter().any(|(own, _)| *own == from))
+                || gateway.is_some_and(|to| is_in(&theirs, to) && !is_in(&left, to));
+            !is_lost
+        });
+        theirs.into_iter().map(|(address, _)| address).collect()
+    }
+}
+
 /// The addresses that were kept, with the bits of their subnets.
 #[must_use]
 pub fn addresses_of(kept: &Kept) -> Vec<(IpAddr, u8)> {
@@ -180,15 +213,16 @@ pub fn addresses_of(kept: &Kept) -> Vec<(IpAddr, u8)> {
     seen.map(|(_, seen)| (seen.address, seen.prefix)).collect()
 }
 
-fn source_of(route: &[u8]) -> Option<IpAddr> {
-    let mut source = None;
+/// An address that a route names.
+fn address_in(route: &[u8], wanted: u16) -> Option<IpAddr> {
+    let mut found = None;
     each_attribute(route.get(ROUTE_HEAD..)?, |attribute, value| {
-        if attribute == RTA_PREFSRC {
-            source = <[u8; 4]>::try_from(value).ok().map(IpAddr::from);
-            source = source.or(<[u8; 16]>::try_from(value).ok().map(IpAddr::from));
+        if attribute == wanted {
+            found = <[u8; 4]>::try_from(value).ok().map(IpAddr::from);
+            found = found.or(<[u8; 16]>::try_from(value).ok().map(IpAddr::from));
         }
     });
-    source
+    found
 }
 
 /// The same route with another source.

@@ -132,6 +132,8 @@ pub(super) struct Daemon {
     pub(super) leaving: Option<super::leaving::Leaving>,
     /// A look at the interfaces did not fit into the queue.
     look_again: bool,
+    /// What the thread of the addresses does not put back.
+    foreign: super::replaced::Foreign,
     left: bool,
     trouble: BTreeSet<String>,
     /// The interfaces as they were seen last.
@@ -201,6 +203,8 @@ impl Daemon {
             super::gate::start_pusher(pusher, done.clone())
                 .context("start the thread of the lease gate")?;
         }
+        let foreign = replaced.foreign();
+        foreign.set(cluster.foreign_addresses(birth.local.node));
         let addresses =
             addresses::start(root.clone(), hosts.clone(), attachments, replaced, done.clone())
                 .context("start looking at interfaces")?;
@@ -284,6 +288,7 @@ impl Daemon {
             is_carrying_out: false,
             leaving: None,
             look_again: false,
+            foreign,
             left: false,
             trouble: BTreeSet::new(),
             interfaces: Vec::new(),

@@ -116,24 +116,10 @@ impl Cluster {
     /// # Errors
     /// When the path of the program is not text.
     pub fn demo(lab: &Lab, detection: &str) -> Result<Self> {
-        let program = lab.spec().program.to_str().context("the program's path is not text")?;
-        let words = [program, "lab", "responder", "--port", &responder::PORT.to_string()];
-        let address =
-            Resource::Address { name: "ip".to_owned(), address: format!("{SERVICE_ADDRESS}/24") };
-        let second = lab.spec().ipv6.then(|| Resource::Address {
-            name: "ip6".to_owned(),
-            address: format!("{SERVICE_ADDRESS_V6}/64"),
-        });
-        let server = Resource::Process {
-            name: "server".to_owned(),
-            command: words.map(str::to_owned).to_vec(),
-        };
-        let service = Service {
-            name: SERVICE.to_owned(),
-            nodes: lab.node_names(),
-            head: String::new(),
-            resources: [address].into_iter().chain(second).chain([server]).collect(),
-        };
+        let first = ("ip", format!("{SERVICE_ADDRESS}/24"));
+        let second = lab.spec().ipv6.then(|| ("ip6", format!("{SERVICE_ADDRESS_V6}/64")));
+        let addresses = [first].into_iter().chain(second);
+        let service = Service::answering(lab, SERVICE, responder::PORT, addresses)?;
         Ok(Self { services: vec![service], ..Self::new(detection) })
     }
 
@@ -234,6 +220,31 @@ fn with_standby(address: &str, network: u8) -> String {
 }
 
 impl Service {
+    /// A service on all nodes: addresses, by the names of their resources, and a responder at that port and
+    /// the next one.
+    ///
+    /// # Errors
+    /// When the path of the program is not text.
+    pub(crate) fn answering<'a>(
+        lab: &Lab,
+        name: &str,
+        port: u16,
+        addresses: impl IntoIterator<Item = (&'a str, String)>,
+    ) -> Result<Self> {
+        let program = lab.spec().program.to_str().context("the program's path is not text")?;
+        let words = [program, "lab", "responder", "--port", &port.to_string()];
+        let address =
+            |(name, address): (&str, String)| Resource::Address { name: name.to_owned(), address };
+        let command = words.map(str::to_owned).to_vec();
+        let server = Resource::Process { name: "server".to_owned(), command };
+        Ok(Self {
+            name: name.to_owned(),
+            nodes: lab.node_names(),
+            head: String::new(),
+            resources: addresses.into_iter().map(address).chain([server]).collect(),
+        })
+    }
+
     fn text(&self, hardware: Option<&str>) -> String {
         let mut text = format!(
             "\n[[service]]\nname = {}\nnodes = {}\n{}",

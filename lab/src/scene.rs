@@ -123,7 +123,12 @@ impl Scene {
     /// # Errors
     /// When no node is in a view, or the cluster refuses.
     pub fn command(&self, verb: &str, node: Option<&str>) -> Result<()> {
-        let path = format!("/v1/services/{SERVICE}/{verb}");
+        self.command_of(SERVICE, verb, node)
+    }
+
+    /// The same with any of its services.
+    pub(crate) fn command_of(&self, service: &str, verb: &str, node: Option<&str>) -> Result<()> {
+        let path = format!("/v1/services/{service}/{verb}");
         let body = json!({ "node": node, "reason": "lab" });
         let speaker = self
             .lab
@@ -131,8 +136,8 @@ impl Scene {
             .into_iter()
             .find(|name| self.status(name).is_some_and(|status| status.node.state == "member"))
             .context("no node is a member of a view")?;
-        api::command(self.lab.root(&speaker)?, &path, &body)?;
-        Ok(())
+        let done = api::command(self.lab.root(&speaker)?, &path, &body);
+        done.map(drop).with_context(|| format!("{verb} of the service {service}"))
     }
 
     fn powered(&self) -> Vec<String> {

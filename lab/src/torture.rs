@@ -27,7 +27,7 @@ use crate::api;
 use crate::arbiters::{self, Arbiters, Tie};
 use crate::client::{Mode, Probe};
 use crate::clock::{self, milliseconds};
-use crate::cluster::{Cluster, Resource, Service};
+use crate::cluster::{Cluster, Service};
 use crate::lab::{Lab, Which};
 use crate::spec::Spec;
 use crate::trace::Trace;
@@ -184,30 +184,15 @@ fn service_address(index: usize) -> Ipv4Addr {
 }
 
 fn cluster(lab: &Lab, order: &Order) -> Result<Cluster> {
-    let program = lab.spec().program.to_str().context("the program's path is not text")?;
     let names = lab.node_names();
     let service = |index: usize| {
-        let port = service_port(index).to_string();
-        let words = [program, "lab", "responder", "--port", &port];
+        let address = [("ip", format!("{}/24", service_address(index)))];
+        let service = Service::answering(lab, &service_name(index), service_port(index), address)?;
         // Each begins its list at another node.
         let nodes = (0..names.len()).map(|at| names[(at + index) % names.len()].clone());
-        Service {
-            name: service_name(index),
-            nodes: nodes.collect(),
-            head: String::new(),
-            resources: vec![
-                Resource::Address {
-                    name: "ip".to_owned(),
-                    address: format!("{}/24", service_address(index)),
-                },
-                Resource::Process {
-                    name: "server".to_owned(),
-                    command: words.map(str::to_owned).to_vec(),
-                },
-            ],
-        }
+        Ok(Service { nodes: nodes.collect(), ..service })
     };
-    let services = (0..SERVICES).map(service).collect();
+    let services = (0..SERVICES).map(service).collect::<Result<_>>()?;
     let tail = arbiters::tables(lab, order.tie);
     // A disk that breaks ties is no path: the nodes would hardly ever lose each other.
     let disk = lab.spec().disk && !order.tie.parts().contains(&Tie::Disk);

@@ -8,7 +8,6 @@ use std::net::IpAddr;
 use std::time::Duration;
 
 use anyhow::{Context, Result};
-use serde_json::json;
 
 use super::Played;
 use super::media::{changed_views, recovered, views, wait_for_paths};
@@ -16,7 +15,7 @@ use crate::api;
 use crate::card::{self, Card};
 use crate::client::{Mode, Probe};
 use crate::clock::{self, milliseconds};
-use crate::cluster::{Cluster, Resource, SERVICE_ADDRESS, SERVICE_ADDRESS_V6, Service};
+use crate::cluster::{Cluster, SERVICE_ADDRESS, SERVICE_ADDRESS_V6, Service};
 use crate::lab::Lab;
 use crate::responder;
 use crate::scene::{INTERVAL, PATIENCE, Scene};
@@ -37,14 +36,14 @@ const OTHER_PORT: u16 = 7710;
 /// How often the observer asks at which card an address is.
 const ASKING: Duration = Duration::from_millis(10);
 /// For how long a stream runs before something is broken.
-const RUNNING: Duration = Duration::from_secs(1);
+pub(super) const RUNNING: Duration = Duration::from_secs(1);
 /// How long a cable is out when nobody says.
 const OUT: Duration = Duration::from_secs(3);
 /// How long nothing may move after all has gone back.
 const WATCH: Duration = Duration::from_secs(3);
 /// For how long nobody answers at most when addresses change their card: carriers are looked at every
 /// 50 ms, a switch waits for a second look, and one machine plays all of them here.
-const SWITCHED: Duration = Duration::from_secs(1);
+pub(super) const SWITCHED: Duration = Duration::from_secs(1);
 /// How often cards are polled where they fail silently, and how many polls decide.
 const POLL: Duration = Duration::from_millis(500);
 const POLLS: u32 = 3;
@@ -57,7 +56,7 @@ const CUT: &str = "cut";
 /// fault fell into), the members' reports have stood for a second, and the inability has lasted for another.
 pub(super) const FOUND: Duration = Duration::from_millis(500 * (3 + 2) + 1_000 + 1_000);
 /// Addresses go back when the card has worked for a while.
-const RETURNED: Duration = Duration::from_secs(60);
+pub(super) const RETURNED: Duration = Duration::from_secs(60);
 
 /// An address, with what is known of it from outside.
 struct Watched {
@@ -179,7 +178,7 @@ pub(super) fn polled(cluster: &mut Cluster, detection: &str) {
 }
 
 /// What the active node says of its card in the network: state, and why.
-fn condition(scene: &Scene, active: &str, card: Card) -> Result<(String, String)> {
+pub(super) fn condition(scene: &Scene, active: &str, card: Card) -> Result<(String, String)> {
     let said = api::get(scene.lab.root(active)?, "/v1/networks")?;
     let networks = said["networks"].as_array().context("no networks are listed")?;
     let mut cards =
@@ -329,18 +328,7 @@ pub(super) fn switch_dead(scene: &mut Scene, active: &str) -> Result<Played> {
 
 /// A service that needs the other network only.
 pub(super) fn service(lab: &Lab) -> Result<Service> {
-    let program = lab.spec().program.to_str().context("the program's path is not text")?;
-    let words = [program, "lab", "responder", "--port", &OTHER_PORT.to_string()];
-    let address =
-        Resource::Address { name: "ip".to_owned(), address: format!("{OTHER_ADDRESS}/24") };
-    let server =
-        Resource::Process { name: "server".to_owned(), command: words.map(str::to_owned).to_vec() };
-    Ok(Service {
-        name: OTHER.to_owned(),
-        nodes: lab.node_names(),
-        head: String::new(),
-        resources: vec![address, server],
-    })
+    Service::answering(lab, OTHER, OTHER_PORT, [("ip", format!("{OTHER_ADDRESS}/24"))])
 }
 
 /// Has the other service run on the active node, too, and answer there.
@@ -354,9 +342,7 @@ fn join(scene: &Scene, active: &str, probe: &mut Probe) -> Result<()> {
     };
     let first = answers(probe, None);
     if scene.explain(first)? != active {
-        let body = json!({ "node": active, "reason": "lab" });
-        let path = format!("/v1/services/{OTHER}/move");
-        api::command(scene.lab.root(active)?, &path, &body).context("moving a service")?;
+        scene.command_of(OTHER, "move", Some(active))?;
         let moved = answers(probe, Some(active));
         scene.explain(moved)?;
     }

@@ -5,6 +5,7 @@
 //! node: from the cut of a cable between the two to the first answer after it was put back.
 
 use std::collections::BTreeMap;
+use std::path::Path;
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
@@ -182,9 +183,19 @@ fn change_restart_limit(scene: &Scene, active: &str) -> Result<Duration> {
     let kept: Vec<&str> = text.lines().filter(|line| !line.starts_with("restart = ")).collect();
     let limit = format!("[[service]]\nrestart = {{ count = {count}, window = \"10m\" }}\n");
     let text = (kept.join("\n") + "\n").replacen("[[service]]\n", &limit, 1);
+    configure(scene, &speaker, version, &text)
+}
+
+/// Changes the configuration of that version by way of a node; how long it took until all nodes had the change.
+pub(super) fn configure(
+    scene: &Scene,
+    speaker: &Path,
+    version: u64,
+    text: &str,
+) -> Result<Duration> {
     let start = clock::now();
     let body = json!({ "text": text, "expected_version": version });
-    api::command(&speaker, "/v1/config", &body).context("changing the configuration")?;
+    api::command(speaker, "/v1/config", &body).context("changing the configuration")?;
     wait::until("the change to be in force on all nodes", PATIENCE, || {
         let has = |name: &String| {
             let root = scene.lab.root(name)?;
@@ -225,8 +236,7 @@ fn move_task(scene: &Scene, active: &str) -> Result<Duration> {
     let from = wait::until(what, PATIENCE, || Ok(runs_on(None)))?;
     let to = scene.another_than(&from)?;
     let start = clock::now();
-    let body = json!({ "node": to, "reason": "lab" });
-    api::command(root, &format!("/v1/services/{TASK}/move"), &body).context("moving a service")?;
+    scene.command_of(TASK, "move", Some(&to))?;
     wait::until(&format!("all to see it on {to}"), PATIENCE, || Ok(runs_on(Some(&to))))?;
     Ok(clock::now() - start)
 }

@@ -53,6 +53,15 @@ pub struct Replacement {
     pub hardware: Option<String>,
 }
 
+/// A network whose nodes' two cards share service addresses out, instead of the second one standing by.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Sharing {
+    /// Its number.
+    pub network: u8,
+    /// Further lines of its table, as they stand in the file.
+    pub lines: String,
+}
+
 /// A service on some nodes, in their order.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Service {
@@ -87,6 +96,8 @@ pub struct Cluster {
     pub network: String,
     /// Has service addresses replace boot addresses in network 0.
     pub replacement: Option<Replacement>,
+    /// Has the cards of a network (in a lab with standbys) share service addresses out.
+    pub sharing: Option<Sharing>,
     /// The services.
     pub services: Vec<Service>,
     /// Further tables, as they stand in the file.
@@ -106,6 +117,7 @@ impl Cluster {
             head: String::new(),
             network: String::new(),
             replacement: None,
+            sharing: None,
             services: Vec::new(),
             tail: String::new(),
         }
@@ -151,11 +163,13 @@ impl Cluster {
                 add(network_table(&name, Some("ethernet"), 1..=spec.nodes, end));
                 continue;
             }
-            let has_standby = spec.has_standby(network);
+            let sharing = self.sharing.as_ref().filter(|sharing| sharing.network == network);
+            let has_standby = spec.has_standby(network) && sharing.is_none();
+            let is_named = sharing.is_some() || network == 0 && self.replacement.is_some();
             add(network_table(&name, None, 1..=spec.nodes, |id| {
                 let address = format!("\"{}/24\"", spec::node_address(network, id));
                 match has_standby {
-                    false if network == 0 && self.replacement.is_some() => {
+                    false if is_named => {
                         let card = Card::primary(network);
                         format!("{{ address = {address}, interface = \"{card}\" }}")
                     }
@@ -165,6 +179,12 @@ impl Cluster {
             }));
             if network == 0 && self.replacement.is_some() {
                 add(REPLACING.to_owned());
+            }
+            if let Some(sharing) = sharing {
+                let also =
+                    |id| format!("{} = [\"{}\"]", spec::node_name(id), Card::standby(network));
+                let also = Vec::from_iter((1..=spec.nodes).map(also)).join(", ");
+                add(format!("also = {{ {also} }}\n{}", sharing.lines));
             }
             add(self.network.clone());
             if self.ipv6 && spec.ipv6 {

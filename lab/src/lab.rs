@@ -131,6 +131,10 @@ impl Lab {
         &self.client
     }
 
+    pub(crate) fn client_mut(&mut self) -> &mut Client {
+        &mut self.client
+    }
+
     /// A second machine outside. ARP probes belong here: the replies to them would also correct
     /// the client's own neighbour table, and hide that a new owner had not announced itself.
     pub fn observer(&self) -> &Client {

@@ -17,6 +17,7 @@ mod frozen;
 mod interfaces;
 mod many;
 mod media;
+mod preferences;
 mod replaced;
 mod selective;
 mod sizes;
@@ -155,11 +156,13 @@ pub enum Scenario {
     Replacement,
     /// The same with a hardware address that goes along.
     HardwareAddress,
+    /// Two cards of each node share addresses out by one distribution after the other; cards fail and return.
+    Preferences,
 }
 
 impl Scenario {
     /// All, in the order of the acceptance criteria.
-    pub const ALL: [Self; 36] = [
+    pub const ALL: [Self; 37] = [
         Self::CutOneNetwork,
         Self::ServiceNetwork,
         Self::SwitchOff,
@@ -196,6 +199,7 @@ impl Scenario {
         Self::NetworkDown,
         Self::Replacement,
         Self::HardwareAddress,
+        Self::Preferences,
     ];
 
     /// Its name on a command line.
@@ -237,6 +241,7 @@ impl Scenario {
             Self::NetworkDown => "network-down",
             Self::Replacement => "replacement",
             Self::HardwareAddress => "hardware-address",
+            Self::Preferences => "preferences",
         }
     }
 
@@ -260,7 +265,7 @@ impl Scenario {
         match self {
             Self::FrozenOwner => 8,
             Self::LocalSwitch | Self::LocalSwitchAlone | Self::BothCards => 1,
-            Self::SilentFailure | Self::DeafCard | Self::NetworkDown => 1,
+            Self::SilentFailure | Self::DeafCard | Self::NetworkDown | Self::Preferences => 1,
             _ => u32::MAX,
         }
     }
@@ -297,7 +302,7 @@ impl Scenario {
             Self::SilentFailure | Self::DeafCard | Self::DeafCardInout => {
                 Spec { standbys: true, ..Spec::new(2, 2)? }
             }
-            Self::BothCards | Self::NetworkDown => {
+            Self::BothCards | Self::NetworkDown | Self::Preferences => {
                 Spec { standbys: true, client_networks: vec![0, 1], ..Spec::new(2, 2)? }
             }
             _ => Spec::new(3, 2)?,
@@ -313,6 +318,7 @@ impl Scenario {
             Self::Interfaces | Self::Sizes | Self::FenceByHand => false,
             Self::LocalSwitch | Self::LocalSwitchAlone | Self::SwitchDead => false,
             Self::SilentFailure | Self::DeafCard | Self::DeafCardInout => false,
+            Self::Preferences => false,
             Self::CutAllNetworks | Self::Partition | Self::Move | Self::PowerOff => true,
             Self::StopDaemon | Self::StopDaemonAndGuard | Self::FrozenOwner => true,
             Self::FloodedTakeover | Self::FenceRungs | Self::ServiceNetwork => true,
@@ -327,7 +333,7 @@ impl Scenario {
     /// # Errors
     /// As [`Scene::form`].
     pub fn form(self, detection: &str) -> Result<Scene> {
-        let lab = Lab::new(self.spec()?)?;
+        let mut lab = Lab::new(self.spec()?)?;
         let (scene, _) = match self {
             Self::FenceRungs | Self::FenceByHand => {
                 let directory = fences::furnish(&lab)?;
@@ -353,6 +359,14 @@ impl Scenario {
             Self::Replacement | Self::HardwareAddress => {
                 Scene::form_with(lab, detection, |cluster| {
                     replaced::adapt(cluster, self == Self::HardwareAddress);
+                    Ok(())
+                })?
+            }
+            Self::Preferences => {
+                preferences::furnish(&mut lab)?;
+                let service = preferences::service(&lab)?;
+                Scene::form_with(lab, detection, |cluster| {
+                    preferences::adapt(cluster, service);
                     Ok(())
                 })?
             }
@@ -406,6 +420,7 @@ impl Scenario {
             Self::NetworkDown => cards::both_cards(scene, &active, How::Silent(Silence::Both)),
             Self::Replacement => replaced::taken_over(scene, &active, false),
             Self::HardwareAddress => replaced::taken_over(scene, &active, true),
+            Self::Preferences => preferences::shown(scene),
             Self::ManyAddresses => many::power_off(scene, &active, Many::SEED),
             Self::ThousandAddresses => many::power_off(scene, &active, Many::LIMIT),
         };

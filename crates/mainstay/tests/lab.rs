@@ -173,6 +173,17 @@ fn without_frames_on_both_cards_only_services_of_their_network_move() {
     play("network-down", 1);
 }
 
+#[test]
+fn a_boot_address_is_taken_over_with_and_without_a_hardware_address() {
+    play("replacement", 1);
+    play("hardware-address", 1);
+}
+
+#[test]
+fn each_preference_puts_addresses_where_an_outside_client_finds_them() {
+    play("preferences", 1);
+}
+
 /// Two nodes, few cuts: the long runs are made by hand.
 fn ties(tie: &str, words: &[&str]) {
     let said = lab(&[&["ties", "--tie", tie], words].concat());

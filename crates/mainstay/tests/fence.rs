@@ -24,19 +24,9 @@ chmod +x fence_board
 echo one >right
 echo one >first
 echo two >second
-cluster() {
+configuration() {
 cat <<END
-[cluster]
-name = "demo"
-id = 10
-seed = 1
-fence_verify = "10s"
-[[node]]
-name = "n1"
-id = 1
-[[node]]
-name = "n2"
-id = 2
+$(cluster 'seed = 1' 'fence_verify = "10s"' n1 n2)
 [[network]]
 name = "net0"
 nodes = { n1 = "10.77.0.1/24", n2 = "10.77.0.2/24" }
@@ -52,7 +42,7 @@ agent = "$PWD/fence_board"
 password_file = "$PWD/nobody-asks-about-itself"
 END
 }
-cluster first >n1/etc/mainstay/cluster.toml
+configuration first >n1/etc/mainstay/cluster.toml
 m() { "$M" --root $PWD/n1 "$@"; }
 status() { m --json status | tr -d ' \n' | grep -o '"fence":{[^}]*}'; }
 proven() { status | grep -q '"usable":true'; }
@@ -67,7 +57,7 @@ wait_for broken '[0-9]'
 say "warning: $(m --json status | grep -c 'fence agent fence_board (level 1) of n2 has not answered since .*cannot log in with \*\*\*.*n2 cannot be fenced from here')"
 say "journal: $(grep -c 'n2 cannot be fenced from here' n1.log)"
 m fence list || say "list: $?"
-cluster second >new.toml
+configuration second >new.toml
 m config apply new.toml
 wait_for proven
 m fence history

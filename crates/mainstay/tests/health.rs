@@ -13,79 +13,70 @@ node out; plug out w0 eth0; root out
 ip -n n1 addr add 10.0.0.1/24 dev eth0
 ip -n out addr add 10.0.0.9/24 dev eth0
 cat >n1/etc/mainstay/cluster.toml <<END
-[cluster]
-name = "demo"
-id = 10
-[[node]]
-name = "n1"
-id = 1
+$(cluster n1)
 [[network]]
 name = "net0"
 poll_interval = "250ms"
 polls = 3
 nodes = { n1 = { address = "10.0.0.1/24", interface = "eth0", standby = ["eth1"] } }
 END
-on() { "$M" --root $PWD/n1 "$@" 2>&1; }
-on config check
+on n1 config check
 # A stranger's cluster on the same wire: it talks to all, and this one does not understand it.
 sed -e 's/"demo"/"other"/; s/id = 10/id = 11/; s/n1/out/g; s/0.1\/24/0.9\/24/; s/, standby.*]/ /' n1/etc/mainstay/cluster.toml >out/etc/mainstay/cluster.toml
 printf '%064d\n' 8 >out/etc/mainstay/key
 run out ip netns exec out
-run n1 ip netns exec n1; n1=$!
-wait_for is_member n1
-shows() { on network list | grep -Eq "$1"; }
-stands() { ip -n n1 -4 addr show dev $1 | grep -q "10.0.0.1/24"; }
-wait_for shows "eth0 +primary +up"
-wait_for shows "eth1 +standby +up +.* asks"
-stands eth0
-say "at the start"; on network list
+start n1; n1=$!
+wait_for shows n1 "eth0 +primary +up"
+wait_for shows n1 "eth1 +standby +up +.* asks"
+stands n1 10.0.0.1 eth0
+say "at the start"; on n1 network list
 
 # The switch takes the port away; the card keeps its signal.
 ip link set n1-eth0 nomaster
-wait_for shows "eth0 +primary +down .*hears nothing and is not heard"
+wait_for shows n1 "eth0 +primary +down .*hears nothing and is not heard"
 ip -n n1 link show dev eth0 | grep -q "LOWER_UP"
-wait_for stands eth1
-code=0; on network list >/dev/null || code=$?
+wait_for stands n1 10.0.0.1 eth1
+code=0; on n1 network list >/dev/null || code=$?
 say "silent failure: $code"
 ip link set n1-eth0 master w0
-wait_for shows "eth0 +primary +up"
-wait_for stands eth0
+wait_for shows n1 "eth0 +primary +up"
+wait_for stands n1 10.0.0.1 eth0
 say "and back"
 
 # A daemon that is started again does not go back to a primary that is silently dead.
 ip link set n1-eth0 nomaster
-wait_for stands eth1
-returns() { on events | grep -c "from eth1 to eth0" || true; }
+wait_for stands n1 10.0.0.1 eth1
+returns() { on n1 events | grep -c "from eth1 to eth0" || true; }
 before=$(returns)
 kill -9 $(cat /proc/$n1/task/$n1/children)
-wait_for shows "eth0 +primary +unsure .*not proven"
-wait_for shows "eth0 +primary +down .*hears nothing and is not heard"
+wait_for shows n1 "eth0 +primary +unsure .*not proven"
+wait_for shows n1 "eth0 +primary +down .*hears nothing and is not heard"
 sleep 6
-stands eth1
+stands n1 10.0.0.1 eth1
 say "returns: $before, after a restart $(returns)"
 ip link set n1-eth0 master w0
-wait_for stands eth0
+wait_for stands n1 10.0.0.1 eth0
 
 # The whole switch is dead, and both cards keep their signal.
 ip link set n1-eth0 nomaster; ip link set n1-eth1 nomaster
-wait_for shows "eth0 +primary +unsure .*no other card here does either"
-wait_for shows "eth1 +standby +unsure"
-stands eth0; if stands eth1; then say "they stand twice"; exit 1; fi
+wait_for shows n1 "eth0 +primary +unsure .*no other card here does either"
+wait_for shows n1 "eth1 +standby +unsure"
+stands n1 10.0.0.1 eth0; away n1 10.0.0.1 eth1
 ip link set n1-eth0 master w0; ip link set n1-eth1 master w0
-wait_for shows "eth0 +primary +up"
-wait_for shows "eth1 +standby +up"
-stands eth0; if stands eth1; then say "they stand twice"; exit 1; fi
+wait_for shows n1 "eth0 +primary +up"
+wait_for shows n1 "eth1 +standby +up"
+stands n1 10.0.0.1 eth0; away n1 10.0.0.1 eth1
 say "nothing has moved"
 
 # A failure that is only said.
-on network interface disable eth0 --reason "a test"
-wait_for shows "eth0 +primary +down .*disabled by command"
-wait_for stands eth1
-on network interface enable eth0
-wait_for stands eth0
-code=0; on network interface disable eth9 || code=$?
+on n1 network interface disable eth0 --reason "a test"
+wait_for shows n1 "eth0 +primary +down .*disabled by command"
+wait_for stands n1 10.0.0.1 eth1
+on n1 network interface enable eth0
+wait_for stands n1 10.0.0.1 eth0
+code=0; on n1 network interface disable eth9 || code=$?
 say "an interface of nobody: $code"
-on --json network list
+on n1 --json network list
 "#;
 
 #[test]
@@ -118,18 +109,7 @@ for number in 1 2 3; do
   node n$number; plug n$number w0 eth0; root n$number
   ip -n n$number addr add 10.0.0.$number/24 dev eth0
   cat >n$number/etc/mainstay/cluster.toml <<END
-[cluster]
-name = "demo"
-id = 10
-[[node]]
-name = "n1"
-id = 1
-[[node]]
-name = "n2"
-id = 2
-[[node]]
-name = "n3"
-id = 3
+$(cluster n1 n2 n3)
 [[network]]
 name = "net0"
 poll_interval = "250ms"
@@ -137,10 +117,7 @@ failure_detection = "inonly-or-inout"
 nodes = { n1 = "10.0.0.1/24", n2 = "10.0.0.2/24", n3 = "10.0.0.3/24" }
 END
 done
-on() { node=$1; shift; "$M" --root $PWD/$node "$@" 2>&1; }
-for number in 1 2 3; do run n$number ip netns exec n$number; done
-for number in 1 2 3; do wait_for is_member n$number; done
-shows() { on $1 network list | grep -Eq "$2"; }
+start n1 n2 n3
 for number in 1 2 3; do wait_for shows n$number "eth0 +primary +up +.* asks +veth"; done
 wait_for shows n1 "by inonly-or-inout; heard are n2, n3"
 ip link set n1-eth0 nomaster
@@ -168,50 +145,41 @@ node out; plug out w0 eth0
 ip -n n1 addr add 10.0.0.1/24 dev eth0
 ip -n out addr add 10.0.0.254/24 dev eth0
 cat >n1/etc/mainstay/cluster.toml <<END
-[cluster]
-name = "demo"
-id = 10
-[[node]]
-name = "n1"
-id = 1
+$(cluster n1)
 [[network]]
 name = "net0"
 poll_interval = "250ms"
 targets = ["10.0.0.254"]
 nodes = { n1 = { address = "10.0.0.1/24", interface = "eth0", standby = ["eth1"] } }
 END
-on() { "$M" --root $PWD/n1 "$@" 2>&1; }
-on config check
-run n1 ip netns exec n1
-wait_for is_member n1
-shows() { on network list | grep -Eq "$1"; }
-stands() { ip -n n1 -4 addr show dev $1 | grep -q "10.0.0.1/24"; }
-wait_for shows "eth0 +primary +up"
-wait_for shows "eth1 +standby +up"
-answered() { [ $(on --json network list | grep -c '"target": true') = 2 ]; }
+on n1 config check
+start n1
+wait_for shows n1 "eth0 +primary +up"
+wait_for shows n1 "eth1 +standby +up"
+answered() { [ $(on n1 --json network list | grep -c '"target": true') = 2 ]; }
 wait_for answered
 if ip -n out neigh show | grep -q "10.0.0.1 .*lladdr"; then say "a probe left something behind"; exit 1; fi
 
 # A target that answers nobody accuses nobody.
 ip -n out addr del 10.0.0.254/24 dev eth0
-unanswered() { [ $(on --json network list | grep -c '"target": false') = 2 ]; }
+unanswered() { [ $(on n1 --json network list | grep -c '"target": false') = 2 ]; }
 wait_for unanswered
 sleep 2
-shows "eth0 +primary +up .*no target answers it"
-stands eth0
+shows n1 "eth0 +primary +up .*no target answers it"
+stands n1 10.0.0.1 eth0
 ip -n out addr add 10.0.0.254/24 dev eth0
 wait_for answered
 say "theirs"
 
 # The switch takes what is for the primary alone to another port: it is heard, and hears what is for all.
-mac=$(ip -n n1 link show dev eth0 | sed -n 's/.*ether \([0-9a-f:]*\).*/\1/p')
+mac=$(mac n1 eth0)
 bridge fdb replace $mac dev n1-eth1 master static sticky
-wait_for shows "eth0 +primary +down .*not answered by targets that answer another"
-wait_for stands eth1
+wait_for shows n1 "eth0 +primary +down .*not answered by targets that answer another"
+wait_for stands n1 10.0.0.1 eth1
 say "mine"
 bridge fdb del $mac dev n1-eth1 master
-wait_for shows "eth0 +primary +up"
-wait_for stands eth0
+wait_for shows n1 "eth0 +primary +up"
+wait_for stands n1 10.0.0.1 eth0
 say "and back"
 "#;
 

@@ -22,19 +22,7 @@ addresses() {
 for number in 1 2 3; do
   node n$number; setup n$number; root n$number
   cat >n$number/etc/mainstay/cluster.toml <<END
-[cluster]
-name = "demo"
-id = 10
-detection = "normal"
-[[node]]
-name = "n1"
-id = 1
-[[node]]
-name = "n2"
-id = 2
-[[node]]
-name = "n3"
-id = 3
+$(cluster 'detection = "normal"' n1 n2 n3)
 [[network]]
 name = "four"
 heartbeat = "multicast"
@@ -54,7 +42,6 @@ nodes = { n1 = "e3", n2 = "e3", n3 = "e3" }
 END
 done
 for number in 1 2 3; do run n$number ip netns exec n$number; done
-on() { node=$1; shift; "$M" --root $PWD/$node "$@" 2>&1; }
 alive() { test "$(on $1 path list | grep -c "$2.*alive")" = $3; }
 for node in n1 n2 n3; do wait_for is_member $node; done
 all_alive() { for node in n1 n2 n3; do for net in four six cast wire; do

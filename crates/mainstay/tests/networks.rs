@@ -21,16 +21,7 @@ for number in 1 2; do
 192.168.72.2 node-b-priv
 END
   cat >node-$letter/etc/mainstay/cluster.toml <<END
-[cluster]
-name = "demo"
-id = 10
-tie = "manual"
-[[node]]
-name = "node-a"
-id = 1
-[[node]]
-name = "node-b"
-id = 2
+$(cluster 'tie = "manual"' node-a node-b)
 [[network]]
 name = "hostnames"
 nodes = { node-a = "node-a", node-b = "node-b" }
@@ -39,7 +30,6 @@ name = "private"
 nodes = { node-a = "node-a-priv", node-b = "node-b-priv" }
 END
 done
-on() { node=$1; shift; "$M" --root $PWD/$node "$@" 2>&1; }
 on node-a config check
 run node-a ip netns exec node-a
 run node-b ip netns exec node-b
@@ -73,8 +63,8 @@ sed -i '/ node-a-priv$/d' node-b/etc/hosts
 wait_for says node-b "the name node-a-priv is not in"
 sed 's/^tie = "manual"/tie = "none"/' new.toml >other.toml
 on node-a config apply other.toml
-shows() { on $1 config show | grep -q 'tie = "none"'; }
-wait_for shows node-b
+untied() { on $1 config show | grep -q 'tie = "none"'; }
+wait_for untied node-b
 kept() { on node-b path list | grep -q "192.168.72.1:7420"; }
 code=0; kept || code=$?
 say "the address is kept: $code"
@@ -115,18 +105,7 @@ for number in 1 2 3; do
   ip -n n$number addr add 10.$net.0.$number/24 dev e0
   ip -n n$number route add default via 10.$net.0.254
   cat >n$number/etc/mainstay/cluster.toml <<END
-[cluster]
-name = "demo"
-id = 10
-[[node]]
-name = "n1"
-id = 1
-[[node]]
-name = "n2"
-id = 2
-[[node]]
-name = "n3"
-id = 3
+$(cluster n1 n2 n3)
 [[network]]
 name = "net_ether_01"
 global = "net_global_01"
@@ -137,10 +116,8 @@ global = "net_global_01"
 nodes = { n3 = "10.2.0.3/24" }
 END
 done
-on() { node=$1; shift; "$M" --root $PWD/$node "$@" 2>&1; }
 on n1 config check
-for number in 1 2 3; do run n$number ip netns exec n$number; done
-for number in 1 2 3; do wait_for is_member n$number; done
+start n1 n2 n3
 all() { on n1 membership | grep -q 'n1.*n2.*n3' || on n1 membership | grep -c member | grep -q 3; }
 say "one network"; on n1 path list
 alive() { test "$(on $1 path list | grep -c alive)" = $2; }
@@ -181,16 +158,7 @@ for number in 1 2; do
   ip -n n$number addr add 10.1.0.$number/24 dev e0
   ip -n n$number addr add 10.1.0.1$number/24 dev e1
   cat >n$number/etc/mainstay/cluster.toml <<END
-[cluster]
-name = "demo"
-id = 10
-tie = "manual"
-[[node]]
-name = "n1"
-id = 1
-[[node]]
-name = "n2"
-id = 2
+$(cluster 'tie = "manual"' n1 n2)
 [[network]]
 name = "net0"
 heartbeat_alias = "10.200.0.0/16"
@@ -202,7 +170,6 @@ heartbeat_alias = "10.200.0.0/16"
 nodes = { n1 = { interface = "e1" }, n2 = { interface = "e1" } }
 END
 done
-on() { node=$1; shift; "$M" --root $PWD/$node "$@" 2>&1; }
 sed 's/10.1.0.2/10.200.7.9/' n1/etc/mainstay/cluster.toml >clash.toml
 code=0; on n1 config check clash.toml || code=$?
 say "a clash: $code"

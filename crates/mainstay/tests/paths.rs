@@ -15,23 +15,13 @@ for number in 1 2; do
   ip -n n$number addr add 10.77.0.$number/24 dev e0
   ip -n n$number addr add 10.78.0.$number/24 dev e1
   cat >n$number/etc/mainstay/cluster.toml <<END
-[cluster]
-name = "demo"
-id = 10
-detection = "normal"
-[[node]]
-name = "n1"
-id = 1
-[[node]]
-name = "n2"
-id = 2
+$(cluster 'detection = "normal"' n1 n2)
 [[network]]
 name = "net0"
 nodes = { n1 = "10.77.0.1/24", n2 = "10.77.0.2/24" }
 END
 done
 for number in 1 2; do run n$number ip netns exec n$number; done
-on() { node=$1; shift; "$M" --root $PWD/$node "$@" 2>&1; }
 wait_for is_member n1
 wait_for is_member n2
 paths() { on $1 path list; }
@@ -134,27 +124,13 @@ for number in 1 2 3; do
   node n$number; plug n$number w0 e0; plug n$number w1 e1; root n$number
   ip -n n$number addr add 10.77.0.$number/24 dev e0
   cat >n$number/etc/mainstay/cluster.toml <<END
-[cluster]
-name = "demo"
-id = 10
-detection = "normal"
-[[node]]
-name = "n1"
-id = 1
-[[node]]
-name = "n2"
-id = 2
-[[node]]
-name = "n3"
-id = 3
+$(cluster 'detection = "normal"' n1 n2 n3)
 [[network]]
 name = "net0"
 nodes = { n1 = "10.77.0.1/24", n2 = "10.77.0.2/24", n3 = "10.77.0.3/24" }
 END
 done
-for number in 1 2 3; do run n$number ip netns exec n$number; done
-on() { node=$1; shift; "$M" --root $PWD/$node "$@" 2>&1; }
-for number in 1 2 3; do wait_for is_member n$number; done
+start n1 n2 n3
 on n3 path create '*' e1 --ethernet --name other
 code=0; on n1 path create '*' e1 --ethernet --pair --name wire || code=$?
 say "one refuses: $code"
@@ -196,11 +172,8 @@ for number in 1 2 3 4 5 6; do
   node n$number; plug n$number w0 e0; plug n$number w1 e1; root n$number
   ip -n n$number addr add 10.77.0.$number/24 dev e0
   ip -n n$number addr add 10.78.0.$number/24 dev e1
-  printf '[cluster]\nname = "demo"\nid = 10\ndetection = "normal"\n' >n$number/etc/mainstay/cluster.toml
-  for other in 1 2 3 4 5 6; do
-    printf '[[node]]\nname = "n%s"\nid = %s\n' $other $other
-  done >>n$number/etc/mainstay/cluster.toml
-  cat >>n$number/etc/mainstay/cluster.toml <<END
+  cat >n$number/etc/mainstay/cluster.toml <<END
+$(cluster 'detection = "normal"' n1 n2 n3 n4 n5 n6)
 [[network]]
 name = "net0"
 monitor = "ring"
@@ -210,9 +183,7 @@ END
     printf 'n%s = "10.77.0.%s/24"\n' $other $other
   done >>n$number/etc/mainstay/cluster.toml
 done
-for number in 1 2 3 4 5 6; do run n$number ip netns exec n$number; done
-on() { node=$1; shift; "$M" --root $PWD/$node "$@" 2>&1; }
-for number in 1 2 3 4 5 6; do wait_for is_member n$number; done
+start n1 n2 n3 n4 n5 n6
 rests() { on $1 path list | grep "$2 " | grep -q resting; }
 alive() { on $1 path list | grep "$2" | grep -q alive; }
 pair=""

@@ -14,56 +14,35 @@ ip -n n1 addr add 10.1.0.1/24 dev eth0
 ip -n n1 addr add 10.2.0.1/24 dev eth1
 ip -n out addr add 10.9.0.200/24 dev eth0
 cat >n1/etc/mainstay/cluster.toml <<END
-[cluster]
-name = "demo"
-id = 10
-[[node]]
-name = "n1"
-id = 1
+$(cluster n1)
 [[network]]
 name = "lan"
 distribution = "least-load"
 also = { n1 = ["eth1"] }
 persistent = { n1 = "10.9.0.5/24" }
 nodes = { n1 = { address = "10.1.0.1/24", interface = "eth0" } }
-[[service]]
-name = "web"
-nodes = ["n1"]
-[[service.resource]]
-name = "one"
-kind = "address"
-address = "10.9.0.1/24"
-[[service.resource]]
-name = "two"
-kind = "address"
-address = "10.9.0.2/24"
+$(service web n1)
+$(address one 10.9.0.1/24)
+$(address two 10.9.0.2/24)
 END
-on() { "$M" --root $PWD/n1 "$@" 2>&1; }
-on config check
-run n1 ip netns exec n1; n1=$!
-wait_for is_member n1
-stands() { ip -n n1 addr show dev $2 | grep -q "inet $1/"; }
-mac() { ip -n n1 link show dev $1 | sed -n 's/.*ether \([0-9a-f:]*\).*/\1/p'; }
-# To which interface the machine outside sends: asked for once, told by announcements from then on.
-told() { ip -n out neigh show $1 | sed -n 's/.*lladdr \([0-9a-f:]*\).*/\1/p'; }
-ask() { ip netns exec out bash -c "echo >/dev/udp/$1/9" || true; }
-sends() { ask $1; [ "$(told $1)" = "$(mac $2)" ]; }
-# Its machine says that nothing listens there: an answer that takes the whole way and back.
-answers() { ip netns exec out timeout 1 bash -c "echo >/dev/tcp/$1/9" 2>&1 | grep -q refused; }
-wait_for stands 10.9.0.5 eth0
-wait_for stands 10.9.0.1 eth1
-wait_for stands 10.9.0.2 eth0
-for pair in "10.9.0.5 eth0" "10.9.0.1 eth1" "10.9.0.2 eth0"; do wait_for sends $pair; done
+on n1 config check
+start n1; n1=$!
+# To which interface the machine outside sends.
+leads() { sends $1 "$(mac n1 $2)"; }
+wait_for stands n1 10.9.0.5 eth0
+wait_for stands n1 10.9.0.1 eth1
+wait_for stands n1 10.9.0.2 eth0
+for pair in "10.9.0.5 eth0" "10.9.0.1 eth1" "10.9.0.2 eth0"; do wait_for leads $pair; done
 for address in 10.9.0.5 10.9.0.1 10.9.0.2; do wait_for answers $address; done
 # Who has something to send asks in the name of the interface that asks, and moves nothing by that.
 for pair in "10.9.0.5 eth0" "10.9.0.1 eth1" "10.9.0.2 eth0"; do
   ip -n out neigh flush all; ip -n n1 neigh flush all
   wait_for answers ${pair% *}
-  [ "$(told ${pair% *})" = "$(mac ${pair#* })" ] || { say "$pair is told elsewhere"; exit 1; }
+  [ "$(told ${pair% *})" = "$(mac n1 ${pair#* })" ] || { say "$pair is told elsewhere"; exit 1; }
 done
 # A kernel that takes only what it would answer over the same interface.
 filter() { ip netns exec n1 sh -c "echo $1 >/proc/sys/net/ipv4/conf/eth1/rp_filter"; }
-warned() { on status | grep -q "net.ipv4.conf.eth1.rp_filter = 1 is in force"; }
+warned() { on n1 status | grep -q "net.ipv4.conf.eth1.rp_filter = 1 is in force"; }
 fine() { ! warned; }
 fine
 filter 1
@@ -74,51 +53,51 @@ if answers 10.9.0.1; then say "the filter lets it through"; exit 1; fi
 filter 2; ip -n n1 addr del 10.2.0.9/24 dev eth1
 wait_for fine; wait_for answers 10.9.0.1
 say "filtered and not"
-say "shared out"; on why web | grep -A1 "is on"
+say "shared out"; on n1 why web | grep -A1 "is on"
 
 # An interface fails: its address goes to the other one, and those outside are told.
 before=$(told 10.9.0.1)
 ip link set n1-eth1 down
-wait_for stands 10.9.0.1 eth0
-if stands 10.9.0.1 eth1; then say "it stands twice"; exit 1; fi
-moved() { [ "$(told 10.9.0.1)" = "$(mac eth0)" ]; }
+wait_for stands n1 10.9.0.1 eth0
+away n1 10.9.0.1 eth1
+moved() { [ "$(told 10.9.0.1)" = "$(mac n1 eth0)" ]; }
 wait_for moved
 wait_for answers 10.9.0.1
-say "outside knows: $([ "$before" = "$(mac eth1)" ] && echo from eth1 to eth0)"
-on why web | grep -A1 "10.9.0.1 is on"
+say "outside knows: $([ "$before" = "$(mac n1 eth1)" ] && echo from eth1 to eth0)"
+on n1 why web | grep -A1 "10.9.0.1 is on"
 
 # It works again: nothing moves, and what would be better is said.
 ip link set n1-eth1 up
-later() { on why web | grep -q "later .*eth1 would be better (least-load: eth1 has 0, eth0 2)"; }
+later() { on n1 why web | grep -q "later .*eth1 would be better (least-load: eth1 has 0, eth0 2)"; }
 wait_for later
 sleep 6
-stands 10.9.0.1 eth0; stands 10.9.0.2 eth0
+stands n1 10.9.0.1 eth0; stands n1 10.9.0.2 eth0
 say "nothing went back"
 
 # Another daemon leaves them where they are.
 kill -9 $(cat /proc/$n1/task/$n1/children)
-adopted() { on why web | grep -q "it was there when the daemon came back"; }
+adopted() { on n1 why web | grep -q "it was there when the daemon came back"; }
 wait_for adopted
-stands 10.9.0.1 eth0; stands 10.9.0.2 eth0; stands 10.9.0.5 eth0
+stands n1 10.9.0.1 eth0; stands n1 10.9.0.2 eth0; stands n1 10.9.0.5 eth0
 say "adopted"
 
 # The persistent address goes to the other interface of its node as well.
 ip link set n1-eth0 down
-wait_for stands 10.9.0.5 eth1
-wait_for stands 10.9.0.1 eth1
-wait_for stands 10.9.0.2 eth1
-if stands 10.9.0.5 eth0; then say "it stands twice"; exit 1; fi
-for address in 10.9.0.5 10.9.0.1 10.9.0.2; do wait_for sends $address eth1; wait_for answers $address; done
-on --json status | grep -A7 '"10.9.0.5"'
+wait_for stands n1 10.9.0.5 eth1
+wait_for stands n1 10.9.0.1 eth1
+wait_for stands n1 10.9.0.2 eth1
+away n1 10.9.0.5 eth0
+for address in 10.9.0.5 10.9.0.1 10.9.0.2; do wait_for leads $address eth1; wait_for answers $address; done
+on n1 --json status | grep -A7 '"10.9.0.5"'
 say "all on eth1"
 
 # With none left nothing is taken from the node.
 ip link set n1-eth1 down
 sleep 2
-stands 10.9.0.5 eth1
+stands n1 10.9.0.5 eth1
 say "persistent"
 ip link set n1-eth1 up
-wait_for sends 10.9.0.5 eth1
+wait_for leads 10.9.0.5 eth1
 "#;
 
 /// Two nodes with two interfaces each on one wire, and somebody outside; they hear each other on another one, too.
@@ -132,15 +111,7 @@ for number in 1 2; do
   ip -n n$number addr add 10.3.0.$number/24 dev eth2
   ip -n n$number addr add 10.1.0.$number/24 dev eth0
   cat >n$number/etc/mainstay/cluster.toml <<END
-[cluster]
-name = "demo"
-id = 10
-[[node]]
-name = "n1"
-id = 1
-[[node]]
-name = "n2"
-id = 2
+$(cluster n1 n2)
 [[network]]
 name = "lan"
 poll_interval = "250ms"
@@ -151,20 +122,11 @@ nodes = { n1 = { address = "10.1.0.1/24", interface = "eth0" }, n2 = { address =
 [[network]]
 name = "back"
 nodes = { n1 = "10.3.0.1/24", n2 = "10.3.0.2/24" }
-[[service]]
-name = "web"
-nodes = ["n1", "n2"]
-[[service.resource]]
-name = "one"
-kind = "address"
-address = "10.9.0.1/24"
+$(service web n1 n2)
+$(address one 10.9.0.1/24)
 END
 done
-on() { node=$1; shift; "$M" --root $PWD/$node "$@" 2>&1; }
-for number in 1 2; do run n$number ip netns exec n$number; done
-for number in 1 2; do wait_for is_member n$number; done
-shows() { on $1 network list | grep -Eq "$2"; }
-stands() { ip -n $1 addr show dev $3 | grep -q "inet $2/"; }
+start n1 n2
 for number in 1 2; do
   wait_for shows n$number "eth0 +primary +up"
   wait_for shows n$number "eth1 +sharing +up"
@@ -178,9 +140,7 @@ ip link set n1-eth1 nomaster
 wait_for shows n1 "eth1 +sharing +down .*hears nothing and is not heard"
 ip -n n1 link show dev eth1 | grep -q "LOWER_UP"
 wait_for stands n1 10.9.0.1 eth0
-if stands n1 10.9.0.1 eth1; then say "it stands twice"; exit 1; fi
-# Its machine says that nothing listens there: an answer that takes the whole way and back.
-answers() { ip netns exec out timeout 1 bash -c "echo >/dev/tcp/$1/9" 2>&1 | grep -q refused; }
+away n1 10.9.0.1 eth1
 wait_for answers 10.9.0.1
 say "on the other interface"
 
@@ -188,7 +148,7 @@ say "on the other interface"
 ip link set n1-eth0 nomaster
 wait_for stands n2 10.9.0.1 eth1
 wait_for answers 10.9.0.1
-if stands n1 10.9.0.1 eth0 || stands n1 10.9.0.1 eth1; then say "it stands twice"; exit 1; fi
+away n1 10.9.0.1 eth0; away n1 10.9.0.1 eth1
 on n2 events | grep "network_down"
 say "on the other node"
 "#;
@@ -212,12 +172,7 @@ node n1; plug n1 w0 eth0; plug n1 w0 eth1; plug n1 w1 eth2; plug n1 w1 eth3; roo
 ip -n n1 addr add 10.1.0.1/24 dev eth0
 ip -n n1 addr add 10.3.0.1/24 dev eth2
 cat >n1/etc/mainstay/cluster.toml <<END
-[cluster]
-name = "demo"
-id = 10
-[[node]]
-name = "n1"
-id = 1
+$(cluster n1)
 [[network]]
 name = "lan"
 poll_interval = "250ms"
@@ -228,52 +183,40 @@ name = "back"
 poll_interval = "250ms"
 auto_return = false
 nodes = { n1 = { address = "10.3.0.1/24", interface = "eth2", standby = ["eth3"] } }
-[[service]]
-name = "web"
-nodes = ["n1"]
-[[service.resource]]
-name = "one"
-kind = "address"
-address = "10.9.0.1/24"
+$(service web n1)
+$(address one 10.9.0.1/24)
 network = "lan"
-[[service.resource]]
-name = "two"
-kind = "address"
-address = "10.9.0.2/24"
+$(address two 10.9.0.2/24)
 network = "lan"
 END
-on() { "$M" --root $PWD/n1 "$@" 2>&1; }
-code() { code=0; on "$@" || code=$?; echo "($code)"; }
-on config check
-run n1 ip netns exec n1
-wait_for is_member n1
-shows() { on network list | grep -Eq "$1"; }
-stands() { ip -n n1 -4 addr show dev $2 | grep -q "inet $1/"; }
-for card in eth0 eth1 eth2 eth3; do wait_for shows "$card +[a-z]+ +up"; done
-wait_for stands 10.9.0.1 eth0; wait_for stands 10.9.0.2 eth1
+code() { code=0; on n1 "$@" || code=$?; echo "($code)"; }
+on n1 config check
+start n1
+for card in eth0 eth1 eth2 eth3; do wait_for shows n1 "$card +[a-z]+ +up"; done
+wait_for stands n1 10.9.0.1 eth0; wait_for stands n1 10.9.0.2 eth1
 say "nothing to do"; code network rebalance lan; code network return back
 say "not there"; code network rebalance back; code network return lan
 
 ip link set n1-eth1 down
-wait_for stands 10.9.0.2 eth0
+wait_for stands n1 10.9.0.2 eth0
 ip link set n1-eth1 up
-wait_for shows "eth1 +sharing +up"
+wait_for shows n1 "eth1 +sharing +up"
 sleep 6
-if stands 10.9.0.1 eth1 || stands 10.9.0.2 eth1; then say "not by itself"; exit 1; fi
+if stands n1 10.9.0.1 eth1 || stands n1 10.9.0.2 eth1; then say "not by itself"; exit 1; fi
 say "anew"; code network rebalance lan --reason "the cable is new"
-wait_for stands 10.9.0.1 eth1
-stands 10.9.0.2 eth0
+wait_for stands n1 10.9.0.1 eth1
+stands n1 10.9.0.2 eth0
 
 ip link set n1-eth2 down
-wait_for stands 10.3.0.1 eth3
+wait_for stands n1 10.3.0.1 eth3
 say "too early"; code network return back
 ip link set n1-eth2 up
-wait_for shows "eth2 +primary +up"
+wait_for shows n1 "eth2 +primary +up"
 sleep 6
-stands 10.3.0.1 eth3
+stands n1 10.3.0.1 eth3
 say "back"; code network return back
-wait_for stands 10.3.0.1 eth2
-if stands 10.3.0.1 eth3; then say "it stands twice"; exit 1; fi
+wait_for stands n1 10.3.0.1 eth2
+away n1 10.3.0.1 eth3
 "#;
 
 #[test]

@@ -14,12 +14,7 @@ ip -n n1 addr add 10.1.0.1/24 dev eth0
 ip -n n1 addr add 10.2.0.1/24 dev eth1
 ip -n out addr add 10.9.0.200/24 dev eth0
 configuration() { cat <<END
-[cluster]
-name = "demo"
-id = 10
-[[node]]
-name = "n1"
-id = 1
+$(cluster n1)
 [[network]]
 name = "lan"
 distribution = "$1"
@@ -27,46 +22,30 @@ source = "10.9.0.1"
 also = { n1 = ["eth1"] }
 persistent = { n1 = "10.9.0.5/24" }
 nodes = { n1 = { address = "10.1.0.1/24", interface = "eth0" } }
-[[service]]
-name = "web"
-nodes = ["n1"]
-[[service.resource]]
-name = "one"
-kind = "address"
-address = "10.9.0.1/24"
-[[service.resource]]
-name = "two"
-kind = "address"
-address = "10.9.0.2/24"
-[[service.resource]]
-name = "three"
-kind = "address"
-address = "10.9.0.3/24"
+$(service web n1)
+$(address one 10.9.0.1/24)
+$(address two 10.9.0.2/24)
+$(address three 10.9.0.3/24)
 END
 }
-on() { "$M" --root $PWD/n1 "$@" 2>&1; }
-mac() { ip -n n1 link show dev $1 | sed -n 's/.*ether \([0-9a-f:]*\).*/\1/p'; }
-stands() { ip -n n1 addr show dev $2 | grep -q "inet $1/"; }
-told() { ip -n out neigh show $1 | sed -n 's/.*lladdr \([0-9a-f:]*\).*/\1/p'; }
-ask() { ip netns exec out bash -c "echo >/dev/udp/$1/9" || true; }
-card() { case "$(told $1)" in "$(mac eth0)") echo eth0;; "$(mac eth1)") echo eth1;; *) echo nobody;; esac; }
+card() { case "$(told $1)" in "$(mac n1 eth0)") echo eth0;; "$(mac n1 eth1)") echo eth1;; *) echo nobody;; esac; }
 cards() { echo $(card 10.9.0.1) $(card 10.9.0.2) $(card 10.9.0.3); }
 all_told() { for n in 1 2 3; do ask 10.9.0.$n; done; [ "$(cards)" = "$*" ]; }
 none() { ! ip -n n1 addr | grep -q "inet 10.9.0.[123]/"; }
 configuration least-load >n1/etc/mainstay/cluster.toml
 run n1 ip netns exec n1
-wait_for stands 10.9.0.5 eth0
-wait_for stands 10.9.0.3 eth1
+wait_for stands n1 10.9.0.5 eth0
+wait_for stands n1 10.9.0.3 eth1
 check() { # DISTRIBUTION EXPECTED…
   name=$1; shift
   before=$(cards)
   configuration $name >new.toml
-  on config apply new.toml >/dev/null
-  wait_for on service stop web
+  on n1 config apply new.toml >/dev/null
+  wait_for on n1 service stop web
   wait_for none
-  wait_for on service start web
+  wait_for on n1 service start web
   at=1
-  for expected in "$@"; do wait_for stands 10.9.0.$at $expected; at=$((at + 1)); done
+  for expected in "$@"; do wait_for stands n1 10.9.0.$at $expected; at=$((at + 1)); done
   wait_for all_told "$@"
   say "$name: the neighbour cache said $before, and says $(cards)"
 }
@@ -79,9 +58,9 @@ check collocation-with-source eth1 eth1 eth1
 check anti-collocation-with-source eth1 eth0 eth0
 # The interface that a preference wants does not work: the preference is dropped, and no address is down.
 configuration collocation-with-persistent >new.toml
-on config apply new.toml >/dev/null
+on n1 config apply new.toml >/dev/null
 ip link set n1-eth0 down
-wait_for stands 10.9.0.2 eth1; wait_for stands 10.9.0.3 eth1
+wait_for stands n1 10.9.0.2 eth1; wait_for stands n1 10.9.0.3 eth1
 wait_for all_told eth1 eth1 eth1
 say "with one interface: $(cards)"
 "#;

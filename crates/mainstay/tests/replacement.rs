@@ -17,46 +17,24 @@ ip -n n1 route add default via 10.1.0.200 src 10.1.0.1
 ip -n n2 addr add 10.1.0.2/24 dev eth0
 ip -n out addr add 10.1.0.200/24 dev eth0
 cat >n1/etc/mainstay/cluster.toml <<END
-[cluster]
-name = "demo"
-id = 10
-tie = "prefer:n1"
-[[node]]
-name = "n1"
-id = 1
-[[node]]
-name = "n2"
-id = 2
+$(cluster 'tie = "prefer:n1"' n1 n2)
 [[network]]
 name = "lan"
 takeover = "replacement"
 heartbeat_alias = "10.200.0.0/16"
 also = { n1 = ["eth1"] }
 nodes = { n1 = { address = "10.1.0.1/24", interface = "eth0" }, n2 = { address = "10.1.0.2/24", interface = "eth0" } }
-[[service]]
-name = "web"
-nodes = ["n1", "n2"]
-[[service.resource]]
-name = "ip"
-kind = "address"
-address = "10.1.0.100/24"
+$(service web n1 n2)
+$(address ip 10.1.0.100/24)
 hardware_address = "02:00:0a:01:00:64"
 END
 cp n1/etc/mainstay/cluster.toml n2/etc/mainstay/
-on() { node=$1; shift; "$M" --root $PWD/$node "$@" 2>&1; }
 on n1 config check
 H=02:00:0a:01:00:64
-mac() { ip -n $1 link show dev $2 | sed -n 's/.*ether \([0-9a-f:]*\).*/\1/p'; }
 M1=$(mac n1 eth0); M1S=$(mac n1 eth1); M2=$(mac n2 eth0)
-stands() { ip -n $1 addr show dev $3 | grep -q "inet $2/"; }
-absent() { ! stands "$@"; }
 is_mac() { [ "$(mac $1 $2)" = $3 ]; }
-# To which station the machine outside sends.
-told() { ip -n out neigh show $1 | sed -n 's/.*lladdr \([0-9a-f:]*\).*/\1/p'; }
-ask() { ip netns exec out bash -c "echo >/dev/udp/$1/9" || true; }
-sends() { ask $1; [ "$(told $1)" = $2 ]; }
 # Whether who has the address answers somebody who has forgotten all.
-answers() { ip -n out neigh flush all; ask $1; sleep 0.2; [ "$(told $1)" = $2 ]; }
+found() { ip -n out neigh flush all; ask $1; sleep 0.2; [ "$(told $1)" = $2 ]; }
 both() { "$M" --root n1 --json membership | grep -q '"n2"' && is_member n2; }
 has_boot() { stands n1 10.1.0.1 eth0 && absent n1 10.1.0.100 eth0 && is_mac n1 eth0 $M1; }
 has_service() { stands n1 10.1.0.100 eth0 && absent n1 10.1.0.1 eth0 && is_mac n1 eth0 $H; }
@@ -64,7 +42,7 @@ run n1 ip netns exec n1; n1=$!
 run n2 ip netns exec n2; n2=$!
 wait_for has_service
 wait_for both
-wait_for answers 10.1.0.100 $H
+wait_for found 10.1.0.100 $H
 ip -n n1 route show default | grep -q "src 10.1.0.100"
 ip -n n1 route get 10.1.0.200 | grep -q "src 10.1.0.100"
 say "in its place: boot address away, hardware address $(mac n1 eth0), route back by $(ip -n n1 route show default | sed 's/.* src//')"
@@ -74,7 +52,7 @@ on n1 service stop web
 has_boot
 ip -n n1 route show default | grep -q "src 10.1.0.1 "
 [ -z "$(ip -n n1 route show proto 77)" ]
-wait_for answers 10.1.0.1 $M1
+wait_for found 10.1.0.1 $M1
 say "put back"
 on n1 service start web
 wait_for has_service
@@ -109,20 +87,20 @@ there() { stands n2 10.1.0.100 eth0 && absent n2 10.1.0.2 eth0 && is_mac n2 eth0
 wait_for there
 stands n1 10.2.0.1 eth1; is_mac n1 eth1 $M1S; has_boot
 sends 10.1.0.100 $H
-wait_for answers 10.1.0.100 $H
+wait_for found 10.1.0.100 $H
 wait_for both
 say "moved: the neighbour outside still sends to $(told 10.1.0.100)"
 
 # Guard and daemon are killed: the next ones put back what was left.
 kill -9 $n2 $(cat /proc/$n2/task/$n2/children)
 wait_for stands n1 10.1.0.100 eth0
-wait_for answers 10.1.0.100 $H
+wait_for found 10.1.0.100 $H
 is_mac n2 eth0 $H
 run n2 ip netns exec n2
 mended() { stands n2 10.1.0.2 eth0 && absent n2 10.1.0.100 eth0 && is_mac n2 eth0 $M2; }
 wait_for mended
 wait_for both
-wait_for answers 10.1.0.100 $H
+wait_for found 10.1.0.100 $H
 say "mended after both were killed"
 "#;
 

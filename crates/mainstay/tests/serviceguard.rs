@@ -10,30 +10,19 @@ wire w0
 node n1; plug n1 w0 eth0; plug n1 w0 eth1; root n1
 ip -n n1 addr add 10.0.0.1/24 dev eth0
 cat >n1/etc/mainstay/cluster.toml <<END
-[cluster]
-name = "demo"
-id = 10
-[[node]]
-name = "n1"
-id = 1
+$(cluster n1)
 [[network]]
 name = "net0"
 poll_interval = "250ms"
 nodes = { n1 = { address = "10.0.0.1/24", interface = "eth0", standby = ["eth1"] } }
-[[service]]
-name = "web"
-nodes = ["n1"]
-[[service.resource]]
-name = "ip"
-kind = "address"
-address = "10.0.0.100/24"
+$(service web n1)
+$(address ip 10.0.0.100/24)
 END
 "$M" faces --link $PWD >/dev/null
 export MAINSTAY_ROOT=$PWD/n1
 code() { code=0; "$@" 2>&1 || code=$?; echo "($code)"; }
 say "nobody there"; code ./cmviewcl
-run n1 ip netns exec n1
-wait_for is_member n1
+start n1
 up() { ./cmviewcl -v | grep -q "$1 *up  *$2"; }
 wait_for up PRIMARY eth0; wait_for up STANDBY eth1
 owned() { ./cmviewcl -l package -f line | grep -qx "package:web|owner=n1"; }

@@ -27,17 +27,7 @@ for node in n1 n2; do
   root $node
   {
     cat <<END
-[cluster]
-name = "demo"
-id = 10
-detection = "normal"
-tie = "prefer:n2"
-[[node]]
-name = "n1"
-id = 1
-[[node]]
-name = "n2"
-id = 2
+$(cluster 'detection = "normal"' 'tie = "prefer:n2"' n1 n2)
 [[network]]
 name = "net0"
 nodes = { n1 = "10.77.0.1/24", n2 = "10.77.0.2/24" }

@@ -11,13 +11,7 @@ ip link set lo up
 ip addr add 10.77.0.1/24 dev lo
 root n1
 cat >n1/etc/mainstay/cluster.toml <<END
-[cluster]
-name = "demo"
-id = 10
-detection = "fast"
-[[node]]
-name = "n1"
-id = 1
+$(cluster 'detection = "fast"' n1)
 [[network]]
 name = "net0"
 nodes = { n1 = "10.77.0.1/24" }

@@ -40,6 +40,49 @@ plug() {
   ip -n $1 link set $3 up
 }
 node() { ip netns add $1; ip -n $1 link set lo up; }
+# Starts nodes in their namespaces, and waits until they are members.
+start() {
+  for name; do run $name ip netns exec $name; done
+  for name; do wait_for is_member $name; done
+}
+# Parts of a configuration, for here-documents. Tables `cluster` and `node`: cluster [LINE]… NODE…
+cluster() {
+  printf '[cluster]\nname = "demo"\nid = 10\n'
+  number=0
+  for word; do
+    case $word in
+      *=*) echo "$word" ;;
+      *) number=$((number + 1)); printf '[[node]]\nname = "%s"\nid = %s\n' $word $number ;;
+    esac
+  done
+}
+# service NAME NODE…
+service() {
+  printf '[[service]]\nname = "%s"\n' $1; shift
+  nodes=; for word; do nodes="$nodes, \"$word\""; done
+  printf 'nodes = [%s]\n' "${nodes#, }"
+}
+# A resource of the service above: address NAME ADDRESS
+address() { printf '[[service.resource]]\nname = "%s"\nkind = "address"\naddress = "%s"\n' $1 $2; }
+# The program, told of a node: on NODE WORDS…
+on() { where=$1; shift; "$M" --root $PWD/$where "$@" 2>&1; }
+# What a node says of its interfaces: shows NODE PATTERN
+shows() { on $1 network list | grep -Eq "$2"; }
+# Whether an address stands on an interface: stands NODE ADDRESS INTERFACE
+stands() { ip -n $1 addr show dev $3 | grep -q "inet6\? $2/"; }
+absent() { ! stands "$@"; }
+# Ends the script where it stands there as well as where it belongs.
+away() { if stands "$@"; then say "it stands twice: $*"; exit 1; fi; }
+# The station of an interface: mac NODE INTERFACE
+mac() { ip -n $1 link show dev $2 | sed -n 's/.*ether \([0-9a-f:]*\).*/\1/p'; }
+# A machine `out` is none of the cluster. To which station it sends for an address: asked for once, told by
+# announcements from then on.
+told() { ip -n out neigh show $1 | sed -n 's/.*lladdr \([0-9a-f:]*\).*/\1/p'; }
+ask() { ip netns exec out bash -c "echo >/dev/udp/$1/9" || true; }
+# sends ADDRESS STATION
+sends() { ask $1; [ "$(told $1)" = "$2" ]; }
+# Its machine says that nothing listens there: an answer that takes the whole way and back.
+answers() { ip netns exec out timeout 1 bash -c "echo >/dev/tcp/$1/9" 2>&1 | grep -q refused; }
 "#;
 
 /// What is unshared.

@@ -91,8 +91,11 @@ wait_for found 10.1.0.100 $H
 wait_for both
 say "moved: the neighbour outside still sends to $(told 10.1.0.100)"
 
-# Guard and daemon are killed: the next ones put back what was left.
-kill -9 $n2 $(cat /proc/$n2/task/$n2/children)
+# Guard and daemon are killed at one moment, else either would notice that the other is gone: the next ones put
+# back what was left.
+both_of_n2="$n2 $(cat /proc/$n2/task/$n2/children)"
+kill -STOP $both_of_n2
+kill -9 $both_of_n2
 wait_for stands n1 10.1.0.100 eth0
 wait_for found 10.1.0.100 $H
 is_mac n2 eth0 $H

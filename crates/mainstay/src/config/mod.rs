@@ -18,6 +18,7 @@ pub mod files;
 mod gateway;
 mod global;
 mod heartbeat;
+pub mod hook;
 pub mod hosts;
 pub mod network;
 pub mod own;
@@ -42,6 +43,7 @@ use ::network::OnConflict;
 use base::{Medium, NetworkId, NodeId, NodeSet, Preset, Timing};
 
 pub use diagnostic::{Diagnostics, Finding};
+pub use hook::Hook;
 pub(crate) use network::subnet;
 pub use placing::{Placing, Shared};
 pub use polling::Polling;
@@ -89,6 +91,8 @@ pub struct Cluster {
     pub services: Vec<engine::Service>,
     /// The service addresses of networks that share them out over interfaces.
     pub shared: BTreeMap<IpAddr, Shared>,
+    /// What is run before and after events of networks, in the file's order.
+    pub hooks: Vec<Hook>,
     /// What is done about conflicts of service addresses, where it is not to defend them.
     pub conflicts: BTreeMap<IpAddr, OnConflict>,
     /// The text that all this was read from.

@@ -11,7 +11,8 @@ use super::diagnostic::Diagnostics;
 use super::read::{self, Placed, Section, Span, Value};
 use super::tie::{self, Tie};
 use super::{
-    Cluster, Node, PORT_DEFAULT, duration, fence, network, placing, service, suggest, watchdog,
+    Cluster, Node, PORT_DEFAULT, duration, fence, hook, network, placing, service, suggest,
+    watchdog,
 };
 
 /// Bytes of a configuration: it is broadcast in one message, with the engine's form beside it.
@@ -126,6 +127,7 @@ fn root<'a>(tree: &'a DeTable<'a>, span: Span, found: &mut Diagnostics) -> Clust
         fence_policy: node::FencePolicy::default(),
         fence_verify: Some(fence::VERIFY_DEFAULT),
         jeopardy: None,
+        hooks: Vec::new(),
         conflicts: Default::default(),
         fences: Vec::new(),
         watchdogs: BTreeMap::new(),
@@ -158,6 +160,8 @@ fn root<'a>(tree: &'a DeTable<'a>, span: Span, found: &mut Diagnostics) -> Clust
     let networks = root.tables("network", "a [[network]]", found);
     let paths = root.tables("path", "a [[path]]", found);
     cluster.networks = network::networks(networks, paths, &by_name, &mut claimed, found);
+    let hooks = root.tables("hook", "a [[hook]]", found);
+    cluster.hooks = hook::hooks(hooks, &cluster.networks, found);
     let fences = root.tables("fence", "a [[fence]]", found);
     cluster.fences = fence::fences(fences, &by_name, found);
     let shared_watchdog = root.take("watchdog");

@@ -16,7 +16,7 @@ use os::shared::ADDRESSES_MAX;
 use super::diagnostic::Diagnostics;
 use super::network::{self, Claimed};
 use super::placing::{self, Wish};
-use super::read::{self, Section, Span};
+use super::read::{self, Placed, Section, Span};
 use super::section::{Names, duplicate};
 use super::{Kind, Network, replacement, reservation, suggest};
 
@@ -349,25 +349,33 @@ fn address<'a>(
     Some(ResourceKind::Address { address, prefix })
 }
 
+/// Reads `command`: a program and its arguments.
+pub(super) fn command<'a>(
+    section: &mut Section<'a>,
+    example: &str,
+    found: &mut Diagnostics,
+) -> Option<Vec<Placed<&'a str>>> {
+    let value = section.require("command", example, found)?;
+    let words = read::texts(value, "command", found)?;
+    if words.first().is_none_or(|program| program.value.is_empty()) {
+        found.error(value.span(), "the command is empty");
+        return None;
+    }
+    if words.len() > WORDS_MAX {
+        found.error(value.span(), format!("the command has more than {WORDS_MAX} words"));
+        return None;
+    }
+    if let Some(zero) = words.iter().find(|word| word.value.contains('\0')) {
+        found.error(zero.span.clone(), "a command can not contain a zero byte");
+        return None;
+    }
+    Some(words)
+}
+
 fn process(section: &mut Section<'_>, found: &mut Diagnostics) -> Option<ResourceKind> {
-    let command = section
-        .require("command", "[\"/usr/bin/nginx\", \"-g\", \"daemon off;\"]", found)
-        .and_then(|value| {
-            let words = read::texts(value, "command", found)?;
-            if words.first().is_none_or(|program| program.value.is_empty()) {
-                found.error(value.span(), "the command is empty");
-                return None;
-            }
-            if words.len() > WORDS_MAX {
-                found.error(value.span(), format!("the command has more than {WORDS_MAX} words"));
-                return None;
-            }
-            if let Some(zero) = words.iter().find(|word| word.value.contains('\0')) {
-                found.error(zero.span.clone(), "a command can not contain a zero byte");
-                return None;
-            }
-            Some(words.into_iter().map(|word| word.value.to_owned()).collect())
-        });
+    let example = "[\"/usr/bin/nginx\", \"-g\", \"daemon off;\"]";
+    let command = command(section, example, found)
+        .map(|words| words.into_iter().map(|word| word.value.to_owned()).collect());
     let directory = section.text("directory", found).and_then(|written| {
         if written.value.starts_with('/') {
             return Some(written.value.to_owned());

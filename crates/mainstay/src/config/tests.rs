@@ -110,12 +110,14 @@ fn the_documented_example_is_usable() {
         .skip(1)
         .map(|rest| rest.split("```").next().expect("a block ends"))
         .collect();
-    let [example, kinds, sharing, replacing, times, ties, gateways] = blocks[..] else {
+    let [example, kinds, sharing, replacing, times, ties, gateways, hooks] = blocks[..] else {
         panic!("{} examples", blocks.len())
     };
     assert_eq!(good(example).services.len(), 1);
     assert_eq!(good(&format!("{example}{kinds}")).networks.len(), 3);
     assert!(good(&format!("{example}{sharing}")).networks[1].placing.is_some());
+    let hooks = good(&format!("{example}{hooks}")).hooks;
+    assert_eq!((hooks.len(), hooks[0].events.len()), (1, 3));
     let untied: String = (example.lines())
         .filter(|line| !line.starts_with("tie"))
         .map(|line| format!("{line}\n"))

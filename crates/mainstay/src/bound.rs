@@ -221,7 +221,19 @@ fn needs_tie(cluster: &Cluster) -> bool {
 
 fn assumptions(cluster: &Cluster) -> Vec<String> {
     let per_mille = CLOCK_RATE_ERROR_PERMILLE;
-    vec![
+    let switched = cluster
+        .networks
+        .iter()
+        .filter(|network| network.endpoints.values().any(|endpoint| endpoint.standby.is_some()));
+    let waits = switched.filter_map(|network| {
+        let waits = format(cluster.switch_waits(&network.name)?);
+        Some(format!(
+            "when an interface of {} fails its addresses wait up to {waits} for the hooks before \
+             swap_adapter; a service leaves the node only when they cannot go to a standby",
+            network.name
+        ))
+    });
+    let assumptions = [
         "more than half of the last view goes on, and its members reach each other".into(),
         format!(
             "clocks of nodes run equally fast within {}.{} %; their dates do not matter",
@@ -238,7 +250,8 @@ fn assumptions(cluster: &Cluster) -> Vec<String> {
             .into(),
         "a virtual machine that its host froze may answer for the rest of its lease when it wakes"
             .into(),
-    ]
+    ];
+    assumptions.into_iter().chain(waits).collect()
 }
 
 fn table(timing: &Timing) -> v1::TimingTable {

@@ -287,6 +287,18 @@ pub(super) fn check(context: &Context, file: Option<&Path>) -> Done {
             found.error_in_file(error.message).help(error.help);
         }
     }
+    if whole_node && let Ok((cluster, _)) = &parsed {
+        for hook in &cluster.hooks {
+            if let Some(why) = no_program(&hook.command[0]) {
+                found
+                    .warning(
+                        0..0,
+                        format!("the hook {} cannot be run on this node: {why}", hook.name),
+                    )
+                    .help("put the program there on every node, and make it executable");
+            }
+        }
+    }
     if whole_node && let (Ok((cluster, _)), false) = (&parsed, found.has_errors()) {
         alive::check(cluster, running(context)?.as_ref(), &text, &mut found);
     }
@@ -334,4 +346,17 @@ pub(super) fn names_without_address(
 
 fn counted(number: usize, what: &str) -> String {
     if number == 1 { format!("1 {what}") } else { format!("{number} {what}s") }
+}
+
+/// Why a file cannot be run as a program.
+fn no_program(path: &str) -> Option<String> {
+    use std::os::unix::fs::PermissionsExt;
+    match std::fs::metadata(path) {
+        Err(error) => Some(format!("{path}: {error}")),
+        Ok(found) if !found.is_file() => Some(format!("{path} is no file")),
+        Ok(found) if found.permissions().mode() & 0o111 == 0 => {
+            Some(format!("{path} is not executable"))
+        }
+        Ok(_) => None,
+    }
 }

@@ -118,6 +118,13 @@ impl Journal {
         );
     }
 
+    /// What became of a hook of the administrator on this node.
+    pub(super) fn hook(&mut self, node: String, level: v1::EventLevel, text: &str, inbox: &Inbox) {
+        self.say(text);
+        let (code, text) = ("hook".to_owned(), text.to_owned());
+        self.publish(inbox, v1::Event { node, code, level, text, ..v1::Event::default() });
+    }
+
     fn publish(&mut self, inbox: &Inbox, event: v1::Event) {
         self.last_event += 1;
         let event = v1::Event { id: self.last_event, at: now(), ..event };

@@ -28,6 +28,7 @@ mod gate;
 mod gateways;
 mod goodbyes;
 mod health;
+mod hooks;
 mod journal;
 mod leaving;
 mod media;
@@ -120,6 +121,10 @@ enum Done {
     MountBroken { service: String, resource: String, reason: String },
     /// On these networks no gateway answers.
     Gateways(std::collections::BTreeSet<base::NetworkId>),
+    /// A hook has ended, or was ended.
+    Hook(hooks::Report),
+    /// The hooks before a switch are over.
+    HooksOver { operation: u64 },
     /// A line for the journal.
     Said(String),
     /// Something went wrong that concerns no single act.
@@ -202,6 +207,7 @@ pub fn run(options: &Options) -> Result<ExitCode> {
     let Leftovers { processes, remains, writers, .. } = left;
     let start = drive::Start {
         root,
+        tree,
         store,
         cluster,
         hosts,

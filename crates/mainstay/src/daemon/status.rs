@@ -67,6 +67,7 @@ impl Daemon {
                 })
                 .chain(self.probe_counters())
                 .chain(self.fence_counters())
+                .chain(self.hook_counters())
                 .collect(),
         }
     }
@@ -319,6 +320,10 @@ impl Daemon {
         }
         for (code, text, help) in self.fence_warnings() {
             warn(code, text, Some(&help));
+        }
+        for text in self.hook_warnings() {
+            let help = "mainstay events; this goes when the hook next ends with 0";
+            warn("hook", text, Some(help));
         }
         for (code, text) in self.watchdog_warnings() {
             warn(code, text, Some("mainstay watchdog show"));

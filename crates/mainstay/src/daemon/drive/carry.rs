@@ -11,6 +11,7 @@ use os::shared::HeldAddress;
 
 use super::super::cover::Refused;
 use super::super::disk::{self, Write};
+use super::super::hooks::Switch;
 use super::super::{addresses, convert};
 use super::{Daemon, ETHERNET};
 
@@ -40,6 +41,7 @@ impl Daemon {
                 Output::Event(event) => {
                     self.errands.greet |= event.kind == node::EventKind::Peer;
                     self.journal.event(&event, self.node.cluster(), &self.inbox);
+                    self.run_hooks(&event);
                 }
                 Output::Configured { version, checksum, text } => {
                     self.configured(version, checksum, text);
@@ -218,8 +220,8 @@ impl Daemon {
             Out::Give { operation, interface } => {
                 self.request(addresses::Request::Give { operation, interface });
             }
-            Out::Switch { operation, from, to, addresses, .. } => {
-                self.request(addresses::Request::Switch { operation, from, to, addresses });
+            Out::Switch { operation, from, to, addresses, net, why } => {
+                self.switch(Switch { operation, from, to, addresses, net, why });
             }
             Out::Switched { .. }
             | Out::StandbyJoined { .. }
@@ -379,6 +381,7 @@ impl Daemon {
         self.mind_arbiters();
         self.mind_health();
         self.mind_gateways();
+        self.mind_hooks();
         self.follow_ups.push_back(Input::Configured(Box::new(core)));
         self.mind_aliases();
         self.mind_standbys();

@@ -59,6 +59,8 @@ const PROCESS: u64 = 1 << 40;
 /// What a daemon starts from.
 pub(super) struct Start {
     pub(super) root: files::Root,
+    /// The name of the control groups of services.
+    pub(super) tree: String,
     pub(super) store: Store,
     pub(super) cluster: Cluster,
     pub(super) hosts: Hosts,
@@ -155,6 +157,7 @@ pub(super) struct Daemon {
     pub(super) arbiters: Arbiters,
     pub(super) fencing: Fencing,
     pub(super) gateways: super::gateways::Gateways,
+    pub(super) hooks: super::hooks::Hooks,
     pub(super) watchdog: super::watchdog::Watchdog,
     /// The state (position, version, checksum) of which the guard has the classes.
     classes_known: Option<(u64, u64, u64)>,
@@ -171,6 +174,7 @@ impl Daemon {
     pub(super) fn start(start: Start) -> Result<Daemon> {
         let Start {
             root,
+            tree,
             store,
             cluster,
             hosts,
@@ -300,6 +304,7 @@ impl Daemon {
             health: health::Verdicts::new(health),
             surveys: BTreeMap::new(),
             gateways: super::gateways::Gateways::new(asked.clone()),
+            hooks: super::hooks::Hooks::new(&tree, asked.clone()),
             arbiters: Arbiters::new(key, asked),
             fencing,
             watchdog: super::watchdog::Watchdog::default(),
@@ -329,6 +334,7 @@ impl Daemon {
         daemon.mind_gate();
         daemon.mind_arbiters();
         daemon.mind_gateways();
+        daemon.mind_hooks();
         daemon.open_networks();
         for (service, resource, process) in processes {
             daemon.watch_process(service, resource, process);
@@ -384,6 +390,7 @@ impl Daemon {
             self.go_on_testing();
             self.give_up_errands();
             self.mind_fence_checks();
+            self.give_up_hooks();
             if self.aliases.deadline().is_some_and(|at| os::clock::boottime() >= at) {
                 self.mind_aliases();
             }
@@ -394,6 +401,7 @@ impl Daemon {
                 self.aliases.deadline(),
                 self.leaving_deadline(),
                 self.fence_checks_deadline(),
+                self.hooks.deadline(),
             ];
             let wake = deadlines.into_iter().flatten().min();
             self.wake_at(if drained {
@@ -404,6 +412,7 @@ impl Daemon {
         }
         self.drop_aliases();
         self.return_to_primaries();
+        self.end_hooks();
         self.journal.flush();
         Ok(ExitCode::SUCCESS)
     }
@@ -637,6 +646,8 @@ impl Daemon {
                 let change = ResourceChange::Broken { reason };
                 self.feed(Input::ResourceChanged { service, resource, change });
             }
+            Done::Hook(report) => self.hook_ended(report),
+            Done::HooksOver { operation } => self.hooks_over(operation),
             Done::Said(text) => self.journal.say(&text),
             Done::Hosts(hosts) => self.hosts_changed(hosts),
             Done::Strict(interfaces) => self.strict_seen(interfaces),

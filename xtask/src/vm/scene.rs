@@ -324,25 +324,33 @@ impl Scene {
         ))
     }
 
-    /// Demands that nothing moved and that there was one owner.
+    /// Demands that nothing moved or was started again, that there was one owner, and that it was never
+    /// silent for longer than `silence`; the longest time that it was, in milliseconds.
     ///
     /// # Errors
     /// What was otherwise.
-    pub(crate) fn demand_quiet(&mut self, start: Duration) -> Result<Verdict> {
+    pub(crate) fn demand_quiet(&mut self, start: Duration, silence: Duration) -> Result<f64> {
         let (answers, owners) = self.seen_since(start)?;
         let outcome = (|| {
             ensure!(answers.changes.is_empty(), "the service moved: {:?}", answers.changes);
             ensure!(answers.responders.len() == 1, "answered by {:?}", answers.responders);
             ensure!(owners.responders == answers.responders, "by ARP at {:?}", owners.responders);
+            let processes = answers.pids.values().flatten().count();
+            ensure!(processes == 1, "the service was started again: processes {:?}", answers.pids);
             ensure!(
                 answers.answered_twice == 0,
                 "{} questions had two answers",
                 answers.answered_twice
             );
-            Ok(())
+            let gap = answers.longest_gap.context("nothing was asked")?.milliseconds;
+            ensure!(
+                gap <= clock::milliseconds(silence),
+                "{gap:.0} ms without an answer, not {} s",
+                secs(silence)
+            );
+            Ok(gap)
         })();
-        self.explain(outcome)?;
-        Ok(answers)
+        self.explain(outcome)
     }
 
     /// Adds what the machines say to an error.

@@ -6,8 +6,9 @@
 //! of the machine that it runs on are needed. It takes minutes, so it is not part of `cargo test`.
 //!
 //! Reading order: `kernel` (where the kernel comes from), `image` and `cpio` (what is booted),
-//! `machine` (a QEMU, with `console`, `control` and `qmp`), `wire` and `outsider` (the networks,
-//! and who asks from outside), `scene` (a cluster of machines), `scenarios`.
+//! `machine` (a QEMU, with `console`, `arrivals`, `control` and `qmp`), `wire` and `outsider` (the
+//! networks, and who asks from outside), `storage` (a shared disk, and what is written to it), `scene`
+//! (a cluster of machines), `scenarios`.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -17,6 +18,7 @@ use std::time::Duration;
 use anyhow::{Context, Result, bail, ensure};
 use lab::clock;
 
+mod arrivals;
 mod console;
 mod control;
 mod cpio;

@@ -6,13 +6,17 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use anyhow::{Context, Result};
 
+use super::arrivals::{Arrivals, Span};
+
 /// A machine's console.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub(crate) struct Console {
     path: PathBuf,
+    arrivals: Arc<Arrivals>,
 }
 
 /// A whole line of it.
@@ -24,13 +28,18 @@ pub(crate) struct Line {
     pub(crate) stamp: Option<u64>,
     /// What follows the stamp.
     pub(crate) text: String,
+    /// When it came, by the clock of this machine.
+    pub(crate) came: Span,
 }
 
 impl Console {
-    /// The console that is written to this file.
-    #[must_use]
-    pub(crate) fn new(path: PathBuf) -> Self {
-        Self { path }
+    /// The console that is written to this file, which is watched from now on.
+    ///
+    /// # Errors
+    /// When there can be no thread for that.
+    pub(crate) fn new(path: PathBuf) -> Result<Self> {
+        let arrivals = Arc::new(Arrivals::watch(&path)?);
+        Ok(Self { path, arrivals })
     }
 
     /// Where it is written to.
@@ -42,10 +51,10 @@ impl Console {
     /// All lines so far; none before the first boot.
     ///
     /// # Errors
-    /// When the file cannot be read.
+    /// When the file cannot be read or watched.
     pub(crate) fn lines(&self) -> Result<Vec<Line>> {
         match fs::read(&self.path) {
-            Ok(bytes) => Ok(lines(&String::from_utf8_lossy(&bytes))),
+            Ok(bytes) => lines(&bytes, |length| self.arrivals.of(length)),
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(Vec::new()),
             Err(error) => {
                 Err(error).with_context(|| format!("read the console {}", self.path.display()))
@@ -78,22 +87,25 @@ impl Console {
     }
 }
 
-/// The whole lines of a console's text.
-fn lines(text: &str) -> Vec<Line> {
-    let whole = text.rfind('\n').map_or("", |end| &text[..end]);
-    if whole.is_empty() {
-        return Vec::new();
-    }
-    whole.split('\n').map(line).collect()
+/// The whole lines of a console; `came` says when so many bytes were complete.
+fn lines(bytes: &[u8], came: impl Fn(u64) -> Result<Span>) -> Result<Vec<Line>> {
+    let mut length = 0;
+    let pieces =
+        bytes.split_inclusive(|byte| *byte == b'\n').filter(|piece| piece.ends_with(b"\n"));
+    let line = |piece: &[u8]| {
+        length += piece.len() as u64;
+        Ok(line(&String::from_utf8_lossy(piece), came(length)?))
+    };
+    pieces.map(line).collect()
 }
 
-fn line(raw: &str) -> Line {
+fn line(raw: &str, came: Span) -> Line {
     let whole = plain(raw);
     let (stamp, text) = match stamp(&whole) {
         Some((stamp, text)) => (Some(stamp), text.to_owned()),
         None => (None, whole.clone()),
     };
-    Line { whole, stamp, text }
+    Line { whole, stamp, text, came }
 }
 
 /// Without control characters and escape sequences.

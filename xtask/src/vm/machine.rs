@@ -73,10 +73,12 @@ struct Power {
 
 impl Machine {
     /// A machine that is off.
-    #[must_use]
-    pub(crate) fn new(plan: Plan, patience: Patience) -> Self {
-        let console = Console::new(plan.logs.join(format!("{}.console", plan.name)));
-        Self { plan, console, power: None, boots: 0, patience }
+    ///
+    /// # Errors
+    /// When its console cannot be watched.
+    pub(crate) fn new(plan: Plan, patience: Patience) -> Result<Self> {
+        let console = Console::new(plan.logs.join(format!("{}.console", plan.name)))?;
+        Ok(Self { plan, console, power: None, boots: 0, patience })
     }
 
     /// Its name.

@@ -3,6 +3,7 @@
 //!
 //! Names and addresses are those of the lab: machine 2 is `n2` and has 10.77.0.2 and 10.77.1.2.
 
+use std::collections::BTreeMap;
 use std::fs;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -122,7 +123,7 @@ impl Scene {
         for (id, name) in (1..=wish.machines).zip(&names) {
             let disk = bench.logs.join(format!("{name}.disk"));
             image::disk(&disk, &files(name, id, wish, &text, &key))?;
-            machines.push(Machine::new(plan(bench, name, id, wish, disk), bench.patience.clone()));
+            machines.push(Machine::new(plan(bench, name, id, wish, disk), bench.patience.clone())?);
         }
         fs::write(bench.logs.join("cluster.toml"), text)?;
         let begin = clock::now();
@@ -157,6 +158,16 @@ impl Scene {
     pub(crate) fn machine(&mut self, name: &str) -> &mut Machine {
         let found = self.machines.iter_mut().find(|machine| machine.name() == name);
         found.expect("the name is that of a machine")
+    }
+
+    /// How many lines each console has: what follows came later.
+    ///
+    /// # Errors
+    /// When one cannot be read.
+    pub(crate) fn marks(&self) -> Result<BTreeMap<String, usize>> {
+        let mark =
+            |machine: &Machine| Ok((machine.name().to_owned(), machine.console().lines()?.len()));
+        self.machines.iter().map(mark).collect()
     }
 
     /// What a machine says of the cluster.

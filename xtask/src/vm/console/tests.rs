@@ -1,4 +1,15 @@
-use super::{Console, lines};
+use std::time::Duration;
+
+use super::{Console, Line, Span};
+
+/// The lines of a console of which a byte came every microsecond.
+fn lines(text: &str) -> Vec<Line> {
+    let came = |length| {
+        let by = Duration::from_micros(length);
+        Ok(Span { after: by.saturating_sub(Duration::from_micros(1)), by })
+    };
+    super::lines(text.as_bytes(), came).expect("all of it came")
+}
 
 #[test]
 fn stamps_and_escapes_are_taken_off() {
@@ -13,6 +24,19 @@ fn stamps_and_escapes_are_taken_off() {
     let stamps: Vec<Option<u64>> = lines.iter().map(|line| line.stamp).collect();
     assert_eq!(stamps, [Some(0), Some(12_345_678), None]);
     assert_eq!(lines[1].whole, "[   12.345678] softdog: Initiating system reboot");
+    // With its end: what is half there has not come.
+    let ends = text.match_indices('\n').map(|(at, _)| Duration::from_micros(at as u64 + 1));
+    assert_eq!(lines.iter().map(|line| line.came.by).collect::<Vec<_>>(), ends.collect::<Vec<_>>());
+}
+
+#[test]
+fn bytes_that_are_no_text_shift_no_arrival() {
+    let came = |length| {
+        let by = Duration::from_micros(length);
+        Ok(Span { after: by, by })
+    };
+    let found = super::lines(b"\xff\xfe\n-\n", came).expect("all of it came");
+    assert_eq!(found[1].came.by, Duration::from_micros(5));
 }
 
 #[test]
@@ -28,11 +52,12 @@ fn what_is_no_stamp_stays() {
 #[test]
 fn lines_are_found_from_a_place_on() {
     let directory = tempfile::tempdir().expect("a directory");
-    let console = Console::new(directory.path().join("console"));
+    let console = Console::new(directory.path().join("console")).expect("it is watched");
     assert_eq!(console.count("boot").expect("nothing yet"), 0);
     std::fs::write(console.path(), "boot 1\r\nother\r\nboot 2\r\nboot").expect("it is written");
     assert_eq!(console.count("boot").expect("it is there"), 2);
     let second = console.find("boot", 1).expect("it is there").expect("found");
     assert_eq!(second.text, "boot 2");
+    assert!(second.came.after <= second.came.by && second.came.by <= lab::clock::now());
     assert_eq!(console.tail(2), "    | other\n    | boot 2\n");
 }

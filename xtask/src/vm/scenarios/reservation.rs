@@ -13,43 +13,52 @@ use serde_json::Value;
 
 use crate::vm::Bench;
 use crate::vm::scene::{Scene, Wish};
-use crate::vm::storage::{self, DEVICE};
+use crate::vm::storage::{self, DEVICE, Write};
 
 /// How long writes are watched before and after.
 const WATCH: Duration = Duration::from_secs(5);
-/// Writes past every cache, a block each time, and notes what came of it.
-const WRITER: &str = "while :; do dd if=/dev/zero of=/dev/sda bs=4096 count=1 oflag=direct \
-                      conv=notrunc 2>>/run/errors && echo good || echo bad; usleep 100000; \
-                      done >/run/writes &";
+/// Writes past every cache, a block each time.
+const WRITE: &str = "dd if=/dev/zero of=/dev/sda bs=4096 count=1 oflag=direct conv=notrunc";
+/// Words of the machine that has pre-empted.
+const TAKEN: &str = "storage: the key of n1 is pre-empted";
+/// Until they are there once they were said.
+const WORDS: Duration = Duration::from_secs(30);
+
+fn before(id: u8) -> String {
+    format!("{}{}", storage::script(id), storage::writer(WRITE))
+}
 
 pub(super) fn play(bench: &Bench) -> Result<Vec<String>> {
-    let mut scene = Scene::start(bench, &Wish { before: storage::script, ..Wish::new(3) })?;
-    let mut said = vec![reservation(&mut scene, "n1", &format!("reserve {DEVICE}"))?];
-    scene.machine("n1").run(WRITER)?;
+    let mut scene = Scene::start(bench, &Wish { before, ..Wish::new(3) })?;
+    let reserve = format!("mainstay reservation reserve {DEVICE}");
+    let answer = scene.machine("n1").run(&reserve)?;
+    let mut said = vec![format!("n1: {reserve}: {answer}")];
+    scene.machine("n1").run("sh /disk/writer.sh >/dev/null 2>&1 &")?;
     clock::pause(WATCH);
     let before = writes(&mut scene, "n1")?;
-    ensure!(before.good > 0 && before.bad == 0, "n1 holds the reservation, and wrote {before:?}");
+    ensure!(
+        before.iter().any(|write| write.is(true)) && !before.iter().any(|write| write.is(false)),
+        "n1 holds the reservation, and wrote {before:?}"
+    );
     let others = write_once(&mut scene, "n2")?;
     ensure!(others.is_err(), "n2 has no key and can write");
 
     scene.patience.say("n2 pre-empts the key of n1");
-    said.push(reservation(&mut scene, "n2", &format!("preempt {DEVICE} --from n1"))?);
-    let taken = writes(&mut scene, "n1")?;
+    let marks = scene.marks()?;
+    let preempt = format!("mainstay reservation preempt {DEVICE} --from n1");
+    let answer = scene.machine("n2").run(&format!("{preempt} && echo '<4>{TAKEN}' >/dev/kmsg"))?;
+    said.push(format!("n2: {preempt}: {answer}"));
+    let taken = scene.machine("n2").wait_for(TAKEN, marks["n2"], WORDS)?.came;
     clock::pause(WATCH);
     let after = writes(&mut scene, "n1")?;
-    // One may have been written before the pre-emption and noted after we looked.
-    ensure!(
-        after.good <= taken.good + 1 && !after.again,
-        "n1 wrote after its key was pre-empted: {taken:?}, {after:?}"
-    );
-    ensure!(after.bad > taken.bad, "n1 did not try to write: {taken:?}, {after:?}");
+    let failed = storage::demand_loss("n1", &after, taken)?;
     write_once(&mut scene, "n2")?.map_err(anyhow::Error::msg).context("n2 has the disk now")?;
     let error = scene.machine("n1").run("grep 'error writing' /run/errors | tail -n 1")?;
     let kernel = scene.machine("n1").run("dmesg | grep 'reservation conflict' | tail -n 1")?;
     said.extend([
         format!(
-            "n1 wrote {} times, then failed {} times and never wrote again",
-            after.good, after.bad
+            "n1 wrote {} times, then failed {failed} times and never wrote again",
+            storage::good(&after).len()
         ),
         format!("n1: {error}"),
         format!("n1: {kernel}"),
@@ -78,20 +87,8 @@ fn keys(scene: &mut Scene, name: &str) -> Result<String> {
 }
 
 /// What the writer has done so far.
-#[derive(Debug)]
-struct Writes {
-    good: usize,
-    bad: usize,
-    /// A good one after a bad one.
-    again: bool,
-}
-
-fn writes(scene: &mut Scene, name: &str) -> Result<Writes> {
-    let text = scene.machine(name).run("cat /run/writes")?;
-    let lines: Vec<&str> = text.lines().collect();
-    let count = |word| lines.iter().filter(|line| **line == word).count();
-    let again = lines.windows(2).any(|pair| pair == ["bad", "good"]);
-    Ok(Writes { good: count("good"), bad: count("bad"), again })
+fn writes(scene: &mut Scene, name: &str) -> Result<Vec<Write>> {
+    storage::writes(&scene.machine(name).console().lines()?)
 }
 
 /// A write of one block; the words of its failure.
@@ -99,10 +96,4 @@ fn write_once(scene: &mut Scene, name: &str) -> Result<Result<(), String>> {
     let command = format!("dd if=/dev/zero of={DEVICE} bs=4096 seek=1 count=1 oflag=direct");
     let answer = scene.machine(name).try_run(&command, WATCH * 6)?;
     Ok(if answer.code == 0 { Ok(()) } else { Err(answer.text) })
-}
-
-/// What `mainstay reservation` says.
-fn reservation(scene: &mut Scene, name: &str, words: &str) -> Result<String> {
-    let answer = scene.machine(name).run(&format!("mainstay reservation {words}"))?;
-    Ok(format!("{name}: mainstay reservation {words}: {answer}"))
 }

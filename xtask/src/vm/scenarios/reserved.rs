@@ -3,10 +3,14 @@
 //! that is well. The other machine takes the disk when the lease is over, and from then on each
 //! write of the first one fails.
 //!
-//! Both write lines with their names into one file, each line flushed to the disk, and note whether that
-//! succeeded. A line of the first machine behind one of the second is what must never be. Then the first
-//! machine goes on from where it was stopped: it gives up what it has, and is a member again. The service
-//! stops, and the disk must still be closed to the loser; it moves back, and the file system is checked.
+//! Both write lines with their names into one file, each line flushed to the disk; their consoles tell when
+//! each write begins and how it ends, and when the second machine begins to use the disk. A write of the first
+//! one that begins later and succeeds is what must never be: the second one's cache would hide it. An address
+//! that the first machine had as well is moved within its own bound.
+//!
+//! Then the first machine goes on from where it was stopped: it gives up what it has, and is a member again.
+//! The service stops, and the disk must still be closed to the loser; it moves back, and the file system is
+//! checked.
 
 use std::time::Duration;
 
@@ -15,7 +19,6 @@ use lab::clock;
 use serde_json::Value;
 
 use super::watchdog::FREEZE;
-use super::writer::order;
 use crate::vm::Bench;
 use crate::vm::scene::{Scene, Wish, secs};
 use crate::vm::storage::{self, DEVICE};
@@ -40,13 +43,6 @@ name = "writer"
 kind = "process"
 command = ["/bin/sh", "/disk/writer.sh"]
 "#;
-const WRITER: &str = "\
-while :; do
-  echo $(hostname) $(cat /proc/uptime) | dd of=/mnt/lines oflag=append conv=notrunc,fsync 2>>/run/errors \
-    && echo good >>/run/writes || echo bad >>/run/writes
-  usleep 100000
-done
-";
 const THAW: &str = "for p in $(pidof mainstay); do kill -CONT $p; done";
 /// For how long each machine writes, at least.
 const WATCH: Duration = Duration::from_secs(5);
@@ -54,33 +50,42 @@ const WATCH: Duration = Duration::from_secs(5);
 const TAKEOVER: Duration = Duration::from_secs(90);
 
 fn before(id: u8) -> String {
-    format!("{}cat >/disk/writer.sh <<'END'\n{WRITER}END\n", storage::script(id))
+    let (disk, checks) = (storage::script(id), storage::told_checks());
+    format!("{disk}{checks}{}", storage::writer(storage::LINE))
 }
 
 pub(super) fn play(bench: &Bench) -> Result<Vec<String>> {
     let wish = Wish { before, runners: 2, tail: SERVICE, ..Wish::new(3) };
     let mut scene = Scene::start(bench, &wish)?;
-    scene.settle()?;
+    let owner = scene.settle()?;
+    ensure!(owner == "n1", "the address was to be on n1 as well, and {owner} answers");
     wait_for_files(&mut scene, "n1")?;
-    let (wait, _) = scene.bounds("n1")?;
+    let (wait, limit) = scene.bounds("n1")?;
     clock::pause(WATCH);
     let mut said = vec![reservation(&mut scene, "n1", "n1")?];
 
     scene.patience.say(&format!("guard and daemon of n1 are stopped; F is {} s", secs(wait)));
+    let marks = scene.marks()?;
     let start = clock::now();
     scene.machine("n1").run(FREEZE)?;
-    let taken = scene.machine("n2").wait_for("/dev/sda is taken from n1", 0, TAKEOVER)?;
-    let after = clock::now() - start;
+    let used = scene.machine("n2").wait_for(storage::CHECK, marks["n2"], TAKEOVER)?.came;
+    let after = used.after.saturating_sub(start);
     wait_for_files(&mut scene, "n2")?;
-    let then = writes(&mut scene, "n1")?;
+    // Not from the console, where the lines of the writer may cut it in two.
+    let taken = scene
+        .machine("n2")
+        .run("grep '/dev/sda is taken from n1' /run/mainstay.log | tail -n 1")?;
+    ensure!(!taken.is_empty(), "n2 does not say that it took the disk from n1");
     clock::pause(WATCH);
-    let later = writes(&mut scene, "n1")?;
-    ensure!(later.0 == then.0, "n1 wrote after its disk was taken: {then:?}, {later:?}");
-    ensure!(later.1 > then.1, "n1 did not try to write: {then:?}, {later:?}");
+    let writes = storage::writes(&scene.machine("n1").console().lines()?)?;
+    let failed = storage::demand_loss("n1", &writes, used)?;
+    let good = storage::good(&writes);
+    scene.wait_for_another("n1", TAKEOVER)?;
+    scene.judge(start, limit)?;
     let kernel = scene.machine("n1").run("dmesg | grep 'reservation conflict' | tail -n 1")?;
     said.extend([
-        format!("n2, {} s after the stop: {}", secs(after), taken.whole),
-        format!("n1 wrote {} lines, then failed {} times and never wrote again", later.0, later.1),
+        format!("n2 used the disk {} s after the stop: {taken}", secs(after)),
+        format!("n1 wrote {} lines, then failed {failed} times and never wrote again", good.len()),
         format!("n1: {kernel}"),
         reservation(&mut scene, "n1", "n2")?,
     ]);
@@ -94,9 +99,13 @@ pub(super) fn play(bench: &Bench) -> Result<Vec<String>> {
         Ok((!table.contains(DEVICE)).then_some(()))
     });
     scene.explain(unmounted)?;
+    // With all that n1 tried and that was asked while it came back.
+    let writes = storage::writes(&scene.machine("n1").console().lines()?)?;
+    storage::demand_loss("n1", &writes, used)?;
+    said.push(scene.judge(start, limit)?);
     let lines = scene.machine("n2").run("cat /mnt/lines")?;
-    let (one, two) = order(&lines, "n1", "n2")?;
-    said.push(format!("{} lines of n1, and behind them {} of n2", one.len(), two.len()));
+    let (one, two) = storage::demand_order(&lines, ("n1", &good), "n2")?;
+    said.push(format!("{one} lines of n1, and behind them {two} of n2"));
 
     scene
         .patience
@@ -128,13 +137,6 @@ fn wait_for_files(scene: &mut Scene, node: &str) -> Result<()> {
         Ok(files.any(|one| one["state"] == "running" && one["node"] == node).then_some(()))
     });
     scene.explain(runs)
-}
-
-/// How often the writer of a machine has succeeded, and failed.
-fn writes(scene: &mut Scene, name: &str) -> Result<(usize, usize)> {
-    let text = scene.machine(name).run("cat /run/writes")?;
-    let count = |word| text.lines().filter(|line| *line == word).count();
-    Ok((count("good"), count("bad")))
 }
 
 /// Demands that one machine alone has a key of the disk, and has it reserved; as a sentence.

@@ -14,9 +14,9 @@ use crate::vm::Bench;
 use crate::vm::scene::{Scene, Wish, secs};
 
 /// What the driver says when it resets.
-const WORDS: &str = "softdog: Initiating system reboot";
+pub(super) const WORDS: &str = "softdog: Initiating system reboot";
 /// From the end of the feeding to these words, at most.
-const RESET: Duration = Duration::from_secs(60);
+pub(super) const RESET: Duration = Duration::from_secs(60);
 /// Longer than any takeover.
 pub(super) const TAKEOVER: Duration = Duration::from_secs(90);
 /// The last contact may be so much before the stop: heartbeats are 200 ms apart, and a machine is

@@ -63,13 +63,13 @@ fn frozen(scene: &mut Scene, owner: &str) -> Result<Vec<String>> {
     let watchdog: Value = serde_json::from_str(&shown).context("its words are not JSON")?;
     ensure!(watchdog["state"] == "armed", "the watchdog of {owner} is not armed: {shown}");
     let (wait, limit) = scene.bounds(owner)?;
-    let from = scene.machine(owner).console().lines()?.len();
+    let marks = scene.marks()?;
     let start = clock::now();
     scene.patience.say(&format!("guard and daemon of {owner} are stopped; F is {} s", secs(wait)));
     let stopped = scene.machine(owner).run(FREEZE)?;
     ensure!(stopped.lines().count() >= 2, "guard and daemon were to be stopped, not: {stopped}");
-    let line = scene.machine(owner).wait_for(WORDS, from, RESET)?;
-    let reset = clock::now() - start;
+    let line = scene.machine(owner).wait_for(WORDS, marks[owner], RESET)?;
+    let reset = line.came.by.saturating_sub(start);
     let other = scene.wait_for_another(owner, TAKEOVER)?;
     let first = scene.first_answer(&other, start)?;
     ensure!(
@@ -79,7 +79,9 @@ fn frozen(scene: &mut Scene, owner: &str) -> Result<Vec<String>> {
         secs(wait)
     );
     ensure!(first > reset, "{other} answered before {owner} was reset");
-    let freed = scene.machine(&other).wait_for("its watchdog has reset it", 0, TAKEOVER)?;
+    // Another machine was reset as well, before.
+    let words = format!("{owner} is fenced: its watchdog has reset it");
+    let freed = scene.machine(&other).wait_for(&words, marks[&other], TAKEOVER)?;
     scene.machine(owner).wait_for_boot()?;
     scene.settle()?;
     Ok(vec![

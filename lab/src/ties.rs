@@ -88,10 +88,14 @@ const REACHING_PERCENT: u32 = 95;
 const PHASES: Duration = Duration::from_millis(250);
 /// How long is looked for a second survivor.
 const WATCH: Duration = Duration::from_secs(1);
+/// How often is looked meanwhile.
+const LOOK: Duration = Duration::from_millis(20);
 /// How long nobody may take over where nobody should.
 const NOBODY: Duration = Duration::from_secs(4);
 /// What a node says that waits for a tie-breaker.
 const REASON: &str = "the tie-breaker has not decided";
+/// The machine that is asked as a gateway, and the last octet of its address.
+const GATEWAY: (&str, u8) = (spec::STRANGER, spec::STRANGER_HOST);
 /// Looks for a quiet cluster before a cut.
 const LOOKS: u32 = 5;
 
@@ -100,9 +104,11 @@ const LOOKS: u32 = 5;
 /// # Errors
 /// As [`Spec::new`].
 pub fn spec(order: &Order) -> Result<Spec> {
-    // The gateway is in the network that the machines outside are in.
-    let networks = if order.gateway { 1 } else { 2 };
-    Ok(Spec { disk: order.tie.parts().contains(&Tie::Disk), ..Spec::new(2, networks)? })
+    // The gateway is in the network that the machines outside are in. It is a machine of its own: the
+    // observer, which sees who has the address, is never cut off from anybody.
+    let (networks, stranger_networks) = if order.gateway { (1, vec![0]) } else { (2, Vec::new()) };
+    let disk = order.tie.parts().contains(&Tie::Disk);
+    Ok(Spec { disk, stranger_networks, ..Spec::new(2, networks)? })
 }
 
 /// Plays it, in a lab of [`spec()`].
@@ -144,8 +150,11 @@ pub fn play(lab: Lab, order: &Order, out: &mut dyn Write) -> Result<Outcome> {
     times.sort_unstable();
     outcome.median_milliseconds = times.get(times.len() / 2).copied().map_or(0.0, milliseconds);
     outcome.worst_milliseconds = times.last().copied().map_or(0.0, milliseconds);
+    let Outcome { cuts, one, reaching, .. } = outcome;
+    if one != cuts {
+        outcome.failures.push(format!("{one} of {cuts} cuts had exactly one survivor"));
+    }
     // A tie-breaker that is killed between the two questions leaves it to chance.
-    let Outcome { one, reaching, .. } = outcome;
     if order.gateway && reaching * 100 < one * REACHING_PERCENT {
         outcome.failures.push(format!("the node with the gateway won {reaching} of {one} ties"));
     }
@@ -163,7 +172,7 @@ pub fn play(lab: Lab, order: &Order, out: &mut dyn Write) -> Result<Outcome> {
 /// hold-down, which doubles with each return, would be what is measured.
 fn form(mut lab: Lab, order: &Order) -> Result<(Scene, Arbiters)> {
     let tail = arbiters::tables(&lab, order.tie);
-    let gateways = format!("gateways = [\"{}\"]", spec::node_address(0, spec::OBSERVER_HOST));
+    let gateways = format!("gateways = [\"{}\"]", spec::node_address(0, GATEWAY.1));
     let cluster = Cluster {
         times: ", hold = \"1ms\"".to_owned(),
         tail,
@@ -188,6 +197,46 @@ fn survivors(scene: &Scene) -> Vec<String> {
         })
     };
     scene.lab.node_names().into_iter().filter(alone).collect()
+}
+
+/// Who was seen to go on after a cut. Nobody gives that up before the cut is healed, so two that were seen
+/// one after the other are as wrong as two at once.
+#[derive(Debug, Default)]
+struct Looks {
+    survivors: BTreeSet<String>,
+    is_told: bool,
+}
+
+impl Looks {
+    /// Looks once.
+    fn look(&mut self, scene: &Scene, outcome: &mut Outcome) {
+        self.note(survivors(scene), outcome, || scene.report());
+    }
+
+    fn note(&mut self, found: Vec<String>, outcome: &mut Outcome, report: impl Fn() -> String) {
+        self.survivors.extend(found);
+        if self.survivors.len() > 1 && !self.is_told {
+            self.is_told = true;
+            outcome.failures.push(format!("two survivors\n{}", report()));
+        }
+    }
+
+    /// Looks again and again for so long.
+    fn watch(&mut self, scene: &Scene, length: Duration, outcome: &mut Outcome) {
+        let start = clock::now();
+        loop {
+            self.look(scene, outcome);
+            let rest = length.saturating_sub(clock::now() - start);
+            if rest.is_zero() {
+                return;
+            }
+            clock::pause(rest.min(LOOK));
+        }
+    }
+
+    fn only(&self) -> Option<&String> {
+        self.survivors.first().filter(|_| self.survivors.len() == 1)
+    }
 }
 
 /// The end of an arbiter, counted from the cut.
@@ -247,7 +296,7 @@ fn cut(
 ) -> Result<Option<Duration>> {
     let active = ready(scene)?;
     if order.gateway {
-        scene.lab.partition(&[&active], &[spec::OBSERVER])?;
+        scene.lab.partition(&[&active], &[GATEWAY.0])?;
         wait_for_gateway(scene, false)?;
     }
     clock::pause(random(PHASES)?);
@@ -256,15 +305,15 @@ fn cut(
     outcome.cuts += 1;
     let mut counted_from = start;
     let mut dead = None;
+    let mut looks = Looks::default();
     if let Some(death) = death {
         clock::pause(death.at.saturating_sub(clock::now() - start));
         arbiters.kill(&scene.lab, death.part)?;
         let is_needed = order.tie.parts().len() == 1;
         if death.lasts.is_some() || is_needed {
-            clock::pause(death.lasts.unwrap_or(NOBODY));
-            let nobody = survivors(scene).is_empty();
+            looks.watch(scene, death.lasts.unwrap_or(NOBODY), outcome);
+            let nobody = looks.survivors.is_empty();
             outcome.nobody += u32::from(nobody);
-            judge(scene, outcome)?;
             if nobody && death.lasts.is_none() {
                 say_why(scene, outcome)?;
             }
@@ -277,22 +326,17 @@ fn cut(
         }
     }
     let found = wait::until("one of two to go on", PATIENCE, || {
-        let survivors = survivors(scene);
-        Ok((!survivors.is_empty()).then_some(survivors))
+        looks.look(scene, outcome);
+        Ok((!looks.survivors.is_empty()).then_some(()))
     });
-    let found = match found {
-        Ok(found) => found,
-        Err(error) => {
-            outcome.failures.push(format!("{error:#}\n{}", scene.report()));
-            Vec::new()
-        }
-    };
+    if let Err(error) = found {
+        outcome.failures.push(format!("{error:#}\n{}", scene.report()));
+    }
     // Somebody who went on at once was not looked for before the tie-breaker was back.
     let was_watched = death.is_none() || dead.is_some() || counted_from != start;
     let took = was_watched.then(|| clock::now() - counted_from);
-    clock::pause(WATCH);
-    judge(scene, outcome)?;
-    if let [survivor] = &found[..] {
+    looks.watch(scene, WATCH, outcome);
+    if let Some(survivor) = looks.only() {
         outcome.one += 1;
         outcome.loaded += u32::from(*survivor == active);
         outcome.reaching += u32::from(order.gateway && *survivor != active);
@@ -353,22 +397,14 @@ fn ready(scene: &mut Scene) -> Result<String> {
     scene.active()
 }
 
-/// Never two.
-fn judge(scene: &Scene, outcome: &mut Outcome) -> Result<()> {
-    let survivors = survivors(scene);
-    if survivors.len() > 1 {
-        outcome.failures.push(format!("two survivors\n{}", scene.report()));
-    }
-    Ok(())
-}
-
 /// Neither goes on; then one has no power, and a person says so.
 fn nobody_goes_on(scene: &mut Scene, tie: Tie, outcome: &mut Outcome) -> Result<()> {
     let active = scene.active()?;
     let other = scene.another_than(&active)?;
     scene.lab.partition(&["n1"], &["n2"])?;
     outcome.cuts = 1;
-    clock::pause(NOBODY);
+    let mut looks = Looks::default();
+    looks.watch(scene, NOBODY, outcome);
     for name in [&active, &other] {
         let status = scene.status(name).with_context(|| format!("{name} says nothing"))?;
         let waiting = status.view.waiting.unwrap_or_default();
@@ -377,7 +413,7 @@ fn nobody_goes_on(scene: &mut Scene, tie: Tie, outcome: &mut Outcome) -> Result<
             outcome.failures.push(format!("{name} is {}: \"{waiting}\"", status.verdict));
         }
     }
-    if !survivors(scene).is_empty() {
+    if !looks.survivors.is_empty() {
         outcome.failures.push("somebody went on".to_owned());
     }
     outcome.nobody = 1;
@@ -404,3 +440,6 @@ fn random(most: Duration) -> Result<Duration> {
     let nanos = u64::try_from(most.as_nanos()).unwrap_or(u64::MAX).max(1);
     Ok(Duration::from_nanos(u64::from_be_bytes(bytes) % nanos))
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,4 +1,5 @@
-//! Frames that a switch drops: a table of the bridge family, by raw nf_tables messages.
+//! Frames that a switch drops: a table of the bridge family, by raw nf_tables messages. Beside it the question
+//! whether this kernel has what a lease gate of nftables needs.
 //!
 //! `nft add rule bridge lab forward iifname "n1-net0" oifname "n2-net0" drop`, without `nft`: a bare
 //! Debian does not have it. The whole table is replaced in one batch, which the kernel applies as a
@@ -25,7 +26,16 @@ const NEW_TABLE: u16 = SUBSYSTEM << 8;
 const DELETE_TABLE: u16 = SUBSYSTEM << 8 | 2;
 const NEW_CHAIN: u16 = SUBSYSTEM << 8 | 3;
 const NEW_RULE: u16 = SUBSYSTEM << 8 | 6;
+const NEW_SET: u16 = SUBSYSTEM << 8 | 9;
+const FAMILY_INET: u8 = 1;
+const FAMILY_ARP: u8 = 3;
 const FAMILY_BRIDGE: u8 = 7;
+/// Before anything is routed; ARP on its way out.
+const PRE_ROUTING: (&str, u32) = ("in", 0);
+const ARP_OUT: (&str, u32) = ("out", 1);
+const SET_HAS_TIMEOUT: u32 = 0x10;
+const FIB_DESTINATION: u32 = 2;
+const FIB_KIND: u32 = 3;
 const NESTED: u16 = 0x8000;
 const REGISTER: u32 = 1;
 const VERDICT_REGISTER: u32 = 0;
@@ -65,7 +75,24 @@ impl Filter {
     /// # Errors
     /// When the kernel has no nf_tables for bridges or refuses.
     pub(crate) fn set(&mut self, rules: &[Drop]) -> Result<()> {
-        let batch = Batch::replacing(rules);
+        match self.send(&Batch::replacing(rules))? {
+            None => Ok(()),
+            Some(error) => Err(error)
+                .context("the kernel refused a filter on the switch (it needs nf_tables_bridge)"),
+        }
+    }
+
+    /// Whether this kernel, for this user, has what closes an address by itself: sets whose elements end,
+    /// `fib`, and a hook for ARP that goes out.
+    ///
+    /// # Errors
+    /// When the kernel cannot be asked.
+    pub(crate) fn can_gate(&mut self) -> Result<bool> {
+        Ok(self.send(&Batch::gate())?.is_none())
+    }
+
+    /// Sends a batch; what the kernel refused.
+    fn send(&mut self, batch: &Batch) -> Result<Option<std::io::Error>> {
         rustix::net::send(&self.socket, &batch.bytes, SendFlags::empty())
             .context("sending rules to the kernel")?;
         let mut missing = batch.acknowledged;
@@ -81,11 +108,7 @@ impl Filter {
             // Messages after a refused one may not be answered.
             Ok(missing == 0 || refused.is_some())
         })?;
-        match refused {
-            None => Ok(()),
-            Some(error) => Err(error)
-                .context("the kernel refused a filter on the switch (it needs nf_tables_bridge)"),
-        }
+        Ok(refused)
     }
 }
 
@@ -104,15 +127,8 @@ impl Batch {
         batch.message(DELETE_TABLE, 0, &table);
         if !rules.is_empty() {
             batch.message(NEW_TABLE, NLM_F_CREATE, &table);
-            for (name, hook) in [ENTRY, FORWARD] {
-                let hook = [attribute(1, &number(hook)), attribute(2, &number(0))].concat();
-                let chain = [
-                    attribute(1, &text(TABLE)),
-                    attribute(3, &text(name)),
-                    attribute(4 | NESTED, &hook),
-                    attribute(7, &text("filter")),
-                ];
-                batch.message(NEW_CHAIN, NLM_F_CREATE, &chain.concat());
+            for hook in [ENTRY, FORWARD] {
+                batch.message(NEW_CHAIN, NLM_F_CREATE, &chain(hook));
             }
             for rule in rules {
                 let parts = [
@@ -127,13 +143,53 @@ impl Batch {
         batch
     }
 
+    /// What a gate consists of, made and taken away again in one go.
+    fn gate() -> Self {
+        let mut batch = Self { bytes: Vec::new(), acknowledged: 0 };
+        let table = attribute(1, &text(TABLE));
+        batch.frame(BATCH_BEGIN);
+        for (family, hook) in [(FAMILY_INET, PRE_ROUTING), (FAMILY_ARP, ARP_OUT)] {
+            batch.message_of(family, NEW_TABLE, NLM_F_CREATE, &table);
+            let set = [
+                attribute(1, &text(TABLE)),
+                attribute(2, &text("open")),
+                attribute(3, &number(SET_HAS_TIMEOUT)),
+                attribute(4, &number(0)),
+                attribute(5, &number(4)),
+                attribute(10, &number(1)),
+            ];
+            batch.message_of(family, NEW_SET, NLM_F_CREATE, &set.concat());
+            batch.message_of(family, NEW_CHAIN, NLM_F_CREATE, &chain(hook));
+        }
+        let lookup = [
+            attribute(1, &number(REGISTER)),
+            attribute(2, &number(FIB_KIND)),
+            attribute(3, &number(FIB_DESTINATION)),
+        ];
+        let rule = [
+            attribute(1, &text(TABLE)),
+            attribute(2, &text(PRE_ROUTING.0)),
+            attribute(4 | NESTED, &expression("fib", &lookup.concat())),
+        ];
+        batch.message_of(FAMILY_INET, NEW_RULE, NLM_F_CREATE | APPEND, &rule.concat());
+        for family in [FAMILY_INET, FAMILY_ARP] {
+            batch.message_of(family, DELETE_TABLE, 0, &table);
+        }
+        batch.frame(BATCH_END);
+        batch
+    }
+
     fn frame(&mut self, kind: u16) {
         self.append(kind, NLM_F_REQUEST, [0, 0], SUBSYSTEM, &[]);
     }
 
     fn message(&mut self, kind: u16, flags: u16, attributes: &[u8]) {
+        self.message_of(FAMILY_BRIDGE, kind, flags, attributes);
+    }
+
+    fn message_of(&mut self, family: u8, kind: u16, flags: u16, attributes: &[u8]) {
         self.acknowledged += 1;
-        self.append(kind, NLM_F_REQUEST | NLM_F_ACK | flags, [FAMILY_BRIDGE, 0], 0, attributes);
+        self.append(kind, NLM_F_REQUEST | NLM_F_ACK | flags, [family, 0], 0, attributes);
     }
 
     /// `struct nlmsghdr`, then `struct nfgenmsg` (family, version, resource).
@@ -192,6 +248,18 @@ impl Drop {
         list.extend(expression("immediate", &parts));
         list
     }
+}
+
+/// A chain of filters that begins at a hook.
+fn chain((name, hook): (&str, u32)) -> Vec<u8> {
+    let hook = [attribute(1, &number(hook)), attribute(2, &number(0))].concat();
+    let parts = [
+        attribute(1, &text(TABLE)),
+        attribute(3, &text(name)),
+        attribute(4 | NESTED, &hook),
+        attribute(7, &text("filter")),
+    ];
+    parts.concat()
 }
 
 fn compare(operation: u32, value: &[u8]) -> Vec<u8> {

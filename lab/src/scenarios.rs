@@ -14,6 +14,7 @@ use serde_json::json;
 mod cards;
 mod fences;
 mod frozen;
+mod gate;
 mod interfaces;
 mod many;
 mod media;
@@ -25,6 +26,7 @@ mod storm;
 mod wrongs;
 
 use self::cards::How;
+use self::gate::Gate;
 use crate::api;
 use crate::clock::{self, milliseconds};
 use crate::device;
@@ -328,6 +330,11 @@ impl Scenario {
         }
     }
 
+    /// Nothing of ours runs on the active node meanwhile.
+    fn stops_the_guard(self) -> bool {
+        matches!(self, Self::StopDaemonAndGuard | Self::FrozenOwner)
+    }
+
     /// A lab for it, with a cluster that has formed.
     ///
     /// # Errors
@@ -384,7 +391,7 @@ impl Scenario {
     pub fn run(self, scene: &mut Scene) -> Result<Figure> {
         scene.wait_until_quiet()?;
         let active = scene.active()?;
-        let is_gated = scene.status(&active).is_some_and(|status| status.node.is_gated());
+        let gate = self.stops_the_guard().then(|| Gate::of(scene, &active)).transpose()?;
         let outcome = match self {
             Self::CutOneNetwork => cut_one_network(scene, &active).map(Played::from),
             Self::ServiceNetwork => selective::service_network(scene, &active),
@@ -393,7 +400,10 @@ impl Scenario {
             Self::Partition => partition(scene, &active).map(Played::from),
             Self::StopDaemon => stop(scene, &active, Which::Daemon).map(Played::from),
             Self::StopDaemonAndGuard => stop(scene, &active, Which::Both).map(Played::from),
-            Self::FrozenOwner => frozen::frozen_owner(scene, &active),
+            Self::FrozenOwner => {
+                let must_close = gate.as_ref().is_some_and(Gate::must_close);
+                frozen::frozen_owner(scene, &active, must_close)
+            }
             Self::KillDaemon => kill_daemon(scene, &active).map(Played::from),
             Self::PowerOff => power_off(scene, &active).map(Played::from),
             Self::Move => wished_move(scene, &active).map(Played::from),
@@ -425,7 +435,9 @@ impl Scenario {
             Self::ThousandAddresses => many::power_off(scene, &active, Many::LIMIT),
         };
         let mut played = outcome.with_context(|| format!("{} of {active}", self.name()))?;
-        played.is_gated = is_gated;
+        if let Some(gate) = gate {
+            gate.tell(&active, &mut played);
+        }
         Ok(Figure::judge(self, active, &played, scene.limits))
     }
 }
@@ -445,8 +457,8 @@ struct Played {
     /// Times (since boot) during which the client could not reach the active node: what is lost
     /// then is the scenario's doing.
     excused: Vec<(Duration, Duration)>,
-    /// The kernel closes the address of the active node by itself.
-    is_gated: bool,
+    /// The kernel must close the address of the active node by itself: see [`gate`].
+    must_close: bool,
     /// What was wrong beside what the client saw.
     complaints: Vec<String>,
     /// Further figures, for people.
@@ -455,8 +467,8 @@ struct Played {
 
 impl From<Seen> for Played {
     fn from(seen: Seen) -> Self {
-        let is_gated = false;
-        Self { seen, excused: Vec::new(), is_gated, complaints: Vec::new(), notes: Vec::new() }
+        let must_close = false;
+        Self { seen, excused: Vec::new(), must_close, complaints: Vec::new(), notes: Vec::new() }
     }
 }
 
@@ -532,8 +544,7 @@ impl Figure {
         }
         // Nothing of ours runs on a node whose guard is stopped: if its kernel does not close the address
         // either, the overlap is a figure.
-        let is_stopped = matches!(scenario, Scenario::StopDaemonAndGuard | Scenario::FrozenOwner);
-        if played.is_gated || !is_stopped {
+        if played.must_close || !scenario.stops_the_guard() {
             let late = verdict.late_answers;
             demand(late == 0, format!("{late} answers of a second owner"));
             let changes = verdict.changes.len();

@@ -68,7 +68,26 @@ fn a_stopped_daemon_answers_nothing_when_its_service_is_elsewhere() {
 
 #[test]
 fn an_owner_that_stands_still_altogether_answers_nothing() {
-    play("frozen-owner", 2);
+    let said = lab(&["scenario", "frozen-owner", "--times", "2"]);
+    check(&said, 2);
+    told_of_the_gate(&said);
+}
+
+#[test]
+fn an_owner_without_daemon_and_guard_answers_nothing_when_its_service_is_elsewhere() {
+    let said = lab(&["scenario", "stop-daemon-and-guard", "--times", "1"]);
+    check(&said, 1);
+    told_of_the_gate(&said);
+}
+
+/// Each figure says which gate was judged, or that there can be none.
+fn told_of_the_gate(said: &str) {
+    for figure in said.lines().filter(|line| line.contains("probes")) {
+        match figure.split_once("SKIPPED: ") {
+            Some((_, why)) => eprintln!("SKIPPED: {why}"),
+            None => assert!(figure.contains("the lease gate of n"), "{said}"),
+        }
+    }
 }
 
 #[test]

@@ -13,7 +13,7 @@ use std::time::Duration;
 use anyhow::{Context, Result};
 
 use super::Played;
-use crate::api::{self, StatusNode};
+use crate::api;
 use crate::client::{Mode, Probe};
 use crate::clock::{self, milliseconds};
 use crate::cluster::{SERVICE_ADDRESS, SERVICE_ADDRESS_V6};
@@ -39,13 +39,12 @@ struct Watched {
     probe: Probe,
 }
 
-pub(super) fn frozen_owner(scene: &mut Scene, active: &str) -> Result<Played> {
+/// `must_close`: the owner's kernel can close its addresses, so it must.
+pub(super) fn frozen_owner(scene: &mut Scene, active: &str, must_close: bool) -> Result<Played> {
     let names = scene.lab.node_names();
     let others: Vec<&str> =
         names.iter().map(String::as_str).filter(|name| *name != active).collect();
     let bound = api::fence_wait(scene.lab.root(active)?)?;
-    let gated = scene.status(active).map(|status| status.node).filter(StatusNode::is_gated);
-    let is_gated = gated.is_some();
     point_at(scene, active)?;
     let mut watched = watch(scene)?;
     let answers = |one: &mut Watched| -> Result<bool> {
@@ -86,7 +85,7 @@ pub(super) fn frozen_owner(scene: &mut Scene, active: &str) -> Result<Played> {
         let (latest, late) = of(&trace, active, free);
         last = last.max(latest.unwrap_or_default());
         late_in_all += late;
-        if late > 0 && is_gated {
+        if late > 0 && must_close {
             complaints.push(format!("{}: {late} answers of the old owner after F", one.name));
         }
         let mut end = trace.answers.iter().rev().take(LAST);
@@ -105,12 +104,6 @@ pub(super) fn frozen_owner(scene: &mut Scene, active: &str) -> Result<Played> {
         milliseconds(last.saturating_sub(stopped)),
         (resumed.saturating_sub(free)).as_secs_f64(),
     ));
-    if gated.is_some_and(|node| node.gate == "nftables") {
-        played.notes.push("the lease gate is one of nftables".to_owned());
-    }
-    if !is_gated {
-        played.notes.push("there is no lease gate here: late answers are no failure".to_owned());
-    }
     Ok(played)
 }
 

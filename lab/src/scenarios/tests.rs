@@ -33,7 +33,7 @@ fn a_second_owner_that_only_arp_sees_is_not_good() {
     let stopped =
         Figure::judge(Scenario::StopDaemonAndGuard, "n1".to_owned(), &seen, Limits::of("fast"));
     assert!(stopped.is_good(), "{stopped:?}");
-    let gated = Played { is_gated: true, ..seen };
+    let gated = Played { must_close: true, ..seen };
     let figure =
         Figure::judge(Scenario::StopDaemonAndGuard, "n1".to_owned(), &gated, Limits::of("fast"));
     assert_eq!(figure.failures.len(), 1, "{figure:?}");
@@ -114,4 +114,19 @@ fn spread() {
 #[test]
 fn names_lead_back() {
     assert!(Scenario::ALL.iter().all(|s| Scenario::named(s.name()) == Some(*s)));
+}
+
+#[test]
+fn a_gate_that_could_be_there_and_is_not_is_not_good() {
+    let told = |kind: Option<&str>, is_possible| {
+        let mut played =
+            Played::from(Seen { answers: seen(1, |_| None), owners: seen(1, |_| None) });
+        let kind = kind.map(str::to_owned);
+        gate::Gate { kind, is_possible }.tell("n1", &mut played);
+        (played.must_close, played.complaints.len(), played.notes[0].starts_with("SKIPPED: "))
+    };
+    assert_eq!(told(Some("nftables"), true), (true, 0, false));
+    assert_eq!(told(Some("kernel"), false), (true, 0, false));
+    assert_eq!(told(None, true), (true, 1, false));
+    assert_eq!(told(None, false), (false, 0, true));
 }

@@ -5,7 +5,8 @@
 //! cut off from its peers, but not from the machines outside, which ask it all the time: one as a
 //! client does, by way of its caches, the other one with the old owner's hardware address written down
 //! for ever, so that its questions reach the old owner whoever announces what. **From the stop and the
-//! printed F on nothing of the old owner may be heard, and nothing ever after it goes on.**
+//! printed F on nothing of the old owner may be heard, nothing after the first word of another node either, and nothing
+//! ever after it goes on.**
 
 use std::net::IpAddr;
 use std::time::Duration;
@@ -76,17 +77,28 @@ pub(super) fn frozen_owner(scene: &mut Scene, active: &str, must_close: bool) ->
     let new = scene.explain(answered)?;
     let seen = scene.seen_since(start)?;
 
+    let traces = watched.iter_mut().map(|one| one.probe.trace()).collect::<Result<Vec<Trace>>>()?;
+    let all = traces.iter().chain([&seen.answers, &seen.owners]);
+    let next = all.filter_map(|trace| first_of_others(trace, active)).min();
+    let (next, successor) = next.context("no other node answered anything")?;
     let mut complaints = Vec::new();
     let mut last = Duration::ZERO;
     let (mut probes, mut late_in_all) = (0, 0);
-    for one in &mut watched {
-        let trace = one.probe.trace()?;
+    for (one, trace) in watched.iter().zip(&traces) {
         probes += trace.sent.len();
-        let (latest, late) = of(&trace, active, free);
+        let (latest, late) = of(trace, active, free);
         last = last.max(latest.unwrap_or_default());
         late_in_all += late;
         if late > 0 && must_close {
             complaints.push(format!("{}: {late} answers of the old owner after F", one.name));
+        }
+        let after = latest.and_then(|latest| latest.checked_sub(next)).unwrap_or_default();
+        if must_close && !after.is_zero() {
+            let after = milliseconds(after);
+            complaints.push(format!(
+                "{}: the old owner answered {after:.1} ms after {successor} had",
+                one.name
+            ));
         }
         let mut end = trace.answers.iter().rev().take(LAST);
         let by = |answer: &crate::trace::Answer| &trace.responders[usize::from(answer.responder)];
@@ -95,15 +107,18 @@ pub(super) fn frozen_owner(scene: &mut Scene, active: &str, must_close: bool) ->
         }
     }
     drop(watched);
-    let mut played = Played::from(seen);
-    played.complaints = complaints;
-    played.notes.push(format!(
+    let note = format!(
         "F {:.0} ms; {probes} probes beside it; the last answer of {active} {:.0} ms after it was \
-         stopped, {late_in_all} after F (it went on {:.1} s after F)",
+         stopped, the first of {successor} {:.0} ms after it; {late_in_all} after F (it went on \
+         {:.1} s after F)",
         milliseconds(bound),
         milliseconds(last.saturating_sub(stopped)),
+        milliseconds(next.saturating_sub(stopped)),
         (resumed.saturating_sub(free)).as_secs_f64(),
-    ));
+    );
+    let mut played = Played::from(seen);
+    played.complaints = complaints;
+    played.notes.push(note);
     Ok(played)
 }
 
@@ -115,6 +130,15 @@ fn of(trace: &Trace, node: &str, from: Duration) -> (Option<Duration>, usize) {
     let received: Vec<Duration> =
         answers.map(|answer| Duration::from_nanos(answer.received)).collect();
     (received.iter().max().copied(), received.iter().filter(|at| **at > from).count())
+}
+
+/// The first answer of anybody else, and who that was.
+fn first_of_others<'a>(trace: &'a Trace, node: &str) -> Option<(Duration, &'a str)> {
+    let answers = trace.answers.iter().map(|answer| {
+        let by = trace.responders[usize::from(answer.responder)].as_str();
+        (Duration::from_nanos(answer.received), by)
+    });
+    answers.filter(|(_, by)| *by != node).min()
 }
 
 fn addresses() -> [IpAddr; 2] {
@@ -149,3 +173,6 @@ fn watch(scene: &Scene) -> Result<Vec<Watched>> {
     }
     Ok(watched)
 }
+
+#[cfg(test)]
+mod tests;

@@ -8,6 +8,7 @@
 //! processes of the machine end at once) or switches on again, and writes down what the power is.
 
 use std::collections::VecDeque;
+use std::fmt;
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
@@ -32,6 +33,8 @@ pub(super) const BUDGET: Duration = Duration::from_secs(4);
 const LEASE: Duration = Duration::from_secs(60);
 /// After how long the plug is pulled for an agent that said so at once.
 const LATE: Duration = Duration::from_millis(1_500);
+/// How much later than its budget a level that is given up may be over: the machine is busy.
+const LEEWAY: Duration = Duration::from_secs(4);
 const PASSWORD: &str = "correct horse";
 
 const AGENT: &str = r#"#!/bin/sh
@@ -217,7 +220,10 @@ pub(super) fn next_rung(scene: &mut Scene, active: &str) -> Result<Played> {
     if late.is_zero() {
         complaints.push("time was over first".to_owned());
     }
-    let said = tell(scene, active)?;
+    let attempt = newest_attempt(scene, active)?;
+    complaints.extend(not_as_meant(rung, &attempt));
+    let said: Vec<String> = attempt.iter().map(ToString::to_string).collect();
+    let said = said.join(", ");
     // A secret that an agent repeats must not be in it.
     if said.contains("log in with wrong") {
         complaints.push("the history has a password in it".to_owned());
@@ -316,9 +322,78 @@ fn command_turns(
     scene.explain(outcome)
 }
 
-/// What the node that fenced says of its last attempts.
-fn tell(scene: &Scene, fenced: &str) -> Result<String> {
-    let mut newest: Option<(u64, String)> = None;
+/// What came of one level, as the history has it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Step {
+    level: u64,
+    verb: String,
+    took: Duration,
+    error: Option<String>,
+}
+
+impl Step {
+    fn read(record: &serde_json::Value) -> Option<Self> {
+        Some(Self {
+            level: record["level"].as_u64()?,
+            verb: record["verb"].as_str()?.to_owned(),
+            took: Duration::from_millis(record["took_ms"].as_u64()?),
+            error: record["error"].as_str().map(str::to_owned),
+        })
+    }
+}
+
+impl fmt::Display for Step {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { level, verb, took, error } = self;
+        let took = took.as_millis();
+        match error {
+            None => write!(f, "level {level} {verb} after {took} ms"),
+            Some(error) => write!(f, "level {level} not {verb} after {took} ms ({error})"),
+        }
+    }
+}
+
+/// What is not in the history of a rung though it must be: the first level failed as it was made to, and the
+/// second one did it; or the first one did it late.
+fn not_as_meant(rung: &str, attempt: &[Step]) -> Vec<String> {
+    let words: &[&str] = match rung {
+        "wrong-password" => &["cannot log in with ***"],
+        "unreachable" => &["no route to the power switch"],
+        "hangs" | "slow" => &["did not end in time", "no answer to off"],
+        "lies" => &["it is still on"],
+        _ => &[],
+    };
+    let off = |level| attempt.iter().find(|step| step.level == level && step.verb == "off");
+    let mut wrong = Vec::new();
+    match off(1) {
+        None => wrong.push("the first level was not asked".to_owned()),
+        Some(step) if words.is_empty() => {
+            if step.error.is_some() || step.took < LATE {
+                wrong.push(format!("{step}, and not off after {} ms at least", LATE.as_millis()));
+            }
+        }
+        Some(step) => {
+            let error = step.error.as_deref().unwrap_or_default();
+            if !words.iter().any(|words| error.contains(words)) {
+                wrong.push(format!("{step}, and not \"{}\"", words.join("\" or \"")));
+            }
+            if step.took > BUDGET + LEEWAY {
+                let budget = BUDGET.as_millis();
+                wrong.push(format!("{step}, and not within its budget of {budget} ms"));
+            }
+        }
+    }
+    let second_did_it = off(2).map(|step| step.error.is_none());
+    if second_did_it != (!words.is_empty()).then_some(true) {
+        let said = off(2).map_or("was not asked".to_owned(), ToString::to_string);
+        wrong.push(format!("the second level: {said}"));
+    }
+    wrong
+}
+
+/// What the node that fenced says of its last attempt, in order.
+fn newest_attempt(scene: &Scene, fenced: &str) -> Result<Vec<Step>> {
+    let mut newest: Option<(u64, Vec<Step>)> = None;
     for name in scene.lab.node_names() {
         let history = api::get(scene.lab.root(&name)?, "/v1/fence/history")?;
         let records = history["records"].as_array().context("a history has records")?;
@@ -329,21 +404,20 @@ fn tell(scene: &Scene, fenced: &str) -> Result<String> {
         if newest.as_ref().is_some_and(|(newest, _)| *newest > at) {
             continue;
         }
-        let mut said: Vec<String> = Vec::new();
+        let mut attempt: Vec<Step> = Vec::new();
         for record in records {
-            let (level, took) = (&record["level"], &record["took_ms"]);
-            let verb = record["verb"].as_str().unwrap_or_default();
-            said.push(match record["error"].as_str() {
-                None => format!("level {level} {verb} after {took} ms"),
-                Some(error) => format!("level {level} not {verb} after {took} ms ({error})"),
-            });
+            let step = Step::read(record);
+            attempt.push(step.with_context(|| format!("a record of the history: {record}"))?);
             // The attempt began with the first level.
-            if verb == "off" && record["level"] == 1 {
+            if record["verb"] == "off" && record["level"] == 1 {
                 break;
             }
         }
-        said.reverse();
-        newest = Some((at, said.join(", ")));
+        attempt.reverse();
+        newest = Some((at, attempt));
     }
-    newest.map(|(_, said)| said).context("nobody has fenced anybody")
+    newest.map(|(_, attempt)| attempt).context("nobody has fenced anybody")
 }
+
+#[cfg(test)]
+mod tests;

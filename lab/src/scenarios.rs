@@ -553,6 +553,12 @@ impl Figure {
             demand(twice == 0, format!("{twice} probes were answered twice"));
             let late = owners.late_answers;
             demand(late == 0, format!("{late} ARP replies of a second owner of the address"));
+            // A hardware address that goes along has one name on all nodes.
+            let (twice, whose) = match scenario {
+                Scenario::HardwareAddress => (owners.surplus, "two stations"),
+                _ => (owners.contested, "different nodes"),
+            };
+            demand(twice == 0, format!("{twice} ARP requests were answered by {whose}"));
         }
         let ends_elsewhere = to.as_ref().is_some_and(|to| (*to != from) == moves);
         demand(

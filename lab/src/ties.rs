@@ -352,7 +352,8 @@ fn cut(
     scene.wait_until_quiet()?;
     let seen = scene.seen_since(start)?;
     let (answers, owners) = (seen.answers.verdict(), seen.owners.verdict());
-    let late = answers.late_answers + answers.answered_twice + owners.late_answers;
+    let late =
+        answers.late_answers + answers.answered_twice + owners.late_answers + owners.contested;
     if late > 0 {
         outcome.failures.push(format!("{late} answers of a second owner"));
     }

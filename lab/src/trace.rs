@@ -4,7 +4,7 @@
 //! of the old one after the first of the new one" needs no clocks of the nodes and no agreement
 //! between clocks. Times are the kernel's receive stamps where it gives any.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
@@ -20,6 +20,10 @@ pub const ANSWERS_MAX: usize = 4_000_000;
 /// How long a probe and its answer may be on their way on a busy machine: a cut in that time loses
 /// them.
 const ON_ITS_WAY: Duration = Duration::from_millis(25);
+
+/// For so many further questions an unanswered one may still be answered. What comes late without a number of its
+/// own (ARP) counts for a later question, which then seems to have two answers.
+const LATE_FOR: u64 = 10;
 
 /// One answer.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -117,6 +121,13 @@ pub struct Verdict {
     pub overlap_milliseconds: f64,
     /// Probes that were answered more than once.
     pub answered_twice: u64,
+    /// Answers that no question is left for, although one that came late pays for its own: see
+    /// [`Trace::surplus`].
+    #[serde(default)]
+    pub surplus: u64,
+    /// Probes with such an answer that had answers of different responders.
+    #[serde(default)]
+    pub contested: u64,
     /// Processes that answered, by responder.
     pub pids: BTreeMap<String, BTreeSet<u32>>,
 }
@@ -225,6 +236,37 @@ impl Trace {
         (late, overlap)
     }
 
+    /// Answers that no question is left for, and how many questions among them were answered by different
+    /// responders: two stations have the address, also where both are called the same.
+    ///
+    /// For answers without numbers, which count for the latest question: a second answer may be a late
+    /// one to a question shortly before, if that had none.
+    pub fn surplus(&self) -> (u64, u64) {
+        let mut answers: BTreeMap<u64, (u64, BTreeSet<u16>)> = BTreeMap::new();
+        for answer in &self.answers {
+            let (count, responders) = answers.entry(answer.number).or_default();
+            *count += 1;
+            responders.insert(answer.responder);
+        }
+        // The last question before this part, too, may be answered in it.
+        let mut open = VecDeque::from_iter(self.first_number.checked_sub(1));
+        let (mut surplus, mut contested) = (0, 0);
+        for number in self.first_number..self.first_number + self.sent.len() as u64 {
+            while open.front().is_some_and(|old| old + LATE_FOR < number) {
+                open.pop_front();
+            }
+            let Some((count, responders)) = answers.get(&number) else {
+                open.push_back(number);
+                continue;
+            };
+            let late = (count - 1).min(open.len() as u64);
+            open.drain(..late as usize);
+            surplus += count - 1 - late;
+            contested += u64::from(count - 1 > late && responders.len() > 1);
+        }
+        (surplus, contested)
+    }
+
     /// When the probes were sent that nobody answered and that were not sent in one of these spans
     /// (times since boot), nor so shortly before one that the answer was still on its way.
     pub fn lost_outside(&self, spans: &[(Duration, Duration)]) -> Vec<Duration> {
@@ -248,6 +290,7 @@ impl Trace {
         let numbers = self.first_number..self.first_number + self.sent.len() as u64;
         let answered = numbers.clone().filter(|number| times.contains_key(number)).count() as u64;
         let (late_answers, overlap_milliseconds) = self.late_answers();
+        let (surplus, contested) = self.surplus();
         Verdict {
             sent: self.sent.len() as u64,
             lost: self.sent.len() as u64 - answered,
@@ -257,6 +300,8 @@ impl Trace {
             late_answers,
             overlap_milliseconds,
             answered_twice: times.values().filter(|count| **count > 1).count() as u64,
+            surplus,
+            contested,
             pids,
         }
     }

@@ -130,3 +130,17 @@ fn a_gate_that_could_be_there_and_is_not_is_not_good() {
     assert_eq!(told(None, true), (true, 1, false));
     assert_eq!(told(None, false), (false, 0, true));
 }
+
+#[test]
+fn two_stations_with_one_hardware_address_are_not_good() {
+    let answers = seen(100, |n| Some(if n < 50 { ("n1", 4) } else { ("n2", 9) }));
+    let mut owners = seen(100, |_| Some(("02:00:0a:4d:00:64", 0)));
+    let failures = |owners: &Trace| {
+        let played = Played::from(Seen { answers: answers.clone(), owners: owners.clone() });
+        let limits = Limits::of("fast");
+        Figure::judge(Scenario::HardwareAddress, "n1".to_owned(), &played, limits).failures
+    };
+    assert_eq!(failures(&owners), Vec::<String>::new());
+    owners.note_answer(60, "02:00:0a:4d:00:64", 0, Duration::from_millis(301));
+    assert_eq!(failures(&owners), ["1 ARP requests were answered by two stations"]);
+}

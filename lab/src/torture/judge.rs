@@ -1,10 +1,11 @@
 //! Whether a service had two owners, from what the outside saw.
 //!
 //! Services move back and forth here, so "the old one answered after the new one" says nothing by
-//! names alone. Two rules that need no knowledge of the cluster:
+//! names alone. Three rules that need no knowledge of the cluster:
 //!
 //! * **Processes.** A service that starts anywhere is a new process. Once a younger process has
 //!   answered, a probe that is sent later is never answered by an older one.
+//! * **Questions.** No question for the address is answered by two machines.
 //! * **Addresses.** While one process answers, from before a question for the address until after its
 //!   answer, no other machine says that the address is its own.
 
@@ -77,7 +78,7 @@ impl<'a> Evidence<'a> {
         lives.windows(2).filter(|pair| pair[0].0.0 != pair[1].0.0).count()
     }
 
-    /// All breaches of both rules.
+    /// All breaches of all rules.
     #[must_use]
     pub fn breaches(&self) -> Vec<Breach> {
         let lives = self.lives();
@@ -98,6 +99,11 @@ impl<'a> Evidence<'a> {
                 );
                 breach(what, answer.received);
             }
+        }
+        let contested = self.owners.surplus().1;
+        if contested > 0 {
+            let at = self.owners.sent.last().copied().unwrap_or_default();
+            breach(format!("{contested} ARP requests were answered by two machines"), at);
         }
         for answer in &self.owners.answers {
             let name = self.owners.responders[usize::from(answer.responder)].as_str();

@@ -89,3 +89,39 @@ fn answers_to_unknown_probes_are_ignored() {
     whole.note_answer(5, "n9", 1, ms(3));
     assert!(whole.answers.is_empty() && whole.responders.is_empty());
 }
+
+/// A question every 10 ms; each has the answers of these.
+fn asked(answers: &[&[&str]]) -> Trace {
+    let mut trace = Trace::default();
+    for (number, names) in (0..).zip(answers) {
+        let at = Duration::from_millis(number * 10);
+        trace.note_sent(at, true);
+        for name in *names {
+            trace.note_answer(number, name, 0, at);
+        }
+    }
+    trace
+}
+
+#[test]
+fn two_stations_of_one_name_answer_more_than_was_asked() {
+    assert_eq!(asked(&[&["moving"], &["moving"], &["moving"]]).surplus(), (0, 0));
+    assert_eq!(asked(&[&["moving"], &["moving", "moving"], &["moving"]]).surplus(), (1, 0));
+    assert_eq!(asked(&[&["n1"], &["n1", "n2"], &["n2"]]).surplus(), (1, 1));
+}
+
+#[test]
+fn an_answer_that_comes_late_is_no_second_one() {
+    assert_eq!(asked(&[&["n1"], &[], &["n1", "n1"], &["n1"]]).surplus(), (0, 0));
+    assert_eq!(asked(&[&["n1"], &[], &[], &["n1", "n1", "n2"]]).surplus(), (0, 0));
+    // It pays once, and not for ever.
+    assert_eq!(asked(&[&[], &["n1", "n1"], &["n1", "n1"]]).surplus(), (1, 0));
+    let mut answers: Vec<&[&str]> = vec![&[]];
+    answers.extend([&["n1"][..]; 10]);
+    answers.push(&["n1", "n1"]);
+    assert_eq!(asked(&answers).surplus(), (1, 0));
+    // A part of a trace may begin with the answer to the question before it.
+    let whole = asked(&[&[], &["n1", "n1"], &["n1"]]);
+    let part = whole.between(Duration::from_millis(5), Duration::from_secs(1));
+    assert_eq!((part.first_number, part.surplus()), (1, (0, 0)));
+}

@@ -52,3 +52,12 @@ fn an_address_claimed_beside_a_serving_process_is_a_breach() {
     assert_eq!(breaches(&served, &[("n2", 0, 5, 6)]), 0);
     assert_eq!(breaches(&served, &[("n1", 0, 22, 23)]), 0, "nobody serves any more");
 }
+
+#[test]
+fn a_question_for_the_address_that_two_machines_answer_is_a_breach() {
+    let mut owners = trace(&[("n1", 0, 1, 2), ("n1", 0, 3, 4)]);
+    owners.note_answer(1, "n2", 0, std::time::Duration::from_nanos(5));
+    let (answers, power) = (Trace::default(), BTreeMap::new());
+    let evidence = Evidence { service: "s", answers: &answers, owners: &owners, power: &power };
+    assert_eq!(evidence.breaches().len(), 1);
+}

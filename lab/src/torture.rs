@@ -32,7 +32,7 @@ use crate::lab::{Lab, Which};
 use crate::spec::Spec;
 use crate::trace::Trace;
 use crate::wait;
-use blow::{number_in, pause_after};
+use blow::{Dealt, number_in, pause_after};
 use chance::Chance;
 use judge::{Breach, Evidence};
 
@@ -73,8 +73,12 @@ pub struct Order {
 pub struct Report {
     /// Rounds played.
     pub rounds: u64,
-    /// Blows dealt.
+    /// Blows drawn.
     pub steps: u64,
+    /// Those that hit something.
+    pub landed: u64,
+    /// Those that did not: what they were for was not there, or the cluster refused.
+    pub void: u64,
     /// Probes of clients.
     pub probes: u64,
     /// Services that came up on another machine.
@@ -104,9 +108,11 @@ impl Report {
         let median = times.get(times.len() / 2).copied().unwrap_or_default();
         let worst = times.last().copied().unwrap_or_default();
         format!(
-            "{} steps in {} rounds: {} failovers, {} configurations acknowledged, {} probes; whole \
+            "{} steps ({} landed, {} void) in {} rounds: {} failovers, {} configurations acknowledged, {} probes; whole \
              again after {median:.0} ms (median), {worst:.0} ms (worst); {} breaches, {} failures",
             self.steps,
+            self.landed,
+            self.void,
             self.rounds,
             self.failovers,
             self.configurations,
@@ -140,6 +146,9 @@ pub fn play(order: &Order, out: &mut dyn Write) -> Result<Report> {
         }
         number += 1;
         out.flush()?;
+    }
+    if report.steps > 0 && report.landed == 0 {
+        report.failures.push("no blow landed".to_owned());
     }
     Ok(report)
 }
@@ -230,23 +239,20 @@ fn play_round(
     round.wait_until_whole().context("forming the cluster")?;
     let first = round.lab.node_names()[0].clone();
     let fence_wait = api::fence_wait(round.lab.root(&first)?)?;
-    let watches = (0..SERVICES).map(|index| round.watch(index)).collect::<Result<Vec<_>>>()?;
-    for _ in 0..blows {
-        let blow = round.draw(&mut chance);
-        writeln!(out, "  {blow}")?;
-        round.deal(&blow).with_context(|| format!("{blow}"))?;
-        clock::pause(pause_after(&mut chance, fence_wait));
-    }
-    let healed = round.heal().and_then(|()| {
-        let start = clock::now();
-        round.wait_until_whole().context("after all was healed")?;
-        Ok(milliseconds(clock::now() - start))
-    });
+    let mut watches = (0..SERVICES).map(|index| round.watch(index)).collect::<Result<Vec<_>>>()?;
+    let healed = round.suffer((blows, fence_wait), &mut chance, &mut watches, (report, out));
     // What was seen is judged in any case.
     clock::pause(Duration::from_millis(300));
     for watch in watches {
-        let (answers, owners): (Trace, Trace) = (watch.client.stop()?, watch.owners.stop()?);
         let service = watch.service.as_str();
+        let (client, owners) = (watch.client.stop(), watch.owners.stop());
+        let (answers, owners): (Trace, Trace) = match (client, owners) {
+            (Ok(answers), Ok(owners)) => (answers, owners),
+            (Err(error), _) | (_, Err(error)) => {
+                report.failures.push(format!("{service} was not seen: {error:#}"));
+                continue;
+            }
+        };
         let evidence =
             Evidence { service, answers: &answers, owners: &owners, power: &round.power };
         report.probes += answers.sent.len() as u64;
@@ -261,6 +267,17 @@ fn play_round(
     round.check_configuration()
 }
 
+/// Waits until the client has an answer of each service that comes from now on.
+fn wait_for_answers(watches: &mut [Watch]) -> Result<()> {
+    let start = clock::now();
+    for watch in watches {
+        wait::until(&format!("an answer of {}", watch.service), PATIENCE, || {
+            Ok(watch.client.last()?.filter(|(_, at)| *at > start).map(drop))
+        })?;
+    }
+    Ok(())
+}
+
 impl Round<'_> {
     fn watch(&self, index: usize) -> Result<Watch> {
         let address = IpAddr::V4(service_address(index));
@@ -270,6 +287,36 @@ impl Round<'_> {
             client: self.lab.client().probe(address, mode, INTERVAL)?,
             owners: self.lab.observer().probe(address, Mode::Arp, WATCH_INTERVAL)?,
         })
+    }
+
+    /// Takes its blows and is healed; how long it then took to be whole again, in milliseconds. Every
+    /// service answers before the first blow and after the last: else there would be nothing to judge.
+    fn suffer(
+        &mut self,
+        (blows, fence_wait): (u64, Duration),
+        chance: &mut Chance,
+        watches: &mut [Watch],
+        (report, out): (&mut Report, &mut dyn Write),
+    ) -> Result<f64> {
+        wait_for_answers(watches).context("before the first blow")?;
+        for _ in 0..blows {
+            let blow = self.draw(chance);
+            writeln!(out, "  {blow}")?;
+            match self.deal(&blow).with_context(|| format!("{blow}"))? {
+                Dealt::Landed => report.landed += 1,
+                Dealt::Void(why) => {
+                    report.void += 1;
+                    writeln!(out, "    void: {why}")?;
+                }
+            }
+            clock::pause(pause_after(chance, fence_wait));
+        }
+        self.heal()?;
+        let start = clock::now();
+        self.wait_until_whole().context("after all was healed")?;
+        let took = milliseconds(clock::now() - start);
+        wait_for_answers(watches).context("after all was healed")?;
+        Ok(took)
     }
 
     /// Ends all faults: networks, disk, stopped processes, power, daemons that are not there.

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use anyhow::Result;
+use anyhow::{Context, Result};
 use rustix::process::Signal;
 use serde_json::json;
 
@@ -33,6 +33,24 @@ pub(super) enum Blow {
     Unmute,
     Move(String, String),
     Configure(u64),
+}
+
+/// What became of a blow.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Dealt {
+    /// It hit.
+    Landed,
+    /// Nothing was there to be hit, or the cluster refused, and why.
+    Void(String),
+}
+
+impl From<Result<()>> for Dealt {
+    fn from(outcome: Result<()>) -> Self {
+        match outcome {
+            Ok(()) => Self::Landed,
+            Err(error) => Self::Void(format!("{error:#}")),
+        }
+    }
 }
 
 impl std::fmt::Display for Blow {
@@ -131,9 +149,9 @@ impl Round<'_> {
         }
     }
 
-    /// Deals a blow. Wishes that the cluster refuses, or that no daemon hears, are part of life.
-    pub(super) fn deal(&mut self, blow: &Blow) -> Result<()> {
-        match blow {
+    /// Deals a blow. Wishes that the cluster refuses, or that no daemon hears, are part of life, and void.
+    pub(super) fn deal(&mut self, blow: &Blow) -> Result<Dealt> {
+        let outcome = match blow {
             Blow::Cut(node, network) => self.lab.cut(node, network),
             Blow::Isolate(node) => {
                 let networks = self.lab.spec().networks;
@@ -148,14 +166,14 @@ impl Round<'_> {
             Blow::Lossy(node, network, permille) => self.lab.loss(node, network, *permille),
             Blow::Heal => self.lab.heal_all(),
             Blow::Signal(node, which, signal) => {
+                // Noted whether it hits or not: the next lots must not depend on that.
                 match *signal {
                     Signal::STOP => self.frozen.push((node.clone(), *which)),
                     Signal::CONT => self.frozen.retain(|it| it.0 != *node),
                     _ => {}
                 }
                 // A daemon that ended a moment ago is not there to be signalled.
-                let _gone = self.lab.kill(node, *signal, *which);
-                Ok(())
+                return Ok(self.lab.kill(node, *signal, *which).into());
             }
             Blow::PowerOff(node) => {
                 self.dark.push(node.clone());
@@ -186,14 +204,11 @@ impl Round<'_> {
             Blow::Move(service, node) => {
                 let path = format!("/v1/services/{service}/move");
                 let body = json!({ "node": node, "reason": "torture" });
-                let _refused = self.ask(&path, &body);
-                Ok(())
+                return Ok(self.ask(&path, &body).into());
             }
-            Blow::Configure(number) => {
-                self.configure(*number);
-                Ok(())
-            }
-        }
+            Blow::Configure(number) => return Ok(self.configure(*number).into()),
+        };
+        outcome.map(|()| Dealt::Landed)
     }
 
     /// The arbiter that was killed or stopped goes on.
@@ -207,12 +222,11 @@ impl Round<'_> {
     }
 
     /// Puts a wish to the first node that says it is in a view.
-    fn ask(&self, path: &str, body: &serde_json::Value) -> Option<serde_json::Value> {
-        let root = self.speaker()?;
-        api::command(&root, path, body).ok()
+    fn ask(&self, path: &str, body: &serde_json::Value) -> Result<()> {
+        api::command(&self.speaker()?, path, body).map(drop)
     }
 
-    fn speaker(&self) -> Option<std::path::PathBuf> {
+    fn speaker(&self) -> Result<std::path::PathBuf> {
         let names = self.lab.node_names();
         let able = names.iter().filter(|name| {
             !self.dark.contains(name) && !self.frozen.iter().any(|it| it.0 == **name)
@@ -220,20 +234,23 @@ impl Round<'_> {
         let mut roots = able.filter_map(|name| self.lab.root(name).ok());
         let is_member =
             |root: &&std::path::Path| api::status(root).is_ok_and(|it| it.node.state == "member");
-        roots.find(is_member).map(std::path::Path::to_owned)
+        roots
+            .find(is_member)
+            .map(std::path::Path::to_owned)
+            .context("no node says that it is a member")
     }
 
     /// Replaces the number in the configuration; notes it when the cluster has acknowledged it.
-    fn configure(&mut self, number: u64) {
-        let Some(root) = self.speaker() else { return };
-        let Ok((version, text)) = api::configuration(&root) else { return };
+    fn configure(&mut self, number: u64) -> Result<()> {
+        let root = self.speaker()?;
+        let (version, text) = api::configuration(&root)?;
         let kept: Vec<&str> = text.lines().filter(|line| !line.starts_with("# number ")).collect();
         let text = format!("{}\n# number {number}\n", kept.join("\n"));
         let body = json!({ "text": text, "expected_version": version });
-        if api::command(&root, "/v1/config", &body).is_ok() {
-            self.acknowledged = number;
-            self.acknowledgements += 1;
-        }
+        api::command(&root, "/v1/config", &body)?;
+        self.acknowledged = number;
+        self.acknowledgements += 1;
+        Ok(())
     }
 }
 

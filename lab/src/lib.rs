@@ -21,6 +21,7 @@
 
 mod arbiters;
 mod card;
+mod census;
 mod cgroup;
 mod device;
 mod disk;

@@ -46,7 +46,7 @@ pub(crate) fn all() -> Result<Vec<Process>> {
 }
 
 /// State and parent from `/proc/PID/stat` (proc_pid_stat(5)); the name in it may hold anything.
-fn parse_stat(stat: &str) -> Option<(char, i32)> {
+pub(crate) fn parse_stat(stat: &str) -> Option<(char, i32)> {
     let mut fields = stat.rsplit_once(") ")?.1.split(' ');
     Some((fields.next()?.chars().next()?, fields.next()?.parse().ok()?))
 }

@@ -28,6 +28,7 @@ mod wrongs;
 use self::cards::How;
 use self::gate::Gate;
 use crate::api;
+use crate::census::Census;
 use crate::clock::{self, milliseconds};
 use crate::device;
 use crate::lab::{Lab, Which};
@@ -335,6 +336,16 @@ impl Scenario {
         matches!(self, Self::StopDaemonAndGuard | Self::FrozenOwner)
     }
 
+    /// Where processes run is looked at meanwhile: where a node that is not heard goes on to run, and its guard
+    /// too.
+    fn counts_processes(self) -> bool {
+        use Scenario::*;
+        matches!(
+            self,
+            CutAllNetworks | Partition | StopDaemon | StopDaemonAndGuard | FenceRungs | Move
+        )
+    }
+
     /// A lab for it, with a cluster that has formed.
     ///
     /// # Errors
@@ -392,6 +403,7 @@ impl Scenario {
         scene.wait_until_quiet()?;
         let active = scene.active()?;
         let gate = self.stops_the_guard().then(|| Gate::of(scene, &active)).transpose()?;
+        let census = self.counts_processes().then(Census::start).transpose()?;
         let outcome = match self {
             Self::CutOneNetwork => cut_one_network(scene, &active).map(Played::from),
             Self::ServiceNetwork => selective::service_network(scene, &active),
@@ -435,6 +447,9 @@ impl Scenario {
             Self::ThousandAddresses => many::power_off(scene, &active, Many::LIMIT),
         };
         let mut played = outcome.with_context(|| format!("{} of {active}", self.name()))?;
+        if let Some(census) = census {
+            played.complaints.extend(census.stop()?.complaints());
+        }
         if let Some(gate) = gate {
             gate.tell(&active, &mut played);
         }

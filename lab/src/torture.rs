@@ -25,6 +25,7 @@ use serde::Serialize;
 
 use crate::api;
 use crate::arbiters::{self, Arbiters, Tie};
+use crate::census::Census;
 use crate::client::{Mode, Probe};
 use crate::clock::{self, milliseconds};
 use crate::cluster::{Cluster, Service};
@@ -240,9 +241,21 @@ fn play_round(
     let first = round.lab.node_names()[0].clone();
     let fence_wait = api::fence_wait(round.lab.root(&first)?)?;
     let mut watches = (0..SERVICES).map(|index| round.watch(index)).collect::<Result<Vec<_>>>()?;
+    let census = Census::start()?;
     let healed = round.suffer((blows, fence_wait), &mut chance, &mut watches, (report, out));
     // What was seen is judged in any case.
     clock::pause(Duration::from_millis(300));
+    match census.stop() {
+        Ok(count) if count.looks == 0 => report.failures.extend(count.complaints()),
+        Ok(count) => {
+            for double in &count.doubles {
+                let breach = judge::ran_twice(double, |index| service_port(index).to_string());
+                writeln!(out, "  BREACH: {}: {}", breach.service, breach.what)?;
+                report.breaches.push(breach);
+            }
+        }
+        Err(error) => report.failures.push(format!("processes were not counted: {error:#}")),
+    }
     for watch in watches {
         let service = watch.service.as_str();
         let (client, owners) = (watch.client.stop(), watch.owners.stop());

@@ -1,4 +1,4 @@
-//! Whether a service had two owners, from what the outside saw.
+//! Whether a service had two owners, from what the outside saw, and from where its processes ran.
 //!
 //! Services move back and forth here, so "the old one answered after the new one" says nothing by
 //! names alone. Three rules that need no knowledge of the cluster:
@@ -13,6 +13,8 @@ use std::collections::BTreeMap;
 
 use serde::Serialize;
 
+use super::{SERVICES, service_name};
+use crate::census::Double;
 use crate::trace::{Answer, Trace};
 
 /// Something that must not be.
@@ -116,6 +118,14 @@ impl<'a> Evidence<'a> {
         }
         breaches
     }
+}
+
+/// What the census says of a service: its process ran on several nodes that had a guard.
+pub(super) fn ran_twice(double: &Double, port: impl Fn(usize) -> String) -> Breach {
+    let index = (0..SERVICES).find(|index| port(*index) == double.port);
+    let service = index.map_or_else(|| format!("port {}", double.port), service_name);
+    let what = format!("its process ran on {} at once", double.nodes.join(", "));
+    Breach { service, what, at: double.at.as_nanos() as u64 }
 }
 
 #[cfg(test)]

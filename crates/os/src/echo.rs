@@ -10,6 +10,7 @@
 
 use std::io;
 use std::net::{IpAddr, SocketAddr};
+use std::os::fd::{AsFd, OwnedFd};
 use std::time::Duration;
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
@@ -18,7 +19,7 @@ use rustix::net::{
     socket_with,
 };
 
-use crate::clock;
+use crate::{clock, sys};
 
 #[cfg(test)]
 mod tests;
@@ -29,6 +30,17 @@ const ECHO_V4: [u8; 2] = [8, 0];
 const REPLY_V4: [u8; 2] = [0, 0];
 const ECHO_V6: [u8; 2] = [128, 0];
 const REPLY_V6: [u8; 2] = [129, 0];
+
+/// One question: from whom, to whom.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Question {
+    /// Of this machine.
+    pub local: IpAddr,
+    /// The interface over which it goes, and on which alone its answer counts; none: whatever routes say.
+    pub interface: Option<String>,
+    /// Of the same family.
+    pub target: IpAddr,
+}
 
 /// Whether one of `targets` answers within `patience`; asked from the address `local`, which has to be
 /// of the same family. `token` tells this question's answers from others'. Takes no longer than that.
@@ -42,52 +54,114 @@ pub fn any_answers(
     token: u64,
     patience: Duration,
 ) -> io::Result<bool> {
+    let question = |target: &IpAddr| Question { local, interface: None, target: *target };
+    let questions: Vec<Question> = targets.iter().map(question).collect();
+    Ok(ask(&questions, token, patience, 1)?.contains(&true))
+}
+
+/// Which of these questions are answered within `patience`, all asked at once. As [`any_answers`] otherwise.
+///
+/// # Errors
+/// As [`any_answers`].
+pub fn answers(questions: &[Question], token: u64, patience: Duration) -> io::Result<Vec<bool>> {
+    ask(questions, token, patience, questions.len())
+}
+
+/// An address that questions go out from.
+struct Asker<'a> {
+    socket: OwnedFd,
+    is_v4: bool,
+    /// Whom it asked, and which question that was.
+    asked: Vec<(IpAddr, usize)>,
+    from: (IpAddr, Option<&'a str>),
+}
+
+/// Asks until so many were answered, or for so long.
+fn ask(
+    questions: &[Question],
+    token: u64,
+    patience: Duration,
+    enough: usize,
+) -> io::Result<Vec<bool>> {
+    let mut askers: Vec<Asker<'_>> = Vec::new();
+    for (index, question) in questions.iter().enumerate() {
+        let from = (question.local, question.interface.as_deref());
+        let known = askers.iter().position(|asker| asker.from == from);
+        let place = match known {
+            Some(place) => place,
+            None => {
+                askers.push(asker(from)?);
+                askers.len() - 1
+            }
+        };
+        askers[place].asked.push((question.target, index));
+    }
+    for asker in &mut askers {
+        let Asker { socket, is_v4, asked, from } = asker;
+        let is_here = match from.1.map(|name| sys::bind_to_device(socket.as_fd(), name)) {
+            None | Some(Ok(())) => bind(&*socket, &SocketAddr::new(from.0, 0)).is_ok(),
+            Some(Err(error)) if error.kind() == io::ErrorKind::PermissionDenied => {
+                return Err(error);
+            }
+            Some(Err(_)) => false,
+        };
+        let message = message(*is_v4, token);
+        asked.retain(|(target, _)| {
+            let to = SocketAddr::new(*target, 0);
+            is_here && sendto(&*socket, &message, SendFlags::empty(), &to).is_ok()
+        });
+    }
+    askers.retain(|asker| !asker.asked.is_empty());
+    let mut answered = vec![false; questions.len()];
+    let until = clock::boottime() + patience;
+    let mut bytes = [0; 256];
+    loop {
+        let left = until.since(clock::boottime().min(until));
+        let count = answered.iter().filter(|answered| **answered).count();
+        if left.is_zero() || askers.is_empty() || count >= enough {
+            return Ok(answered);
+        }
+        let mut ready: Vec<PollFd<'_>> =
+            askers.iter().map(|asker| PollFd::new(&asker.socket, PollFlags::IN)).collect();
+        let limit = Timespec { tv_sec: left.as_secs() as i64, tv_nsec: left.subsec_nanos().into() };
+        match poll(&mut ready, Some(&limit)) {
+            Ok(_) | Err(rustix::io::Errno::INTR) => {}
+            Err(error) => return Err(error.into()),
+        }
+        let ready: Vec<bool> = ready.iter().map(|one| !one.revents().is_empty()).collect();
+        for asker in
+            askers.iter_mut().zip(ready).filter_map(|(asker, ready)| ready.then_some(asker))
+        {
+            // What came as an error is about one of the targets; the others may still answer.
+            let Ok((size, _, Some(from))) =
+                recvfrom(&asker.socket, &mut bytes[..], RecvFlags::empty())
+            else {
+                continue;
+            };
+            let from = SocketAddr::try_from(from).ok().map(|from| from.ip());
+            if is_answer(asker.is_v4, token, &bytes[..size]) {
+                let asked = asker.asked.iter().filter(|(target, _)| from == Some(*target));
+                asked.for_each(|(_, index)| answered[*index] = true);
+            }
+        }
+        // Who has everything needs no more of what else comes in.
+        askers.retain(|asker| asker.asked.iter().any(|(_, index)| !answered[*index]));
+    }
+}
+
+fn asker((local, interface): (IpAddr, Option<&str>)) -> io::Result<Asker<'_>> {
     let flags = SocketFlags::NONBLOCK | SocketFlags::CLOEXEC;
     let (family, protocol) = match local {
         IpAddr::V4(_) => (AddressFamily::INET, ipproto::ICMP),
         IpAddr::V6(_) => (AddressFamily::INET6, ipproto::ICMPV6),
     };
     let socket = socket_with(family, SocketType::RAW, flags, Some(protocol))?;
-    if bind(&socket, &SocketAddr::new(local, 0)).is_err() {
-        return Ok(false);
-    }
-    let question = question(local.is_ipv4(), token);
-    let mut asked = 0;
-    for target in targets {
-        let sent = sendto(&socket, &question, SendFlags::empty(), &SocketAddr::new(*target, 0));
-        asked += usize::from(sent.is_ok());
-    }
-    if asked == 0 {
-        return Ok(false);
-    }
-    let until = clock::boottime() + patience;
-    let mut bytes = [0; 256];
-    loop {
-        let left = until.since(clock::boottime().min(until));
-        if left.is_zero() {
-            return Ok(false);
-        }
-        let mut ready = [PollFd::new(&socket, PollFlags::IN)];
-        let limit = Timespec { tv_sec: left.as_secs() as i64, tv_nsec: left.subsec_nanos().into() };
-        match poll(&mut ready, Some(&limit)) {
-            Ok(_) | Err(rustix::io::Errno::INTR) => {}
-            Err(error) => return Err(error.into()),
-        }
-        // What came as an error is about one of the targets; the others may still answer.
-        let Ok((size, _, Some(from))) = recvfrom(&socket, &mut bytes[..], RecvFlags::empty())
-        else {
-            continue;
-        };
-        let from = SocketAddr::try_from(from).ok().map(|from| from.ip());
-        let is_asked = from.is_some_and(|from| targets.contains(&from));
-        if is_asked && is_answer(local.is_ipv4(), token, &bytes[..size]) {
-            return Ok(true);
-        }
-    }
+    let from = (local, interface);
+    Ok(Asker { socket, is_v4: local.is_ipv4(), asked: Vec::new(), from })
 }
 
 /// The message. Of ICMPv6 the kernel counts the checksum itself, over a header that it alone knows.
-fn question(is_v4: bool, token: u64) -> [u8; SIZE] {
+fn message(is_v4: bool, token: u64) -> [u8; SIZE] {
     let mut message = [0; SIZE];
     message[..2].copy_from_slice(if is_v4 { &ECHO_V4 } else { &ECHO_V6 });
     let token = token.to_be_bytes();
@@ -108,7 +182,9 @@ fn is_answer(is_v4: bool, token: u64, bytes: &[u8]) -> bool {
     };
     let Some(message) = bytes.get(header..) else { return false };
     let reply = if is_v4 { REPLY_V4 } else { REPLY_V6 };
-    message.len() == SIZE && message[..2] == reply && message[4..] == question(is_v4, token)[4..]
+    message.len() == SIZE
+        && message[..2] == reply
+        && message[4..] == self::message(is_v4, token)[4..]
 }
 
 /// The one's complement of the one's complement sum (RFC 1071).

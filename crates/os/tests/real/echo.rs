@@ -4,7 +4,7 @@ use std::net::IpAddr;
 use std::time::Duration;
 
 use os::clock;
-use os::echo::any_answers;
+use os::echo::{Question, answers, any_answers};
 use os::netlink::Netlink;
 use rustix::thread::UnshareFlags;
 
@@ -38,5 +38,22 @@ fn a_machine_answers_and_an_address_that_nobody_has_does_not() {
         assert!(!any_answers(ours, &[far], 9, PATIENCE).unwrap(), "there is no way");
         assert!(!any_answers(nobody, &[ours], 10, PATIENCE).unwrap(), "no such address here");
         assert!(!any_answers(ours, &[], 11, PATIENCE).unwrap());
+        // Each on its own, over the interface that is named; a word to oneself comes over loopback.
+        let ask = |local, interface: Option<&str>, target| Question {
+            local,
+            interface: interface.map(str::to_owned),
+            target,
+        };
+        let questions = [
+            ask(ours, Some("lo"), ours),
+            ask(ours, None, nobody),
+            ask(ours, Some("eth9"), ours),
+            ask(nobody, None, ours),
+            ask(ours, None, ours),
+        ];
+        assert_eq!(answers(&questions, 12, PATIENCE).unwrap(), [true, false, false, false, true]);
+        let before = clock::boottime();
+        assert_eq!(answers(&questions[..1], 13, PATIENCE).unwrap(), [true]);
+        assert!(clock::boottime().since(before) < PATIENCE, "nobody else is waited for");
     }
 }

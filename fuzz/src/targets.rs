@@ -211,6 +211,7 @@ fn owner() -> network::Network {
         nets: Vec::new(),
         fixed: Vec::new(),
         conflicts: std::collections::BTreeMap::new(),
+        verify: std::collections::BTreeMap::new(),
         shares: Vec::new(),
         taken: std::collections::BTreeMap::new(),
     };
@@ -561,6 +562,7 @@ fn birth() -> node::Birth {
         text: String::new(),
         shares: Vec::new(),
         conflicts: std::collections::BTreeMap::new(),
+        verify: std::collections::BTreeMap::new(),
     };
     node::Birth {
         local: member(1),

@@ -180,7 +180,9 @@ impl World {
                 self.trace(|| format!("{} put back on {interface}: {result:?}", name(number)));
                 done(daemon, operation, result);
             }
-            NetworkOutput::Claimed { .. }
+            NetworkOutput::Ask { .. } => unreachable!("no network here verifies its gateways"),
+            NetworkOutput::Gateway { .. }
+            | NetworkOutput::Claimed { .. }
             | NetworkOutput::Moved { .. }
             | NetworkOutput::Switched { .. }
             | NetworkOutput::StandbyJoined { .. }

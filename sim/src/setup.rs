@@ -273,6 +273,7 @@ impl Setup {
             intent,
             text,
             conflicts: std::collections::BTreeMap::new(),
+            verify: std::collections::BTreeMap::new(),
         }
     }
 }

@@ -63,6 +63,7 @@ impl Node {
             nets: Vec::new(),
             fixed: Vec::new(),
             conflicts: BTreeMap::new(),
+            verify: BTreeMap::new(),
             shares: vec![share],
             taken: BTreeMap::new(),
         };

@@ -24,6 +24,8 @@
 //! - **Announce** (RFC 5227 §2.3, RFC 4861 §7.2.6) at once, after 0.2, 1, 2, 4 and 8 s, each minute,
 //!   and whenever a part of the network may have missed it: a path healed, the carrier came back,
 //!   the hardware address changed, a conflict was seen.
+//! - **Verify**, where it is told to: the gateways are asked by an echo from the address whether they know by now where it
+//!   is (module `learn`).
 //! - **Defend** (RFC 5227 §2.4 c; for IPv6 alike, since RFC 4862 §5.4 ends with the claim): announce, at most once in ten
 //!   seconds, and report. The address is not given up for a stranger, which would let anybody on the wire stop a
 //!   service, unless its service is told to yield (§2.4 b), or to say so and nothing else ([`OnConflict`]).
@@ -47,6 +49,7 @@
 mod claim;
 pub mod health;
 mod home;
+mod learn;
 mod machine;
 mod own;
 mod picture;
@@ -63,8 +66,8 @@ pub use machine::Network;
 pub use share::Move;
 pub use switch::Returning;
 pub use types::{
-    AddressSeen, AddressStatus, Condition, Config, Counters, Input, Interface, Net, NetStatus,
-    OnConflict, Output, Phase, Share, Status, Taken, Taking, Timer,
+    AddressSeen, AddressStatus, Condition, Config, Counters, Echo, Input, Interface, Lesson, Net,
+    NetStatus, OnConflict, Output, Phase, Share, Status, Taken, Taking, Timer, Verify,
 };
 
 #[cfg(test)]

@@ -17,7 +17,7 @@ use crate::switch::Switches;
 use crate::wire::{self, Heard, Mac};
 use crate::{
     AddressStatus, Condition, Config, Counters, Input, Interface, OnConflict, Output, Phase,
-    Status, Timer,
+    Status, Timer, Verify,
 };
 
 /// The service addresses of one node. Feed one input, drain all outputs.
@@ -46,6 +46,8 @@ pub struct Network {
     /// Service addresses that no standby may carry.
     pub(crate) fixed: BTreeSet<IpAddr>,
     pub(crate) conflicts: BTreeMap<IpAddr, OnConflict>,
+    pub(crate) verify: BTreeMap<IpAddr, Verify>,
+    pub(crate) last_question: u64,
     pub(crate) shares: Shares,
     pub(crate) replacing: Replacing,
     pub(crate) outputs: VecDeque<Output>,
@@ -157,6 +159,8 @@ impl Network {
             switches: Switches::new(config.nets),
             fixed: config.fixed.into_iter().collect(),
             conflicts: config.conflicts,
+            verify: config.verify,
+            last_question: 0,
             shares: Shares::new(config.shares),
             replacing: Replacing::new(config.taken),
             outputs: VecDeque::new(),
@@ -185,8 +189,9 @@ impl Network {
                     self.see(interfaces);
                 }
             }
-            Input::Configure { addresses, nets, fixed, conflicts, shares } => {
+            Input::Configure { addresses, nets, fixed, conflicts, verify, shares } => {
                 self.conflicts = conflicts;
+                self.configure_gateways(verify);
                 self.shares.configure(shares);
                 self.configured = addresses.into_iter().collect();
                 self.fixed = fixed.into_iter().collect();
@@ -204,6 +209,7 @@ impl Network {
             Input::Release { id, address } => self.release(id, address),
             Input::Frame { interface, bytes } => self.hear(interface, &bytes),
             Input::Done { operation, result } => self.done(operation, result),
+            Input::Asked { question, address, result } => self.asked(question, address, result),
             Input::Heal { interface } => {
                 for address in self.owned_on(interface) {
                     self.announce_again(address);
@@ -231,17 +237,19 @@ impl Network {
     pub fn deadline(&self) -> Option<(Instant, Timer)> {
         let sweep = self.stubborn.values().map(|at| (*at, Timer::Sweep));
         let entries = self.entries.values().flat_map(|entry| match &entry.state {
-            State::Adopting | State::Removing(_) => [None, None],
+            State::Adopting | State::Removing(_) => [None; 3],
             State::Clearing(claim) | State::Adding { claim, .. } => {
-                [Some((claim.deadline, Timer::Claim)), None]
+                [Some((claim.deadline, Timer::Claim)), None, None]
             }
             State::Probing(probing) => {
-                [Some((probing.claim.deadline, Timer::Claim)), Some((probing.next, Timer::Probe))]
+                let claim = Some((probing.claim.deadline, Timer::Claim));
+                [claim, Some((probing.next, Timer::Probe)), None]
             }
-            State::Owned(Owned { moving: Some(_), .. }) => [None, None],
+            State::Owned(Owned { moving: Some(_), .. }) => [None; 3],
             State::Owned(owned) => [
                 Some((owned.announce_at, Timer::Announce)),
                 Some((owned.refresh_at, Timer::Refresh)),
+                owned.learning.due().map(|at| (at, Timer::Ask)),
             ]
             .map(|timer| timer.filter(|(at, _)| self.leased() && *at < self.lease)),
         });
@@ -288,6 +296,7 @@ impl Network {
             interface: entry.state.interface(),
             why: entry.why.clone(),
             conflict: entry.conflict,
+            gateways: entry.state.lessons(),
         });
         Status {
             addresses: addresses.collect(),

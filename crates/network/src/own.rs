@@ -8,6 +8,7 @@ use base::Instant;
 
 use crate::claim::used_by;
 use crate::home::Moving;
+use crate::learn::Learning;
 use crate::machine::{Entry, Network, Place, State};
 use crate::subnet::bits;
 use crate::wire::{self, Mac};
@@ -34,6 +35,8 @@ pub(crate) struct Owned {
     pub(crate) announce_at: Instant,
     /// How many announcements were sent since the last reason for one.
     pub(crate) step: usize,
+    /// What its gateways know of it.
+    pub(crate) learning: Learning,
     pub(crate) refresh_at: Instant,
     /// It was adopted, and may not have taken all that is its own from the interface.
     pub(crate) is_adopted: bool,
@@ -54,6 +57,7 @@ impl Owned {
             announced: None,
             announce_at: now,
             step: 0,
+            learning: Learning::default(),
             refresh_at: now + REFRESH_INTERVAL,
             is_adopted: false,
         }
@@ -105,8 +109,13 @@ impl Network {
             owned.announce_at = now + delay;
             owned.announced = Some(now);
             owned.step += 1;
+            let is_first = owned.step == 1;
             self.tell(address);
+            if is_first {
+                self.begin_asking(address);
+            }
         }
+        self.ask_gateways(address);
         if self.owned(address).refresh_at <= now {
             self.owned(address).refresh_at = now + REFRESH_INTERVAL;
             self.check_owned(address, false);
@@ -136,7 +145,7 @@ impl Network {
     }
 
     /// Sends one announcement of an owned address.
-    fn tell(&mut self, address: IpAddr) {
+    pub(crate) fn tell(&mut self, address: IpAddr) {
         let interface = self.owned(address).place.interface;
         if let Some(mac) = self.interface(interface).and_then(|interface| interface.mac) {
             let bytes = wire::announcement(mac, address);
@@ -165,6 +174,7 @@ impl Network {
             Some(announced) if now.since(announced) < ANNOUNCE_SPACING => {
                 owned.step = 1;
                 owned.announce_at = announced + ANNOUNCE_DELAYS[0];
+                self.begin_asking(address);
             }
             _ => {
                 owned.step = 0;

@@ -23,6 +23,8 @@ pub struct Config {
     pub fixed: Vec<IpAddr>,
     /// What is done about conflicts of service addresses, where it is not to defend them.
     pub conflicts: BTreeMap<IpAddr, OnConflict>,
+    /// The service addresses of which gateways are asked whether they have learned where they are.
+    pub verify: BTreeMap<IpAddr, Verify>,
     /// The networks of which it is said how addresses are shared out over interfaces.
     pub shares: Vec<Share>,
     /// What an earlier life of the daemon took from interfaces, by their numbers, and did not give back.
@@ -48,6 +50,64 @@ impl OnConflict {
         ("yield", OnConflict::Yield),
         ("alarm", OnConflict::Alarm),
     ];
+}
+
+/// Who is asked whether it has learned where a service address is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Verify {
+    /// All of them, of the address's family.
+    pub gateways: Vec<IpAddr>,
+    /// An address of this node that they answer as well if they answer anybody, for a node that has none in the
+    /// gateway's subnet.
+    pub own: IpAddr,
+}
+
+/// What an echo request from a service address, and from an own one, came to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Echo {
+    /// The gateway answered the service address, on the interface that has it.
+    Service,
+    /// It answered the own address only.
+    Own,
+    /// It answered neither.
+    Neither,
+}
+
+/// What is known of a gateway and a service address.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Lesson {
+    /// It sends to where the address is.
+    Learned {
+        /// At most so long after the address was announced.
+        took: Duration,
+    },
+    /// It answers this node's own address, and what it answers the service address does not come.
+    NotLearned,
+    /// It cannot be told.
+    Untold {
+        /// Why, in a few words.
+        why: String,
+    },
+}
+
+impl Lesson {
+    /// For people, of this gateway and this address.
+    #[must_use]
+    pub fn sentence(&self, gateway: IpAddr, address: IpAddr, service: &str) -> String {
+        let address = format!("{address} of {service}");
+        match self {
+            Lesson::Learned { took } => {
+                format!("gateway {gateway} has learned {address} after {} ms", took.as_millis())
+            }
+            Lesson::NotLearned => format!(
+                "gateway {gateway} has not learned where {address} is: it answers this node's own address, \
+                 and what it sends to that one does not come here"
+            ),
+            Lesson::Untold { why } => {
+                format!("whether gateway {gateway} has learned {address} cannot be told: {why}")
+            }
+        }
+    }
 }
 
 /// What a service address took from the interface that it is on, and what is put back after it.
@@ -204,6 +264,8 @@ pub enum Input {
         fixed: Vec<IpAddr>,
         /// What is done about conflicts, where it is not to defend them.
         conflicts: BTreeMap<IpAddr, OnConflict>,
+        /// Of which addresses gateways are asked whether they have learned where they are.
+        verify: BTreeMap<IpAddr, Verify>,
         /// How addresses are shared out over interfaces.
         shares: Vec<Share>,
     },
@@ -262,6 +324,15 @@ pub enum Input {
         operation: u64,
         /// `Err` says in words what went wrong.
         result: Result<(), String>,
+    },
+    /// What came of [`Output::Ask`].
+    Asked {
+        /// Which one.
+        question: u64,
+        /// The address.
+        address: IpAddr,
+        /// What each gateway did; `Err` says in a few words why none could be asked.
+        result: Result<Vec<(IpAddr, Echo)>, String>,
     },
     /// A path over this interface came back, so part of the network may have missed announcements.
     Heal {
@@ -356,6 +427,29 @@ pub enum Output {
         net: String,
         /// Why they do not stay.
         why: String,
+    },
+    /// Ask gateways by an echo from a service address, over the interface that has it and no other one;
+    /// those that do not answer, from an own address as well. Answer with [`Input::Asked`]; takes as long as an echo.
+    Ask {
+        /// Names the answer.
+        question: u64,
+        /// The interface's name.
+        interface: String,
+        /// The service address.
+        address: IpAddr,
+        /// Each gateway, and the own address that it should answer in any case.
+        gateways: Vec<(IpAddr, IpAddr)>,
+    },
+    /// Another thing is known of a gateway and an owned address.
+    Gateway {
+        /// The service that the address belongs to.
+        service: String,
+        /// The address.
+        address: IpAddr,
+        /// The gateway.
+        gateway: IpAddr,
+        /// What is known.
+        lesson: Lesson,
     },
     /// This node's own addresses in a network went to another interface, or could not.
     Switched {
@@ -463,6 +557,8 @@ pub enum Timer {
     Claim,
     /// Announce an owned address again.
     Announce,
+    /// Ask a gateway whether it has learned where an owned address is.
+    Ask,
     /// Extend the lifetime of an owned address.
     Refresh,
     /// Try again to remove a leftover.
@@ -522,6 +618,8 @@ pub struct AddressStatus {
     pub why: String,
     /// The Ethernet address of the newest conflict, and when it was heard.
     pub conflict: Option<([u8; 6], Instant)>,
+    /// The gateways that are asked about it, with what is known of each by now.
+    pub gateways: Vec<(IpAddr, Option<Lesson>)>,
 }
 
 /// Counts since the start.
@@ -531,6 +629,8 @@ pub struct Counters {
     pub announcements: u64,
     /// Probes sent.
     pub probes: u64,
+    /// Questions to gateways.
+    pub questions: u64,
     /// Frames in which another claimed an address of ours.
     pub conflicts: u64,
     /// Frames that were neither ARP nor neighbour discovery in a correct form.

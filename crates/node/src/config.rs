@@ -33,6 +33,8 @@ pub struct Cluster {
     pub shares: Vec<network::Share>,
     /// What is done about conflicts of service addresses, where it is not to defend them.
     pub conflicts: BTreeMap<IpAddr, network::OnConflict>,
+    /// The service addresses of which gateways are asked whether they have learned where they are.
+    pub verify: BTreeMap<IpAddr, network::Verify>,
 }
 
 /// A network as the core sees it: who is on it.

@@ -47,6 +47,7 @@ fn birth(node: NodeId) -> Birth {
             text: "text".into(),
             shares: Vec::new(),
             conflicts: std::collections::BTreeMap::new(),
+            verify: std::collections::BTreeMap::new(),
         },
         keys: [Some([7; 32]), None],
         entropy: [node.0; 16],

@@ -23,4 +23,20 @@ pub struct Address {
     /// Where the distribution would have it now, when it stays elsewhere; it goes there when it has to
     /// move anyway, or when its network has `rebalance` and an interface works again.
     pub later: Option<String>,
+    /// The gateways that are asked whether they have learned where it is (`verify_gateways`).
+    #[serde(default)]
+    pub gateways: Vec<AddressGateway>,
+}
+
+/// What is known of a gateway and a service address.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct AddressGateway {
+    /// The gateway.
+    pub gateway: String,
+    /// `asked` (nothing is known yet), `learned`, `not-learned` (it sends to somewhere else), `untold`.
+    pub state: String,
+    /// How long after the announcement it was known to have learned, for `learned`.
+    pub took_ms: Option<u64>,
+    /// Why it cannot be told, for `untold`.
+    pub why: Option<String>,
 }

@@ -10,7 +10,7 @@ mod network;
 mod status;
 mod watchdog;
 
-pub use address::Address;
+pub use address::{Address, AddressGateway};
 pub use command::{
     CommandReply, CommandRequest, Error, ErrorCode, LeaveRequest, NodeVerb, PathRequest, PathTest,
     PathTestDirection, PathTestRequest, PathTests, SeedRequest, ServiceVerb, TokenReply,

@@ -178,6 +178,7 @@ pub(super) fn merged(
                         )
                         .related(first.clone(), "the first part");
                 }
+                whole.verify_gateways |= network.verify_gateways;
                 let mut gateways = network.gateways;
                 for (node, endpoint) in network.endpoints {
                     if let Entry::Vacant(place) = whole.endpoints.entry(node) {

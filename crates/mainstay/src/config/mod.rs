@@ -218,6 +218,8 @@ pub struct Network {
     pub devices: BTreeMap<NodeId, String>,
     /// What a node asks there to see whether it is cut off, for [`Kind::Udp`].
     pub gateways: BTreeMap<NodeId, Vec<IpAddr>>,
+    /// Whether they are asked if they have learned where a service address has gone.
+    pub verify_gateways: bool,
 }
 
 /// A network that is monitored as a part of a global one.

@@ -102,8 +102,10 @@ pub(super) fn networks<'a>(
             placing: None,
             devices: BTreeMap::new(),
             gateways: BTreeMap::new(),
+            verify_gateways: false,
         };
         let gateways = gateway::gateways(&mut section, kind, found);
+        let verify = gateway::verify(&mut section, kind, found);
         ends(&mut section, &mut network, (has_alias, alias.as_ref()), nodes, claimed, found);
         let placing = placing::placing(&mut section, kind, nodes, claimed, found);
         let is_shared = placing.is_some();
@@ -112,7 +114,7 @@ pub(super) fn networks<'a>(
             placing::check(&network, &span, nodes, found);
         }
         section.finish(found);
-        gateway::assign(gateways, &mut network, found);
+        gateway::assign(gateways, verify, &mut network, found);
         standby::auto_return(auto_return, &mut network, found);
         check_targets(&network, &span, found);
         if let Some(span) = heartbeat_span {

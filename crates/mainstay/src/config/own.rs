@@ -160,6 +160,7 @@ impl OwnPath {
             placing: None,
             devices: BTreeMap::new(),
             gateways: BTreeMap::new(),
+            verify_gateways: false,
         };
         if let Over::Ethernet { interface, ethertype, .. } = &self.over {
             network.id = NetworkId(LINKS + u16::from(self.rank) - 1);

@@ -1,5 +1,7 @@
 //! The configuration as people write it, in the form that the core works with.
 
+use std::collections::BTreeMap;
+use std::net::IpAddr;
 use std::time::Duration;
 
 use base::NodeId;
@@ -48,6 +50,7 @@ pub(super) fn cluster(cluster: &Cluster, local: NodeId) -> node::Cluster {
         text: cluster.text.clone(),
         shares: shares(cluster, local),
         conflicts: cluster.conflicts.clone(),
+        verify: verify(cluster, local),
     }
 }
 
@@ -154,6 +157,23 @@ fn shares(cluster: &Cluster, local: NodeId) -> Vec<network::Share> {
         })
     });
     shares.collect()
+}
+
+/// Of which service addresses the local node asks gateways whether they know where they are.
+fn verify(cluster: &Cluster, local: NodeId) -> BTreeMap<IpAddr, network::Verify> {
+    let mut verify = BTreeMap::new();
+    for network in &cluster.networks {
+        let (Some(end), Some(gateways)) =
+            (network.endpoints.get(&local), network.gateways.get(&local))
+        else {
+            continue;
+        };
+        for address in cluster.verified(network, local) {
+            let asked = network::Verify { gateways: gateways.clone(), own: end.address };
+            verify.entry(address).or_insert(asked);
+        }
+    }
+    verify
 }
 
 /// The core's picture of an interface.

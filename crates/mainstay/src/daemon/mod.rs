@@ -30,6 +30,7 @@ mod goodbyes;
 mod health;
 mod hooks;
 mod journal;
+mod learned;
 mod leaving;
 mod media;
 mod mounts;
@@ -125,6 +126,12 @@ enum Done {
     Hook(hooks::Report),
     /// The hooks before a switch are over.
     HooksOver { operation: u64 },
+    /// What gateways that were asked about a service address did.
+    Learned {
+        question: u64,
+        address: std::net::IpAddr,
+        result: Result<Vec<(std::net::IpAddr, network::Echo)>, String>,
+    },
     /// A line for the journal.
     Said(String),
     /// Something went wrong that concerns no single act.

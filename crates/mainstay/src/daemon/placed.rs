@@ -5,8 +5,8 @@ use std::net::IpAddr;
 use std::time::Duration;
 
 use api::v1::{self, ErrorCode};
-use network::Move;
 use network::place::{Placement, Rule};
+use network::{Lesson, Move};
 use node::Input;
 
 use super::drive::Daemon;
@@ -50,6 +50,7 @@ impl Daemon {
                 why: one.why.clone(),
                 dropped,
                 later,
+                gateways: one.gateways.iter().map(gateway).collect(),
             });
         }
         if service.is_some() {
@@ -80,6 +81,7 @@ impl Daemon {
                 why,
                 dropped: None,
                 later: None,
+                gateways: Vec::new(),
             });
         }
         all
@@ -154,6 +156,17 @@ impl Daemon {
         }
         found
     }
+}
+
+fn gateway((gateway, lesson): &(IpAddr, Option<Lesson>)) -> v1::AddressGateway {
+    let (state, took, why) = match lesson {
+        None => ("asked", None, None),
+        Some(Lesson::Learned { took }) => ("learned", Some(took.as_millis() as u64), None),
+        Some(Lesson::NotLearned) => ("not-learned", None, None),
+        Some(Lesson::Untold { why }) => ("untold", None, Some(why.clone())),
+    };
+    let (gateway, state) = (gateway.to_string(), state.to_owned());
+    v1::AddressGateway { gateway, state, took_ms: took, why }
 }
 
 /// Addresses that one answer names.

@@ -312,6 +312,9 @@ impl Daemon {
             let help = "take the address from that machine; see on_conflict in the configuration";
             warn("address-conflict", text, Some(help));
         }
+        for (code, text, help) in Self::learned_warnings(&status.network) {
+            warn(code, text, Some(help));
+        }
         for text in self.placement_warnings(addresses) {
             warn("placement", text, Some("mainstay why SERVICE"));
         }

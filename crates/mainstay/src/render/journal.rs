@@ -1,6 +1,6 @@
 //! Events and reasons.
 
-use api::v1::{Address, Event, EventLevel, Events, Note, Notes};
+use api::v1::{Address, AddressGateway, Event, EventLevel, Events, Note, Notes};
 
 use super::style::{Colour, Style};
 
@@ -79,6 +79,16 @@ fn place(one: &Address, style: Style) -> String {
         if let Some(sentence) = sentence.filter(|sentence| !sentence.is_empty()) {
             text.push_str(&format!("    {}{sentence}\n", style.paint(Colour::Faint, word)));
         }
+    }
+    for AddressGateway { gateway, state, took_ms, why } in &one.gateways {
+        let known = match (state.as_str(), took_ms, why) {
+            ("learned", Some(took), _) => format!("{gateway} has learned it after {took} ms"),
+            ("not-learned", ..) => format!("{gateway} has not learned it"),
+            ("asked", ..) => format!("{gateway} is being asked whether it has learned it"),
+            (_, _, Some(why)) => format!("{gateway} cannot be told: {why}"),
+            (other, ..) => format!("{gateway}: {other}"),
+        };
+        text.push_str(&format!("    {}{known}\n", style.paint(Colour::Faint, "gateway  ")));
     }
     text
 }

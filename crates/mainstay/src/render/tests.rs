@@ -434,6 +434,12 @@ fn why_tells_the_chain() {
             why: "least-load: eth1 has 0, eth0 1".into(),
             dropped: Some("collocation-with-persistent is dropped: eth0 has no carrier".into()),
             later: None,
+            gateways: vec![AddressGateway {
+                gateway: "10.9.0.254".into(),
+                state: "learned".into(),
+                took_ms: Some(301),
+                why: None,
+            }],
         }],
     };
     check(
@@ -452,6 +458,7 @@ fn why_tells_the_chain() {
             10.9.0.1 is on eth1 here
                 because  least-load: eth1 has 0, eth0 1
                 in vain  collocation-with-persistent is dropped: eth0 has no carrier
+                gateway  10.9.0.254 has learned it after 301 ms
         "#]],
     );
     let none =

@@ -333,6 +333,7 @@ fn an_address_that_becomes_a_service_address_is_swept() {
         nets: Vec::new(),
         fixed: Vec::new(),
         conflicts: BTreeMap::new(),
+        verify: BTreeMap::new(),
         shares: Vec::new(),
     });
     assert!(matches!(outputs[..], [Output::Remove { .. }]), "{outputs:?}");
@@ -426,6 +427,7 @@ fn a_thousand_addresses_are_claimed_in_turns_of_bounded_length() {
         nets: Vec::new(),
         fixed: Vec::new(),
         conflicts: BTreeMap::new(),
+        verify: BTreeMap::new(),
         shares: Vec::new(),
     });
     for address in &addresses {

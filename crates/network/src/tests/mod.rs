@@ -12,6 +12,7 @@ use crate::{AddressSeen, Condition, Config, Input, Interface, Network, Output, T
 mod claims;
 mod fuzz;
 mod homes;
+mod learned;
 mod owning;
 mod places;
 mod replaced;
@@ -73,6 +74,7 @@ impl Node {
             nets: Vec::new(),
             fixed: Vec::new(),
             conflicts: BTreeMap::new(),
+            verify: BTreeMap::new(),
             shares: Vec::new(),
             taken: BTreeMap::new(),
         };

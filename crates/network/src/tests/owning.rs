@@ -61,6 +61,7 @@ fn a_lifetime_is_the_lease_rounded_up_and_one_second() {
             nets: Vec::new(),
             fixed: Vec::new(),
             conflicts: BTreeMap::new(),
+            verify: BTreeMap::new(),
             shares: Vec::new(),
             taken: BTreeMap::new(),
         }
@@ -133,6 +134,7 @@ fn with_policy(policy: OnConflict, address: &str) -> Node {
         nets: Vec::new(),
         fixed: Vec::new(),
         conflicts: BTreeMap::from([(ip(address), policy)]),
+        verify: BTreeMap::new(),
         shares: Vec::new(),
     });
     node.own(address);

@@ -50,6 +50,7 @@ fn configure(node: &mut Node, share: Share) {
         nets: Vec::new(),
         fixed: Vec::new(),
         conflicts: BTreeMap::new(),
+        verify: BTreeMap::new(),
         shares,
     });
 }
@@ -274,6 +275,7 @@ fn config(record: &BTreeMap<u32, Taken>) -> crate::Config {
         nets: Vec::new(),
         fixed: Vec::new(),
         conflicts: BTreeMap::new(),
+        verify: BTreeMap::new(),
         shares: vec![share(&[(SERVICE, HARDWARE)])],
         taken: record.clone(),
     }

@@ -37,6 +37,7 @@ fn configure(node: &mut Node, share: Share) {
         nets: Vec::new(),
         fixed: Vec::new(),
         conflicts: BTreeMap::new(),
+        verify: BTreeMap::new(),
         shares,
     });
 }

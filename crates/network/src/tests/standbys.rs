@@ -9,8 +9,8 @@ fn net(auto_return: bool) -> Net {
 
 fn configured(node: &mut Node, auto_return: bool) -> Vec<String> {
     let nets = vec![net(auto_return)];
-    let (addresses, fixed, shares, conflicts) = Default::default();
-    said(&node.feed(Input::Configure { addresses, nets, fixed, shares, conflicts }))
+    let (addresses, fixed, shares, conflicts, verify) = Default::default();
+    said(&node.feed(Input::Configure { addresses, nets, fixed, shares, conflicts, verify }))
 }
 
 fn with_standby(auto_return: bool) -> Node {

@@ -18,6 +18,7 @@ fn configure(node: &mut Node, net: Net, fixed: &[&str]) {
         nets: vec![net],
         fixed,
         conflicts: BTreeMap::new(),
+        verify: BTreeMap::new(),
         shares: Vec::new(),
     });
 }
@@ -331,6 +332,7 @@ fn a_network_that_goes_from_the_configuration_in_mid_switch_is_forgotten() {
         nets: vec![],
         fixed: vec![],
         conflicts: BTreeMap::new(),
+        verify: BTreeMap::new(),
         shares: vec![],
     });
     assert_eq!(node.done(Ok(())), []);

@@ -213,6 +213,10 @@ impl Node {
                 let local = Some(self.local.node);
                 self.event_about(EventKind::FailStandby, local, sentence, about);
             }
+            Out::Gateway { service, address, gateway, lesson } => {
+                let sentence = lesson.sentence(gateway, address, &service);
+                self.event(EventKind::Interface, None, sentence);
+            }
             Out::Conflict { service, address, mac } => {
                 let mac: Vec<String> = mac.iter().map(|byte| format!("{byte:02x}")).collect();
                 let detail = format!("{address} is also used by {}", mac.join(":"));

@@ -138,7 +138,9 @@ impl Node {
         let shares = cluster.shares.clone();
         let taken = birth.taken.clone();
         let conflicts = cluster.conflicts.clone();
-        let config = network::Config { lease, addresses, nets, fixed, conflicts, shares, taken };
+        let verify = cluster.verify.clone();
+        let config =
+            network::Config { lease, addresses, nets, fixed, conflicts, verify, shares, taken };
         let network = Network::new(config, now);
         let (transport, group, engine) = layers(&birth, local, &prng, now);
         let mut node = Node {
@@ -742,7 +744,9 @@ impl Node {
             (cluster.addresses(), cluster.nets(), cluster.fixed_addresses());
         let shares = cluster.shares.clone();
         let conflicts = cluster.conflicts.clone();
-        let configure = network::Input::Configure { addresses, nets, fixed, conflicts, shares };
+        let verify = cluster.verify.clone();
+        let configure =
+            network::Input::Configure { addresses, nets, fixed, conflicts, verify, shares };
         self.work.push_back(Work::Network(configure));
         self.fencing.configure(&self.birth.cluster.fencing);
         self.drain_fencing();

@@ -319,6 +319,7 @@ impl Field {
             text: text.to_owned(),
             shares: self.is_shared.then(share).into_iter().collect(),
             conflicts: std::collections::BTreeMap::new(),
+            verify: std::collections::BTreeMap::new(),
         }
     }
 

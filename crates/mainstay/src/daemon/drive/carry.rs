@@ -12,6 +12,7 @@ use os::shared::HeldAddress;
 use super::super::cover::Refused;
 use super::super::disk::{self, Write};
 use super::super::hooks::Switch;
+use super::super::learned::Question;
 use super::super::{addresses, convert};
 use super::{Daemon, ETHERNET};
 
@@ -223,7 +224,11 @@ impl Daemon {
             Out::Switch { operation, from, to, addresses, net, why } => {
                 self.switch(Switch { operation, from, to, addresses, net, why });
             }
-            Out::Switched { .. }
+            Out::Ask { question, interface, address, gateways } => {
+                self.ask_gateways(Question { question, interface, address, gateways });
+            }
+            Out::Gateway { .. }
+            | Out::Switched { .. }
             | Out::StandbyJoined { .. }
             | Out::StandbyFailed { .. }
             | Out::Moved { .. }
@@ -234,6 +239,11 @@ impl Daemon {
             | Out::Yielded { .. }
             | Out::Conflict { .. } => unreachable!("the node keeps these to itself"),
         }
+    }
+
+    /// For after all outputs are carried out.
+    pub(in crate::daemon) fn follow_up(&mut self, input: Input) {
+        self.follow_ups.push_back(input);
     }
 
     fn is_storage(&self, service: &str) -> bool {

@@ -158,6 +158,7 @@ pub(super) struct Daemon {
     pub(super) fencing: Fencing,
     pub(super) gateways: super::gateways::Gateways,
     pub(super) hooks: super::hooks::Hooks,
+    pub(super) learned: super::learned::Learned,
     pub(super) watchdog: super::watchdog::Watchdog,
     /// The state (position, version, checksum) of which the guard has the classes.
     classes_known: Option<(u64, u64, u64)>,
@@ -305,6 +306,7 @@ impl Daemon {
             surveys: BTreeMap::new(),
             gateways: super::gateways::Gateways::new(asked.clone()),
             hooks: super::hooks::Hooks::new(&tree, asked.clone()),
+            learned: super::learned::Learned::new(asked.clone()),
             arbiters: Arbiters::new(key, asked),
             fencing,
             watchdog: super::watchdog::Watchdog::default(),
@@ -656,6 +658,10 @@ impl Daemon {
             Done::Receipt { local, to, bytes } => self.media.receipt(local, to, &bytes),
             Done::Attached { question, result } => self.attached(question, result),
             Done::Gateways(silent) => self.gateways_seen(silent),
+            Done::Learned { question, address, result } => {
+                let asked = network::Input::Asked { question, address, result };
+                self.feed(Input::Network(asked));
+            }
             Done::Arbiter(news) => self.arbiter_says(news),
             Done::Trouble(text) => self.say_once(text),
         }

@@ -466,10 +466,16 @@ fn stopped_daemons_with_a_toy() -> Result<()> {
     let (mut scene, formation) = lab::Scene::form(Lab::new(Spec::new(3, 2)?)?, "fast")?;
     scene.limits = PATIENT;
     println!("{formation:?}");
-    for scenario in [lab::Scenario::StopDaemon, lab::Scenario::StopDaemonAndGuard] {
-        let figure = scenario.run(&mut scene)?;
-        println!("{}: {}", scenario.name(), figure.sentence());
-        ensure!(figure.is_good(), "{:?}", figure.failures);
+    let figure = lab::Scenario::StopDaemon.run(&mut scene)?;
+    println!("{}", figure.sentence());
+    ensure!(figure.is_good(), "{:?}", figure.failures);
+    // The toy has no gate, so the node that stands still goes on answering: the verdict must see it.
+    let figure = lab::Scenario::StopDaemonAndGuard.run(&mut scene)?;
+    println!("{}", figure.sentence());
+    let is_excused = figure.sentence().contains("this kernel has no lease gate");
+    for seen in ["has no lease gate", "of a second owner", "answered by different nodes"] {
+        let is_told = figure.failures.iter().any(|failure| failure.contains(seen));
+        ensure!(is_told || is_excused, "nobody says {seen}: {:?}", figure.failures);
     }
     let figures = lab::scenarios::repeat(lab::Scenario::Move, &mut scene, 3)?;
     ensure!(figures.iter().all(lab::Figure::is_good), "{figures:?}");

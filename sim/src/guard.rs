@@ -273,6 +273,14 @@ impl World {
         for service in over {
             self.guard_killed(number, boot, &service);
         }
+        // What goes on works again, and nothing else asks about it.
+        let machine = &self.machines[number];
+        let parts = machine.processes.keys().map(|(service, _)| service);
+        let parts = parts.chain(machine.addresses.iter().map(|own| &own.service));
+        let services: std::collections::BTreeSet<String> = parts.cloned().collect();
+        for service in services {
+            self.check_owner(number, &service);
+        }
         self.guard_soon(number);
         if let Some(id) = self.machines[number].daemon.as_ref().map(|daemon| daemon.number) {
             self.resume(number, id);

@@ -320,10 +320,10 @@ impl World {
         let now = self.now;
         let late = self.prng.range(0..=LIFETIME_LATENESS / 4);
         let over = machine.addresses.iter().filter(|own| own.expires <= now);
-        let over: Vec<IpAddr> = over.map(|own| own.address).collect();
-        for address in over {
-            self.trace(|| format!("{} kernel lets go of {address}", name(number)));
-            self.remove_address(number, address);
+        let over: Vec<(IpAddr, Card)> = over.map(|own| (own.address, own.card)).collect();
+        for (address, card) in over {
+            self.trace(|| format!("{} kernel lets go of {address} on {card:?}", name(number)));
+            self.remove_address_on(number, address, card);
         }
         if let Some(next) = self.machines[number].addresses.iter().map(|own| own.expires).min() {
             self.queue.push((next + late).max(now + 1), Event::Lifetimes(number, boot));

@@ -53,7 +53,7 @@ const REGRESSIONS: &[(u64, &str)] = &[
 ];
 
 /// Kinds that came after those seeds, and would change their runs.
-const LATER: [Kind; 4] = [Kind::Decision, Kind::Media, Kind::AllDown, Kind::Storage];
+const LATER: [Kind; 5] = [Kind::Decision, Kind::Media, Kind::AllDown, Kind::Storage, Kind::Cards];
 
 #[test]
 fn what_was_found_once_stays_mended() {

@@ -426,6 +426,7 @@ impl Network {
             }
         }
         self.sweep();
+        self.see_returned();
         self.mind_taken();
         // Neighbours behind a carrier that was off, or that know another Ethernet address of
         // ours, have to be told.

@@ -34,6 +34,9 @@ const RETRY_AFTER: Duration = Duration::from_secs(1);
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Replacing {
     taken: BTreeMap<u32, Taken>,
+    /// What the driver has given back, until a picture shows what of it is there: another node may have an
+    /// address by now.
+    returning: BTreeMap<u32, Taken>,
     /// What additions take that are not answered yet.
     taking: BTreeMap<u64, Taking>,
     /// The interface of each gift on its way.
@@ -51,9 +54,10 @@ impl Replacing {
         self.retries.values().min().copied()
     }
 
-    /// The addresses that were taken from an interface.
+    /// The addresses that were taken from an interface, and are not seen there again.
     pub(crate) fn boot(&self, interface: u32) -> &[(IpAddr, u8)] {
-        self.taken.get(&interface).map_or(&[], |taken| &taken.boot)
+        let taken = self.taken.get(&interface).or(self.returning.get(&interface));
+        taken.map_or(&[], |taken| &taken.boot)
     }
 }
 
@@ -224,6 +228,13 @@ impl Network {
         }
     }
 
+    /// A new picture shows what came back of that which was given.
+    pub(crate) fn see_returned(&mut self) {
+        for index in std::mem::take(&mut self.replacing.returning).into_keys() {
+            self.announce_all_own(index);
+        }
+    }
+
     fn is_removing_from(&self, index: u32) -> bool {
         let mut operations = self.operations.values();
         operations.any(|operation| !operation.adds && operation.place.interface == index)
@@ -235,13 +246,10 @@ impl Network {
         match result {
             Ok(()) => {
                 let Some(taken) = self.replacing.taken.remove(&index) else { return true };
-                for (address, prefix) in taken.boot {
-                    self.picture_own(Place { address, interface: index, prefix });
-                }
                 if let Some(mac) = taken.mac {
                     self.change_mac(index, mac);
                 }
-                self.announce_all_own(index);
+                self.replacing.returning.insert(index, taken);
             }
             Err(_) => {
                 self.replacing.retries.insert(index, self.now + RETRY_AFTER);

@@ -144,6 +144,21 @@ fn an_interface_carries_one_and_the_next_takes_what_stands_by() {
 }
 
 #[test]
+fn what_is_another_nodes_by_now_is_not_announced() {
+    let mut node = node(&[]);
+    own(&mut node, SERVICE);
+    // The driver does not put it back.
+    node.record.clear();
+    node.release(SERVICE);
+    let mut outputs = finish(&mut node);
+    outputs.extend(node.pass(3_000).into_iter().map(|(_, output)| output));
+    assert_eq!(on(&node, 1), ["10.77.0.9", BEAT]);
+    assert!(node.network.replaced().is_empty());
+    assert!(!is_said(&outputs, 1, MAC, BOOT), "{outputs:?}");
+    assert!(is_said(&outputs, 1, MAC, BEAT), "{outputs:?}");
+}
+
+#[test]
 fn one_that_follows_another_takes_what_that_gives_back() {
     let mut node = node(&[]);
     node.interfaces[1].carrier = false;

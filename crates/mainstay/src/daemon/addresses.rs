@@ -20,8 +20,10 @@ use crate::config::hosts::Hosts;
 /// Requests that may wait.
 const REQUESTS_MAX: usize = 4096;
 /// How long an addition waits until its address is under the gate: others may have the lock of nftables.
-/// What else there is to do waits as well.
-const GATE_PATIENCE: Duration = Duration::from_millis(300);
+/// What else there is to do waits as well, so the next ones do not wait again.
+const GATE_PATIENCE: Duration = Duration::from_millis(500);
+/// For how long they do not.
+const GATE_PAUSE: Duration = Duration::from_secs(1);
 /// How often the hosts file is read.
 const HOSTS_INTERVAL: Duration = Duration::from_secs(2);
 
@@ -79,7 +81,9 @@ pub(super) fn start(
     let (sender, requests) = sync_channel(REQUESTS_MAX);
     std::thread::Builder::new().name("addresses".into()).spawn(move || {
         let read_at = os::clock::boottime();
-        Addresses { netlink, gate, replaced, done, root, hosts, read_at }.run(&requests);
+        let no_patience = Instant::ZERO;
+        Addresses { netlink, gate, replaced, done, root, hosts, read_at, no_patience }
+            .run(&requests);
     })?;
     Ok(sender)
 }
@@ -95,6 +99,8 @@ struct Addresses {
     root: Root,
     hosts: Hosts,
     read_at: Instant,
+    /// Until when no addition waits for the gate: one has waited in vain.
+    no_patience: Instant,
 }
 
 impl Addresses {
@@ -126,8 +132,10 @@ impl Addresses {
                 // An interface that came a moment ago may be without the gate.
                 let gated = self.gate.as_mut().map_or(Ok(()), |gate| gate.keep_on(interface));
                 let result = gated.map_err(|error| error.whole()).and_then(|()| {
-                    let patience = until.min(os::clock::boottime() + GATE_PATIENCE);
-                    if custody.is_some_and(|custody| !custody.wait(patience)) {
+                    let now = os::clock::boottime();
+                    let patience = if now < self.no_patience { now } else { now + GATE_PATIENCE };
+                    if custody.is_some_and(|custody| !custody.wait(until.min(patience))) {
+                        self.no_patience = os::clock::boottime() + GATE_PAUSE;
                         return Err(format!("the lease gate does not have {address} yet"));
                     }
                     let takes = taking != Taking::default();

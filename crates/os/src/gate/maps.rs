@@ -156,7 +156,10 @@ impl Maps {
         let unwanted: Vec<IpAddr> =
             known.keys().filter(|address| !wanted.contains(address)).copied().collect();
         for address in unwanted {
-            bpf::delete(self.addresses.as_fd(), &key(address))?;
+            match bpf::delete(self.addresses.as_fd(), &key(address)) {
+                Err(error) if error.raw_os_error() == Some(libc::ENOENT) => {}
+                deleted => deleted?,
+            }
             known.remove(&address);
         }
         let mut used: BTreeSet<u32> = known.values().copied().collect();

@@ -218,11 +218,14 @@ impl Pusher {
     /// When the kernel refuses something: come by after [`Pusher::RETRY`] at the latest.
     pub fn turn(&mut self) -> Result<Instant, GateError> {
         let done = self.act();
-        if done.is_err() {
+        if let Err(error) = &done {
+            // There is no such table or set: nobody knows what is under the gate.
+            if error.errno() == libc::ENOENT {
+                self.board.note(&self.board.all(), false);
+            }
             // The table may be another one.
             self.pushed = None;
             self.looked = Instant::ZERO;
-            self.board.note(&self.board.all(), false);
         }
         done
     }

@@ -581,6 +581,7 @@ impl Daemon {
                 self.tell_health();
                 let interfaces = interfaces.into_iter().map(convert::interface).collect();
                 self.feed(Input::Network(network::Input::Interfaces(interfaces)));
+                self.mind_held();
                 // Where persistent addresses belong follows from this picture.
                 self.mind_aliases();
                 self.settle();

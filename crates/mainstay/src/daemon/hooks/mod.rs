@@ -8,6 +8,8 @@
 mod run;
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
 use std::time::Duration;
 
@@ -55,6 +57,10 @@ struct Held {
     switch: Switch,
     /// Nobody waits for longer.
     until: Instant,
+    /// The interface that the addresses leave did not work.
+    was_failing: bool,
+    /// Hooks that have not begun are not run any more.
+    called_off: Arc<AtomicBool>,
 }
 
 struct Lane {
@@ -178,12 +184,21 @@ impl Hooks {
     }
 
     /// Runs the hooks before a switch on a thread of their own.
-    fn start_before(&self, operation: u64, runs: Vec<Run>) -> std::io::Result<()> {
+    fn start_before(
+        &self,
+        operation: u64,
+        runs: Vec<Run>,
+        called_off: Arc<AtomicBool>,
+    ) -> std::io::Result<()> {
         let runner = self.runner.clone().expect("there is a hook");
         let (done, alive) = (self.done.clone(), self.alive.clone());
         let work = move || {
             let _alive = alive;
             for run in runs {
+                // What it was to be before has happened, or will not.
+                if called_off.load(Ordering::Acquire) {
+                    return;
+                }
                 report(&runner, &run, false, &done);
             }
             // The loop has gone when the process is ending.
@@ -348,7 +363,9 @@ impl Daemon {
         let kind = EventKind::SwapAdapter;
         let hooks = self.cluster.hooks_of(kind, When::Before, &switch.net);
         let runs = hooks.map(|hook| self.run_of(hook, kind, &switch.net, &told)).collect();
-        if let Err(error) = self.hooks.start_before(switch.operation, runs) {
+        let called_off = Arc::new(AtomicBool::new(false));
+        let started = self.hooks.start_before(switch.operation, runs, called_off.clone());
+        if let Err(error) = started {
             let said = format!(
                 "hooks before swap_adapter of {}: cannot be run: no thread: {error}; the addresses go all the same",
                 switch.net
@@ -357,7 +374,9 @@ impl Daemon {
             return self.switch_now(switch);
         }
         let until = os::clock::boottime() + waits;
-        self.hooks.held.insert(switch.operation, Held { switch, until });
+        let was_failing = self.interface_trouble(switch.from).is_some();
+        let held = Held { switch, until, was_failing, called_off };
+        self.hooks.held.insert(held.switch.operation, held);
     }
 
     fn switch_now(&mut self, switch: Switch) {
@@ -367,24 +386,47 @@ impl Daemon {
 
     /// The hooks before a switch are over, or it has waited for long enough.
     pub(super) fn hooks_over(&mut self, operation: u64) {
-        let Some(Held { switch, .. }) = self.hooks.held.remove(&operation) else { return };
+        let Some(held) = self.hooks.held.remove(&operation) else { return };
+        held.called_off.store(true, Ordering::Release);
+        let why_not = self.is_pointless(&held);
+        let switch = held.switch;
         // The network was taken out of the configuration meanwhile.
         if !self.node.is_switching(operation) {
             return;
         }
-        let interfaces = self.node.network().interfaces();
-        let target = interfaces.iter().find(|interface| interface.index == switch.to);
-        let trouble = match target {
-            None => Some("the interface that they go to is gone".to_owned()),
-            Some(target) => target.trouble().map(|trouble| format!("{} {trouble}", target.name)),
-        };
-        match trouble {
+        match why_not {
             None => self.switch_now(switch),
             // The hooks took their time, and it is another situation by now: the core looks again.
             Some(trouble) => {
                 let result = Err(trouble);
                 self.feed(Input::Network(NetworkInput::Done { operation, result }));
             }
+        }
+    }
+
+    /// What an interface has, if anything.
+    fn interface_trouble(&self, index: u32) -> Option<String> {
+        let interfaces = self.node.network().interfaces();
+        match interfaces.iter().find(|interface| interface.index == index) {
+            None => Some("the interface is gone".to_owned()),
+            Some(one) => one.trouble().map(|trouble| format!("{} {trouble}", one.name)),
+        }
+    }
+
+    /// Why a switch that waits for its hooks is not what is needed any more.
+    fn is_pointless(&self, held: &Held) -> Option<String> {
+        let works_again = held.was_failing && self.interface_trouble(held.switch.from).is_none();
+        let works_again = works_again.then(|| "the interface works again".to_owned());
+        self.interface_trouble(held.switch.to).or(works_again)
+    }
+
+    /// There is a new picture: what is not needed any more does not wait for its hooks.
+    pub(super) fn mind_held(&mut self) {
+        let held = self.hooks.held.iter();
+        let pointless = held.filter(|(_, held)| self.is_pointless(held).is_some());
+        let pointless: Vec<u64> = pointless.map(|(operation, _)| *operation).collect();
+        for operation in pointless {
+            self.hooks_over(operation);
         }
     }
 

@@ -124,8 +124,10 @@ fn a_failure_is_remembered_until_the_hook_succeeds_or_is_gone() {
 fn hooks_before_a_switch_run_one_after_the_other() {
     let names = ["first", "second"];
     let hooks = names.map(|name| hook(name, &["/bin/sh", "-c", "exit 1"]));
-    let desk = Desk::new(&hooks);
-    desk.hooks.start_before(7, hooks.iter().map(|hook| at(hook, 1)).collect()).expect("a thread");
+    let mut desk = Desk::new(&hooks);
+    let called_off = Arc::new(AtomicBool::new(false));
+    let runs = || hooks.iter().map(|hook| at(hook, 1)).collect();
+    desk.hooks.start_before(7, runs(), called_off.clone()).expect("a thread");
     for name in names {
         let report = desk.report();
         assert_eq!((report.hook.as_str(), report.is_lane), (name, false));
@@ -133,6 +135,13 @@ fn hooks_before_a_switch_run_one_after_the_other() {
     }
     let over = desk.reports.wait();
     assert!(matches!(over, Some(Done::HooksOver { operation: 7 })), "{over:?}");
+
+    // What was called off does not begin.
+    called_off.store(true, Ordering::Release);
+    desk.hooks.start_before(8, runs(), called_off).expect("a thread");
+    assert_eq!(desk.hooks.end(), (0, true));
+    let left = std::iter::from_fn(|| desk.reports.take()).count();
+    assert_eq!(left, 0);
 }
 
 #[test]

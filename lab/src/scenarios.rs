@@ -523,8 +523,7 @@ impl Figure {
             }
         };
         // Silence at the end is nobody, whoever answered before it.
-        let end = seen.first_number + verdict.sent;
-        let recent = seen.answers.last().is_some_and(|last| last.number + LAST_PROBES >= end);
+        let recent = seen.is_answered_of(LAST_PROBES);
         let to = seen.last_responder().filter(|_| recent).map(str::to_owned);
         let moves = scenario.moves();
         let outage = verdict.changes.first().map(|change| change.milliseconds);

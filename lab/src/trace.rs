@@ -180,6 +180,12 @@ impl Trace {
         self.answers.last().map(|answer| self.name(answer.responder))
     }
 
+    /// Whether one of so many newest probes was answered.
+    pub fn is_answered_of(&self, newest: u64) -> bool {
+        let end = self.first_number + self.sent.len() as u64;
+        self.answers.last().is_some_and(|last| last.number + newest >= end)
+    }
+
     /// Changes of the responder, in order: each gap of a takeover.
     pub fn changes(&self) -> Vec<Change> {
         let runs = self.runs();

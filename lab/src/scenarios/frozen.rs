@@ -13,7 +13,7 @@ use std::time::Duration;
 
 use anyhow::{Context, Result};
 
-use super::Played;
+use super::{LAST_PROBES, Played};
 use crate::api;
 use crate::client::{Mode, Probe};
 use crate::clock::{self, milliseconds};
@@ -75,7 +75,11 @@ pub(super) fn frozen_owner(scene: &mut Scene, active: &str, must_close: bool) ->
     // A small machine may have no time for an answer just now.
     let answered = scene.wait_for_answer(PATIENCE);
     let new = scene.explain(answered)?;
-    let seen = scene.seen_since(start)?;
+    let seen = wait::until("one of the newest probes to be answered", PATIENCE, || {
+        let seen = scene.seen_since(start)?;
+        Ok(seen.answers.is_answered_of(LAST_PROBES).then_some(seen))
+    });
+    let seen = scene.explain(seen)?;
 
     let traces = watched.iter_mut().map(|one| one.probe.trace()).collect::<Result<Vec<Trace>>>()?;
     let all = traces.iter().chain([&seen.answers, &seen.owners]);

@@ -103,7 +103,8 @@ pub enum Proof {
     Operator,
     /// A fence agent has seen that its machine is off.
     Agent,
-    /// Its watchdog has reset the machine by now.
+    /// Its watchdog has reset the machine by now, unless its guard had ended all services of storage and fed it on:
+    /// what is left then was free at the end of the lease.
     Watchdog,
 }
 
@@ -116,7 +117,7 @@ impl Proof {
             Proof::Goodbye => "its guard said goodbye",
             Proof::Operator => "an operator vouches for it",
             Proof::Agent => "a fence agent has seen it off",
-            Proof::Watchdog => "its watchdog has reset it",
+            Proof::Watchdog => "its watchdog has reset it, or nothing of storage was left there",
         }
     }
 }

@@ -36,22 +36,28 @@ impl Leases {
     }
 }
 
-/// (14) When a node counts as fenced because its guard, an agent or a person said so, or its watchdog
-/// has reset it, nothing is left there, unless a life of it has been in this view or a later one since.
+/// (14) When a node counts as fenced because its guard, an agent or a person said so, nothing is left
+/// there, unless a life of it has been in this view or a later one since. By its watchdog: nothing of
+/// those services (`counts`) that it stands for; a guard that has ended them feeds on.
 pub fn whoever_is_proven_fenced_runs_nothing(
     absent: &Machine,
+    counts: impl Fn(&str) -> bool,
     newest: Option<(u32, u64)>,
     (lineage, generation): (u32, u64),
     now: u64,
 ) -> Result<(), String> {
     let is_back = newest.is_some_and(|(of, since)| of == lineage && since >= generation);
     // A mount, or a process that stands still, may write as long as it is there.
-    let works = !absent.processes.is_empty()
-        || absent.addresses.iter().any(|own| absent.answers(own.address, now));
-    if is_back || !works {
+    let processes = absent.processes.keys().filter(|(service, _)| counts(service));
+    let addresses = absent.addresses.iter().filter(|own| counts(&own.service));
+    let addresses = addresses.filter(|own| absent.answers(own.address, now));
+    let left: Vec<String> = (processes.map(|(service, part)| format!("{service}/{part}")))
+        .chain(addresses.map(|own| own.address.to_string()))
+        .collect();
+    if is_back || left.is_empty() {
         return Ok(());
     }
-    Err(format!("{} counts as fenced, and something of it is left", absent.node()))
+    Err(format!("{} counts as fenced, and there is {} left", absent.node(), left.join(", ")))
 }
 
 /// (14) When a node counts as fenced by time, the lease of each of its lives that was in an

@@ -282,8 +282,11 @@ impl World {
             self.require(Severity::Safety, "a fence never precedes the end of the lease", verdict);
         } else {
             let newest = self.check.seen[absent].newest;
-            let verdict =
-                lease::whoever_is_proven_fenced_runs_nothing(machine, newest, scope, self.now);
+            let by_watchdog = event.sentence.ends_with(engine::Proof::Watchdog.name());
+            let counts = |service: &str| !by_watchdog || self.setup.is_storage(service);
+            let verdict = lease::whoever_is_proven_fenced_runs_nothing(
+                machine, counts, newest, scope, self.now,
+            );
             self.require(Severity::Safety, "whoever is proven fenced runs nothing", verdict);
         }
     }

@@ -126,6 +126,7 @@ impl Daemon {
         for why in self.hosts.resolve(&mut self.cluster) {
             self.say_once(format!("{why}; {}", why.help));
         }
+        self.foreign.set(self.cluster.foreign_addresses(self.node.local().node));
     }
 
     /// The hosts file has changed: names may have other addresses.

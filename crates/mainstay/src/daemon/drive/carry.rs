@@ -383,7 +383,6 @@ impl Daemon {
         let before = std::mem::replace(&mut self.cluster, cluster);
         self.fences_changed(&before.fences);
         self.resolve();
-        self.foreign.set(self.cluster.foreign_addresses(self.node.local().node));
         self.adopt_own();
         self.mind_gate();
         let core = convert::cluster(&self.cluster, self.node.local().node);

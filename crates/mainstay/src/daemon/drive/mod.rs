@@ -135,7 +135,7 @@ pub(super) struct Daemon {
     /// A look at the interfaces did not fit into the queue.
     look_again: bool,
     /// What the thread of the addresses does not put back.
-    foreign: super::replaced::Foreign,
+    pub(super) foreign: super::replaced::Foreign,
     left: bool,
     trouble: BTreeSet<String>,
     /// The interfaces as they were seen last.

@@ -15,7 +15,7 @@ use super::read::{self, Placed, Section, Span};
 use super::section::duplicate;
 use super::{Cluster, Kind, Network, duration, service, suggest};
 
-/// Hooks of one configuration; each runs once at a time, so this bounds what runs.
+/// Hooks of one configuration. After an event each runs once at a time, before switches once for each network.
 const HOOKS_MAX: usize = 16;
 /// How long a hook may take unless it says otherwise.
 const TIMEOUT_DEFAULT: Duration = Duration::from_secs(10);

@@ -1,8 +1,9 @@
 //! Hooks: programs of the administrator, run before and after events of networks.
 //!
-//! Nothing here runs on the loop. Each hook has a thread (a lane) that takes the events one after the other, so a hook never runs
-//! twice at a time and sees them in their order; what comes while too many wait is left out, and that is said. A switch
-//! that has hooks before it gets a thread of its own that runs them in the file's order; the loop holds
+//! Nothing here runs on the loop. Each hook after an event has a thread (a lane) that takes the events one after the other, so it
+//! never runs twice at a time and sees them in their order; what comes while too many wait is left out, and that is said. A switch
+//! that has hooks before it gets a thread of its own that runs them in the file's order, so those of two networks may run
+//! beside each other; the loop holds
 //! the switch back meanwhile, and gives up waiting by its own clock, whatever became of that thread.
 
 mod run;

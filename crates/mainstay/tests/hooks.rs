@@ -35,16 +35,7 @@ for number in 1 2; do
   ip -n n$number addr add 10.1.0.$number/24 dev eth0
   ip -n n$number addr add 10.2.0.$number/24 dev eth2
   cat >n$number/etc/mainstay/cluster.toml <<END
-[cluster]
-name = "demo"
-id = 10
-tie = "manual"
-[[node]]
-name = "n1"
-id = 1
-[[node]]
-name = "n2"
-id = 2
+$(cluster 'tie = "manual"' n1 n2)
 [[network]]
 name = "lan"
 poll_interval = "250ms"
@@ -71,22 +62,18 @@ event = "swap_adapter"
 command = ["$PWD/broken", "$PWD"]
 END
 done
-on() { node=$1; shift; "$M" --root $PWD/$node "$@" 2>&1; }
 on n1 config check
 chmod +x broken
 on n1 config check | grep -c "cannot be run" || say "all can be run"
 sed 's/"swap_adapter"$/"network_down"/' n1/etc/mainstay/cluster.toml >early.toml
 code=0; on n1 config check early.toml || code=$?
 say "too early: $code"
-for number in 1 2; do run n$number ip netns exec n$number; done
-for number in 1 2; do wait_for is_member n$number; done
-shows() { on $1 network list | grep -Eq "$2"; }
+start n1 n2
 for number in 1 2; do
   wait_for shows n$number "eth0 +primary +up"
   wait_for shows n$number "eth1 +standby +up"
 done
-stands() { ip -n n1 -4 addr show dev $1 | grep -q "10.1.0.1/24"; }
-told() { grep -F -q -- "$1" $PWD/${2:-n1}.told; }
+heard() { grep -F -q -- "$1" $PWD/${2:-n1}.told; }
 event() { on n1 events | grep -Eq "$1"; }
 warned() { on n1 status | grep -q "hook broken after swap_adapter of lan: exit 3 .*no paper"; }
 fine() { ! warned; }
@@ -94,27 +81,27 @@ fine
 
 # The primary fails.
 ip link set n1-eth0 down
-wait_for told "tell after swap_adapter"
+wait_for heard "tell after swap_adapter"
 wait_for event "hook broken after swap_adapter of lan: exit 3 after [0-9]+ ms: no paper"
 wait_for event "hook prepare before swap_adapter of lan: ended 0 after [0-9]+ ms"
 wait_for warned
-stands eth1
+stands n1 10.1.0.1 eth1
 say "a switch"; grep swap_adapter n1.told
 on n1 --json events | grep -A3 '"code": "hook"' | grep -q '"level": "warning"'
 
 # It works again, and the hook that failed is mended.
 touch mended
 ip link set n1-eth0 up
-wait_for told "prepare before swap_adapter lan  [] eth1>eth0 [10.1.0.1]  eth0:0 eth1:1"
-wait_for told "tell after swap_adapter lan  [] eth1>eth0 [10.1.0.1] done eth0:1 eth1:0"
+wait_for heard "prepare before swap_adapter lan  [] eth1>eth0 [10.1.0.1]  eth0:0 eth1:1"
+wait_for heard "tell after swap_adapter lan  [] eth1>eth0 [10.1.0.1] done eth0:1 eth1:0"
 wait_for fine
 say "and back"
 
 # The standby fails and works again.
 ip link set n1-eth1 down
-wait_for told "tell after fail_standby lan  [] eth1> []"
+wait_for heard "tell after fail_standby lan  [] eth1> []"
 ip link set n1-eth1 up
-wait_for told "tell after join_standby lan  [] eth1> []"
+wait_for heard "tell after join_standby lan  [] eth1> []"
 
 # A hook that hangs, put in force while the nodes run.
 cp n1/etc/mainstay/cluster.toml new.toml
@@ -130,8 +117,8 @@ on n1 config apply new.toml
 on n1 --json bound | grep -o "wait up to 13s for the hooks before swap_adapter"
 ip link set n1-eth0 down
 wait_for test -s hung
-stands eth0
-wait_for stands eth1
+stands n1 10.1.0.1 eth0
+wait_for stands n1 10.1.0.1 eth1
 late="hook hang before swap_adapter of lan: timed out after 2s, killed; the addresses go all the same"
 wait_for event "$late"
 say "late"; on n1 events | grep -o "$late"
@@ -142,14 +129,14 @@ test "$(wc -l <hung)" = 2
 
 # Nothing is left of the network here; the other node has it.
 ip link set n1-eth1 down
-wait_for told "tell after network_down lan local [n1]" n1
-wait_for told "tell after network_down lan local [n1]" n2
+wait_for heard "tell after network_down lan local [n1]" n1
+wait_for heard "tell after network_down lan local [n1]" n2
 say "alone"
 ip link set n1-eth0 up; ip link set n1-eth1 up
-wait_for told "tell after network_up lan" n1
+wait_for heard "tell after network_up lan" n1
 
 # The daemon ends, and takes what runs with it.
-wait_for stands eth0
+wait_for stands n1 10.1.0.1 eth0
 sed -i 's/timeout = "2s"/timeout = "20s"/' new.toml
 on n1 config apply new.toml
 rm hung

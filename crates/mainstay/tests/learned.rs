@@ -18,16 +18,7 @@ done
 ip -n gw addr add 10.1.0.254/24 dev eth0
 ip -n gw addr add fd01::254/64 dev eth0 nodad
 cat >cluster.toml <<END
-[cluster]
-name = "demo"
-id = 10
-tie = "prefer:n1"
-[[node]]
-name = "n1"
-id = 1
-[[node]]
-name = "n2"
-id = 2
+$(cluster 'tie = "prefer:n1"' n1 n2)
 [[network]]
 name = "four"
 nodes = { n1 = "10.1.0.1/24", n2 = "10.1.0.2/24" }
@@ -38,33 +29,22 @@ name = "six"
 nodes = { n1 = "fd01::1/64", n2 = "fd01::2/64" }
 gateways = ["fd01::254"]
 verify_gateways = true
-[[service]]
-name = "web"
-nodes = ["n1", "n2"]
-[[service.resource]]
-name = "four"
-kind = "address"
-address = "10.1.0.100/24"
-[[service.resource]]
-name = "six"
-kind = "address"
-address = "fd01::100/64"
+$(service web n1 n2)
+$(address four 10.1.0.100/24)
+$(address six fd01::100/64)
 END
-on() { node=$1; shift; "$M" --root $PWD/$node "$@" 2>&1; }
 for node in n1 n2; do cp cluster.toml $node/etc/mainstay/; run $node ip netns exec $node; done
-mac() { ip -n $1 link show dev eth0 | sed -n 's/.*ether \([0-9a-f:]*\).*/\1/p'; }
-stands() { ip -n $1 addr show dev eth0 | grep -q "inet6\? $2/"; }
 # NODE WORDS: what it shows now, and what it has told.
 warns() { on $1 status | grep -q "$2"; }
 silent() { ! warns $1 "$2"; }
-told() { on $1 events | grep -q "$2"; }
+tells() { on $1 events | grep -q "$2"; }
 state() { on $1 status --json | tr -d ' \n' | grep -q "\"gateway\":\"$2\",\"state\":\"$3\""; }
 both() { words=$1; shift; for gateway in 10.1.0.254 fd01::254; do "$@" "$(echo "$words" | sed "s/GATEWAY/$gateway/")" || return 1; done; }
 wait_for is_member n1
 on n1 config check
 
 # A gateway that learns.
-wait_for both "gateway GATEWAY has learned " told n1
+wait_for both "gateway GATEWAY has learned " tells n1
 wait_for state n1 10.1.0.254 learned
 wait_for state n1 fd01::254 learned
 silent n1 "gateway-"
@@ -73,23 +53,23 @@ on n1 why web | grep "has learned it after" | sed 's/after .*//'
 
 # One whose table nothing changes: the address goes, and the service is up as soon as ever.
 for address in 10.1.0.100 fd01::100; do
-  ip -n gw neigh replace $address lladdr $(mac n1) dev eth0 nud permanent
+  ip -n gw neigh replace $address lladdr $(mac n1 eth0) dev eth0 nud permanent
 done
 wait_for on n1 service move web n2
-wait_for stands n2 10.1.0.100; wait_for stands n2 fd01::100
+wait_for stands n2 10.1.0.100 eth0; wait_for stands n2 fd01::100 eth0
 wait_for both "gateway GATEWAY has not learned where " warns n2
-both "gateway GATEWAY has not learned where " told n2
+both "gateway GATEWAY has not learned where " tells n2
 state n2 10.1.0.254 not-learned
 state n2 fd01::254 not-learned
 # Echo requests have taught it nothing.
-ip -n gw neigh show 10.1.0.100 | grep -q "$(mac n1)"
+ip -n gw neigh show 10.1.0.100 | grep -q "$(mac n1 eth0)"
 silent n1 "has not learned"
 say "not learned"; on n2 status | grep "gateway .*has not learned" | sed 's/^ *//'
 on n2 service list | grep web | sed 's/  */ /g'
 
 # Mended there, and noticed here.
 for address in 10.1.0.100 fd01::100; do ip -n gw neigh del $address dev eth0; done
-wait_for both "gateway GATEWAY has learned " told n2
+wait_for both "gateway GATEWAY has learned " tells n2
 wait_for silent n2 "has not learned"
 state n2 10.1.0.254 learned
 state n2 fd01::254 learned

@@ -60,7 +60,7 @@ impl World {
             return Some(Outcome::Failed { reason });
         }
         if let Err(reason) = self.cover(number, daemon, &act.service) {
-            return Some(Outcome::Failed { reason });
+            return Some(Outcome::NotNow { reason });
         }
         let deaf = self.mix.has(Kind::StopHangs) && self.prng.chance(1, 4);
         let unkillable = self.mix.has(Kind::Unkillable) && self.prng.chance(1, 8);

@@ -4,7 +4,7 @@
 use core::net::{IpAddr, Ipv4Addr};
 
 use base::{Instant, NetworkId};
-use network::{AddressSeen, Input as NetworkInput, Interface, Output as NetworkOutput};
+use network::{AddressSeen, Failure, Input as NetworkInput, Interface, Output as NetworkOutput};
 use node::Input;
 
 use crate::cards::card_name;
@@ -168,7 +168,7 @@ impl World {
                 self.remove_address_on(number, address, card);
                 let what = format!("remove {address} on {card:?}, put back: {given:?}");
                 self.trace(|| format!("{} {what}", name(number)));
-                done(daemon, operation, Ok(()));
+                done(daemon, operation, Ok::<(), Failure>(()));
             }
             NetworkOutput::Switch { operation, from, to, addresses, .. } => {
                 let result = self.switch(number, Card::of(from), Card::of(to), &addresses);
@@ -187,6 +187,7 @@ impl World {
             | NetworkOutput::Switched { .. }
             | NetworkOutput::StandbyJoined { .. }
             | NetworkOutput::StandbyFailed { .. }
+            | NetworkOutput::NotNow { .. }
             | NetworkOutput::Failed { .. }
             | NetworkOutput::Released { .. }
             | NetworkOutput::Lost { .. }
@@ -202,14 +203,14 @@ impl World {
         card: Card,
         (address, prefix): (IpAddr, u8),
         lifetime: u64,
-    ) -> Result<(), String> {
+    ) -> Result<(), Failure> {
         let has = |resource: &engine::Resource| matches!(&resource.kind, engine::ResourceKind::Address { address: own, .. } if *own == address);
         let services = &daemon.node.engine().intent().services;
         let service = services.iter().find(|service| service.resources.iter().any(has));
         let Some(service) = service.map(|service| service.name.clone()) else {
             return Err("no service has this address".into());
         };
-        self.cover(number, daemon, &service)?;
+        self.cover(number, daemon, &service).map_err(Failure::NotNow)?;
         let expires = self.now + lifetime;
         let machine = &mut self.machines[number];
         machine.addresses.retain(|own| own.address != address || own.card != card);
@@ -411,7 +412,8 @@ impl World {
 }
 
 /// The addresses thread answers.
-fn done(daemon: &mut Daemon, operation: u64, result: Result<(), String>) {
+fn done(daemon: &mut Daemon, operation: u64, result: Result<(), impl Into<Failure>>) {
+    let result = result.map_err(Into::into);
     let done = NetworkInput::Done { operation, result };
     daemon.inbox.push_back(crate::machine::Item::Input(Input::Network(done)));
 }

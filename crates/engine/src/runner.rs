@@ -589,9 +589,13 @@ impl Runner {
                 // Nothing was tried, so the service is not at fault.
                 let in_vain = match &local.refused {
                     _ if now >= lease => None,
-                    _ if !may_start => Some("for the watchdog to be armed"),
-                    _ if !is_fresh => Some("for fresh evidence that the others know this node"),
-                    Some((_, reason)) if was_refused => Some(reason.as_str()),
+                    _ if !may_start => Some("for the watchdog to be armed".to_owned()),
+                    _ if !is_fresh => {
+                        Some("for fresh evidence that the others know this node".to_owned())
+                    }
+                    Some((_, reason)) if was_refused => {
+                        Some(format!("for a newer lease: {reason}"))
+                    }
                     _ => None,
                 };
                 local.unable = in_vain.map(|what| format!("{resource} waited in vain {what}"));

@@ -5,12 +5,12 @@ use core::time::Duration;
 
 use base::Instant;
 
-use crate::Output;
 use crate::machine::{Claim, Entry, Network, Operation, Place, Probing, Removing, State};
 use crate::own::Owned;
 use crate::share::Chosen;
 use crate::subnet::bits;
 use crate::wire::{self, Mac};
+use crate::{Failure, Output};
 
 impl Network {
     pub(crate) fn claim(&mut self, service: String, address: IpAddr, claim: Claim) {
@@ -144,6 +144,12 @@ impl Network {
         self.outputs.push_back(Output::Failed { id, reason: format!("{address}: {reason}") });
     }
 
+    /// As [`Network::fail`], for one that may be tried again.
+    fn put_off(&mut self, address: IpAddr, id: u64, reason: &str) {
+        self.entries.remove(&address);
+        self.outputs.push_back(Output::NotNow { id, reason: format!("{address}: {reason}") });
+    }
+
     /// Chooses the interface and asks the first time.
     fn start_probing(&mut self, address: IpAddr, claim: Claim, patience: Option<Instant>) {
         let chosen = self.select(address, claim.prefix);
@@ -205,7 +211,7 @@ impl Network {
 
     fn add(&mut self, address: IpAddr, claim: Claim, interface: u32) {
         if !self.leased() {
-            self.fail(address, claim.id, "this node has no lease, so it may own nothing".into());
+            self.put_off(address, claim.id, "this node has no lease, so it may own nothing");
             return;
         }
         let place = Place { address, interface, prefix: bits(address) };
@@ -283,7 +289,9 @@ impl Network {
     }
 
     /// The driver did, or could not do, what it was asked.
-    pub(crate) fn done(&mut self, operation: u64, result: Result<(), String>) {
+    pub(crate) fn done(&mut self, operation: u64, result: Result<(), Failure>) {
+        let is_not_now = matches!(result, Err(Failure::NotNow(_)));
+        let result = result.map_err(Failure::reason);
         if self.given(operation, &result) {
             return;
         }
@@ -315,6 +323,7 @@ impl Network {
                 let claim = *claim;
                 match result {
                     Ok(()) => self.claimed(address, claim, place),
+                    Err(error) if is_not_now => self.put_off(address, claim.id, &error),
                     Err(error) => {
                         self.fail(address, claim.id, format!("add to {on}: {error}"));
                     }

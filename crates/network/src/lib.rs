@@ -66,8 +66,8 @@ pub use machine::Network;
 pub use share::Move;
 pub use switch::Returning;
 pub use types::{
-    AddressSeen, AddressStatus, Condition, Config, Counters, Echo, Input, Interface, Lesson, Net,
-    NetStatus, OnConflict, Output, Phase, Share, Status, Taken, Taking, Timer, Verify,
+    AddressSeen, AddressStatus, Condition, Config, Counters, Echo, Failure, Input, Interface,
+    Lesson, Net, NetStatus, OnConflict, Output, Phase, Share, Status, Taken, Taking, Timer, Verify,
 };
 
 #[cfg(test)]

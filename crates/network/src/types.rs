@@ -322,8 +322,8 @@ pub enum Input {
     Done {
         /// Which one.
         operation: u64,
-        /// `Err` says in words what went wrong.
-        result: Result<(), String>,
+        /// `Err` says why not.
+        result: Result<(), Failure>,
     },
     /// What came of [`Output::Ask`].
     Asked {
@@ -341,6 +341,37 @@ pub enum Input {
     },
     /// Time has passed.
     Tick,
+}
+
+/// Why the driver did not do what it was asked.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Failure {
+    /// Through no fault of the address or the interface: it may be done with a newer lease.
+    NotNow(String),
+    /// It cannot be done, as far as the driver can tell.
+    Lasting(String),
+}
+
+impl Failure {
+    /// In words.
+    #[must_use]
+    pub fn reason(self) -> String {
+        match self {
+            Failure::NotNow(reason) | Failure::Lasting(reason) => reason,
+        }
+    }
+}
+
+impl From<String> for Failure {
+    fn from(reason: String) -> Failure {
+        Failure::Lasting(reason)
+    }
+}
+
+impl From<&str> for Failure {
+    fn from(reason: &str) -> Failure {
+        Failure::Lasting(reason.to_owned())
+    }
 }
 
 /// What the driver must do, each one completed (or handed to somebody who works in order) before
@@ -490,6 +521,14 @@ pub enum Output {
         interface: u32,
         /// Since the claim came in.
         took: Duration,
+    },
+    /// The answer to a claim that could not be fulfilled through no fault of the address, nor of where it should
+    /// be: it may be with a newer lease. Nothing of it is here.
+    NotNow {
+        /// Of the claim.
+        id: u64,
+        /// A sentence for people.
+        reason: String,
     },
     /// The answer to a claim or a release that could not be fulfilled.
     Failed {

@@ -10,7 +10,7 @@ use os::event;
 use os::gate::{Attachments, Custody};
 use os::netlink::Netlink;
 
-use network::Taking;
+use network::{Failure, Taking};
 
 use super::Done;
 use super::replaced::{Given, Replaced};
@@ -131,22 +131,25 @@ impl Addresses {
             } => {
                 // An interface that came a moment ago may be without the gate.
                 let gated = self.gate.as_mut().map_or(Ok(()), |gate| gate.keep_on(interface));
-                let result = gated.map_err(|error| error.whole()).and_then(|()| {
+                let gated = gated.map_err(|error| Failure::Lasting(error.whole()));
+                let result = gated.and_then(|()| {
                     let now = os::clock::boottime();
                     let patience = if now < self.no_patience { now } else { now + GATE_PATIENCE };
                     if custody.is_some_and(|custody| !custody.wait(until.min(patience))) {
                         self.no_patience = os::clock::boottime() + GATE_PAUSE;
-                        return Err(format!("the lease gate does not have {address} yet"));
+                        let reason = format!("the lease gate does not have {address} yet");
+                        return Err(Failure::NotNow(reason));
                     }
                     let takes = taking != Taking::default();
                     if takes {
-                        self.replaced.enter(&mut self.netlink, interface, &taking)?;
+                        let entered = self.replaced.enter(&mut self.netlink, interface, &taking);
+                        entered.map_err(Failure::Lasting)?;
                     }
                     if os::clock::boottime() >= until {
                         if takes {
                             self.give(interface, None);
                         }
-                        return Err("the lease is over".to_owned());
+                        return Err(lease_is_over());
                     }
                     if takes {
                         let lifetime = (lifetime, until);
@@ -154,7 +157,7 @@ impl Addresses {
                     }
                     let added =
                         self.netlink.refresh_address(interface, address, prefix, Some(lifetime));
-                    added.map_err(|error| error.to_string())
+                    added.map_err(|error| Failure::Lasting(error.to_string()))
                 });
                 self.answer(operation, result);
                 if taking != Taking::default() {
@@ -195,7 +198,7 @@ impl Addresses {
             }
             Request::Switch { operation, from, to, addresses } => {
                 let result = self.netlink.switch(from, to, &addresses);
-                let result = result.map_err(|error| error.whole()).map(|taken| {
+                let result = result.map_err(|error| Failure::Lasting(error.whole())).map(|taken| {
                     for trouble in taken.troubles {
                         self.tell(Done::Said(format!("taken over by interface {to}: {trouble}")));
                     }
@@ -224,18 +227,18 @@ impl Addresses {
             }
             Request::Remove { operation, interface, address, prefix, gives: false } => {
                 let result = self.netlink.remove_address(interface, address, prefix);
-                self.answer(operation, result.map_err(|error| error.to_string()));
+                self.answer(operation, result.map_err(|error| Failure::Lasting(error.to_string())));
             }
             Request::Remove { operation, interface, address, prefix, gives: true } => {
                 let given = self.give(interface, Some((address, prefix)));
-                self.answer(operation, given.removed);
+                self.answer(operation, given.removed.map_err(Failure::Lasting));
                 self.look();
             }
             Request::Give { operation, interface } => {
                 let given = self.give(interface, None);
                 let result = match given.troubles.is_empty() {
                     true => Ok(()),
-                    false => Err(given.troubles.join("; ")),
+                    false => Err(Failure::Lasting(given.troubles.join("; "))),
                 };
                 self.answer(operation, result);
                 self.look();
@@ -251,18 +254,22 @@ impl Addresses {
         (address, prefix): (IpAddr, u8),
         (lifetime, until): (Duration, Instant),
         taking: &Taking,
-    ) -> Result<(), String> {
+    ) -> Result<(), Failure> {
         let netlink = &mut self.netlink;
         let hardware =
             taking.mac.map_or(Ok(()), |mac| netlink.set_hardware_address(interface, mac));
-        let added = hardware.map_err(|error| error.whole()).and_then(|()| {
+        let hardware = hardware.map_err(|error| Failure::Lasting(error.whole()));
+        let added = hardware.and_then(|()| {
             if os::clock::boottime() >= until {
-                return Err("the lease is over".to_owned());
+                return Err(lease_is_over());
             }
             let added = netlink.refresh_address(interface, address, prefix, Some(lifetime));
-            added.map_err(|error| error.whole())
+            added.map_err(|error| Failure::Lasting(error.whole()))
         });
-        let taken = added.and_then(|()| self.replaced.take(netlink, interface, address, taking));
+        let taken = added.and_then(|()| {
+            let taken = self.replaced.take(netlink, interface, address, taking);
+            taken.map_err(Failure::Lasting)
+        });
         match taken {
             Ok(said) => {
                 said.into_iter().for_each(|said| self.tell(Done::Said(said)));
@@ -270,8 +277,10 @@ impl Addresses {
             }
             Err(error) => {
                 let given = self.give(interface, Some((address, prefix)));
-                given.removed.map_err(|left| format!("{error}; and {left}"))?;
-                Err(error)
+                match given.removed {
+                    Ok(()) => Err(error),
+                    Err(left) => Err(Failure::Lasting(format!("{}; and {left}", error.reason()))),
+                }
             }
         }
     }
@@ -307,7 +316,7 @@ impl Addresses {
         }
     }
 
-    fn answer(&self, operation: u64, result: Result<(), String>) {
+    fn answer(&self, operation: u64, result: Result<(), Failure>) {
         self.tell(Done::Address { operation, result });
     }
 
@@ -315,4 +324,8 @@ impl Addresses {
         // The loop has gone when the process is ending.
         let _ending = self.done.send_waiting(done);
     }
+}
+
+fn lease_is_over() -> Failure {
+    Failure::NotNow("the lease is over".to_owned())
 }

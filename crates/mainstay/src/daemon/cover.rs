@@ -41,11 +41,11 @@ pub(super) enum Refused {
     Never(String),
 }
 
-impl Refused {
-    /// In words.
-    pub(super) fn reason(self) -> String {
-        match self {
-            Refused::NotNow(reason) | Refused::Never(reason) => reason,
+impl From<Refused> for network::Failure {
+    fn from(refused: Refused) -> network::Failure {
+        match refused {
+            Refused::NotNow(reason) => network::Failure::NotNow(reason),
+            Refused::Never(reason) => network::Failure::Lasting(reason),
         }
     }
 }

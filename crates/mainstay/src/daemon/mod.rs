@@ -83,7 +83,7 @@ enum Done {
     /// All interfaces as they are.
     Interfaces(Vec<os::netlink::Interface>),
     /// An address was added or removed, or could not be.
-    Address { operation: u64, result: Result<(), String> },
+    Address { operation: u64, result: Result<(), network::Failure> },
     /// A process was started, or could not be.
     Started {
         id: engine::ActionId,

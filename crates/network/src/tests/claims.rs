@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use super::{ADDRESS, MAC, Node, OTHER_MAC, announcements, arp_reply, interface, ip, reason, seen};
 use crate::wire::{announcement, probe};
-use crate::{Input, Output, Phase, Timer};
+use crate::{Failure, Input, Output, Phase, Timer};
 
 #[test]
 fn a_claim_probes_adds_and_announces() {
@@ -158,7 +158,21 @@ fn nothing_is_added_without_a_lease() {
     node.network.set_lease(node.now + Duration::from_millis(17));
     let outputs = node.pass(18);
     let (18, failed) = &outputs[2] else { panic!("{outputs:?}") };
+    assert!(matches!(failed, Output::NotNow { .. }), "{failed:?}");
     assert_eq!(reason(failed), "10.77.0.100: this node has no lease, so it may own nothing");
+    assert!(node.asked.is_empty());
+}
+
+#[test]
+fn what_came_after_its_lease_may_be_claimed_again() {
+    let mut node = Node::new();
+    node.claim(ADDRESS);
+    node.pass(18);
+    let late = Failure::NotNow("the lease is over".into());
+    let outputs = node.refuse(late);
+    let Output::NotNow { id: 1, reason } = &outputs[0] else { panic!("{outputs:?}") };
+    assert_eq!(reason, "10.77.0.100: the lease is over");
+    node.own(ADDRESS);
     assert!(node.asked.is_empty());
 }
 

@@ -125,7 +125,13 @@ fn any_order_of_events_ends_clean() {
 
 fn count_answers(outputs: &[Output]) -> u32 {
     let is_answer = |output: &&Output| {
-        matches!(output, Output::Claimed { .. } | Output::Failed { .. } | Output::Released { .. })
+        matches!(
+            output,
+            Output::Claimed { .. }
+                | Output::NotNow { .. }
+                | Output::Failed { .. }
+                | Output::Released { .. }
+        )
     };
     outputs.iter().filter(is_answer).count() as u32
 }

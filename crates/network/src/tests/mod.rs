@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 use base::Instant;
 
 use crate::wire;
-use crate::{AddressSeen, Condition, Config, Input, Interface, Network, Output, Taken};
+use crate::{AddressSeen, Condition, Config, Failure, Input, Interface, Network, Output, Taken};
 
 mod claims;
 mod fuzz;
@@ -126,7 +126,13 @@ impl Node {
         if result.is_ok() {
             self.obey(&output);
         }
-        self.feed(Input::Done { operation, result: result.map_err(String::from) })
+        self.feed(Input::Done { operation, result: result.map_err(Failure::from) })
+    }
+
+    /// The driver does not do the oldest operation.
+    fn refuse(&mut self, failure: Failure) -> Vec<Output> {
+        let (operation, _) = self.asked.remove(0);
+        self.feed(Input::Done { operation, result: Err(failure) })
     }
 
     fn obey(&mut self, output: &Output) {
@@ -256,7 +262,7 @@ fn announcements(outputs: &[(u64, Output)], address: &str) -> Vec<u64> {
 
 fn reason(output: &Output) -> &str {
     match output {
-        Output::Failed { reason, .. } => reason,
+        Output::Failed { reason, .. } | Output::NotNow { reason, .. } => reason,
         other => panic!("not a failure: {other:?}"),
     }
 }

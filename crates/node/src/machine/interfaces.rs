@@ -150,6 +150,9 @@ impl Node {
             Out::Claimed { id, .. } | Out::Released { id } => {
                 self.work.push_back(acted(id, Outcome::Done));
             }
+            Out::NotNow { id, reason } => {
+                self.work.push_back(acted(id, Outcome::NotNow { reason }));
+            }
             Out::Failed { id, reason } => {
                 self.work.push_back(acted(id, Outcome::Failed { reason }));
             }

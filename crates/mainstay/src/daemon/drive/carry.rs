@@ -125,7 +125,7 @@ impl Daemon {
             | addresses::Request::Remove { operation, .. } => {
                 self.adding.remove(&operation);
                 self.removing.remove(&operation);
-                let result = Err(said.to_owned());
+                let result = Err(said.into());
                 let done = network::Input::Done { operation, result };
                 self.follow_ups.push_back(Input::Network(done));
             }
@@ -166,7 +166,7 @@ impl Daemon {
                         let storage = self.is_storage(&service);
                         self.push_evidence();
                         let entered = self.cover.adding(&service, held, until, storage);
-                        entered.map_err(Refused::reason)
+                        entered.map_err(network::Failure::from)
                     }
                     None => Err("no service has this address".into()),
                 };
@@ -185,8 +185,8 @@ impl Daemon {
                             custody,
                         });
                     }
-                    Err(reason) => {
-                        let result = Err(reason);
+                    Err(failure) => {
+                        let result = Err(failure);
                         let done = network::Input::Done { operation, result };
                         self.follow_ups.push_back(Input::Network(done));
                     }
@@ -233,6 +233,7 @@ impl Daemon {
             | Out::StandbyFailed { .. }
             | Out::Moved { .. }
             | Out::Claimed { .. }
+            | Out::NotNow { .. }
             | Out::Failed { .. }
             | Out::Released { .. }
             | Out::Lost { .. }

@@ -399,7 +399,7 @@ impl Daemon {
             None => self.switch_now(switch),
             // The hooks took their time, and it is another situation by now: the core looks again.
             Some(trouble) => {
-                let result = Err(trouble);
+                let result = Err(trouble.into());
                 self.feed(Input::Network(NetworkInput::Done { operation, result }));
             }
         }

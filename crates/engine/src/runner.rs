@@ -77,6 +77,8 @@ struct Local {
     unable: Option<String>,
     /// What was not begun with this lease, and why: it waits for the next one.
     refused: Option<(Instant, String)>,
+    /// The lease ended in the middle of the start: what the guard ended then is nobody's fault.
+    lapsed: bool,
 }
 
 /// One resource on this node.
@@ -215,6 +217,13 @@ impl Runner {
     }
 
     pub(crate) fn set_lease(&mut self, now: Instant, until: Instant) {
+        if now >= self.lease && until > now {
+            let begun = |part: &Part| matches!(part.doing, Doing::Starting | Doing::Running);
+            for local in self.services.values_mut() {
+                let is_start = matches!(local.job, Some(Job::Start { .. }));
+                local.lapsed |= is_start && local.parts.iter().any(begun);
+            }
+        }
         self.lease = until;
         self.step_all(now);
     }
@@ -577,7 +586,14 @@ impl Runner {
         match part.doing {
             Doing::Failed => {
                 let reason = part.reason.clone().unwrap_or_else(|| "failed".to_owned());
-                local.begin_stop(Some(decision), Some(format!("{resource} {reason}")));
+                let reason = match local.lapsed || now >= lease {
+                    true => {
+                        let reason = format!("its lease ended meanwhile: {resource} {reason}");
+                        local.unable.get_or_insert(reason).clone()
+                    }
+                    false => format!("{resource} {reason}"),
+                };
+                local.begin_stop(Some(decision), Some(reason));
                 true
             }
             Doing::Starting if now >= deadline => {
@@ -588,7 +604,7 @@ impl Runner {
             Doing::Stopped if now >= deadline => {
                 // Nothing was tried, so the service is not at fault.
                 let in_vain = match &local.refused {
-                    _ if now >= lease => None,
+                    _ if now >= lease => Some("for a lease".to_owned()),
                     _ if !may_start => Some("for the watchdog to be armed".to_owned()),
                     _ if !is_fresh => {
                         Some("for fresh evidence that the others know this node".to_owned())
@@ -601,8 +617,7 @@ impl Runner {
                 local.unable = in_vain.map(|what| format!("{resource} waited in vain {what}"));
                 let reason = match &local.unable {
                     Some(reason) => reason.clone(),
-                    None if now < lease => format!("{resource} took too long"),
-                    None => format!("{resource} got no lease in time"),
+                    None => format!("{resource} took too long"),
                 };
                 local.begin_stop(Some(decision), Some(reason));
                 true
@@ -710,6 +725,7 @@ impl Local {
         self.running = None;
         self.unable = None;
         self.refused = None;
+        self.lapsed = false;
         // What runs as it is wanted stays; from the first failed one on, or when what runs is not
         // what is wanted, everything is stopped first.
         let runs = self.parts.iter().filter(|part| part.doing != Doing::Stopped);

@@ -346,8 +346,7 @@ fn without_a_lease_nothing_is_started() {
     story.wait(Timer::Act);
     story.all_done(&["stop disk", "stop ip"]);
     assert_eq!(story.phase().holder(), Some(N2));
-    let blocked = &story.engine.status().services[0].blocked[&NodeId(1)];
-    assert_eq!(blocked, "start failed: server got no lease in time");
+    assert!(story.unable().contains("server waited in vain for a lease"), "{}", story.unable());
 }
 
 #[test]
@@ -363,6 +362,36 @@ fn a_start_that_meets_the_end_of_the_lease_is_tried_again() {
     story.all_done(&START);
     assert_eq!(story.state(), State::Running);
     assert!(story.engine.status().services[0].blocked.is_empty(), "it is nobody's fault");
+}
+
+#[test]
+fn what_the_end_of_the_lease_takes_from_a_start_is_nobodys_fault() {
+    // The daemon hears of what the guard has ended before it has a new lease, or after.
+    for is_renewed in [false, true] {
+        let mut story = Story::formed(N1);
+        story.done("start ip");
+        assert_eq!(story.act().1, "start disk");
+        story.feed(Input::Lease { until: story.now });
+        if is_renewed {
+            story.feed(Input::Lease { until: story.now + Duration::from_secs(60) });
+        }
+        story.exits("ip");
+        story.all_done(&["stop disk", "stop ip"]);
+        let why = story.unable();
+        assert_eq!(why, "its lease ended meanwhile: ip exited with code 1", "{is_renewed}");
+    }
+}
+
+#[test]
+fn a_first_lease_excuses_nothing() {
+    let mut story = Story::new(N1, &[]);
+    story.feed(Input::Lease { until: Instant::ZERO });
+    story.form(N1);
+    story.feed(Input::Lease { until: story.now + Duration::from_secs(60) });
+    story.fails("start ip", "is broken");
+    story.all_done(&["stop ip"]);
+    let blocked = &story.engine.status().services[0].blocked[&NodeId(1)];
+    assert_eq!(blocked, "start failed: ip is broken");
 }
 
 #[test]

@@ -44,12 +44,12 @@ wait_for is_member n1
 on n1 config check
 
 # A gateway that learns.
-wait_for both "gateway GATEWAY has learned " tells n1
 wait_for state n1 10.1.0.254 learned
 wait_for state n1 fd01::254 learned
+unsaid() { ! tells "$@"; }
+unsaid n1 "has learned "
 silent n1 "gateway-"
-say "learned"; on n1 events | sed -n 's/.*\(gateway .* has learned .* after\).*/\1/p' | sort -u
-on n1 why web | grep "has learned it after" | sed 's/after .*//'
+say "learned"; on n1 why web | grep "has learned it after" | sed 's/after .*//'
 
 # One whose table nothing changes: the address goes, and the service is up as soon as ever.
 for address in 10.1.0.100 fd01::100; do
@@ -94,8 +94,8 @@ fn a_gateway_that_sends_elsewhere_is_told_of_until_it_has_learned() {
     let Some(said) = run(Spaces::NetAndMounts, GATEWAY) else { return };
     said.has(&[
         "== learned",
-        "gateway 10.1.0.254 has learned 10.1.0.100 of web after",
-        "gateway fd01::254 has learned fd01::100 of web after",
+        "gateway  10.1.0.254 has learned it",
+        "gateway  fd01::254 has learned it",
         "== not learned",
         "gateway 10.1.0.254 has not learned where 10.1.0.100 of web is",
         "gateway fd01::254 has not learned where fd01::100 of web is",

@@ -76,7 +76,10 @@ impl Learning {
         self.ask_at = match ASK_AFTER.get(self.step) {
             // Not all at once after a pause.
             Some(after) => (self.since + *after).max(now + ASK_AFTER[0]),
-            None => now + ASK_SLOWLY,
+            None => {
+                let doubled = (self.step - ASK_AFTER.len()).min(3);
+                now + (ASK_SLOWLY * (1 << doubled)).min(ASK_RARELY)
+            }
         };
         let is_judged = self.step >= ASK_AFTER.len();
         let took = now.since(self.since);
@@ -97,13 +100,17 @@ impl Learning {
                     gateway.misses += 1;
                     None
                 }
-                Ok(Echo::Neither) | Err(_) => None,
+                Ok(Echo::Neither | Echo::Unasked) | Err(_) => None,
             };
             let lesson = lesson.or_else(|| match (is_judged, gateway.misses >= MISSES, echo) {
                 (false, ..) => None,
                 (true, true, _) => Some(Lesson::NotLearned),
                 // What was found before stands, and what is about to be found is not told twice.
                 (true, false, Ok(Echo::Own)) => None,
+                (true, false, Ok(Echo::Unasked)) => {
+                    let why = "what is asked from the address does not leave this node".to_owned();
+                    Some(Lesson::Untold { why })
+                }
                 (true, false, Ok(_)) => {
                     Some(Lesson::Untold { why: "it answers no address of this node".to_owned() })
                 }
@@ -113,7 +120,8 @@ impl Learning {
             });
             let Some(lesson) = lesson else { continue };
             let is_same = match (&gateway.lesson, &lesson) {
-                (Some(Lesson::Learned { .. }), Lesson::Learned { .. }) => true,
+                // As it should be: no news, or hundreds of them after a takeover.
+                (None | Some(Lesson::Learned { .. }), Lesson::Learned { .. }) => true,
                 // Silence takes no accusation back.
                 (Some(Lesson::NotLearned), Lesson::Untold { .. }) => continue,
                 (before, lesson) => before.as_ref() == Some(lesson),
@@ -242,7 +250,9 @@ pub(crate) const ASK_AFTER: [Duration; 4] = [
     Duration::from_secs(2),
     Duration::from_secs(4),
 ];
-/// Of a gateway that has not learned by then, or of which it cannot be told.
+/// Of a gateway that has not learned by then, or of which it cannot be told; twice as long each time ...
 pub(crate) const ASK_SLOWLY: Duration = Duration::from_secs(10);
+/// ... up to this.
+pub(crate) const ASK_RARELY: Duration = Duration::from_secs(60);
 /// As often a gateway must have answered an own address and not the service's before it is accused.
 const MISSES: u32 = 2;

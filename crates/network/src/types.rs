@@ -71,6 +71,8 @@ pub enum Echo {
     Own,
     /// It answered neither.
     Neither,
+    /// What was asked from the service address did not leave this node.
+    Unasked,
 }
 
 /// What is known of a gateway and a service address.

@@ -42,6 +42,17 @@ pub struct Question {
     pub target: IpAddr,
 }
 
+/// What came of a question.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Heard {
+    /// Its answer.
+    Answer,
+    /// Nothing, in all the time.
+    Nothing,
+    /// It did not leave this machine: the address is not here, there is no way, or something does not let it out.
+    Unsent,
+}
+
 /// Whether one of `targets` answers within `patience`; asked from the address `local`, which has to be
 /// of the same family. `token` tells this question's answers from others'. Takes no longer than that.
 ///
@@ -56,14 +67,14 @@ pub fn any_answers(
 ) -> io::Result<bool> {
     let question = |target: &IpAddr| Question { local, interface: None, target: *target };
     let questions: Vec<Question> = targets.iter().map(question).collect();
-    Ok(ask(&questions, token, patience, 1)?.contains(&true))
+    Ok(ask(&questions, token, patience, 1)?.contains(&Heard::Answer))
 }
 
-/// Which of these questions are answered within `patience`, all asked at once. As [`any_answers`] otherwise.
+/// What is heard of these questions within `patience`, all asked at once. As [`any_answers`] otherwise.
 ///
 /// # Errors
 /// As [`any_answers`].
-pub fn answers(questions: &[Question], token: u64, patience: Duration) -> io::Result<Vec<bool>> {
+pub fn answers(questions: &[Question], token: u64, patience: Duration) -> io::Result<Vec<Heard>> {
     ask(questions, token, patience, questions.len())
 }
 
@@ -82,7 +93,7 @@ fn ask(
     token: u64,
     patience: Duration,
     enough: usize,
-) -> io::Result<Vec<bool>> {
+) -> io::Result<Vec<Heard>> {
     let mut askers: Vec<Asker<'_>> = Vec::new();
     for (index, question) in questions.iter().enumerate() {
         let from = (question.local, question.interface.as_deref());
@@ -96,6 +107,7 @@ fn ask(
         };
         askers[place].asked.push((question.target, index));
     }
+    let mut heard = vec![Heard::Unsent; questions.len()];
     for asker in &mut askers {
         let Asker { socket, is_v4, asked, from } = asker;
         let is_here = match from.1.map(|name| sys::bind_to_device(socket.as_fd(), name)) {
@@ -106,20 +118,23 @@ fn ask(
             Some(Err(_)) => false,
         };
         let message = message(*is_v4, token);
-        asked.retain(|(target, _)| {
+        asked.retain(|(target, index)| {
             let to = SocketAddr::new(*target, 0);
-            is_here && sendto(&*socket, &message, SendFlags::empty(), &to).is_ok()
+            let is_sent = is_here && sendto(&*socket, &message, SendFlags::empty(), &to).is_ok();
+            if is_sent {
+                heard[*index] = Heard::Nothing;
+            }
+            is_sent
         });
     }
     askers.retain(|asker| !asker.asked.is_empty());
-    let mut answered = vec![false; questions.len()];
     let until = clock::boottime() + patience;
     let mut bytes = [0; 256];
     loop {
         let left = until.since(clock::boottime().min(until));
-        let count = answered.iter().filter(|answered| **answered).count();
+        let count = heard.iter().filter(|heard| **heard == Heard::Answer).count();
         if left.is_zero() || askers.is_empty() || count >= enough {
-            return Ok(answered);
+            return Ok(heard);
         }
         let mut ready: Vec<PollFd<'_>> =
             askers.iter().map(|asker| PollFd::new(&asker.socket, PollFlags::IN)).collect();
@@ -141,11 +156,11 @@ fn ask(
             let from = SocketAddr::try_from(from).ok().map(|from| from.ip());
             if is_answer(asker.is_v4, token, &bytes[..size]) {
                 let asked = asker.asked.iter().filter(|(target, _)| from == Some(*target));
-                asked.for_each(|(_, index)| answered[*index] = true);
+                asked.for_each(|(_, index)| heard[*index] = Heard::Answer);
             }
         }
         // Who has everything needs no more of what else comes in.
-        askers.retain(|asker| asker.asked.iter().any(|(_, index)| !answered[*index]));
+        askers.retain(|asker| asker.asked.iter().any(|(_, index)| heard[*index] == Heard::Nothing));
     }
 }
 

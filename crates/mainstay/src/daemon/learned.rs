@@ -6,9 +6,10 @@ use std::net::IpAddr;
 use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
 use std::time::Duration;
 
+use base::Instant;
 use network::{Echo, Lesson};
 use node::Input;
-use os::echo::Question as Request;
+use os::echo::{Heard, Question as Request};
 use os::event::Sender;
 
 use super::Done;
@@ -20,8 +21,10 @@ mod tests;
 /// How long gateways have to answer a service address, and then an own one.
 const PATIENCE: Duration = Duration::from_millis(300);
 /// Asked at once: a node may take over hundreds of addresses in a moment, and each that is not answered costs the
-/// whole patience.
-const TOGETHER_MAX: usize = 64;
+/// whole patience. More would look like a flood to a router, which then answers some of them only.
+const TOGETHER_MAX: usize = 16;
+/// At least from one such lot to the next, for the same reason: at most 800 questions a second.
+const BETWEEN: Duration = Duration::from_millis(20);
 /// Questions that may wait; the core has one on its way for each address.
 const WAITING_MAX: usize = 4096;
 
@@ -81,9 +84,18 @@ fn start(done: Sender<Done>) -> io::Result<SyncSender<Question>> {
 /// Answers until the loop has gone.
 fn run(asked: &Receiver<Question>, done: &Sender<Done>) {
     let mut token = 0;
+    let mut next = Instant::ZERO;
     while let Ok(first) = asked.recv() {
         let more = asked.try_iter().take(TOGETHER_MAX - 1);
         let questions: Vec<Question> = std::iter::once(first).chain(more).collect();
+        loop {
+            let left = next.since(os::clock::boottime().min(next));
+            if left.is_zero() {
+                break;
+            }
+            std::thread::park_timeout(left);
+        }
+        next = os::clock::boottime() + BETWEEN;
         let results = answer(&questions, |requests| {
             token += 1;
             // Two daemons of one machine must not take each other's answers; nor those of the thread that asks
@@ -103,7 +115,7 @@ fn run(asked: &Receiver<Question>, done: &Sender<Done>) {
 /// Asks from the service addresses, and where nothing comes from own ones.
 fn answer(
     questions: &[Question],
-    mut ask: impl FnMut(&[Request]) -> io::Result<Vec<bool>>,
+    mut ask: impl FnMut(&[Request]) -> io::Result<Vec<Heard>>,
 ) -> Vec<Answer> {
     let pairs =
         || questions.iter().flat_map(|one| one.gateways.iter().map(move |gateway| (one, *gateway)));
@@ -116,7 +128,7 @@ fn answer(
     let requests: Vec<Request> = pairs().map(from_service).collect();
     let both = ask(&requests).and_then(|service| {
         let mut silent: Vec<Request> = (pairs().zip(&service))
-            .filter(|(_, answered)| !**answered)
+            .filter(|(_, heard)| **heard == Heard::Nothing)
             .map(|((_, gateway), _)| from_own(gateway))
             .collect();
         // One answer tells of all addresses that a gateway is asked about.
@@ -130,16 +142,18 @@ fn answer(
         Err(error) => return questions.iter().map(|_| Err(error.to_string())).collect(),
     };
     let answers_own = |gateway: (IpAddr, IpAddr)| {
-        silent.binary_search(&from_own(gateway)).is_ok_and(|place| own[place])
+        let place = silent.binary_search(&from_own(gateway));
+        place.is_ok_and(|place| own[place] == Heard::Answer)
     };
     let mut service = service.into_iter();
     let answers = questions.iter().map(|one| {
         let echoes = one.gateways.iter().zip(service.by_ref());
-        let echoes = echoes.map(|(gateway, answered)| {
-            let echo = match (answered, answers_own(*gateway)) {
-                (true, _) => Echo::Service,
-                (false, true) => Echo::Own,
-                (false, false) => Echo::Neither,
+        let echoes = echoes.map(|(gateway, heard)| {
+            let echo = match heard {
+                Heard::Answer => Echo::Service,
+                Heard::Unsent => Echo::Unasked,
+                Heard::Nothing if answers_own(*gateway) => Echo::Own,
+                Heard::Nothing => Echo::Neither,
             };
             (gateway.0, echo)
         });

@@ -33,6 +33,9 @@ use crate::wire::{Claim, Ending, Entry};
 pub const KILL_TIMEOUT: Duration = Duration::from_secs(5);
 /// For the stop of resources whose service is not in the configuration.
 const STOP_TIMEOUT_DEFAULT: Duration = Duration::from_secs(10);
+/// As many starts of a service in a row may come to nothing by the end of the lease before that counts as failed.
+const EXCUSES_MAX: u32 = 3;
+const LAPSED: &str = "the lease of this node ended meanwhile";
 
 /// Everything that this node does and knows about its own resources.
 #[derive(Debug)]
@@ -79,6 +82,8 @@ struct Local {
     refused: Option<(Instant, String)>,
     /// The lease ended in the middle of the start: what the guard ended then is nobody's fault.
     lapsed: bool,
+    /// Starts that the end of the lease brought to nothing, since it ran here.
+    excuses: u32,
 }
 
 /// One resource on this node.
@@ -576,6 +581,7 @@ impl Runner {
         let next = local.parts.iter().position(|part| part.doing != Doing::Running);
         let Some(index) = next else {
             local.job = None;
+            local.excuses = 0;
             let result = Ending::Started;
             let (service, decision) = (name.to_owned(), Some(decision));
             self.entries.push(Entry::Outcome { service, decision, result });
@@ -587,34 +593,39 @@ impl Runner {
             Doing::Failed => {
                 let reason = part.reason.clone().unwrap_or_else(|| "failed".to_owned());
                 let reason = match local.lapsed || now >= lease {
-                    true => {
-                        let reason = format!("its lease ended meanwhile: {resource} {reason}");
-                        local.unable.get_or_insert(reason).clone()
-                    }
+                    true => local.excuse(&format!("{LAPSED}: {resource} {reason}")),
                     false => format!("{resource} {reason}"),
                 };
                 local.begin_stop(Some(decision), Some(reason));
                 true
             }
             Doing::Starting if now >= deadline => {
-                local.begin_stop(Some(decision), Some(format!("{resource} took too long")));
+                let reason = match &local.refused {
+                    _ if local.lapsed || now >= lease => {
+                        local.excuse(&format!("{LAPSED}: {resource} took too long"))
+                    }
+                    Some((_, reason)) => {
+                        let reason = format!("{resource} was put off all the time: {reason}");
+                        local.excuse(&reason)
+                    }
+                    None => format!("{resource} took too long"),
+                };
+                local.begin_stop(Some(decision), Some(reason));
                 self.act(now, name, index, Verb::Kill);
                 false
             }
             Doing::Stopped if now >= deadline => {
                 // Nothing was tried, so the service is not at fault.
                 let in_vain = match &local.refused {
-                    _ if now >= lease => Some("for a lease".to_owned()),
-                    _ if !may_start => Some("for the watchdog to be armed".to_owned()),
+                    _ if now >= lease => Some("waited in vain for a lease"),
+                    _ if !may_start => Some("waited in vain for the watchdog to be armed"),
                     _ if !is_fresh => {
-                        Some("for fresh evidence that the others know this node".to_owned())
+                        Some("waited in vain for fresh evidence that the others know this node")
                     }
-                    Some((_, reason)) if was_refused => {
-                        Some(format!("for a newer lease: {reason}"))
-                    }
+                    Some((_, reason)) if was_refused => Some(reason.as_str()),
                     _ => None,
                 };
-                local.unable = in_vain.map(|what| format!("{resource} waited in vain {what}"));
+                local.unable = in_vain.map(|what| format!("{resource} {what}"));
                 let reason = match &local.unable {
                     Some(reason) => reason.clone(),
                     None => format!("{resource} took too long"),
@@ -720,6 +731,16 @@ impl Runner {
 }
 
 impl Local {
+    /// A start came to nothing by the end of the lease, which is nobody's fault, unless it is so each time: a
+    /// start may bring that about, by what it needs of the machine. Gives what is said of it.
+    fn excuse(&mut self, reason: &str) -> String {
+        self.excuses += 1;
+        match self.excuses {
+            1..=EXCUSES_MAX => self.unable.get_or_insert_with(|| reason.to_owned()).clone(),
+            times => format!("{times} starts in a row: {reason}"),
+        }
+    }
+
     fn begin_start(&mut self, decision: DecisionId, wanted: Vec<Resource>, deadline: Instant) {
         self.begun = Some(decision);
         self.running = None;

@@ -108,7 +108,7 @@ impl Learning {
                 // What was found before stands, and what is about to be found is not told twice.
                 (true, false, Ok(Echo::Own)) => None,
                 (true, false, Ok(Echo::Unasked)) => {
-                    let why = "what is asked from the address does not leave this node".to_owned();
+                    let why = "what it is asked does not leave this node".to_owned();
                     Some(Lesson::Untold { why })
                 }
                 (true, false, Ok(_)) => {

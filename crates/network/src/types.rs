@@ -71,7 +71,7 @@ pub enum Echo {
     Own,
     /// It answered neither.
     Neither,
-    /// What was asked from the service address did not leave this node.
+    /// What was asked, from the service address or from the own one, did not leave this node.
     Unasked,
 }
 

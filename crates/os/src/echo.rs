@@ -49,7 +49,8 @@ pub enum Heard {
     Answer,
     /// Nothing, in all the time.
     Nothing,
-    /// It did not leave this machine: the address is not here, there is no way, or something does not let it out.
+    /// It did not leave this machine: the address is not here, there is no way, or a rule does not let it out. What is
+    /// dropped behind the kernel's back (a filter at the interface) is [`Heard::Nothing`].
     Unsent,
 }
 

@@ -475,13 +475,19 @@ pub struct Custody(Held);
 
 #[derive(Clone, Debug)]
 enum Held {
-    /// The kernel has it, or refused it.
+    /// The kernel has it, or refused it: there is nothing to wait for.
     Known(bool),
     /// A thread is to hand it to the kernel, or has.
     Soon(sets::Awaited),
 }
 
 impl Custody {
+    /// Whether the kernel refused to have it there, so that it will not be by waiting.
+    #[must_use]
+    pub fn is_refused(&self) -> bool {
+        matches!(self.0, Held::Known(false))
+    }
+
     /// Waits until it is, until then at most.
     #[must_use]
     pub fn wait(&self, until: Instant) -> bool {

@@ -37,21 +37,22 @@ impl Leases {
 }
 
 /// (14) When a node counts as fenced because its guard, an agent or a person said so, nothing is left
-/// there, unless a life of it has been in this view or a later one since. By its watchdog: nothing of
-/// those services (`counts`) that it stands for; a guard that has ended them feeds on.
+/// there, unless a life of it has been in this view or a later one since. By its watchdog: a guard that
+/// has ended all services of storage feeds on, so what nothing can end may be left of others.
 pub fn whoever_is_proven_fenced_runs_nothing(
     absent: &Machine,
-    counts: impl Fn(&str) -> bool,
+    may_be_left: impl Fn(&str) -> bool,
     newest: Option<(u32, u64)>,
     (lineage, generation): (u32, u64),
     now: u64,
 ) -> Result<(), String> {
     let is_back = newest.is_some_and(|(of, since)| of == lineage && since >= generation);
     // A mount, or a process that stands still, may write as long as it is there.
-    let processes = absent.processes.keys().filter(|(service, _)| counts(service));
-    let addresses = absent.addresses.iter().filter(|own| counts(&own.service));
-    let addresses = addresses.filter(|own| absent.answers(own.address, now));
-    let left: Vec<String> = (processes.map(|(service, part)| format!("{service}/{part}")))
+    let counts = |service: &str, accepts: bool| accepts || !may_be_left(service);
+    let processes =
+        absent.processes.iter().filter(|((service, _), one)| counts(service, one.accepts));
+    let addresses = absent.addresses.iter().filter(|own| absent.answers(own.address, now));
+    let left: Vec<String> = (processes.map(|((service, part), _)| format!("{service}/{part}")))
         .chain(addresses.map(|own| own.address.to_string()))
         .collect();
     if is_back || left.is_empty() {

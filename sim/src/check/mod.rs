@@ -283,9 +283,13 @@ impl World {
         } else {
             let newest = self.check.seen[absent].newest;
             let by_watchdog = event.sentence.ends_with(engine::Proof::Watchdog.name());
-            let counts = |service: &str| !by_watchdog || self.setup.is_storage(service);
+            let may_be_left = |service: &str| by_watchdog && !self.setup.is_storage(service);
             let verdict = lease::whoever_is_proven_fenced_runs_nothing(
-                machine, counts, newest, scope, self.now,
+                machine,
+                may_be_left,
+                newest,
+                scope,
+                self.now,
             );
             self.require(Severity::Safety, "whoever is proven fenced runs nothing", verdict);
         }

@@ -139,8 +139,12 @@ impl Story {
     }
 
     fn form(&mut self, local: Member) {
+        self.feed(Input::Lease { until: Instant::FAR });
+        self.form_unleased(local);
+    }
+
+    fn form_unleased(&mut self, local: Member) {
         let story = self;
-        story.feed(Input::Lease { until: Instant::FAR });
         story.feed(formed(&[N1, N2, N3]));
         for other in [N1, N2, N3].into_iter().filter(|member| *member != local) {
             story.others(other, &Entry::Report { claims: Vec::new() });
@@ -378,15 +382,50 @@ fn what_the_end_of_the_lease_takes_from_a_start_is_nobodys_fault() {
         story.exits("ip");
         story.all_done(&["stop disk", "stop ip"]);
         let why = story.unable();
-        assert_eq!(why, "its lease ended meanwhile: ip exited with code 1", "{is_renewed}");
+        let expected = "the lease of this node ended meanwhile: ip exited with code 1";
+        assert_eq!(why, expected, "{is_renewed}");
     }
+}
+
+#[test]
+fn a_start_that_is_put_off_all_the_time_blocks_nothing() {
+    let mut story = Story::formed(N1);
+    let (id, _) = story.act();
+    let over = Outcome::NotNow { reason: "the queue is full".to_owned() };
+    story.feed(Input::Acted { id, outcome: over });
+    story.feed(Input::Lease { until: story.now + Duration::from_secs(60) });
+    assert_eq!(story.act().1, "start ip", "with the newer lease");
+    story.wait(Timer::Act);
+    story.all_done(&["kill ip"]);
+    assert_eq!(story.unable(), "ip was put off all the time: the queue is full");
+}
+
+#[test]
+fn a_start_that_ends_the_lease_each_time_is_not_made_for_ever() {
+    let mut intent = intent();
+    intent.services[0].nodes = vec![NodeId(1)];
+    let mut story = Story::of(N1, &[], intent);
+    story.form(N1);
+    for times in 1..=4 {
+        story.done("start ip");
+        assert_eq!(story.act().1, "start disk");
+        story.feed(Input::Lease { until: story.now });
+        story.feed(Input::Lease { until: story.now + Duration::from_secs(600) });
+        story.exits("ip");
+        story.done("stop disk");
+        story.done("stop ip");
+        let blocked = &story.engine.status().services[0].blocked;
+        assert_eq!(blocked.is_empty(), times < 4, "{times}: {blocked:?}");
+    }
+    let blocked = &story.engine.status().services[0].blocked[&NodeId(1)];
+    assert!(blocked.starts_with("start failed: 4 starts in a row: the lease "), "{blocked}");
 }
 
 #[test]
 fn a_first_lease_excuses_nothing() {
     let mut story = Story::new(N1, &[]);
-    story.feed(Input::Lease { until: Instant::ZERO });
-    story.form(N1);
+    story.form_unleased(N1);
+    assert_eq!((story.state(), story.acts.len()), (State::Starting, 0));
     story.feed(Input::Lease { until: story.now + Duration::from_secs(60) });
     story.fails("start ip", "is broken");
     story.all_done(&["stop ip"]);

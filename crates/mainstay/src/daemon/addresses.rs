@@ -134,9 +134,16 @@ impl Addresses {
                 let gated = gated.map_err(|error| Failure::Lasting(error.whole()));
                 let result = gated.and_then(|()| {
                     let now = os::clock::boottime();
-                    let patience = if now < self.no_patience { now } else { now + GATE_PATIENCE };
+                    let is_patient = now >= self.no_patience;
+                    let patience = if is_patient { now + GATE_PATIENCE } else { now };
+                    if custody.as_ref().is_some_and(Custody::is_refused) {
+                        let reason = format!("the lease gate could not be given {address}");
+                        return Err(Failure::Lasting(reason));
+                    }
                     if custody.is_some_and(|custody| !custody.wait(until.min(patience))) {
-                        self.no_patience = os::clock::boottime() + GATE_PAUSE;
+                        if is_patient {
+                            self.no_patience = os::clock::boottime() + GATE_PAUSE;
+                        }
                         let reason = format!("the lease gate does not have {address} yet");
                         return Err(Failure::NotNow(reason));
                     }
@@ -277,9 +284,11 @@ impl Addresses {
             }
             Err(error) => {
                 let given = self.give(interface, Some((address, prefix)));
-                match given.removed {
-                    Ok(()) => Err(error),
-                    Err(left) => Err(Failure::Lasting(format!("{}; and {left}", error.reason()))),
+                // What is not put back is no matter of a newer lease.
+                let left = given.removed.err().into_iter().chain(given.troubles);
+                match left.reduce(|all, one| format!("{all}; {one}")) {
+                    None => Err(error),
+                    Some(left) => Err(Failure::Lasting(format!("{}; and {left}", error.reason()))),
                 }
             }
         }

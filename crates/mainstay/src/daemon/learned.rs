@@ -141,9 +141,9 @@ fn answer(
         Ok(both) => both,
         Err(error) => return questions.iter().map(|_| Err(error.to_string())).collect(),
     };
-    let answers_own = |gateway: (IpAddr, IpAddr)| {
-        let place = silent.binary_search(&from_own(gateway));
-        place.is_ok_and(|place| own[place] == Heard::Answer)
+    let from_own_heard = |gateway: (IpAddr, IpAddr)| {
+        let place = silent.binary_search(&from_own(gateway)).expect("who was silent was asked");
+        own[place]
     };
     let mut service = service.into_iter();
     let answers = questions.iter().map(|one| {
@@ -152,8 +152,11 @@ fn answer(
             let echo = match heard {
                 Heard::Answer => Echo::Service,
                 Heard::Unsent => Echo::Unasked,
-                Heard::Nothing if answers_own(*gateway) => Echo::Own,
-                Heard::Nothing => Echo::Neither,
+                Heard::Nothing => match from_own_heard(*gateway) {
+                    Heard::Answer => Echo::Own,
+                    Heard::Nothing => Echo::Neither,
+                    Heard::Unsent => Echo::Unasked,
+                },
             };
             (gateway.0, echo)
         });

@@ -73,10 +73,11 @@ fn any_order_of_events_ends_clean() {
                     }
                     node.hears(frame)
                 }
-                6 | 7 if !node.asked.is_empty() => {
-                    let result = if prng.chance(1, 5) { Err("refused") } else { Ok(()) };
-                    node.done(result)
-                }
+                6 | 7 if !node.asked.is_empty() => match prng.range(0..=9) {
+                    0 => node.refuse(crate::Failure::NotNow("put off".to_owned())),
+                    1 | 2 => node.done(Err("refused")),
+                    _ => node.done(Ok(())),
+                },
                 8 => {
                     node.vanish(address);
                     node.picture()

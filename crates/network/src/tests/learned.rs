@@ -141,7 +141,7 @@ fn one_that_answers_nobody_is_not_accused() {
 fn a_question_that_does_not_leave_accuses_nobody() {
     let mut node = asking(&[GATEWAY]);
     let (_, said, _) = pass(&mut node, 20_000, &[(GATEWAY, Echo::Unasked)]);
-    let why = "what is asked from the address does not leave this node".to_owned();
+    let why = "what it is asked does not leave this node".to_owned();
     assert_eq!(said, [(4_000, Lesson::Untold { why })]);
 }
 

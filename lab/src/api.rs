@@ -173,6 +173,16 @@ pub fn configuration(root: &Path) -> Result<(u64, String)> {
     Ok((found.version, found.text))
 }
 
+/// What the lease gate of a node lets through and until when, as the node prints it, in one line.
+///
+/// # Errors
+/// As [`status`].
+pub fn gate(root: &Path) -> Result<String> {
+    let body = exchange(root, "GET", "/v1/gate", "", LOOK)?;
+    let gate: Value = serde_json::from_slice(&body).context("the gate is not of schema 1")?;
+    Ok(gate.to_string())
+}
+
 /// F as a node prints it: when a lost node's services may start elsewhere.
 ///
 /// # Errors

@@ -75,11 +75,7 @@ trait Asker: Send {
     /// What to wait for.
     fn waits(&self) -> Vec<(BorrowedFd<'_>, PollFlags)>;
     /// Takes all answers that are there; `each` gets number, name, pid and time of receipt.
-    fn receive(
-        &mut self,
-        now: Duration,
-        each: &mut dyn FnMut(u64, &str, u32, Duration),
-    ) -> std::io::Result<()>;
+    fn receive(&mut self, each: &mut dyn FnMut(u64, &str, u32, Duration)) -> std::io::Result<()>;
 }
 
 impl Client {
@@ -186,7 +182,7 @@ fn work(shared: &Shared, asker: &mut dyn Asker, interval: Duration) -> Result<()
         drop(waits);
         let mut trace = lock(shared);
         asker
-            .receive(clock::now(), &mut |number, name, pid, at| {
+            .receive(&mut |number, name, pid, at| {
                 trace.note_answer(number, name, pid, at);
             })
             .context("receiving answers")?;
@@ -258,10 +254,7 @@ impl Drop for Probe {
     }
 }
 
-/// Converts the kernel's wall-clock receive stamp: its age now, taken from our clock.
-fn received_at(stamp: Option<Duration>, now: Duration) -> Duration {
-    match stamp {
-        Some(stamp) => now.saturating_sub(clock::wall().saturating_sub(stamp)),
-        None => now,
-    }
+/// The kernel's receive stamp on our clock; without one, when we look.
+fn received_at(stamp: Option<Duration>) -> Duration {
+    stamp.map_or_else(clock::now, clock::of_wall)
 }

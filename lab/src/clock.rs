@@ -13,10 +13,34 @@ pub fn now() -> Duration {
     duration(clock_gettime(ClockId::Boottime))
 }
 
-/// The wall clock, only to convert the kernel's receive stamps (they are wall-clock stamps).
-pub(crate) fn wall() -> Duration {
-    duration(clock_gettime(ClockId::Realtime))
+/// When that was which the kernel has stamped by the wall clock, as it stamps what it receives.
+///
+/// The two clocks are read one after the other, and a busy machine may stop us in between: then the stamp would be
+/// taken for as much too early. So they are read until nothing came between, or as often as is reasonable.
+pub(crate) fn of_wall(stamp: Duration) -> Duration {
+    let read = || (now(), duration(clock_gettime(ClockId::Realtime)), now());
+    on_our_clock(stamp, std::iter::repeat_with(read).take(READINGS_MAX))
 }
+
+/// By the first reading (ours, the wall's, ours) that is short, or the shortest one.
+fn on_our_clock(
+    stamp: Duration,
+    readings: impl Iterator<Item = (Duration, Duration, Duration)>,
+) -> Duration {
+    let mut best = (Duration::ZERO, Duration::MAX, Duration::MAX);
+    for reading in readings {
+        best = std::cmp::min_by_key(best, reading, |(before, _, after)| *after - *before);
+        if best.2 - best.0 <= READING {
+            break;
+        }
+    }
+    let (before, wall, after) = best;
+    (before + (after - before) / 2).saturating_sub(wall.saturating_sub(stamp))
+}
+
+/// Reading the clocks takes less than a microsecond each when nothing comes between.
+const READING: Duration = Duration::from_micros(20);
+const READINGS_MAX: usize = 16;
 
 /// Sleeps. The lab waits for other processes whose progress has no event that it could wait for.
 pub fn pause(length: Duration) {
@@ -39,4 +63,21 @@ pub(crate) fn timespec(length: Duration) -> Timespec {
 
 fn duration(time: Timespec) -> Duration {
     Duration::new(time.tv_sec.unsigned_abs(), time.tv_nsec as u32)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_stop_between_the_clocks_moves_no_stamp() {
+        let micros = Duration::from_micros;
+        // Our clock is one second behind the wall's; what was received 100 us ago.
+        let quick = (micros(5_000), micros(1_005_001), micros(5_002));
+        let stopped = (micros(4_000), micros(1_304_000), micros(304_002));
+        let stamp = micros(1_004_901);
+        for readings in [vec![quick], vec![stopped, quick], vec![stopped, stopped, quick]] {
+            assert_eq!(on_our_clock(stamp, readings.into_iter()), micros(4_901));
+        }
+    }
 }

@@ -116,7 +116,7 @@ fn listen(shared: &Shared, socket: &OwnedFd, sound: Sound) -> Result<()> {
             Err(error) => return Err(error).context("waiting for frames"),
         }
         let mut heard = lock(shared);
-        frames::receive_all(socket, clock::now(), |bytes, hardware, at| {
+        frames::receive_all(socket, |bytes, hardware, at| {
             let (from, address) = match sound {
                 Sound::Packets => (hardware, None),
                 Sound::Announcements => match frames::announced(bytes) {

@@ -34,7 +34,7 @@ const ANSWERS: Duration = Duration::from_millis(250);
 /// A part begins so much before the fault: the outage counts from the last answer before it.
 const LEAD: Duration = Duration::from_millis(100);
 /// Lines of each log in a failure.
-const LOG_LINES: usize = 12;
+const LOG_LINES: usize = 40;
 
 /// A formed cluster with the running service of [`Cluster::demo`] and a client's probe on it.
 pub struct Scene {
@@ -302,9 +302,12 @@ impl Scene {
                 Ok(Ok(status)) => one_line(&status),
                 Ok(Err(error)) | Err(error) => format!("{error:#}"),
             };
+            let gate = self.lab.root(&name).and_then(api::gate);
+            let gate = gate.unwrap_or_else(|error| format!("{error:#}"));
             let log = self.lab.log_tail(&name, LOG_LINES).unwrap_or_default();
             let log = log.replace('\n', "\n    | ");
-            writeln!(text, "  {name}: {said}\n    | {log}").expect("writing to a string");
+            writeln!(text, "  {name}: {said}\n    gate: {gate}\n    | {log}")
+                .expect("writing to a string");
         }
         text
     }

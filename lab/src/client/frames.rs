@@ -31,14 +31,13 @@ pub(crate) fn open(network: &str, protocol: u16) -> Result<(OwnedFd, u32)> {
 /// All frames that are there, as (bytes, hardware address, time of receipt).
 pub(crate) fn receive_all(
     socket: &OwnedFd,
-    now: Duration,
     mut each: impl FnMut(&[u8], [u8; 6], Duration),
 ) -> io::Result<()> {
     let mut buffer = [0; 256];
     loop {
         match sys::receive_frame(socket, &mut buffer) {
             Ok(frame) => {
-                each(&buffer[..frame.length], frame.hardware, received_at(frame.stamp, now));
+                each(&buffer[..frame.length], frame.hardware, received_at(frame.stamp));
             }
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(()),
             // The interface went down: an outage like any other.
@@ -103,13 +102,9 @@ impl Asker for Arp {
         vec![(self.socket.as_fd(), PollFlags::IN)]
     }
 
-    fn receive(
-        &mut self,
-        now: Duration,
-        each: &mut dyn FnMut(u64, &str, u32, Duration),
-    ) -> io::Result<()> {
+    fn receive(&mut self, each: &mut dyn FnMut(u64, &str, u32, Duration)) -> io::Result<()> {
         let (target, latest, naming) = (self.target, self.latest, self.naming);
-        receive_all(&self.socket, now, |bytes, _, at| {
+        receive_all(&self.socket, |bytes, _, at| {
             if let Some(owner) = arp_reply(bytes, target) {
                 each(latest, &naming(owner), 0, at);
             }
@@ -175,16 +170,12 @@ impl Asker for Echo {
         vec![(self.receive.as_fd(), PollFlags::IN)]
     }
 
-    fn receive(
-        &mut self,
-        now: Duration,
-        each: &mut dyn FnMut(u64, &str, u32, Duration),
-    ) -> io::Result<()> {
+    fn receive(&mut self, each: &mut dyn FnMut(u64, &str, u32, Duration)) -> io::Result<()> {
         // The kernel hands each reply to the sending socket too: empty that.
         let mut buffer = [0; 256];
         while sys::receive_datagram(&self.send, &mut buffer).is_ok() {}
         let (target, identifier) = (self.target, self.identifier);
-        receive_all(&self.receive, now, |bytes, hardware, at| {
+        receive_all(&self.receive, |bytes, hardware, at| {
             if let Some(number) = echo_reply(bytes, target, identifier) {
                 each(number, &spec::hardware_owner(hardware), 0, at);
             }

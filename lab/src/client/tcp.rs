@@ -11,6 +11,7 @@ use rustix::io::Errno;
 use rustix::net::{AddressFamily, SocketFlags, SocketType};
 
 use super::Asker;
+use crate::clock;
 
 /// Connections under way at most; the oldest is given up for a new one.
 const CONNECTIONS_MAX: usize = 256;
@@ -61,17 +62,13 @@ impl Asker for Tcp {
         self.attempts.iter().map(|attempt| (attempt.stream.as_fd(), PollFlags::IN)).collect()
     }
 
-    fn receive(
-        &mut self,
-        now: Duration,
-        each: &mut dyn FnMut(u64, &str, u32, Duration),
-    ) -> io::Result<()> {
+    fn receive(&mut self, each: &mut dyn FnMut(u64, &str, u32, Duration)) -> io::Result<()> {
         self.attempts.retain_mut(|attempt| {
             let mut part = [0; 128];
             match attempt.stream.read(&mut part) {
                 Ok(0) => {
                     if let Some((name, pid)) = parse(&attempt.text) {
-                        each(attempt.number, name, pid, now);
+                        each(attempt.number, name, pid, clock::now());
                     }
                     false
                 }

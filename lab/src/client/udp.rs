@@ -110,11 +110,7 @@ impl Asker for Udp {
         vec![(self.socket.as_fd(), PollFlags::IN)]
     }
 
-    fn receive(
-        &mut self,
-        now: Duration,
-        each: &mut dyn FnMut(u64, &str, u32, Duration),
-    ) -> io::Result<()> {
+    fn receive(&mut self, each: &mut dyn FnMut(u64, &str, u32, Duration)) -> io::Result<()> {
         let mut buffer = [0; DATAGRAM_MAX];
         loop {
             let datagram = match sys::receive_datagram(&self.socket, &mut buffer) {
@@ -127,7 +123,7 @@ impl Asker for Udp {
                 continue;
             }
             if let Some(reply) = Reply::decode(&buffer[..datagram.length]) {
-                let at = received_at(datagram.stamp, now);
+                let at = received_at(datagram.stamp);
                 each(reply.question.number, reply.name, reply.pid, at);
             }
         }

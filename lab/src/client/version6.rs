@@ -84,13 +84,9 @@ impl Asker for Solicit {
         vec![(self.socket.as_fd(), PollFlags::IN)]
     }
 
-    fn receive(
-        &mut self,
-        now: Duration,
-        each: &mut dyn FnMut(u64, &str, u32, Duration),
-    ) -> io::Result<()> {
+    fn receive(&mut self, each: &mut dyn FnMut(u64, &str, u32, Duration)) -> io::Result<()> {
         let (target, latest, naming) = (self.target, self.latest, self.naming);
-        receive_all(&self.socket, now, |bytes, hardware, at| {
+        receive_all(&self.socket, |bytes, hardware, at| {
             if advertised(bytes) == Some(target) {
                 each(latest, &naming(hardware), 0, at);
             }
@@ -143,16 +139,12 @@ impl Asker for Echo {
         vec![(self.receive.as_fd(), PollFlags::IN)]
     }
 
-    fn receive(
-        &mut self,
-        now: Duration,
-        each: &mut dyn FnMut(u64, &str, u32, Duration),
-    ) -> io::Result<()> {
+    fn receive(&mut self, each: &mut dyn FnMut(u64, &str, u32, Duration)) -> io::Result<()> {
         // The kernel hands each reply to the sending socket too: empty that.
         let mut buffer = [0; 256];
         while sys::receive_datagram(&self.send, &mut buffer).is_ok() {}
         let (target, identifier) = (self.target, self.identifier);
-        receive_all(&self.receive, now, |bytes, hardware, at| {
+        receive_all(&self.receive, |bytes, hardware, at| {
             if let Some(number) = echo_reply(bytes, target, identifier) {
                 each(number, &spec::hardware_owner(hardware), 0, at);
             }

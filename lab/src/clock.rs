@@ -8,6 +8,9 @@ use std::time::Duration;
 use rustix::thread::{ClockId, NanosleepRelativeResult, Timespec, clock_nanosleep_relative};
 use rustix::time::clock_gettime;
 
+#[cfg(test)]
+mod tests;
+
 /// Time since the machine was started.
 pub fn now() -> Duration {
     duration(clock_gettime(ClockId::Boottime))
@@ -63,21 +66,4 @@ pub(crate) fn timespec(length: Duration) -> Timespec {
 
 fn duration(time: Timespec) -> Duration {
     Duration::new(time.tv_sec.unsigned_abs(), time.tv_nsec as u32)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_stop_between_the_clocks_moves_no_stamp() {
-        let micros = Duration::from_micros;
-        // Our clock is one second behind the wall's; what was received 100 us ago.
-        let quick = (micros(5_000), micros(1_005_001), micros(5_002));
-        let stopped = (micros(4_000), micros(1_304_000), micros(304_002));
-        let stamp = micros(1_004_901);
-        for readings in [vec![quick], vec![stopped, quick], vec![stopped, stopped, quick]] {
-            assert_eq!(on_our_clock(stamp, readings.into_iter()), micros(4_901));
-        }
-    }
 }

@@ -33,7 +33,7 @@ use crate::wire::{Claim, Ending, Entry};
 pub const KILL_TIMEOUT: Duration = Duration::from_secs(5);
 /// For the stop of resources whose service is not in the configuration.
 const STOP_TIMEOUT_DEFAULT: Duration = Duration::from_secs(10);
-/// As many starts of a service in a row may come to nothing by the end of the lease before that counts as failed.
+/// As many starts of a service in a row may come to nothing without its fault before that counts as failed.
 const EXCUSES_MAX: u32 = 3;
 const LAPSED: &str = "the lease of this node ended meanwhile";
 
@@ -82,7 +82,7 @@ struct Local {
     refused: Option<(Instant, String)>,
     /// The lease ended in the middle of the start: what the guard ended then is nobody's fault.
     lapsed: bool,
-    /// Starts that the end of the lease brought to nothing, since it ran here.
+    /// Starts in a row that came to nothing here through no fault of the service.
     excuses: u32,
 }
 
@@ -292,7 +292,10 @@ impl Runner {
         };
         part.act = None;
         match (part.doing, reason) {
-            (Doing::Starting, None) => part.doing = Doing::Running,
+            (Doing::Starting, None) => {
+                part.doing = Doing::Running;
+                local.refused = None;
+            }
             (Doing::Stopping | Doing::Killing | Doing::Stuck, None) => {
                 part.doing = Doing::Stopped;
                 part.reason = None;
@@ -593,8 +596,8 @@ impl Runner {
             Doing::Failed => {
                 let reason = part.reason.clone().unwrap_or_else(|| "failed".to_owned());
                 let reason = match local.lapsed || now >= lease {
-                    true => local.excuse(&format!("{LAPSED}: {resource} {reason}")),
-                    false => format!("{resource} {reason}"),
+                    true => local.excuse(format!("{LAPSED}: {resource} {reason}")),
+                    false => local.blame(format!("{resource} {reason}")),
                 };
                 local.begin_stop(Some(decision), Some(reason));
                 true
@@ -602,13 +605,13 @@ impl Runner {
             Doing::Starting if now >= deadline => {
                 let reason = match &local.refused {
                     _ if local.lapsed || now >= lease => {
-                        local.excuse(&format!("{LAPSED}: {resource} took too long"))
+                        local.excuse(format!("{LAPSED}: {resource} took too long"))
                     }
                     Some((_, reason)) => {
-                        let reason = format!("{resource} was put off all the time: {reason}");
-                        local.excuse(&reason)
+                        let reason = format!("{resource} was put off and took too long: {reason}");
+                        local.excuse(reason)
                     }
-                    None => format!("{resource} took too long"),
+                    None => local.blame(format!("{resource} took too long")),
                 };
                 local.begin_stop(Some(decision), Some(reason));
                 self.act(now, name, index, Verb::Kill);
@@ -617,18 +620,18 @@ impl Runner {
             Doing::Stopped if now >= deadline => {
                 // Nothing was tried, so the service is not at fault.
                 let in_vain = match &local.refused {
-                    _ if now >= lease => Some("waited in vain for a lease"),
-                    _ if !may_start => Some("waited in vain for the watchdog to be armed"),
+                    _ if now >= lease => Some("there was no lease"),
+                    _ if !may_start => Some("the watchdog was not armed"),
                     _ if !is_fresh => {
-                        Some("waited in vain for fresh evidence that the others know this node")
+                        Some("there was no fresh evidence that the others know this node")
                     }
                     Some((_, reason)) if was_refused => Some(reason.as_str()),
                     _ => None,
                 };
-                local.unable = in_vain.map(|what| format!("{resource} {what}"));
+                local.unable = in_vain.map(|what| format!("{resource} waited in vain: {what}"));
                 let reason = match &local.unable {
                     Some(reason) => reason.clone(),
-                    None => format!("{resource} took too long"),
+                    None => local.blame(format!("{resource} took too long")),
                 };
                 local.begin_stop(Some(decision), Some(reason));
                 true
@@ -733,12 +736,18 @@ impl Runner {
 impl Local {
     /// A start came to nothing by the end of the lease, which is nobody's fault, unless it is so each time: a
     /// start may bring that about, by what it needs of the machine. Gives what is said of it.
-    fn excuse(&mut self, reason: &str) -> String {
+    fn excuse(&mut self, reason: String) -> String {
         self.excuses += 1;
         match self.excuses {
-            1..=EXCUSES_MAX => self.unable.get_or_insert_with(|| reason.to_owned()).clone(),
-            times => format!("{times} starts in a row: {reason}"),
+            1..=EXCUSES_MAX => self.unable.get_or_insert(reason).clone(),
+            times => self.blame(format!("{times} starts in a row: {reason}")),
         }
+    }
+
+    /// A start failed. Gives what is said of it.
+    fn blame(&mut self, reason: String) -> String {
+        self.excuses = 0;
+        reason
     }
 
     fn begin_start(&mut self, decision: DecisionId, wanted: Vec<Resource>, deadline: Instant) {

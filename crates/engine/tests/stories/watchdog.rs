@@ -39,7 +39,7 @@ fn a_watchdog_that_cannot_be_armed_is_remarked_upon() {
 fn a_watchdog_that_nobody_arms_is_no_fault_of_the_service() {
     let mut story = Story::formed_with_watchdog(N1);
     story.wait(Timer::Act);
-    assert!(story.unable().contains("waited in vain for the watchdog to be armed"));
+    assert!(story.unable().contains("waited in vain: the watchdog was not armed"));
     assert_eq!(story.phase().holder(), Some(N2), "and it may be tried here again");
 }
 
@@ -72,7 +72,11 @@ fn evidence_that_stays_old_is_no_fault_of_the_service() {
     let (id, _) = story.act();
     story.feed(Input::Acted { id, outcome: Outcome::NotNow { reason: "for him".to_owned() } });
     story.wait(Timer::Act);
-    assert!(story.unable().contains("waited in vain for fresh evidence"), "{}", story.unable());
+    assert!(
+        story.unable().contains("waited in vain: there was no fresh evidence"),
+        "{}",
+        story.unable()
+    );
     assert_eq!((story.acts.len(), story.phase().holder()), (0, Some(N2)));
 }
 

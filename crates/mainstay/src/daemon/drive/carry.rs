@@ -119,17 +119,15 @@ impl Daemon {
             | addresses::Request::Refresh { .. }
             | addresses::Request::Keep { .. }
             | addresses::Request::Drop { .. } => {}
-            addresses::Request::Add { operation, .. } => {
-                self.adding.remove(&operation);
-                let result = Err(network::Failure::NotNow(said.to_owned()));
-                let done = network::Input::Done { operation, result };
-                self.follow_ups.push_back(Input::Network(done));
-            }
-            addresses::Request::Give { operation, .. }
+            addresses::Request::Add { operation, .. }
+            | addresses::Request::Give { operation, .. }
             | addresses::Request::Switch { operation, .. }
             | addresses::Request::Remove { operation, .. } => {
+                self.adding.remove(&operation);
                 self.removing.remove(&operation);
-                let result = Err(said.into());
+                // Nothing was tried, so what was to be added may be with the next lease; the others have their
+                // own times after which they are tried again.
+                let result = Err(network::Failure::NotNow(said.to_owned()));
                 let done = network::Input::Done { operation, result };
                 self.follow_ups.push_back(Input::Network(done));
             }

@@ -269,23 +269,24 @@ impl World {
         let lineage = daemon.node.view().map(|view| view.lineage);
         let (Some(generation), Some(lineage)) = (generation, lineage) else { return };
         let absent = crate::setup::machine_of(node);
-        let machine = &self.machines[absent];
         let scope = (lineage, generation);
-        if event.sentence.ends_with(engine::Proof::Time.name()) {
+        let by_watchdog = event.sentence.ends_with(engine::Proof::Watchdog.name());
+        // Whatever the watchdog does, it is waited for at least as long as the lease.
+        if by_watchdog || event.sentence.ends_with(engine::Proof::Time.name()) {
             let verdict = lease::a_fence_never_precedes_the_end_of_the_lease(
                 &self.check.leases,
-                machine,
+                &self.machines[absent],
                 scope,
                 self.release_max(),
                 self.now,
             );
             self.require(Severity::Safety, "a fence never precedes the end of the lease", verdict);
-        } else {
+        }
+        if !event.sentence.ends_with(engine::Proof::Time.name()) {
             let newest = self.check.seen[absent].newest;
-            let by_watchdog = event.sentence.ends_with(engine::Proof::Watchdog.name());
             let may_be_left = |service: &str| by_watchdog && !self.setup.is_storage(service);
             let verdict = lease::whoever_is_proven_fenced_runs_nothing(
-                machine,
+                &self.machines[absent],
                 may_be_left,
                 newest,
                 scope,

@@ -34,7 +34,7 @@ const ANSWERS: Duration = Duration::from_millis(250);
 /// A part begins so much before the fault: the outage counts from the last answer before it.
 const LEAD: Duration = Duration::from_millis(100);
 /// Lines of each log in a failure.
-const LOG_LINES: usize = 40;
+const LOG_LINES: usize = 60;
 
 /// A formed cluster with the running service of [`Cluster::demo`] and a client's probe on it.
 pub struct Scene {

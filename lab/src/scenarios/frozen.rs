@@ -32,8 +32,6 @@ const WATCH: Duration = Duration::from_secs(1);
 /// The last answers of the client's probes that are looked at for what its caches say.
 const LAST: usize = 20;
 const NETWORK: u8 = 0;
-/// Of each node, when something was not good enough: what it said since the play before.
-const LOG_LINES: usize = 80;
 
 /// A probe, and whether the client's own caches decide whom it reaches.
 struct Watched {
@@ -114,10 +112,7 @@ pub(super) fn frozen_owner(scene: &mut Scene, active: &str, must_close: bool) ->
     }
     drop(watched);
     if !complaints.is_empty() {
-        for name in &names {
-            complaints
-                .push(format!("what {name} said last:\n{}", scene.lab.log_tail(name, LOG_LINES)?));
-        }
+        complaints.push(scene.report());
     }
     let note = format!(
         "F {:.0} ms; {probes} probes beside it; the last answer of {active} {:.0} ms after it was \

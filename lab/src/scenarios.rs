@@ -400,8 +400,7 @@ impl Scenario {
     /// # Errors
     /// When the scenario cannot be played to its end: no figures then.
     pub fn run(self, scene: &mut Scene) -> Result<Figure> {
-        scene.wait_until_quiet()?;
-        let active = scene.active()?;
+        let active = scene.wait_until_quiet()?;
         let gate = self.stops_the_guard().then(|| Gate::of(scene, &active)).transpose()?;
         let census = self.counts_processes().then(Census::start).transpose()?;
         let outcome = match self {

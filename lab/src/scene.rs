@@ -175,11 +175,11 @@ impl Scene {
     }
 
     /// Waits until everyone agrees, the service runs on the node that answers the client, and that
-    /// stays so for a moment.
+    /// stays so for a moment. Gives that node.
     ///
     /// # Errors
     /// After [`PATIENCE`], with what the nodes say.
-    pub fn wait_until_quiet(&mut self) -> Result<()> {
+    pub fn wait_until_quiet(&mut self) -> Result<String> {
         let names = self.powered();
         let mut since: Option<(Duration, String)> = None;
         let outcome = wait::until("a quiet cluster", PATIENCE, || {
@@ -190,8 +190,8 @@ impl Scene {
                 (_, Some(node)) => Some((clock::now(), node)),
                 (_, None) => None,
             };
-            let long = since.as_ref().is_some_and(|(at, _)| clock::now() - *at >= SETTLE);
-            Ok(long.then_some(()))
+            let settled = since.as_ref().filter(|(at, _)| clock::now() - *at >= SETTLE);
+            Ok(settled.map(|(_, node)| node.clone()))
         });
         self.explain(outcome)
     }
@@ -247,15 +247,6 @@ impl Scene {
         Ok(last.filter(|(_, at)| now.saturating_sub(*at) < FRESH).map(|(node, _)| node))
     }
 
-    /// The active node, as the client sees it.
-    ///
-    /// # Errors
-    /// When nobody answers.
-    pub fn active(&mut self) -> Result<String> {
-        let responder = self.responder()?.context("nobody answers the client");
-        self.explain(responder)
-    }
-
     /// A node with power that is not active: the first one.
     ///
     /// # Errors
@@ -271,10 +262,14 @@ impl Scene {
     /// # Errors
     /// When the probe had ended by itself.
     pub fn seen_since(&mut self, start: Duration) -> Result<Seen> {
-        let (start, end) = (start.saturating_sub(LEAD), clock::now());
+        let end = clock::now();
         clock::pause(ANSWERS);
-        let answers = self.probe.trace()?.between(start, end);
-        Ok(Seen { answers, owners: self.watch.trace()?.between(start, end) })
+        let answers = self.probe.trace()?;
+        // A busy machine may have had no time for an answer in the lead.
+        let answered = answers.answered_before(start).unwrap_or(start);
+        let start = answered.min(start.saturating_sub(LEAD));
+        let owners = self.watch.trace()?.between(start, end);
+        Ok(Seen { answers: answers.between(start, end), owners })
     }
 
     /// Everything that was seen; ends the scene.

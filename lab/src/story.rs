@@ -141,7 +141,7 @@ fn play(teller: &mut Teller<'_>, lab: Lab, detection: &str, limits: Limits) -> R
     })?;
     let Some(mut scene) = formed else { return Ok(false) };
     scene.limits = limits;
-    let mut owners = vec![scene.active()?];
+    let mut owners = vec![scene.wait_until_quiet()?];
     for (title, scenario) in CHAPTERS {
         let played = teller.step(title, || {
             let figure = scenario.run(&mut scene)?;

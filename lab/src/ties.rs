@@ -96,8 +96,6 @@ const NOBODY: Duration = Duration::from_secs(4);
 const REASON: &str = "the tie-breaker has not decided";
 /// The machine that is asked as a gateway, and the last octet of its address.
 const GATEWAY: (&str, u8) = (spec::STRANGER, spec::STRANGER_HOST);
-/// Looks for a quiet cluster before a cut.
-const LOOKS: u32 = 5;
 
 /// The lab that it is played in.
 ///
@@ -294,7 +292,7 @@ fn cut(
     death: Option<Death>,
     outcome: &mut Outcome,
 ) -> Result<Option<Duration>> {
-    let active = ready(scene)?;
+    let active = scene.wait_until_quiet()?;
     if order.gateway {
         scene.lab.partition(&[&active], &[GATEWAY.0])?;
         wait_for_gateway(scene, false)?;
@@ -385,22 +383,9 @@ fn say_why(scene: &Scene, outcome: &mut Outcome) -> Result<()> {
     Ok(())
 }
 
-/// A quiet cluster, and who answers. A busy machine may lose the service between the two, so it is
-/// looked at again.
-fn ready(scene: &mut Scene) -> Result<String> {
-    for _ in 1..LOOKS {
-        scene.wait_until_quiet()?;
-        if let Ok(active) = scene.active() {
-            return Ok(active);
-        }
-    }
-    scene.wait_until_quiet()?;
-    scene.active()
-}
-
 /// Neither goes on; then one has no power, and a person says so.
 fn nobody_goes_on(scene: &mut Scene, tie: Tie, outcome: &mut Outcome) -> Result<()> {
-    let active = scene.active()?;
+    let active = scene.wait_until_quiet()?;
     let other = scene.another_than(&active)?;
     scene.lab.partition(&["n1"], &["n2"])?;
     outcome.cuts = 1;

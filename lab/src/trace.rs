@@ -154,6 +154,13 @@ impl Trace {
         }
     }
 
+    /// When the newest probe was sent whose answer was received before `at`.
+    pub fn answered_before(&self, at: Duration) -> Option<Duration> {
+        let at = at.as_nanos() as u64;
+        let before = self.answers.iter().rev().find(|answer| answer.received < at);
+        before.map(|answer| Duration::from_nanos(answer.sent))
+    }
+
     /// Stretches of one responder, in order.
     pub fn runs(&self) -> Vec<Run> {
         let mut runs: Vec<Run> = Vec::new();

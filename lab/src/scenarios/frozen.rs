@@ -71,10 +71,7 @@ pub(super) fn frozen_owner(scene: &mut Scene, active: &str, must_close: bool) ->
     taken?;
     scene.wait_for_all()?;
     clock::pause(WATCH);
-    scene.wait_until_quiet()?;
-    // A small machine may have no time for an answer just now.
-    let answered = scene.wait_for_answer(PATIENCE);
-    let new = scene.explain(answered)?;
+    let new = scene.wait_until_quiet()?;
     let seen = wait::until("one of the newest probes to be answered", PATIENCE, || {
         let seen = scene.seen_since(start)?;
         Ok(seen.answers.is_answered_of(LAST_PROBES).then_some(seen))

@@ -42,7 +42,7 @@ pub(super) fn taken_over(scene: &mut Scene, active: &str, has_hardware: bool) ->
         complaints.push(format!("the client sends to {}", name(before)));
     }
     let seen = power_off(scene, active)?;
-    let other = scene.active()?;
+    let other = scene.wait_until_quiet()?;
     let expected = match has_hardware {
         true => HARDWARE,
         false => own(scene, &other)?,

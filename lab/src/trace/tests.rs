@@ -36,6 +36,13 @@ fn a_takeover_has_one_change_and_one_gap() {
 }
 
 #[test]
+fn the_newest_answer_before_a_moment_is_found() {
+    let trace = trace(8, &[(0, "n1", 1), (1, "n1", 35), (4, "n2", 52)]);
+    let before = [1, 2, 36, 60].map(|at| trace.answered_before(ms(at)));
+    assert_eq!(before, [None, Some(ms(0)), Some(ms(10)), Some(ms(40))]);
+}
+
+#[test]
 fn an_old_owner_that_still_answers_is_counted() {
     let trace = trace(
         6,

@@ -221,9 +221,9 @@ impl Engine {
     #[must_use]
     pub fn loads(&self) -> BTreeMap<NodeId, u32> {
         let mut loads = BTreeMap::new();
-        for (name, state) in &self.replica.observation.services {
-            let service = self.replica.intent.service(name);
-            if let (Some(holder), Some(service)) = (state.phase.holder(), service) {
+        for service in &self.replica.intent.services {
+            let state = self.replica.observation.services.get(&service.name);
+            if let Some(holder) = state.and_then(|state| state.phase.holder()) {
                 *loads.entry(holder.node).or_insert(0) += u32::from(service.priority);
             }
         }

@@ -40,8 +40,8 @@ use crate::serve::{self, Answer, Inbox};
 const FRAMES_PER_TURN: usize = 64;
 /// Reports of other threads that may wait.
 const REPORTS_MAX: usize = 4096;
-/// Reports taken in one turn.
-const REPORTS_PER_TURN: usize = 256;
+/// For how long reports are taken in one turn: heartbeats, the nearest 50 ms apart, wait for its end.
+const REPORTS_LENGTH: Duration = Duration::from_millis(5);
 /// API calls taken in one turn.
 const CALLS_PER_TURN: usize = 16;
 /// Of SCHED_RR.
@@ -434,7 +434,8 @@ impl Daemon {
             TIMER => self.wakes_at = None,
             REPORTS => {
                 self.reports.silence();
-                for _ in 0..REPORTS_PER_TURN {
+                let end = os::clock::boottime() + REPORTS_LENGTH;
+                while os::clock::boottime() < end {
                     let Some(done) = self.reports.take() else { return Ok(true) };
                     self.report(done);
                 }

@@ -3,6 +3,7 @@
 //! All waits are bounded, and a wait that fails tells what every node says and the ends of their
 //! logs: the next question would be that anyway.
 
+use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::time::Duration;
 
@@ -321,12 +322,19 @@ impl Scene {
 }
 
 fn one_line(status: &Status) -> String {
-    let services: Vec<String> = status
-        .services
-        .iter()
-        .map(|service| {
-            let node = service.node.as_deref().unwrap_or("nowhere");
-            format!("{} {} on {node}", service.name, service.state)
+    // Hundreds of services are few sentences.
+    let mut alike: BTreeMap<(&str, &str), Vec<&str>> = BTreeMap::new();
+    for service in &status.services {
+        let node = service.node.as_deref().unwrap_or("nowhere");
+        alike.entry((&service.state, node)).or_default().push(&service.name);
+    }
+    let services: Vec<String> = alike
+        .into_iter()
+        .map(|((state, node), names)| match names[..] {
+            [first, _, _, .., last] => {
+                format!("{} from {first} to {last} {state} on {node}", names.len())
+            }
+            _ => format!("{} {state} on {node}", names.join(" and ")),
         })
         .collect();
     let waiting = status.view.waiting.as_deref().map(|text| format!(", waiting: {text}"));

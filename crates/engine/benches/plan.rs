@@ -1,14 +1,16 @@
-//! What one delivered entry costs with many services: `cargo bench -p engine`. Three members, all services
-//! on the first, which is lost; every entry of the takeover is timed.
+//! What one input costs with many services: `cargo bench -p engine`. Three members, all services on the
+//! first, which is lost; every input of the second is timed, which takes all of them over.
 
+use std::collections::VecDeque;
 use std::hint::black_box;
 use std::net::{IpAddr, Ipv4Addr};
 use std::time::{Duration, Instant};
 
-use base::{Incarnation, Member, NodeId, View};
+use base::codec;
+use base::{Incarnation, Member, NodeId, Preset, View};
 use engine::{
-    Absence, Ending, Entry, Event, Failback, Intent, Mode, NodeSpec, PRIORITY_DEFAULT, Phase,
-    Proof, Replica, Resource, ResourceKind, RestartLimit, Service, ViewChange,
+    Absence, Ending, Engine, Entry, Failback, Input, Intent, Mode, NodeSpec, Outcome, Output,
+    PRIORITY_DEFAULT, Phase, Proof, Resource, ResourceKind, RestartLimit, Service, ViewChange,
 };
 
 fn member(node: u8) -> Member {
@@ -62,30 +64,51 @@ fn intent(services: u32) -> Intent {
     }
 }
 
-/// Applies events, and times each.
+/// The second node's engine: everything that it wants done is done at once, and each input is timed.
 struct Timed {
-    replica: Replica,
+    engine: Engine,
     position: u64,
     times: Vec<Duration>,
 }
 
+const LOCAL: u8 = 2;
+const NOW: base::Instant = base::Instant::from_millis(500);
+
 impl Timed {
     #[expect(clippy::disallowed_methods, reason = "a benchmark has a clock")]
-    fn apply(&mut self, event: Event) {
-        let start = Instant::now();
-        drop(black_box(self.replica.apply(black_box(event))));
-        self.times.push(start.elapsed());
+    fn feed(&mut self, input: Input) {
+        let mut inputs = VecDeque::from([input]);
+        while let Some(input) = inputs.pop_front() {
+            let start = Instant::now();
+            self.engine.handle(NOW, black_box(input));
+            self.times.push(start.elapsed());
+            while let Some(output) = self.engine.poll_output() {
+                match output {
+                    Output::Submit { payload } => {
+                        inputs.push_back(self.delivered(LOCAL, payload));
+                    }
+                    Output::Act(act) => {
+                        inputs.push_back(Input::Acted { id: act.id, outcome: Outcome::Done });
+                    }
+                    _ => {}
+                }
+            }
+        }
     }
 
-    fn entry(&mut self, node: u8, entry: Entry) {
+    fn delivered(&mut self, node: u8, payload: Vec<u8>) -> Input {
         self.position += 1;
-        let (position, origin, entry) = (self.position, member(node), Some(entry));
-        self.apply(Event::Entry { position, origin, entry });
+        Input::Delivered { position: self.position, origin: member(node), payload }
     }
 
-    /// The holder says of each start that it was done.
+    fn entry(&mut self, node: u8, entry: &Entry) {
+        let input = self.delivered(node, codec::encode(entry));
+        self.feed(input);
+    }
+
+    /// The first node says of each start that it was done.
     fn started(&mut self) {
-        let starting: Vec<_> = (self.replica.observation.services.iter())
+        let starting: Vec<_> = (self.engine.observation().services.iter())
             .filter_map(|(name, state)| match state.phase {
                 Phase::Starting { holder, decision, .. } => {
                     Some((name.clone(), holder.node.0, decision))
@@ -95,50 +118,46 @@ impl Timed {
             .collect();
         for (service, node, decision) in starting {
             let (decision, result) = (Some(decision), Ending::Started);
-            self.entry(node, Entry::Outcome { service, decision, result });
+            self.entry(node, &Entry::Outcome { service, decision, result });
         }
     }
 }
 
 fn measure(services: u32) -> Vec<Duration> {
-    let replica = Replica::new(intent(services), String::new());
-    let mut timed = Timed { replica, position: 0, times: Vec::new() };
+    let timing = Preset::Fast.timing();
+    let (local, intent) = (member(LOCAL), intent(services));
+    let engine = Engine::new(local, intent, String::new(), timing, Vec::new(), NOW);
+    let mut timed = Timed { engine, position: 0, times: Vec::new() };
+    timed.feed(Input::Lease { until: base::Instant::FAR });
     let all = view(1, &[1, 2, 3]);
     let joined = all.members.clone();
-    timed.apply(Event::View(ViewChange {
+    timed.feed(Input::View(ViewChange {
         view: all,
         joined,
         left: vec![],
         lost: vec![],
         formed: true,
     }));
-    for node in 1..=3 {
-        timed.entry(node, Entry::Report { claims: Vec::new() });
+    for node in [1, 3] {
+        timed.entry(node, &Entry::Report { claims: Vec::new() });
     }
-    timed.entry(1, Entry::Settled);
+    timed.entry(1, &Entry::Settled);
     timed.started();
 
     timed.times.clear();
     let absence = Absence { node: NodeId(1), incarnation: Incarnation(1), generation: 2 };
     let lost = vec![absence];
     let view = view(2, &[2, 3]);
-    timed.apply(Event::View(ViewChange {
-        view,
-        joined: vec![],
-        left: vec![],
-        lost,
-        formed: false,
-    }));
-    timed.apply(Event::Fenced { absence, proof: Proof::Time });
-    timed.started();
-    let there = |state: &engine::ServiceState| matches!(state.phase, Phase::Running { holder, .. } if holder.node == NodeId(2));
-    assert!(timed.replica.observation.services.values().all(there), "all were taken over");
+    timed.feed(Input::View(ViewChange { view, joined: vec![], left: vec![], lost, formed: false }));
+    timed.feed(Input::Fenced { absence, proof: Proof::Time });
+    let there = |state: &engine::ServiceState| matches!(state.phase, Phase::Running { holder, .. } if holder.node == NodeId(LOCAL));
+    assert!(timed.engine.observation().services.values().all(there), "all were taken over");
     timed.times
 }
 
 fn main() {
     println!(
-        "services, entries of a takeover, and of each entry the median and the longest; all of them"
+        "services, inputs of a takeover, and of each input the median and the longest; all of them"
     );
     for services in [1, 30, 100, 500] {
         let mut times = measure(services);

@@ -61,9 +61,11 @@ pub(super) struct Local {
     pub(super) unable: Option<String>,
     /// What was not begun with this lease, and why: it waits for the next one.
     pub(super) refused: Option<(Instant, String)>,
-    /// The lease ended in the middle of the start: what the guard ended then is nobody's fault.
+    /// The lease ended in the middle of the start: what the guard ended then is nobody's fault. Nor is what
+    /// comes of it later, in parts that stand on those; so it is of the start, and not of a part.
     pub(super) lapsed: bool,
-    /// Starts in a row that came to nothing here through no fault of the service.
+    /// Starts that the end of the lease brought to nothing, or that were put off too long, since one succeeded
+    /// here or failed by itself.
     pub(super) excuses: u32,
 }
 
@@ -388,19 +390,21 @@ impl Common {
 }
 
 impl Local {
-    /// A start came to nothing by the end of the lease, which is nobody's fault, unless it is so each time: a
-    /// start may bring that about, by what it needs of the machine. Gives what is said of it.
+    /// A start came to nothing by the end of the lease, or was put off too long. That is nobody's fault, unless
+    /// it is so each time: a start may bring it about, by what it needs of the machine. Gives what is said of it.
     fn excuse(&mut self, reason: String) -> String {
         self.excuses += 1;
         match self.excuses {
             1..=EXCUSES_MAX => self.unable.get_or_insert(reason).clone(),
-            times => self.blame(format!("{times} starts in a row: {reason}")),
+            times => format!("{times} starts in a row: {reason}"),
         }
     }
 
-    /// A start failed. Gives what is said of it.
+    /// A start failed, or could not succeed for a reason that the cluster knows. Gives what is said of it.
     fn blame(&mut self, reason: String) -> String {
-        self.excuses = 0;
+        if self.unable.is_none() {
+            self.excuses = 0;
+        }
         reason
     }
 

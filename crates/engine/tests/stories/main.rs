@@ -493,6 +493,26 @@ fn a_resource_that_dies_before_the_report_still_counts_as_left_behind() {
 }
 
 #[test]
+fn what_is_found_has_as_long_to_stop_as_is_configured() {
+    let mut intent = intent();
+    intent.services[0].stop_timeout = Duration::from_secs(25);
+    let mut story = Story::of(N3, &["ip"], intent);
+    story.holds = true;
+    story.feed(formed(&[N1, N2, N3]));
+    let running = ["ip", "disk", "server"].map(str::to_owned).to_vec();
+    let claims = vec![Claim { service: "web".to_owned(), running }];
+    story.others(N1, &Entry::Report { claims });
+    story.others(N2, &Entry::Report { claims: Vec::new() });
+    // Its own report comes last: the service runs on n1.
+    story.holds = false;
+    for payload in core::mem::take(&mut story.held) {
+        story.deliver(N3, payload);
+    }
+    let until = story.acts[0].deadline;
+    assert_eq!((story.act().1.as_str(), until - story.now), ("stop ip", Duration::from_secs(25)));
+}
+
+#[test]
 fn nothing_found_is_touched_before_the_cluster_has_heard_of_it() {
     let mut story = Story::new(N3, &["ip", "server"]);
     story.feed(Input::Lease { until: Instant::FAR });

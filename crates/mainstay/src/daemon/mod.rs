@@ -93,8 +93,6 @@ enum Done {
     },
     /// Nothing of a resource is left, or it could not be stopped.
     Stopped { id: engine::ActionId, result: Result<(), String> },
-    /// Frames that came over a shared disk.
-    Frames { network: base::NetworkId, frames: Vec<Vec<u8>> },
     /// The hosts file has changed.
     Hosts(config::hosts::Hosts),
     /// The interfaces among those asked about that take only what would be answered over the same one.

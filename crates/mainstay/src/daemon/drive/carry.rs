@@ -123,7 +123,9 @@ impl Daemon {
             | addresses::Request::Give { operation, .. }
             | addresses::Request::Switch { operation, .. }
             | addresses::Request::Remove { operation, .. } => {
-                self.adding.remove(&operation);
+                if let Some(address) = self.adding.remove(&operation) {
+                    self.cover.removed(address);
+                }
                 self.removing.remove(&operation);
                 // Nothing was tried, so what was to be added may be with the next lease; the others have their
                 // own times after which they are tried again.

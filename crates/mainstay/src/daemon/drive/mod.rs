@@ -26,7 +26,7 @@ use super::errands::Errands;
 use super::fencing::Fencing;
 use super::goodbyes::Goodbyes;
 use super::journal::Journal;
-use super::media::{Media, NETWORKS, Taken};
+use super::media::{DiskFrames, Media, NETWORKS, Taken};
 use super::probing::Probing;
 use super::writers::{PROGRAM, Writers};
 use super::{Done, addresses, convert, discovery, health};
@@ -40,8 +40,10 @@ use crate::serve::{self, Answer, Inbox};
 const FRAMES_PER_TURN: usize = 64;
 /// Reports of other threads that may wait.
 const REPORTS_MAX: usize = 4096;
-/// For how long reports are taken in one turn: heartbeats, the nearest 50 ms apart, wait for its end.
+/// For how long reports are taken in one turn, and the last of them to its end: heartbeats wait for that.
 const REPORTS_LENGTH: Duration = Duration::from_millis(5);
+/// Looks at shared disks that found something and may wait; they do not wait for reports.
+const DISK_FRAMES_MAX: usize = 64;
 /// API calls taken in one turn.
 const CALLS_PER_TURN: usize = 16;
 /// Of SCHED_RR.
@@ -53,6 +55,7 @@ const WATCH: Token = Token(1_002);
 const SIGNALS: Token = Token(1_003);
 const CALLS: Token = Token(1_004);
 const GUARD: Token = Token(1_005);
+const DISK_FRAMES: Token = Token(1_006);
 const ETHERNET: u64 = 1 << 32;
 const PROCESS: u64 = 1 << 40;
 
@@ -116,6 +119,7 @@ pub(super) struct Daemon {
     watch: os::netlink::Watch,
     signals: os::signal::Signals,
     reports: os::event::Receiver<Done>,
+    disk_frames: os::event::Receiver<DiskFrames>,
     agents: Agents,
     writers: Writers,
     addresses: SyncSender<addresses::Request>,
@@ -213,7 +217,8 @@ impl Daemon {
         let addresses =
             addresses::start(root.clone(), hosts.clone(), attachments, replaced, done.clone())
                 .context("start looking at interfaces")?;
-        let media = Media::new(birth.local.node, birth.local.incarnation, done.clone());
+        let (frames, disk_frames) = os::event::queue(DISK_FRAMES_MAX)?;
+        let media = Media::new(birth.local.node, birth.local.incarnation, frames, done.clone());
         let asked = done.clone();
         let (disk, disk_running) = disk::start(store, done.clone())?;
         let calls = Bell::new()?;
@@ -245,6 +250,7 @@ impl Daemon {
         let watch = os::netlink::Watch::open()?;
         poll.add(&timer, TIMER, Interest::Read)?;
         poll.add(&reports, REPORTS, Interest::Read)?;
+        poll.add(&disk_frames, DISK_FRAMES, Interest::Read)?;
         poll.add(&watch, WATCH, Interest::Read)?;
         poll.add(&signals, SIGNALS, Interest::Read)?;
         poll.add(&calls, CALLS, Interest::Read)?;
@@ -279,6 +285,7 @@ impl Daemon {
             watch,
             signals,
             reports,
+            disk_frames,
             agents,
             writers,
             addresses,
@@ -435,11 +442,19 @@ impl Daemon {
             REPORTS => {
                 self.reports.silence();
                 let end = os::clock::boottime() + REPORTS_LENGTH;
-                while os::clock::boottime() < end {
-                    let Some(done) = self.reports.take() else { return Ok(true) };
+                while let Some(done) = self.reports.take() {
                     self.report(done);
+                    if os::clock::boottime() >= end {
+                        self.reports.ring();
+                        break;
+                    }
                 }
-                self.reports.ring();
+            }
+            DISK_FRAMES => {
+                self.disk_frames.silence();
+                while let Some(DiskFrames { network, frames }) = self.disk_frames.take() {
+                    frames.into_iter().for_each(|bytes| self.received(network, bytes));
+                }
             }
             WATCH => {
                 if self.watch.take().context("listen for changes of interfaces")? {
@@ -562,11 +577,6 @@ impl Daemon {
                     self.journal.say(&format!("the disk refuses: {reason}"));
                 }
                 self.disk_refuses = refuses;
-            }
-            Done::Frames { network, frames } => {
-                for bytes in frames {
-                    self.received(network, bytes);
-                }
             }
             Done::Interfaces(interfaces) => {
                 let said = self.media.see(&interfaces, &self.poll);

@@ -44,6 +44,12 @@ struct Seen {
     unusable: Mutex<Option<String>>,
 }
 
+/// Frames that came over a shared disk.
+pub(in crate::daemon) struct DiskFrames {
+    pub(in crate::daemon) network: NetworkId,
+    pub(in crate::daemon) frames: Vec<Vec<u8>>,
+}
+
 /// The thread's end.
 struct Worker {
     network: NetworkId,
@@ -58,6 +64,7 @@ struct Worker {
     look: Duration,
     orders: Receiver<Order>,
     seen: Arc<Seen>,
+    frames: event::Sender<DiskFrames>,
     done: event::Sender<Done>,
 }
 
@@ -68,7 +75,7 @@ impl Disk {
         spec: &Spec,
         (local, epoch): (NodeId, Incarnation),
         peers: Vec<NodeId>,
-        done: event::Sender<Done>,
+        (frames, done): (event::Sender<DiskFrames>, event::Sender<Done>),
     ) -> io::Result<Disk> {
         let (orders, receiver) = sync_channel(ORDERS_MAX);
         let interval = spec.timing.interval(Medium::Disk, false);
@@ -89,6 +96,7 @@ impl Disk {
             look: spec.timing.heartbeat_high.min(interval / 2),
             orders: receiver,
             seen: Arc::clone(&seen),
+            frames,
             done,
         };
         thread::Builder::new().name("shared-disk".into()).spawn(move || worker.run())?;
@@ -252,7 +260,7 @@ impl Worker {
                 if !frames.is_empty() {
                     let frames = core::mem::take(&mut frames);
                     // A loop that is that busy loses them; they are sent again.
-                    let _lost = self.done.send(Done::Frames { network: self.network, frames });
+                    let _lost = self.frames.send(DiskFrames { network: self.network, frames });
                 }
                 let pace =
                     if quiet_looks < BUSY_LOOKS { BUSY_LOOK.min(self.look) } else { self.look };

@@ -25,6 +25,7 @@ use super::discovery::{Bound, Datagram};
 use crate::config::{Cluster, Endpoint, Heartbeat, Kind, Network};
 use crate::probe::test::Stopped;
 use disk::Disk;
+pub(super) use disk::DiskFrames;
 use ethernet::Wire;
 use everybody::Everybody;
 use serial::Line;
@@ -39,6 +40,7 @@ pub(super) struct Media {
     local: NodeId,
     epoch: Incarnation,
     done: event::Sender<Done>,
+    disk_frames: event::Sender<DiskFrames>,
     ports: BTreeMap<NetworkId, Port>,
     /// One for each own address, however many networks and paths begin there.
     sockets: BTreeMap<SocketAddr, Socket>,
@@ -113,11 +115,17 @@ pub(super) struct Taken {
 
 impl Media {
     /// No network yet. `epoch` grows with each start of a daemon.
-    pub(super) fn new(local: NodeId, epoch: Incarnation, done: event::Sender<Done>) -> Media {
+    pub(super) fn new(
+        local: NodeId,
+        epoch: Incarnation,
+        disk_frames: event::Sender<DiskFrames>,
+        done: event::Sender<Done>,
+    ) -> Media {
         Media {
             local,
             epoch,
             done,
+            disk_frames,
             ports: BTreeMap::new(),
             sockets: BTreeMap::new(),
             bound: Bound::default(),
@@ -300,7 +308,8 @@ impl Media {
                 let epoch =
                     Incarnation(self.epoch.0 * DISKS_PER_LIFE + self.disks * DISKS_PER_OPEN);
                 let who = (self.local, epoch);
-                Carrier::Disk(Disk::start(id, device(), spec, who, peers, self.done.clone())?)
+                let reports = (self.disk_frames.clone(), self.done.clone());
+                Carrier::Disk(Disk::start(id, device(), spec, who, peers, reports)?)
             }
         };
         Ok(carrier)

@@ -15,7 +15,8 @@ fn cluster(network: &str) -> Cluster {
 
 fn media() -> (Media, Poll, event::Receiver<Done>) {
     let (done, reports) = event::queue(8).expect("a pipe");
-    (Media::new(LOCAL, Incarnation(1), done), Poll::new().expect("a set"), reports)
+    let (frames, _) = event::queue(8).expect("a pipe");
+    (Media::new(LOCAL, Incarnation(1), frames, done), Poll::new().expect("a set"), reports)
 }
 
 /// A port whose heartbeats are for all waits for the interfaces; the guard needs its goodbyes before.

@@ -34,6 +34,7 @@ const FRESH: Duration = Duration::from_millis(200);
 const ANSWERS: Duration = Duration::from_millis(250);
 /// A part begins so much before the fault: the outage counts from the last answer before it.
 const LEAD: Duration = Duration::from_millis(100);
+const LEAD_MAX: Duration = Duration::from_secs(1);
 /// Lines of each log in a failure.
 const LOG_LINES: usize = 60;
 
@@ -267,8 +268,8 @@ impl Scene {
         clock::pause(ANSWERS);
         let answers = self.probe.trace()?;
         // A busy machine may have had no time for an answer in the lead.
-        let answered = answers.answered_before(start).unwrap_or(start);
-        let start = answered.min(start.saturating_sub(LEAD));
+        let lead = answers.answered_before(start).map_or(LEAD, |at| start - at);
+        let start = start.saturating_sub(lead.clamp(LEAD, LEAD_MAX));
         let owners = self.watch.trace()?.between(start, end);
         Ok(Seen { answers: answers.between(start, end), owners })
     }

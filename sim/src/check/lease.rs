@@ -61,7 +61,7 @@ pub fn whoever_is_proven_fenced_runs_nothing(
     Err(format!("{} counts as fenced, and there is {} left", absent.node(), left.join(", ")))
 }
 
-/// (14) When a node counts as fenced by time, the lease of each of its lives that was in an
+/// (14) When a node counts as fenced by time or by its watchdog, the lease of each of its lives that was in an
 /// earlier view, and `release`, the time that its guard has, are over.
 pub fn a_fence_never_precedes_the_end_of_the_lease(
     leases: &Leases,

@@ -20,6 +20,9 @@ impl Network {
             return;
         };
         let reason = match &mut entry.state {
+            State::Owned(owned) if entry.service == service && owned.put_off.is_some() => {
+                return self.claim_anew(service, address, claim);
+            }
             State::Owned(owned) if entry.service == service => {
                 let interface = owned.place.interface;
                 let took = Duration::ZERO;
@@ -332,7 +335,7 @@ impl Network {
             (State::Owned(owned), result)
                 if owned.moving.as_ref().is_some_and(|moving| moving.operation == operation) =>
             {
-                self.move_on(address, result);
+                self.move_on(address, result, is_not_now);
             }
             (State::Owned(owned), result) if owned.restoring == Some(operation) => {
                 owned.restoring = None;
@@ -340,11 +343,17 @@ impl Network {
                 owned.since = self.now;
                 match result {
                     // Those who asked for it meanwhile had no answer, or another one's.
-                    Ok(()) => self.announce_again(address),
+                    Ok(()) => {
+                        owned.put_off = None;
+                        self.announce_again(address);
+                    }
                     Err(error) => {
                         let why =
                             format!("it vanished from {on} and could not be put back: {error}");
-                        self.lose(address, why);
+                        match is_not_now {
+                            true => self.wait_for_lease(address, why),
+                            false => self.lose(address, why),
+                        }
                     }
                 }
             }
@@ -406,7 +415,7 @@ impl Network {
     }
 
     /// Whether the driver is at work on the address.
-    fn is_busy(&self, address: IpAddr) -> bool {
+    pub(crate) fn is_busy(&self, address: IpAddr) -> bool {
         let least = Place { address, interface: 0, prefix: 0 };
         let most = Place { address, interface: u32::MAX, prefix: u8::MAX };
         self.busy.range(least..=most).next().is_some()
@@ -417,6 +426,8 @@ impl Network {
         self.entries.get(&place.address).is_some_and(|entry| match &entry.state {
             State::Adopting => true,
             State::Adding { place: adding, .. } => *adding == place,
+            // It is nowhere, as far as this node says.
+            State::Owned(owned) if owned.waits() => false,
             State::Owned(owned) => {
                 owned.place == place || owned.moving.as_ref().is_some_and(|to| to.to == place)
             }

@@ -215,7 +215,8 @@ impl Network {
         else {
             return;
         };
-        if owned.learning.question != Some(question) || owned.moving.is_some() {
+        let is_there = owned.moving.is_none() && owned.put_off.is_none();
+        if owned.learning.question != Some(question) || !is_there {
             return;
         }
         let service = service.clone();

@@ -151,14 +151,10 @@ impl Network {
         }
     }
 
-    /// An addition was answered: what it took is not there any more.
+    /// An addition was answered: what it took is not there any more. The driver gives back what it took for one
+    /// that failed, and may not have been able to: that is taken as well, until it has said that all is back.
     pub(crate) fn took(&mut self, operation: u64, interface: u32, is_done: bool) {
         let Some(taking) = self.replacing.taking.remove(&operation) else { return };
-        if !is_done {
-            // All is back, but some may have seen it go.
-            self.announce_all_own(interface);
-            return;
-        }
         let before = self.carrier(interface).and_then(|interface| interface.mac);
         let taken = self.replacing.taken.entry(interface).or_default();
         for own in &taking.boot {
@@ -168,6 +164,11 @@ impl Network {
         }
         if taking.mac.is_some() && taken.mac.is_none() {
             taken.mac = before;
+        }
+        if !is_done {
+            // It may be back, but some may have seen it go; what is not is shown by the next picture.
+            self.announce_all_own(interface);
+            return;
         }
         for (address, prefix) in taking.boot {
             self.picture_remove(Place { address, interface, prefix });

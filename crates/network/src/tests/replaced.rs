@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 use super::{MAC, Node, OTHER_MAC, interface, ip, seen};
 use crate::place::{Distribution, Takeover};
 use crate::wire::{Mac, announcement, probe};
-use crate::{Input, Output, Share, Taken};
+use crate::{Failure, Input, Output, Share, Taken};
 
 /// In the subnet of the first interface's boot address.
 const SERVICE: &str = "10.77.0.100";
@@ -337,9 +337,61 @@ fn a_claim_that_cannot_be_added_takes_nothing() {
     node.pass(30);
     let outputs = node.done(Err("device or resource busy"));
     assert!(matches!(outputs[0], Output::Failed { .. }), "{outputs:?}");
-    node.picture();
+    finish(&mut node);
     assert!(node.network.replaced().is_empty());
-    assert_eq!(on(&node, 1), [BOOT, "10.77.0.9", BEAT]);
+    assert_eq!((on(&node, 1), mac(&node, 1)), (on(&self::node(&[]), 1), MAC));
+}
+
+/// The driver sets the hardware address, cannot add the address, and cannot set the hardware address back.
+fn half_done(node: &mut Node, failure: Failure) -> Vec<Output> {
+    node.record.insert(1, Taken { boot: vec![(ip(BOOT), 24)], mac: Some(MAC) });
+    node.interfaces[0].mac = Some(HARDWARE);
+    node.refuse(failure)
+}
+
+#[test]
+fn a_hardware_address_that_was_not_set_back_stays_on_record() {
+    for failure in [Failure::Lasting("no memory".into()), Failure::NotNow("too late".into())] {
+        let mut node = node(&[(SERVICE, HARDWARE)]);
+        node.claim(SERVICE);
+        node.pass(30);
+        half_done(&mut node, failure);
+        let taken = Taken { boot: vec![(ip(BOOT), 24)], mac: Some(MAC) };
+        assert_eq!(*node.network.replaced(), BTreeMap::from([(1, taken)]));
+        let outputs = node.picture();
+        assert!(outputs.iter().any(|o| matches!(o, Output::Give { .. })), "{outputs:?}");
+        node.done(Err("device or resource busy"));
+        assert!(!node.network.replaced().is_empty(), "it has not succeeded yet");
+        let again = node.pass(1_500);
+        let gives = |(at, one): &(u64, Output)| *at == 1_000 && matches!(one, Output::Give { .. });
+        assert!(again.iter().any(gives), "{again:?}");
+        finish(&mut node);
+        assert!(node.network.replaced().is_empty());
+        assert_eq!((on(&node, 1), mac(&node, 1)), (on(&self::node(&[]), 1), MAC));
+    }
+}
+
+#[test]
+fn what_is_put_off_while_it_is_put_back_has_nothing_taken_until_it_is_there() {
+    let mut node = node(&[(SERVICE, HARDWARE)]);
+    own(&mut node, SERVICE);
+    node.network.set_lease(node.now + Duration::from_secs(60));
+    node.vanish(SERVICE);
+    node.pass(2_000);
+    node.picture();
+    let Some((_, Output::Add { .. })) = node.asked.first() else { panic!("{:?}", node.asked) };
+    node.refuse(Failure::NotNow("too late".into()));
+    finish(&mut node);
+    assert_eq!((on(&node, 1), mac(&node, 1)), (on(&self::node(&[]), 1), MAC));
+    assert!(node.network.replaced().is_empty());
+    node.network.set_lease(node.now + Duration::from_secs(60));
+    node.pass(0);
+    finish(&mut node);
+    assert_eq!(on(&node, 1), ["10.77.0.9", SERVICE, BEAT]);
+    assert_eq!(mac(&node, 1), HARDWARE);
+    node.release(SERVICE);
+    finish(&mut node);
+    assert_eq!((on(&node, 1), mac(&node, 1)), (on(&self::node(&[]), 1), MAC));
 }
 
 #[test]

@@ -17,6 +17,10 @@ use super::replaced::{Given, Replaced};
 use crate::config::files::Root;
 use crate::config::hosts::Hosts;
 
+mod failures;
+#[cfg(test)]
+mod tests;
+
 /// Requests that may wait.
 const REQUESTS_MAX: usize = 4096;
 /// How long an addition waits until its address is under the gate: others may have the lock of nftables.
@@ -131,32 +135,30 @@ impl Addresses {
             } => {
                 // An interface that came a moment ago may be without the gate.
                 let gated = self.gate.as_mut().map_or(Ok(()), |gate| gate.keep_on(interface));
-                let gated = gated.map_err(|error| Failure::Lasting(error.whole()));
+                let gated = gated.map_err(|error| failures::lasting(error.whole()));
                 let result = gated.and_then(|()| {
                     let now = os::clock::boottime();
                     let is_patient = now >= self.no_patience;
                     let patience = if is_patient { now + GATE_PATIENCE } else { now };
-                    if custody.as_ref().is_some_and(Custody::is_refused) {
-                        let reason = format!("the lease gate could not be given {address}");
-                        return Err(Failure::Lasting(reason));
-                    }
-                    if custody.is_some_and(|custody| !custody.wait(until.min(patience))) {
-                        if is_patient {
+                    let is_refused = custody.as_ref().is_some_and(Custody::is_refused);
+                    failures::gated(address, is_refused, || {
+                        let is_under =
+                            custody.is_none_or(|custody| custody.wait(until.min(patience)));
+                        if !is_under && is_patient {
                             self.no_patience = os::clock::boottime() + GATE_PAUSE;
                         }
-                        let reason = format!("the lease gate does not have {address} yet");
-                        return Err(Failure::NotNow(reason));
-                    }
+                        is_under
+                    })?;
                     let takes = taking != Taking::default();
                     if takes {
                         let entered = self.replaced.enter(&mut self.netlink, interface, &taking);
-                        entered.map_err(Failure::Lasting)?;
+                        entered.map_err(failures::lasting)?;
                     }
-                    if os::clock::boottime() >= until {
+                    if let Err(over) = failures::leased(os::clock::boottime(), until) {
                         if takes {
                             self.give(interface, None);
                         }
-                        return Err(lease_is_over());
+                        return Err(over);
                     }
                     if takes {
                         let lifetime = (lifetime, until);
@@ -164,7 +166,7 @@ impl Addresses {
                     }
                     let added =
                         self.netlink.refresh_address(interface, address, prefix, Some(lifetime));
-                    added.map_err(|error| Failure::Lasting(error.to_string()))
+                    added.map_err(failures::lasting)
                 });
                 self.answer(operation, result);
                 if taking != Taking::default() {
@@ -265,31 +267,25 @@ impl Addresses {
         let netlink = &mut self.netlink;
         let hardware =
             taking.mac.map_or(Ok(()), |mac| netlink.set_hardware_address(interface, mac));
-        let hardware = hardware.map_err(|error| Failure::Lasting(error.whole()));
+        let hardware = hardware.map_err(|error| failures::lasting(error.whole()));
         let added = hardware.and_then(|()| {
-            if os::clock::boottime() >= until {
-                return Err(lease_is_over());
-            }
+            failures::leased(os::clock::boottime(), until)?;
             let added = netlink.refresh_address(interface, address, prefix, Some(lifetime));
-            added.map_err(|error| Failure::Lasting(error.whole()))
+            added.map_err(|error| failures::lasting(error.whole()))
         });
         let taken = added.and_then(|()| {
             let taken = self.replaced.take(netlink, interface, address, taking);
-            taken.map_err(Failure::Lasting)
+            taken.map_err(failures::lasting)
         });
         match taken {
             Ok(said) => {
                 said.into_iter().for_each(|said| self.tell(Done::Said(said)));
                 Ok(())
             }
-            Err(error) => {
+            Err(failure) => {
                 let given = self.give(interface, Some((address, prefix)));
-                // What is not put back is no matter of a newer lease.
                 let left = given.removed.err().into_iter().chain(given.troubles);
-                match left.reduce(|all, one| format!("{all}; {one}")) {
-                    None => Err(error),
-                    Some(left) => Err(Failure::Lasting(format!("{}; and {left}", error.reason()))),
-                }
+                Err(failures::given_back(failure, left))
             }
         }
     }
@@ -333,8 +329,4 @@ impl Addresses {
         // The loop has gone when the process is ending.
         let _ending = self.done.send_waiting(done);
     }
-}
-
-fn lease_is_over() -> Failure {
-    Failure::NotNow("the lease is over".to_owned())
 }

@@ -20,9 +20,6 @@ impl Network {
             return;
         };
         let reason = match &mut entry.state {
-            State::Owned(owned) if entry.service == service && owned.put_off.is_some() => {
-                return self.claim_anew(service, address, claim);
-            }
             State::Owned(owned) if entry.service == service => {
                 let interface = owned.place.interface;
                 let took = Duration::ZERO;
@@ -335,7 +332,7 @@ impl Network {
             (State::Owned(owned), result)
                 if owned.moving.as_ref().is_some_and(|moving| moving.operation == operation) =>
             {
-                self.move_on(address, result, is_not_now);
+                self.move_on(address, result);
             }
             (State::Owned(owned), result) if owned.restoring == Some(operation) => {
                 owned.restoring = None;
@@ -343,17 +340,11 @@ impl Network {
                 owned.since = self.now;
                 match result {
                     // Those who asked for it meanwhile had no answer, or another one's.
-                    Ok(()) => {
-                        owned.put_off = None;
-                        self.announce_again(address);
-                    }
+                    Ok(()) => self.announce_again(address),
                     Err(error) => {
                         let why =
                             format!("it vanished from {on} and could not be put back: {error}");
-                        match is_not_now {
-                            true => self.wait_for_lease(address, why),
-                            false => self.lose(address, why),
-                        }
+                        self.lose(address, why);
                     }
                 }
             }
@@ -415,7 +406,7 @@ impl Network {
     }
 
     /// Whether the driver is at work on the address.
-    pub(crate) fn is_busy(&self, address: IpAddr) -> bool {
+    fn is_busy(&self, address: IpAddr) -> bool {
         let least = Place { address, interface: 0, prefix: 0 };
         let most = Place { address, interface: u32::MAX, prefix: u8::MAX };
         self.busy.range(least..=most).next().is_some()
@@ -426,8 +417,6 @@ impl Network {
         self.entries.get(&place.address).is_some_and(|entry| match &entry.state {
             State::Adopting => true,
             State::Adding { place: adding, .. } => *adding == place,
-            // It is nowhere, as far as this node says.
-            State::Owned(owned) if owned.waits() => false,
             State::Owned(owned) => {
                 owned.place == place || owned.moving.as_ref().is_some_and(|to| to.to == place)
             }

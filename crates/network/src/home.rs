@@ -61,21 +61,6 @@ impl Network {
         self.owned(address).moving = Some(Moving { to, operation, adds: false, why, rule });
     }
 
-    /// Adds an address that has left where it was; false when the interface where it goes is gone, and there
-    /// is no other one.
-    pub(crate) fn add_where_it_goes(&mut self, address: IpAddr) -> bool {
-        let moving = self.owned(address).moving.clone().expect("the caller has seen it on its way");
-        // What was right when it left may be wrong now.
-        let (to, rule) = match self.home(moving.to) {
-            Some(home) => (Place { interface: home.interface, ..moving.to }, home.rule),
-            None if self.interface(moving.to.interface).is_none() => return false,
-            None => (moving.to, moving.rule),
-        };
-        let operation = self.operate(to, true);
-        self.owned(address).moving = Some(Moving { to, rule, operation, ..moving });
-        true
-    }
-
     /// Another interface where the address belongs, and why not where it is.
     fn home(&mut self, place: Place) -> Option<Home> {
         let address = place.address;
@@ -113,12 +98,7 @@ impl Network {
     }
 
     /// The driver has done a step for an address on its way, or could not.
-    pub(crate) fn move_on(
-        &mut self,
-        address: IpAddr,
-        result: Result<(), String>,
-        is_not_now: bool,
-    ) {
+    pub(crate) fn move_on(&mut self, address: IpAddr, result: Result<(), String>) {
         let owned = self.owned(address);
         let moving = owned.moving.take().expect("the caller has seen it on its way");
         let from = owned.name.clone();
@@ -144,24 +124,16 @@ impl Network {
             }
             (true, Err(error)) => {
                 let why = format!("it left {from} and could not be added to {to}: {error}");
-                if is_not_now {
-                    self.owned(address).moving = Some(moving);
-                    self.wait_for_lease(address, why);
-                } else {
-                    self.lose(address, why);
-                }
+                self.lose(address, why);
             }
             (true, Ok(())) => {
                 let now = self.now;
                 *self.owned(address) = Owned::new(moving.to, to.clone(), now);
+                self.counters.moved += 1;
                 let service = self.entry(address).service.clone();
                 let (why, rule) = (moving.why, moving.rule);
                 self.entry(address).why.clone_from(&rule);
-                // One that was put off may have come back to where it was.
-                if from != to {
-                    self.counters.moved += 1;
-                    self.outputs.push_back(Output::Moved { service, address, from, to, why, rule });
-                }
+                self.outputs.push_back(Output::Moved { service, address, from, to, why, rule });
                 if self.interface(moving.to.interface).is_some_and(|to| to.mac.is_some()) {
                     self.listen(moving.to.interface);
                 }

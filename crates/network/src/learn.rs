@@ -215,8 +215,7 @@ impl Network {
         else {
             return;
         };
-        let is_there = owned.moving.is_none() && owned.put_off.is_none();
-        if owned.learning.question != Some(question) || !is_there {
+        if owned.learning.question != Some(question) || owned.moving.is_some() {
             return;
         }
         let service = service.clone();

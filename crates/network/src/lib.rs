@@ -31,8 +31,6 @@
 //!   service, unless its service is told to yield (§2.4 b), or to say so and nothing else ([`OnConflict`]).
 //! - **The own machine first**: when the interface of an owned address works no more, or carries its
 //!   subnet no more, and another one of this node does, the address goes there.
-//! - **Put off, not lost**: what the driver cannot put back or move right now, it is asked again with the next
-//!   lease, for ten seconds at most (module `later`).
 //! - **Shared out**: which of several interfaces carries an address is decided by one function
 //!   (module `place`), and what it decided is told.
 //! - **Local switch**: where a network has standby interfaces on this node, the node's own addresses
@@ -51,7 +49,6 @@
 mod claim;
 pub mod health;
 mod home;
-mod later;
 mod learn;
 mod machine;
 mod own;

@@ -236,7 +236,7 @@ impl Network {
     #[must_use]
     pub fn deadline(&self) -> Option<(Instant, Timer)> {
         let sweep = self.stubborn.values().map(|at| (*at, Timer::Sweep));
-        let entries = self.entries.iter().flat_map(|(address, entry)| match &entry.state {
+        let entries = self.entries.values().flat_map(|entry| match &entry.state {
             State::Adopting | State::Removing(_) => [None; 3],
             State::Clearing(claim) | State::Adding { claim, .. } => {
                 [Some((claim.deadline, Timer::Claim)), None, None]
@@ -245,7 +245,6 @@ impl Network {
                 let claim = Some((probing.claim.deadline, Timer::Claim));
                 [claim, Some((probing.next, Timer::Probe)), None]
             }
-            State::Owned(Owned { put_off: Some(put_off), .. }) => self.later(*address, put_off),
             State::Owned(Owned { moving: Some(_), .. }) => [None; 3],
             State::Owned(owned) => [
                 Some((owned.announce_at, Timer::Announce)),
@@ -487,7 +486,6 @@ impl Network {
                 State::Clearing(_) | State::Adding { .. } | State::Probing(_) => {
                     self.claim_tick(address);
                 }
-                State::Owned(Owned { put_off: Some(_), .. }) => self.try_again(address),
                 State::Owned(_) => self.owned_tick(address),
             }
         }
@@ -516,7 +514,6 @@ impl State {
             State::Clearing(_) => Phase::Clearing,
             State::Probing(_) => Phase::Probing,
             State::Adding { .. } => Phase::Adding,
-            State::Owned(Owned { put_off: Some(_), .. }) => Phase::Adding,
             State::Owned(_) => Phase::Owned,
             State::Removing(_) => Phase::Removing,
         }

@@ -8,7 +8,6 @@ use base::Instant;
 
 use crate::claim::used_by;
 use crate::home::Moving;
-use crate::later::PutOff;
 use crate::learn::Learning;
 use crate::machine::{Entry, Network, Place, State};
 use crate::subnet::bits;
@@ -30,8 +29,6 @@ pub(crate) struct Owned {
     pub(crate) restoring: Option<u64>,
     /// It is on its way to another interface.
     pub(crate) moving: Option<Moving>,
-    /// It is not there, because its addition was put off.
-    pub(crate) put_off: Option<Box<PutOff>>,
     /// When it was defended last.
     pub(crate) defended: Option<Instant>,
     pub(crate) announced: Option<Instant>,
@@ -56,7 +53,6 @@ impl Owned {
             vanished: None,
             restoring: None,
             moving: None,
-            put_off: None,
             defended: None,
             announced: None,
             announce_at: now,
@@ -103,9 +99,7 @@ impl Network {
 
     /// Announces and refreshes what is due, while this node may own anything at all.
     pub(crate) fn owned_tick(&mut self, address: IpAddr) {
-        let owned = self.owned(address);
-        let is_there = owned.moving.is_none() && owned.put_off.is_none();
-        if !self.leased() || !is_there {
+        if !self.leased() || self.owned(address).moving.is_some() {
             return;
         }
         let now = self.now;
@@ -196,12 +190,11 @@ impl Network {
         let policy = self.conflicts.get(&address).copied().unwrap_or_default();
         let (now, leased) = (self.now, self.leased());
         let owned = self.owned(address);
-        let is_there = owned.put_off.is_none();
         let is_again = owned.defended.is_some_and(|at| now.since(at) < DEFEND_INTERVAL);
         match (policy, is_again) {
             (OnConflict::Alarm, _) | (OnConflict::Defend, true) => {}
             (OnConflict::Yield, true) => self.give_up(address, mac),
-            (OnConflict::Defend | OnConflict::Yield, false) if leased && is_there => {
+            (OnConflict::Defend | OnConflict::Yield, false) if leased => {
                 owned.defended = Some(now);
                 // Two that defend themselves against each other must not fill the network. Once more when
                 // the time is over, so that nobody stays misled.
@@ -242,10 +235,7 @@ impl Network {
     pub(crate) fn check_owned(&mut self, address: IpAddr, fresh: bool) {
         let now = self.now;
         let owned = self.owned(address).clone();
-        if owned.moving.is_some() || owned.waits() {
-            return;
-        }
-        if owned.restoring.is_none() && self.go_home(address) {
+        if owned.moving.is_some() || (owned.restoring.is_none() && self.go_home(address)) {
             return;
         }
         let Owned { place, name, .. } = owned;

@@ -135,7 +135,6 @@ impl Network {
         };
         let of = |entry: &Entry| match &entry.state {
             State::Adding { place, .. } => is_it(place),
-            State::Owned(owned) if owned.waits() => false,
             State::Owned(owned) => {
                 is_it(&owned.place) || owned.moving.as_ref().is_some_and(|to| is_it(&to.to))
             }

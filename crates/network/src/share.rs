@@ -379,8 +379,7 @@ impl Network {
             };
             let card = placed.card.filter(|_| placed.rule != Rule::Nowhere)?;
             let to = self.carriers().iter().find(|one| one.name == card)?.index;
-            let is_moving = owned.moving.is_some() || owned.put_off.is_some();
-            let is_busy = is_moving || owned.restoring.is_some();
+            let is_busy = owned.moving.is_some() || owned.restoring.is_some();
             let is_there = to == owned.place.interface && !is_busy;
             let (from, why) = (owned.name.clone(), placed.why);
             let address = placed.address;

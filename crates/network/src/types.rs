@@ -602,8 +602,6 @@ pub enum Timer {
     Ask,
     /// Extend the lifetime of an owned address.
     Refresh,
-    /// Put an owned address back, or where it goes, that was put off.
-    Restore,
     /// Try again to remove a leftover.
     Sweep,
     /// Put the node's own addresses on another interface, or announce them there.
@@ -621,7 +619,7 @@ pub enum Phase {
     Clearing,
     /// Claimed; asks the network whether anybody else has it.
     Probing,
-    /// Claimed, or owned and not there; being added.
+    /// Claimed; being added.
     Adding,
     /// Here.
     Owned,

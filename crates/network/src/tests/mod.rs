@@ -12,7 +12,6 @@ use crate::{AddressSeen, Condition, Config, Failure, Input, Interface, Network, 
 mod claims;
 mod fuzz;
 mod homes;
-mod later;
 mod learned;
 mod owning;
 mod places;

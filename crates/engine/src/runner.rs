@@ -31,7 +31,7 @@ use crate::wire::{Claim, Entry};
 mod steps;
 
 pub use steps::KILL_TIMEOUT;
-use steps::{Common, Doing, Job, Local, Part};
+use steps::{Common, Doing, Job, Local, Part, Refused};
 
 /// Everything that this node does and knows about its own resources.
 #[derive(Debug)]
@@ -161,7 +161,7 @@ impl Runner {
             Outcome::NotNow { reason } if part.doing == Doing::Starting => {
                 part.act = None;
                 part.doing = Doing::Stopped;
-                local.refused = Some((self.common.lease, reason));
+                local.refused = Some(Refused { at: now, lease: self.common.lease, reason });
                 return self.common.step(now, name, local);
             }
             Outcome::NotNow { reason } => Some(reason),

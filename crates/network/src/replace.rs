@@ -207,17 +207,18 @@ impl Network {
         if self.picture.is_none() {
             return;
         }
+        // What is due and has to wait for something else is asked for when that is over.
+        self.replacing.retries.retain(|_, at| *at > self.now);
         let indices: Vec<u32> = self.replacing.taken.keys().copied().collect();
         for index in indices {
             let is_waiting = self.is_taken_by(index, None)
                 || self.replacing.giving.values().any(|on| *on == index)
                 // Its removal gives it back.
                 || self.is_removing_from(index)
-                || self.replacing.retries.get(&index).is_some_and(|at| *at > self.now);
+                || self.replacing.retries.contains_key(&index);
             if is_waiting {
                 continue;
             }
-            self.replacing.retries.remove(&index);
             if self.interface(index).is_none() {
                 self.replacing.taken.remove(&index);
                 continue;

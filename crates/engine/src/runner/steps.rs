@@ -18,6 +18,8 @@ pub const KILL_TIMEOUT: Duration = Duration::from_secs(5);
 const STOP_TIMEOUT_DEFAULT: Duration = Duration::from_secs(10);
 /// As many starts of a service in a row may come to nothing without its fault before that counts as failed.
 const EXCUSES_MAX: u32 = 3;
+/// Before what was put off is tried again.
+const PUT_OFF: Duration = Duration::from_millis(100);
 const LAPSED: &str = "the lease of this node ended meanwhile";
 
 /// What the steps of all services need, and what they leave.
@@ -59,14 +61,22 @@ pub(super) struct Local {
     pub(super) warned: Option<DecisionId>,
     /// Why the start could not succeed here, if the service was not at fault.
     pub(super) unable: Option<String>,
-    /// What was not begun with this lease, and why: it waits for the next one.
-    pub(super) refused: Option<(Instant, String)>,
+    /// What was put off: it waits for the next lease, and a moment at least.
+    pub(super) refused: Option<Refused>,
     /// The lease ended in the middle of the start: what the guard ended then is nobody's fault. Nor is what
     /// comes of it later, in parts that stand on those; so it is of the start, and not of a part.
     pub(super) lapsed: bool,
     /// Starts that the end of the lease brought to nothing, or that were put off too long, since one succeeded
     /// here or failed by itself.
     pub(super) excuses: u32,
+}
+
+/// A start that was put off.
+#[derive(Debug)]
+pub(super) struct Refused {
+    pub(super) at: Instant,
+    pub(super) lease: Instant,
+    pub(super) reason: String,
 }
 
 /// One resource on this node.
@@ -201,7 +211,9 @@ impl Common {
         let young = self.armed().map_or(Duration::ZERO, |_| self.young);
         let may_start = !local.writes || is_announced;
         let is_fresh = !local.writes || now + young <= lease;
-        let was_refused = local.refused.as_ref().is_some_and(|(former, _)| *former == lease);
+        // A node that is alone has a newer lease at any time, so that alone would be no pause.
+        let was_refused = (local.refused.as_ref())
+            .is_some_and(|refused| refused.lease == lease || now < refused.at + PUT_OFF);
         let Some(Job::Start { decision, deadline, floor, wanted, clean }) = &mut local.job else {
             unreachable!("the caller has seen a start")
         };
@@ -258,7 +270,7 @@ impl Common {
                     _ if local.lapsed || now >= lease => {
                         local.excuse(format!("{LAPSED}: {resource} took too long"))
                     }
-                    Some((_, reason)) => {
+                    Some(Refused { reason, .. }) => {
                         let reason = format!("{resource} was put off and took too long: {reason}");
                         local.excuse(reason)
                     }
@@ -276,7 +288,7 @@ impl Common {
                     _ if !is_fresh => {
                         Some("there was no fresh evidence that the others know this node")
                     }
-                    Some((_, reason)) if was_refused => Some(reason.as_str()),
+                    Some(refused) if was_refused => Some(refused.reason.as_str()),
                     _ => None,
                 };
                 local.unable = in_vain.map(|what| format!("{resource} waited in vain: {what}"));
@@ -396,7 +408,7 @@ impl Local {
         self.excuses += 1;
         match self.excuses {
             1..=EXCUSES_MAX => self.unable.get_or_insert(reason).clone(),
-            times => format!("{times} starts in a row: {reason}"),
+            times => format!("{times} starts came to nothing: {reason}"),
         }
     }
 

@@ -372,26 +372,19 @@ fn a_hardware_address_that_was_not_set_back_stays_on_record() {
 }
 
 #[test]
-fn what_is_put_off_while_it_is_put_back_has_nothing_taken_until_it_is_there() {
+fn a_gift_that_failed_waits_for_what_takes_the_interface_again() {
     let mut node = node(&[(SERVICE, HARDWARE)]);
-    own(&mut node, SERVICE);
-    node.network.set_lease(node.now + Duration::from_secs(60));
-    node.vanish(SERVICE);
-    node.pass(2_000);
+    node.claim(SERVICE);
+    node.pass(30);
+    half_done(&mut node, Failure::Lasting("no memory".into()));
     node.picture();
-    let Some((_, Output::Add { .. })) = node.asked.first() else { panic!("{:?}", node.asked) };
-    node.refuse(Failure::NotNow("too late".into()));
-    finish(&mut node);
-    assert_eq!((on(&node, 1), mac(&node, 1)), (on(&self::node(&[]), 1), MAC));
-    assert!(node.network.replaced().is_empty());
-    node.network.set_lease(node.now + Duration::from_secs(60));
-    node.pass(0);
-    finish(&mut node);
-    assert_eq!(on(&node, 1), ["10.77.0.9", SERVICE, BEAT]);
-    assert_eq!(mac(&node, 1), HARDWARE);
-    node.release(SERVICE);
-    finish(&mut node);
-    assert_eq!((on(&node, 1), mac(&node, 1)), (on(&self::node(&[]), 1), MAC));
+    node.done(Err("device or resource busy"));
+    node.claim(SERVICE);
+    let outputs = node.pass(1_500);
+    let adds = |(_, one): &(u64, Output)| matches!(one, Output::Add { .. });
+    assert_eq!(outputs.iter().filter(|one| adds(one)).count(), 1, "{outputs:?}");
+    let due = node.network.deadline().map(|(at, _)| at);
+    assert!(due.is_none_or(|at| at > node.now), "{due:?}: it would turn for ever");
 }
 
 #[test]

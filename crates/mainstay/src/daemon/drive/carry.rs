@@ -125,6 +125,8 @@ impl Daemon {
             | addresses::Request::Remove { operation, .. } => {
                 if let Some(address) = self.adding.remove(&operation) {
                     self.cover.removed(address);
+                    // Whatever it was to take is there: a picture shows that.
+                    self.look_again = true;
                 }
                 self.removing.remove(&operation);
                 // Nothing was tried, so what was to be added may be with the next lease; the others have their
@@ -190,6 +192,8 @@ impl Daemon {
                         });
                     }
                     Err(failure) => {
+                        // Nothing was taken, and a picture shows that.
+                        self.look_again |= taking != network::Taking::default();
                         let result = Err(failure);
                         let done = network::Input::Done { operation, result };
                         self.follow_ups.push_back(Input::Network(done));

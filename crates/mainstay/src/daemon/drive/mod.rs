@@ -452,9 +452,14 @@ impl Daemon {
             }
             DISK_FRAMES => {
                 self.disk_frames.silence();
-                while let Some(DiskFrames { network, frames }) = self.disk_frames.take() {
+                for _ in 0..DISK_FRAMES_MAX {
+                    let Some(DiskFrames { network, frames }) = self.disk_frames.take() else {
+                        return Ok(true);
+                    };
                     frames.into_iter().for_each(|bytes| self.received(network, bytes));
                 }
+                self.disk_frames.ring();
+                return Ok(false);
             }
             WATCH => {
                 if self.watch.take().context("listen for changes of interfaces")? {

@@ -154,7 +154,7 @@ impl Story {
 
     /// A newer lease, when what was put off may be tried again.
     fn renew_later(&mut self) {
-        self.now = self.now + Duration::from_millis(100);
+        self.now += Duration::from_millis(100);
         self.feed(Input::Lease { until: self.now + Duration::from_secs(60) });
     }
 

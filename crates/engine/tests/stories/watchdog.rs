@@ -57,7 +57,7 @@ fn what_writes_waits_for_fresh_evidence() {
     assert_eq!(act, "start ip");
     story.feed(Input::Acted { id, outcome: not_now() });
     assert_eq!(story.acts, [], "newer evidence is waited for");
-    story.now = story.now + Duration::from_millis(100);
+    story.now += Duration::from_millis(100);
     story.feed(Input::Lease { until: story.now + timing.lease + Duration::from_millis(1) });
     story.all_done(&START);
     assert_eq!(story.state(), State::Running);

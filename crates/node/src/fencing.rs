@@ -29,7 +29,7 @@
 use core::time::Duration;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
-use base::{Instant, NodeId, NodeSet};
+use base::{Incarnation, Instant, NodeId, NodeSet};
 use group::Absence;
 
 /// Machines that are turned off at the same time; more wait.
@@ -215,6 +215,8 @@ struct Job {
     aim: Aim,
     /// What is proven when the machine is off: an absence that began before the job.
     absence: Option<Absence>,
+    /// The life that was in the view when a person began it, which ends when the machine is off.
+    life: Option<Incarnation>,
     /// Nobody waits for it any more: this level is the last one.
     is_over: bool,
     level: usize,
@@ -237,6 +239,9 @@ pub(crate) struct Fencing {
     jobs: BTreeMap<NodeId, Job>,
     /// Absences that are proven and not ended yet.
     proven: BTreeSet<Absence>,
+    /// Lives that were in the view when a person turned their machines off, which then were seen off. When
+    /// one is lost, that is proven already, and its machine stays off.
+    off: BTreeMap<NodeId, Incarnation>,
     last_run: u64,
     outputs: VecDeque<Out>,
 }
@@ -247,6 +252,7 @@ impl Fencing {
             specs: BTreeMap::new(),
             jobs: BTreeMap::new(),
             proven: BTreeSet::new(),
+            off: BTreeMap::new(),
             last_run: 0,
             outputs: VecDeque::new(),
         };
@@ -276,6 +282,11 @@ impl Fencing {
         self.specs.contains_key(&node)
     }
 
+    /// Whether the machine of a lost node is turned on again.
+    pub(crate) fn reboots(&self, node: NodeId) -> bool {
+        self.specs.get(&node).is_some_and(|spec| spec.policy == FencePolicy::Reboot)
+    }
+
     /// Whether there is anything to do, now or ever.
     pub(crate) fn is_idle(&self) -> bool {
         self.specs.is_empty() && self.jobs.is_empty()
@@ -286,6 +297,7 @@ impl Fencing {
         let nodes: Vec<NodeId> = self.jobs.keys().copied().collect();
         nodes.into_iter().for_each(|node| self.drop_job(node));
         self.proven.clear();
+        self.off.clear();
     }
 
     pub(crate) fn poll_output(&mut self) -> Option<Out> {
@@ -340,26 +352,37 @@ impl Fencing {
         if let Some((absences, _)) = wanted {
             self.proven.retain(|absence| absences.contains(absence));
             for absence in absences {
+                let is_off = self.off.get(&absence.node) == Some(&absence.incarnation);
+                if is_off && self.proven.insert(*absence) {
+                    self.outputs.push_back(Out::Proven(*absence));
+                }
                 let active = self.jobs.values().filter(|job| job.pause.is_none()).count();
                 if active < ACTIVE_MAX
                     && self.covers(absence.node)
                     && !self.jobs.contains_key(&absence.node)
                     && !self.proven.contains(absence)
                 {
-                    self.begin(now, absence.node, Aim::Lost, Some(*absence), FenceVerb::Off);
+                    self.begin(
+                        now,
+                        absence.node,
+                        Aim::Lost,
+                        (Some(*absence), None),
+                        FenceVerb::Off,
+                    );
                 }
             }
         }
         self.tick(now);
     }
 
-    /// A person wants something of a machine. `absence`: the one that lasts.
+    /// A person wants something of a machine. `absence`: the one that lasts; `life`: the one that is in
+    /// the view.
     pub(crate) fn by_hand(
         &mut self,
         now: Instant,
         node: NodeId,
         hand: Hand,
-        absence: Option<Absence>,
+        (absence, life): (Option<Absence>, Option<Incarnation>),
     ) -> Result<(), String> {
         if !self.covers(node) {
             return Err(format!("no fence agent is configured for {node}"));
@@ -369,7 +392,7 @@ impl Fencing {
             return Err(format!("the machine of {node} is being turned {verb} already"));
         }
         let verb = if hand == Hand::On { FenceVerb::On } else { FenceVerb::Off };
-        self.begin(now, node, Aim::Hand(hand), absence, verb);
+        self.begin(now, node, Aim::Hand(hand), (absence, life), verb);
         Ok(())
     }
 
@@ -428,12 +451,13 @@ impl Fencing {
         now: Instant,
         node: NodeId,
         aim: Aim,
-        absence: Option<Absence>,
+        (absence, life): (Option<Absence>, Option<Incarnation>),
         verb: FenceVerb,
     ) {
         let job = Job {
             aim,
             absence,
+            life,
             is_over: false,
             level: 0,
             verb,
@@ -490,6 +514,9 @@ impl Fencing {
         if let Some(absence) = job.absence {
             self.proven.insert(absence);
             self.outputs.push_back(Out::Proven(absence));
+        }
+        if let Some(life) = job.life {
+            self.off.insert(node, life);
         }
         self.record(now, node, Ok(()));
         let turns_on = match aim {

@@ -1,7 +1,5 @@
 //! The ladder alone: agents that refuse, say nothing, lie or take their time.
 
-use base::Incarnation;
-
 use super::*;
 
 const NODE: NodeId = NodeId(2);
@@ -276,16 +274,48 @@ fn another_absence_of_the_node_needs_another_proof() {
 #[test]
 fn by_hand_each_level_is_tried_once() {
     let mut ladder = Ladder::new(FencePolicy::Off, &[level(1, &["a"]), level(2, &["b"])]);
-    let unknown = ladder.fencing.by_hand(ladder.now, NodeId(3), Hand::Off, None);
+    let unknown = ladder.fencing.by_hand(ladder.now, NodeId(3), Hand::Off, (None, None));
     assert_eq!(unknown, Err("no fence agent is configured for #3".into()));
-    ladder.fencing.by_hand(ladder.now, NODE, Hand::Off, None).expect("it has agents");
+    ladder.fencing.by_hand(ladder.now, NODE, Hand::Off, (None, None)).expect("it has agents");
     ladder.drain();
-    let again = ladder.fencing.by_hand(ladder.now, NODE, Hand::On, None);
+    let again = ladder.fencing.by_hand(ladder.now, NODE, Hand::On, (None, None));
     assert_eq!(again, Err("the machine of #2 is being turned off already".into()));
     ladder.answer((1, 0, Off), Failed("no".into()));
     ladder.answer((2, 0, Off), Failed("no".into()));
     assert_eq!(ladder.fencing.deadline(), None);
     assert!(ladder.proven().is_empty());
+}
+
+#[test]
+fn by_hand_a_machine_of_a_member_stays_off_and_its_loss_is_proven() {
+    let levels = [level(1, &["a"])];
+    for lost_first in [true, false] {
+        let mut ladder = Ladder::new(FencePolicy::Reboot, &levels);
+        let life = (None, Some(Incarnation(7)));
+        ladder.fencing.by_hand(ladder.now, NODE, Hand::Off, life).expect("it has agents");
+        ladder.drain();
+        ladder.answer((1, 0, Off), Done);
+        if lost_first {
+            ladder.wanted.push(absence(5));
+            ladder.turn();
+        }
+        assert!(ladder.proven().is_empty(), "nobody has seen it off");
+        ladder.answer((1, 0, Status), PowerOff);
+        if !lost_first {
+            ladder.wanted.push(absence(5));
+        }
+        ladder.turn();
+        ladder.turn();
+        assert_eq!(ladder.proven(), [5], "once");
+        assert!(ladder.runs().is_empty(), "it is not turned on");
+        // Another life was not in the view then.
+        ladder.wanted = vec![Absence { incarnation: Incarnation(8), ..absence(9) }];
+        ladder.turn();
+        ladder.answer((1, 0, Off), Done);
+        ladder.answer((1, 0, Status), PowerOff);
+        assert_eq!(ladder.proven(), [5, 9]);
+        ladder.answer((1, 0, On), Done);
+    }
 }
 
 #[test]

@@ -100,8 +100,19 @@ impl Node {
                 return refused(RefusedKind::NotNow, sentence);
             }
         }
+        if hand == Hand::Off
+            && let Some(hub) = self.turns_on_again(node)
+        {
+            let sentence = format!(
+                "when {node} is lost, {hub} turns it on again: give this command on {hub}, or put {node} into standby \
+                 first"
+            );
+            return refused(RefusedKind::NotNow, sentence);
+        }
         let absence = self.group.waits().find(|absence| absence.node == node);
-        match self.fencing.by_hand(self.now, node, hand, absence) {
+        let member = self.group.view().and_then(|view| view.member(node));
+        let life = member.map(|member| member.incarnation);
+        match self.fencing.by_hand(self.now, node, hand, (absence, life)) {
             Err(sentence) => refused(RefusedKind::NotNow, sentence),
             Ok(()) => {
                 self.drain_fencing();
@@ -112,6 +123,20 @@ impl Node {
                 })
             }
         }
+    }
+
+    /// Another member that would turn the machine on again as soon as the view is without its node: the
+    /// hub of that view, which knows nothing of a person's wish here. As a rule that is the present hub, or, for
+    /// its own machine, the first of the others.
+    fn turns_on_again(&self, node: NodeId) -> Option<NodeId> {
+        let view = self.group.view()?;
+        view.member(node)?;
+        let mut services = self.engine.observation().services.values();
+        let holds = services.any(|state| state.phase.holder().is_some_and(|h| h.node == node));
+        let mut others = view.members.iter().map(|member| member.node);
+        let next =
+            if view.hub == node { others.find(|other| *other != node) } else { Some(view.hub) };
+        next.filter(|hub| *hub != self.local.node && holds && self.fencing.reboots(node))
     }
 
     /// This life is over.

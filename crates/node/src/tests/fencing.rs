@@ -170,3 +170,25 @@ fn who_is_lost_with_the_last_path_keeps_its_services_when_that_is_wished() {
     field.command(other, Command::ConfirmDown(owner));
     field.until("web runs elsewhere", |field| !field.where_runs("web").is_empty());
 }
+
+#[test]
+fn by_hand_the_machine_of_an_owner_stays_off_also_where_lost_ones_are_turned_on_again() {
+    let mut field = Field::rebooting(3);
+    let hub = field.seats[&N2].node().group().view().expect("it is in a view").hub;
+    let next = if hub == N1 { N2 } else { hub };
+    let other = if next == N2 { N3 } else { N2 };
+    let refused = field.command(other, Command::FenceOff(N1)).expect("answered at once");
+    let sentence = refused.expect_err("another one would turn it on again").sentence;
+    let there = format!("give this command on n{},", next.0);
+    assert!(sentence.contains(&there), "{sentence}");
+    field.command(next, Command::FenceOff(N1)).expect("answered at once").expect("it may");
+    field.agent_says(next, FenceVerb::Off, FenceAnswer::Done);
+    field.kill(N1);
+    field.until("the status is asked", |field| !at_work(field).is_empty());
+    field.agent_says(next, FenceVerb::Status, FenceAnswer::PowerOff);
+    field.until("web runs elsewhere", |field| !field.where_runs("web").is_empty());
+    field.pass(Field::timing().fence_wait() * 3);
+    assert_eq!(at_work(&field), [], "nobody turns it on");
+    let seen = format!("n1 can act no more: {}", engine::Proof::Agent.name());
+    assert_eq!(field.seats[&next].told(EventKind::Fenced), [seen]);
+}

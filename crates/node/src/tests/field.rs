@@ -193,6 +193,20 @@ impl Field {
         field
     }
 
+    /// The same, where a lost machine is turned on again.
+    pub(super) fn rebooting(count: u8) -> Field {
+        let mut field = Field::fenced(count);
+        for spec in &mut field.fencing {
+            spec.policy = crate::FencePolicy::Reboot;
+        }
+        for id in (1..=count).map(NodeId) {
+            field.kill(id);
+            field.start(id);
+        }
+        field.until("web runs", |field| field.where_runs("web") == [NodeId(1)]);
+        field
+    }
+
     /// The same, where `web` is a storage service, on nodes with a watchdog or without.
     pub(super) fn storing(count: u8, watchdogs: bool) -> Field {
         let mut field = Field::fenced(count);

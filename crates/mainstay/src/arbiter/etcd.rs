@@ -18,7 +18,7 @@
 pub mod tls;
 
 use std::io;
-use std::net::ToSocketAddrs;
+use std::net::SocketAddr;
 use std::path::Path;
 use std::time::Duration;
 
@@ -28,7 +28,7 @@ use hyper::client::conn::http1;
 use hyper_util::rt::TokioIo;
 use serde_json::{Value, json};
 use tokio::io::{AsyncRead, AsyncWrite};
-use tokio::net::TcpStream;
+use tokio::net::{TcpStream, lookup_host};
 use tokio::runtime::{Builder, Runtime};
 use tokio::time::timeout;
 
@@ -150,8 +150,8 @@ impl Etcd {
         for step in 0..count {
             let place = (self.endpoint + step) % count;
             let endpoint = &self.spec.endpoints[place];
-            let one = exchange(endpoint, &self.spec.tls, path, body, self.token.as_deref());
             let limit = self.budget.max(CONNECT_MIN);
+            let one = exchange(endpoint, limit, &self.spec.tls, path, body, self.token.as_deref());
             let answer = self.runtime.block_on(async {
                 timeout(limit, one).await.unwrap_or_else(|_| {
                     let why = format!("no answer within {} ms", limit.as_millis());
@@ -206,17 +206,35 @@ impl From<Refusal> for io::Error {
     }
 }
 
+/// To the first address of this name that takes a connection; each has its share of the time, so that one
+/// that does not answer does not use up that of the next.
+async fn connect(authority: &str, limit: Duration) -> io::Result<TcpStream> {
+    let addresses: Vec<SocketAddr> = lookup_host(authority).await?.collect();
+    let share = limit / addresses.len().max(1) as u32;
+    let mut failed = wrong("it has no address");
+    for address in addresses {
+        match timeout(share, TcpStream::connect(address)).await {
+            Ok(Ok(stream)) => return Ok(stream),
+            Ok(Err(error)) => failed = error,
+            Err(_) => {
+                let why = format!("{address} takes no connection within {} ms", share.as_millis());
+                failed = io::Error::new(io::ErrorKind::TimedOut, why);
+            }
+        }
+    }
+    Err(failed)
+}
+
 async fn exchange(
     endpoint: &str,
+    limit: Duration,
     tls: &tls::Files,
     path: &str,
     body: &Value,
     token: Option<&str>,
 ) -> Result<Value, Refusal> {
     let (scheme, authority) = endpoint.split_once("://").expect("the configuration was checked");
-    let mut addresses = authority.to_socket_addrs().map_err(Refusal::Failed)?;
-    let address = addresses.next().ok_or_else(|| Refusal::Failed(wrong("it has no address")))?;
-    let stream = TcpStream::connect(address).await.map_err(Refusal::Failed)?;
+    let stream = connect(authority, limit).await.map_err(Refusal::Failed)?;
     if scheme == "https" {
         let stream = tls.wrap(stream, authority).await.map_err(Refusal::Failed)?;
         return converse(stream, authority, path, body, token).await;

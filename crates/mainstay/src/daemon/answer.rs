@@ -83,7 +83,12 @@ impl Daemon {
                 self.node_command(name, act)
             }
             Request::Seed(request) => {
-                self.audit(caller, "seed", None);
+                let dead = match &request.believed_dead[..] {
+                    [] => String::new(),
+                    names => format!(", {} believed dead", names.join(", ")),
+                };
+                let forced = if request.force { " by force" } else { "" };
+                self.audit(caller, &format!("seed{forced}{dead}"), None);
                 self.seed_command(&request)
             }
             Request::PathCreate(request) => {

@@ -405,7 +405,12 @@ fn nobody_goes_on(scene: &mut Scene, tie: Tie, outcome: &mut Outcome) -> Result<
     outcome.nobody = 1;
     scene.lab.power_off(&active)?;
     scene.lab.heal_all()?;
-    let confirmed = scene.lab.run_program(&other, &["node", "confirm-down", &active])?;
+    let unasked = scene.lab.run_program(&other, &["node", "confirm-down", &active])?;
+    if unasked.status.success() {
+        outcome.failures.push("confirm-down did not ask for the name".to_owned());
+    }
+    let words = ["node", "confirm-down", &active, "--confirm", &active];
+    let confirmed = scene.lab.run_program(&other, &words)?;
     if !confirmed.status.success() {
         bail!("confirm-down: {}", String::from_utf8_lossy(&confirmed.stderr));
     }

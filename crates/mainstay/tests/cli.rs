@@ -1,5 +1,6 @@
 //! The program as people start it: exit codes, what goes where, and a closed pipe.
 
+use std::io::Write;
 use std::path::Path;
 use std::process::{Command, Output, Stdio};
 
@@ -203,4 +204,37 @@ fn what_is_no_watchdog_is_refused_with_what_to_do() {
     let words = ["watchdog", "test", "--yes", "--reset"];
     assert_eq!(code(&mainstay(root, &words)), 64, "one is to be asked for a reset");
     assert_eq!(code(&mainstay(root, &["watchdog", "show"])), 3, "nobody to ask");
+}
+
+#[test]
+fn a_node_is_confirmed_down_by_whoever_writes_its_name_twice() {
+    let directory = tempfile::tempdir().expect("temporary files can be written");
+    let confirm_down = |typed: &str, words: &[&str]| {
+        let mut child = Command::new(env!("CARGO_BIN_EXE_mainstay"))
+            .arg("--root")
+            .arg(directory.path())
+            .args(["node", "confirm-down", "n2"])
+            .args(words)
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .expect("it starts");
+        let mut input = child.stdin.take().expect("it is piped");
+        // One that has its answer from the command line reads nothing.
+        let _closed = input.write_all(typed.as_bytes());
+        drop(input);
+        child.wait_with_output().expect("it ends")
+    };
+    for (typed, words) in [("", &[][..]), ("n3\n", &[]), ("n2\n", &["--confirm", "n3"])] {
+        let output = confirm_down(typed, words);
+        assert_eq!(code(&output), 64, "{typed:?} {words:?}: {}", text(&output.stderr));
+        let said = text(&output.stderr);
+        assert!(said.contains("is not n2: nothing was done"), "{said}");
+        assert!(said.contains("mainstay node confirm-down n2 --confirm n2"), "{said}");
+    }
+    for (typed, words) in [("n2\n", &[][..]), ("", &["--confirm", "n2"])] {
+        let output = confirm_down(typed, words);
+        assert_eq!(code(&output), 3, "then the daemon is asked, and there is none");
+    }
 }

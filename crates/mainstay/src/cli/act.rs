@@ -7,10 +7,10 @@ use api::v1;
 use serde::Serialize;
 
 use super::arguments::{
-    CommandOptions, ConfigCommand, LeaveOptions, NodeCommand, NodeOptions, PathCommand,
-    SeedOptions, ServiceCommand, ServiceOptions, TokenOptions,
+    CommandOptions, ConfigCommand, ConfirmOptions, LeaveOptions, NodeCommand, NodeOptions,
+    PathCommand, SeedOptions, ServiceCommand, ServiceOptions, TokenOptions,
 };
-use super::{Context, Done, EXIT_DEGRADED, EXIT_DOWN, Failure, look, setup};
+use super::{Context, Done, EXIT_DEGRADED, EXIT_DOWN, Failure, ask, look, setup};
 use crate::config::{duration, files};
 use crate::render;
 
@@ -186,7 +186,18 @@ pub(super) fn node(context: &Context, command: NodeCommand) -> Done {
         NodeCommand::Show { name } => return look::node(context, &name),
         NodeCommand::Standby(options) => (NodeVerb::Standby, options),
         NodeCommand::Online(options) => (NodeVerb::Online, options),
-        NodeCommand::ConfirmDown(options) => (NodeVerb::ConfirmDown, options),
+        NodeCommand::ConfirmDown(ConfirmOptions { node, confirm }) => {
+            let name = &node.name;
+            ask::name_again(
+                name,
+                confirm.as_deref(),
+                &format!(
+                    "if {name} still runs something, that then runs twice; a storage service loses its data"
+                ),
+                &format!("mainstay node confirm-down {name}"),
+            )?;
+            (NodeVerb::ConfirmDown, node)
+        }
         NodeCommand::Remove(options) => (NodeVerb::Remove, options),
     };
     let path = format!("/v1/nodes/{}/{}", escape(&name), verb.name());

@@ -324,10 +324,19 @@ pub(super) enum NodeCommand {
     /// Give a node services again
     Online(NodeOptions),
     /// Confirm that a lost node runs nothing: its services may start elsewhere now
-    ConfirmDown(NodeOptions),
+    ConfirmDown(ConfirmOptions),
     /// Take a node that has left out of the configuration; refused while it is in the view or may
     /// still run something
     Remove(NodeOptions),
+}
+
+#[derive(Debug, Args)]
+pub(super) struct ConfirmOptions {
+    #[command(flatten)]
+    pub(super) node: NodeOptions,
+    /// The name once more, instead of being asked for it
+    #[arg(long, value_name = "NAME")]
+    pub(super) confirm: Option<String>,
 }
 
 #[derive(Debug, Args)]

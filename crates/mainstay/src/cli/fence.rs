@@ -1,19 +1,16 @@
 //! `mainstay fence`: look at fencing, check it, and use it by hand.
 
-use std::io::{BufRead, IsTerminal};
 use std::time::Duration;
 
 use api::client::escape;
 use api::v1;
 use clap::{Args, Subcommand};
 
-use super::{Context, Done, EXIT_DEGRADED, Failure};
+use super::{Context, Done, EXIT_DEGRADED, Failure, ask};
 use crate::render;
 
 /// How often a waiting command looks.
 const WAIT_STEP: Duration = Duration::from_millis(200);
-/// Bytes of a typed name that are read.
-const NAME_SIZE_MAX: u64 = 256;
 
 #[derive(Debug, Subcommand)]
 pub(super) enum FenceCommand {
@@ -68,7 +65,13 @@ pub(super) fn fence(context: &Context, command: FenceCommand) -> Done {
         }
         FenceCommand::Verify { node, reset_standby } => verify(context, &node, reset_standby),
         FenceCommand::Off(options) => {
-            confirm(&options)?;
+            let name = &options.name;
+            ask::name_again(
+                name,
+                options.confirm.as_deref(),
+                &format!("this cuts the power of {name}"),
+                &format!("mainstay fence off {name}"),
+            )?;
             by_hand(context, &options.name, v1::FenceVerb::Off, options.reason)
         }
         FenceCommand::On(options) => {
@@ -103,31 +106,6 @@ fn verify(context: &Context, node: &str, reset: bool) -> Done {
     match reset {
         true => by_hand(context, node, v1::FenceVerb::Reset, Some("fence verify".to_owned())),
         false => Ok(0),
-    }
-}
-
-/// A machine is turned off for whoever writes its name twice.
-fn confirm(options: &HandOptions) -> Result<(), Failure> {
-    use std::io::Read;
-    let name = &options.name;
-    let typed = match &options.confirm {
-        Some(typed) => typed.clone(),
-        None => {
-            if std::io::stdin().is_terminal() {
-                eprint!("this cuts the power of {name}. Its name once more: ");
-            }
-            let mut line = String::new();
-            let read = std::io::stdin().lock().take(NAME_SIZE_MAX).read_line(&mut line);
-            read.map_err(|error| Failure::other(format!("cannot read the name: {error}")))?;
-            line.trim().to_owned()
-        }
-    };
-    match typed == *name {
-        true => Ok(()),
-        false => Err(Failure::usage(
-            format!("\"{typed}\" is not {name}: nothing was done"),
-            format!("mainstay fence off {name} --confirm {name}"),
-        )),
     }
 }
 

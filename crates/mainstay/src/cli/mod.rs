@@ -14,6 +14,7 @@
 mod act;
 mod alive;
 mod arguments;
+mod ask;
 mod discover;
 mod disk;
 mod documents;

@@ -1,13 +1,12 @@
 //! `mainstay reservation`: persistent reservations of a shared disk, by hand. Needs no daemon.
 
-use std::io::IsTerminal;
 use std::path::{Path, PathBuf};
 
 use api::v1;
 use clap::{Args, Subcommand, ValueEnum};
 use os::reservation::{Disk, Key, Kind};
 
-use super::{Context, Done, Failure};
+use super::{Context, Done, Failure, ask};
 use crate::config::{self, files};
 use crate::render;
 
@@ -210,22 +209,9 @@ fn owner(cluster: Option<&config::Cluster>, key: Key) -> Option<String> {
 }
 
 fn confirmed(device: &Path, given: Option<&Path>) -> Result<(), Failure> {
-    let shown = device.display();
-    let help = format!("mainstay reservation clear {shown} --confirm {shown}");
-    let typed = match given {
-        Some(given) => given.to_owned(),
-        None if std::io::stdin().is_terminal() => {
-            eprint!(
-                "whoever has {shown} now loses it, and others may write to it. Its name once more: "
-            );
-            let mut line = String::new();
-            std::io::stdin().read_line(&mut line).map_err(failed)?;
-            PathBuf::from(line.trim())
-        }
-        None => return Err(Failure::usage("nobody is there to confirm it", help)),
-    };
-    match typed == device {
-        true => Ok(()),
-        false => Err(Failure::usage("that is another name: nothing was done", help)),
-    }
+    let shown = device.display().to_string();
+    let given = given.map(|given| given.display().to_string());
+    let consequence = format!("whoever has {shown} now loses it, and others may write to it");
+    let command = format!("mainstay reservation clear {shown}");
+    ask::name_again(&shown, given.as_deref(), &consequence, &command)
 }

@@ -1,7 +1,6 @@
 //! `mainstay watchdog`: what the guard does with it, and whether the device obeys.
 
 use std::ffi::CString;
-use std::io::{BufRead, IsTerminal, Read};
 use std::path::Path;
 use std::time::Duration;
 
@@ -9,7 +8,7 @@ use api::v1;
 use clap::{Args, Subcommand};
 use os::watchdog::{self as device, Step, WatchdogError};
 
-use super::{Context, Done, EXIT_DEGRADED, Failure};
+use super::{Context, Done, EXIT_DEGRADED, Failure, ask};
 use crate::config::{self, duration, files};
 use crate::render::{self, WatchdogFeeding, WatchdogHolder, WatchdogTest};
 
@@ -21,8 +20,6 @@ const FEEDINGS: usize = 3;
 const PAUSE: Duration = Duration::from_secs(1);
 /// A machine that is here so long after the timeout was not reset.
 const GRACE: Duration = Duration::from_secs(10);
-/// Bytes of a typed answer that are read.
-const ANSWER_SIZE_MAX: u64 = 256;
 
 #[derive(Debug, Subcommand)]
 pub(super) enum WatchdogCommand {
@@ -242,7 +239,7 @@ fn confirm(options: &TestOptions, path: &str) -> Result<(), Failure> {
         "this arms {path} for some seconds; if this command is killed meanwhile, the machine is reset. \
          yes? "
     );
-    match ask(&question)?.as_str() {
+    match ask::line(&question)?.as_str() {
         "y" | "yes" => Ok(()),
         _ => Err(Failure::usage("nothing was done", "mainstay watchdog test --yes")),
     }
@@ -250,28 +247,11 @@ fn confirm(options: &TestOptions, path: &str) -> Result<(), Failure> {
 
 fn confirm_reset(options: &TestOptions, path: &str, timeout: Duration) -> Result<(), Failure> {
     let name = rustix::system::uname().nodename().to_string_lossy().into_owned();
-    let typed = match &options.confirm {
-        Some(typed) => typed.clone(),
-        None => ask(&format!(
-            "this resets {name} by {path} in {}, without stopping anything. Its name once more: ",
-            duration::format(timeout)
-        ))?,
-    };
-    match typed == name {
-        true => Ok(()),
-        false => Err(Failure::usage(
-            format!("\"{typed}\" is not {name}: nothing was done"),
-            format!("mainstay watchdog test --reset --confirm {name}"),
-        )),
-    }
-}
-
-fn ask(question: &str) -> Result<String, Failure> {
-    if std::io::stdin().is_terminal() {
-        eprint!("{question}");
-    }
-    let mut line = String::new();
-    let read = std::io::stdin().lock().take(ANSWER_SIZE_MAX).read_line(&mut line);
-    read.map_err(|error| Failure::other(format!("cannot read the answer: {error}")))?;
-    Ok(line.trim().to_owned())
+    let timeout = duration::format(timeout);
+    ask::name_again(
+        &name,
+        options.confirm.as_deref(),
+        &format!("this resets {name} by {path} in {timeout}, without stopping anything"),
+        "mainstay watchdog test --reset",
+    )
 }

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use super::Amount;
 use super::product::Product;
-use super::site::{Fault, Gap};
+use super::site::{Connection, Fault, Gap};
 use super::usage::Usage;
 
 /// What is known of one product.
@@ -43,6 +43,19 @@ pub fn spread(figures: &[f64], decimals: usize) -> String {
         (sorted[middle - 1] + sorted[middle]) / 2.0
     };
     format!("{median:.decimals$} ({least:.decimals$}–{most:.decimals$})")
+}
+
+/// What became of the TCP connections.
+fn connections(gaps: &[Gap]) -> String {
+    let all: Vec<Connection> = gaps.iter().filter_map(|gap| gap.stream).collect();
+    let pauses: Vec<f64> = all.iter().filter(|one| one.is_exact).map(|one| one.pause_ms).collect();
+    match (all.len(), pauses.len()) {
+        (0, _) => "–".to_owned(),
+        (all, 0) => format!("broken, {all} of {all}"),
+        (all, exact) => {
+            format!("goes on byte-exact, {exact} of {all}, after {} ms", spread(&pauses, 0))
+        }
+    }
 }
 
 impl Table {
@@ -105,7 +118,7 @@ impl Table {
         let mut text = format!(
             "\nOutage seen by the client, ms; median (least–most) of {}\n\n\
              | product | all networks of the active node cut | one of its cables pulled | graceful move \
-             | late answers |\n|---|--:|--:|--:|--:|\n",
+             | a TCP connection over the cable | late answers |\n|---|--:|--:|--:|---|--:|\n",
             self.amount.repetitions
         );
         for (product, row) in self.rows.iter().filter(|(product, _)| product.has_address()) {
@@ -134,8 +147,13 @@ impl Table {
             };
             let late: u64 = row.gaps.values().flatten().map(|gap| gap.late).sum();
             let [cut, cable, wished] = [Fault::Cut, Fault::Cable, Fault::Move].map(cell);
-            writeln!(text, "| {} | {cut} | {cable} | {wished} | {late} |", product.title())
-                .expect("writing to a string");
+            let stream = connections(figures(Fault::Cable));
+            writeln!(
+                text,
+                "| {} | {cut} | {cable} | {wished} | {stream} | {late} |",
+                product.title()
+            )
+            .expect("writing to a string");
         }
         text
     }

@@ -108,6 +108,17 @@ pub struct Gap {
     pub late: u64,
     /// Changes after the first one: the address moved again when the cluster was repaired.
     pub again: usize,
+    /// What became of a TCP connection that was open meanwhile; of a pulled cable only.
+    pub stream: Option<Connection>,
+}
+
+/// What became of a TCP connection whose every byte is checked ([`lab::stream`]).
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Connection {
+    /// It went on to the end, and every byte came back right.
+    pub is_exact: bool,
+    /// The longest time in which nothing came back.
+    pub pause_ms: f64,
 }
 
 impl Gap {
@@ -120,6 +131,13 @@ impl Gap {
         }
         if self.late > 0 {
             text += &format!(", {} answers of a node that no longer had it", self.late);
+        }
+        match self.stream {
+            Some(Connection { is_exact: true, pause_ms }) => {
+                text += &format!(", TCP went on byte-exact after {pause_ms:.0} ms");
+            }
+            Some(Connection { is_exact: false, .. }) => text += ", TCP broke",
+            None => {}
         }
         text
     }
@@ -242,9 +260,14 @@ impl Site {
     fn measure(&mut self, fault: Fault) -> Result<Gap> {
         let mut probe = self.probe()?.context("there is no address to move")?;
         let from = self.wait_until_settled(Some(&mut probe))?;
-        if fault == Fault::Cable {
-            self.wait_until_home(&from)?;
-        }
+        let stream = match fault {
+            Fault::Cable => {
+                self.wait_until_home(&from)?;
+                let port = responder::stream_port(responder::PORT);
+                Some(self.lab.client().stream(SERVICE_ADDRESS.into(), port)?)
+            }
+            Fault::Cut | Fault::Move => None,
+        };
         self.faults += 1;
         clock::pause(Duration::from_millis(self.faults * PHASE.0 % PHASE.1));
         let start = clock::now();
@@ -264,6 +287,14 @@ impl Site {
         // Of a cable only the loss is measured, not what a return costs.
         clock::pause(if fault == Fault::Cable { CUT_OFF } else { Duration::ZERO });
         let lost = clock::now();
+        let stream = match stream {
+            Some(stream) => {
+                let carried = stream.finish()?;
+                let pause_ms = carried.longest_between(start, lost);
+                Some(Connection { is_exact: carried.is_exact(), pause_ms })
+            }
+            None => None,
+        };
         self.repair(fault, &from)?;
         self.wait_until_settled(Some(&mut probe))?;
         let trace = probe.stop()?.between(start.saturating_sub(LEAD), clock::now());
@@ -279,7 +310,7 @@ impl Site {
             }
         };
         let late = if changes <= 1 { verdict.late_answers } else { 0 };
-        Ok(Gap { milliseconds, from, to, late, again: changes.saturating_sub(moved) })
+        Ok(Gap { milliseconds, from, to, late, again: changes.saturating_sub(moved), stream })
     }
 
     /// Waits until the client sends to the card whose cable is to be pulled: after an earlier one the

@@ -14,7 +14,7 @@ use std::collections::BTreeMap;
 use std::io;
 use std::time::Duration;
 
-pub use crate::sys::{Counting, allocations, count_this_thread};
+pub use crate::sys::{Counting, count_this_thread};
 
 /// How often a thread made one system call, and what came of it.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]

@@ -231,7 +231,7 @@ pub const CANARIES: &[Canary] = &[
         mutated: "let all = others.take(0).chain([own])",
         rule: "what another coordinator has accepted on the disk is proposed again",
         shows: Shows::Unsafe,
-        seeds: 8_000,
+        seeds: 2_000,
     },
     Canary {
         name: "one-arbiter-of-three",

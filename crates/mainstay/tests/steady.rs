@@ -5,6 +5,9 @@
 //! This program is the test, and the whole program around a counting allocator: called `mainstay`, it
 //! is that. The system calls of a loop are counted from outside (`lab::cost`). Both counts see
 //! everything, so whoever adds a call or an allocation to the loop finds out here.
+//!
+//! The guard is counted as well, also while it kills a service whose daemon was stopped: at that moment, a lock
+//! of the allocator or a page that has to be read first may be what never comes.
 
 use std::fs::{self, File};
 use std::os::unix::fs::FileExt;
@@ -15,6 +18,7 @@ use std::time::Duration;
 
 use lab::cost::{Calls, Counting};
 use mainstay::config::files::{self, Key, Root};
+use rustix::process::{Pid, Signal};
 
 #[global_allocator]
 static ALLOCATOR: Counting = Counting;
@@ -28,15 +32,21 @@ const WINDOW: Duration = Duration::from_secs(6);
 /// Where the machine was so busy that paths changed, nothing was steady: that is counted again.
 const WINDOWS_MAX: usize = 10;
 const NODES: [&str; 3] = ["n1", "n2", "n3"];
+/// The file with the allocations of the daemon's loop, and that of the guard's.
+const DAEMON: &str = "allocations";
+const GUARD: &str = "guard-allocations";
 /// Set in the network namespace of the test.
 const INSIDE: &str = "MAINSTAY_STEADY_INSIDE";
 
 fn main() -> ExitCode {
     let arguments: Vec<String> = std::env::args().collect();
     if arguments[0] == "mainstay" {
+        let root = arguments.iter().position(|argument| argument == "--root");
+        let root = Path::new(&arguments[root.expect("everybody says where") + 1]);
         if arguments.get(1).is_some_and(|command| command == "daemon") {
-            let root = arguments.iter().position(|argument| argument == "--root");
-            publish_allocations(Path::new(&arguments[root.expect("the guard says where") + 1]));
+            publish_allocations(&root.join(DAEMON));
+        } else if arguments.iter().any(|argument| argument == "run") {
+            publish_allocations(&root.join(GUARD));
         }
         return mainstay::cli::main();
     }
@@ -67,25 +77,33 @@ fn main() -> ExitCode {
     if status.success() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
 }
 
-/// Counts this thread, which will be the loop's, and writes the count down again and again.
-fn publish_allocations(root: &Path) {
-    let file = File::create(root.join("allocations")).expect("the root can be written");
-    lab::cost::count_this_thread();
-    std::thread::spawn(move || {
-        loop {
-            let count = lab::cost::allocations().to_be_bytes();
-            file.write_all_at(&count, 0).expect("eight bytes can be written");
-            std::thread::park_timeout(Duration::from_millis(20));
-        }
-    });
+/// Counts this thread, which will be the loop's, and writes down where the count is to be found. A thread
+/// that publishes it would not do: a guard has none.
+fn publish_allocations(file: &Path) {
+    let place = format!("{} {}", std::process::id(), lab::cost::count_this_thread());
+    fs::write(file, place).expect("the root can be written");
 }
 
-fn allocations(root: &Path) -> u64 {
-    // What has happened up to now is in the file two intervals later.
-    std::thread::park_timeout(Duration::from_millis(100));
-    let bytes = fs::read(root.join("allocations")).expect("the daemon writes it");
-    u64::from_be_bytes(bytes.try_into().expect("eight bytes"))
+fn allocations(root: &Path, whose: &str) -> u64 {
+    let place = fs::read_to_string(root.join(whose)).expect("it is written at the start");
+    let (process, address) = place.split_once(' ').expect("two numbers");
+    let memory = File::open(format!("/proc/{process}/mem")).expect("it runs, and is ours");
+    let mut bytes = [0; 8];
+    let address = address.parse().expect("a number");
+    memory.read_exact_at(&mut bytes, address).expect("the count is there");
+    u64::from_ne_bytes(bytes)
 }
+
+/// What the guard of the first node has to kill.
+const SERVICE: &str = r#"
+[[service]]
+name = "sleeper"
+nodes = ["n1"]
+[[service.resource]]
+name = "server"
+kind = "process"
+command = ["/bin/sleep", "600"]
+"#;
 
 /// The nodes' guards; ended with the test, however it ends.
 struct Guards(Vec<Child>);
@@ -153,6 +171,7 @@ fn start(directory: &Path) -> (Vec<PathBuf>, Guards) {
         text.push_str(&format!("[[network]]\nname = \"net{net}\"\nnodes = {{ {nodes} }}\n"));
     }
     text.push_str(&with_standbys());
+    text.push_str(SERVICE);
     let mut guards = Guards(Vec::new());
     let roots: Vec<PathBuf> = NODES.iter().map(|name| directory.join(name)).collect();
     for (root, name) in roots.iter().zip(NODES) {
@@ -195,11 +214,13 @@ fn the_loop_does_nothing_that_it_need_not() {
     for (root, guard) in roots.iter().zip(&guards.0) {
         let log = || fs::read_to_string(root.join("log")).unwrap_or_default();
         let count = || {
-            let (said, before) = (log().len(), allocations(root));
+            let (said, before) = (log().len(), allocations(root, DAEMON));
             assert!(before > 100, "the count is not blind: starting takes allocations: {before}");
+            let guarded = allocations(root, GUARD);
             let calls = lab::cost::trace(daemon_of(guard), WINDOW);
             let calls = calls.expect("an own child can be traced");
-            let allocated = allocations(root) - before;
+            let allocated = allocations(root, DAEMON) - before;
+            assert_eq!(allocations(root, GUARD), guarded, "allocations of a steady guard");
             (log().len() == said).then_some((calls, allocated))
         };
         let steady = (0..WINDOWS_MAX).find_map(|_| count());
@@ -207,10 +228,28 @@ fn the_loop_does_nothing_that_it_need_not() {
         check(&calls, allocated, &log());
     }
     // And it sees what is not steady: an answer to somebody who asks takes allocations and calls.
-    let before = allocations(&roots[0]);
+    let before = allocations(&roots[0], DAEMON);
     let status = program(&roots[0], &["status"]).output().expect("it starts");
-    assert!(allocations(&roots[0]) > before, "{status:?}");
+    assert!(allocations(&roots[0], DAEMON) > before, "{status:?}");
+    the_guard_kills_without_an_allocation(&roots[0], &guards.0[0]);
     println!("test the_loop_does_nothing_that_it_need_not ... ok");
+}
+
+fn the_guard_kills_without_an_allocation(root: &Path, guard: &Child) {
+    let log = || fs::read_to_string(root.join("log")).unwrap_or_default();
+    assert!(!log().contains("sleeper: its deadline is over"), "{}", log());
+    let before = allocations(root, GUARD);
+    assert!(before > 100, "the count is not blind: starting takes allocations: {before}");
+    let daemon = Pid::from_raw(daemon_of(guard)).expect("it is a process");
+    rustix::process::kill_process(daemon, Signal::STOP).expect("it is ours");
+    let end = os::clock::boottime() + PATIENCE;
+    while !log().contains("sleeper: nothing left of it") {
+        assert!(os::clock::boottime() < end, "the guard killed nothing:\n{}", log());
+        std::thread::park_timeout(Duration::from_millis(20));
+    }
+    let allocated = allocations(root, GUARD) - before;
+    assert_eq!(allocated, 0, "allocations of a guard that kills:\n{}", log());
+    rustix::process::kill_process(daemon, Signal::CONT).expect("it is ours");
 }
 
 fn check(trace: &lab::cost::Trace, allocated: u64, log: &str) {

@@ -206,10 +206,9 @@ impl From<Refusal> for io::Error {
     }
 }
 
-/// To the first address of this name that takes a connection; each has its share of the time, so that one
+/// To the first of these addresses that takes a connection; each has its share of the time, so that one
 /// that does not answer does not use up that of the next.
-async fn connect(authority: &str, limit: Duration) -> io::Result<TcpStream> {
-    let addresses: Vec<SocketAddr> = lookup_host(authority).await?.collect();
+async fn connect(addresses: &[SocketAddr], limit: Duration) -> io::Result<TcpStream> {
     let share = limit / addresses.len().max(1) as u32;
     let mut failed = wrong("it has no address");
     for address in addresses {
@@ -234,7 +233,9 @@ async fn exchange(
     token: Option<&str>,
 ) -> Result<Value, Refusal> {
     let (scheme, authority) = endpoint.split_once("://").expect("the configuration was checked");
-    let stream = connect(authority, limit).await.map_err(Refusal::Failed)?;
+    let addresses = lookup_host(authority).await.map_err(Refusal::Failed)?;
+    let addresses: Vec<SocketAddr> = addresses.collect();
+    let stream = connect(&addresses, limit).await.map_err(Refusal::Failed)?;
     if scheme == "https" {
         let stream = tls.wrap(stream, authority).await.map_err(Refusal::Failed)?;
         return converse(stream, authority, path, body, token).await;

@@ -241,3 +241,18 @@ fn tls_proves_both_ends() {
     let error = server.arbiter_with(1, None, missing).probe().expect_err("no file");
     assert!(error.to_string().contains("nowhere.pem"), "{error}");
 }
+
+#[test]
+fn of_several_addresses_the_first_that_takes_a_connection_counts() {
+    let runtime = Builder::new_current_thread().enable_all().build().expect("a runtime");
+    let limit = Duration::from_secs(20);
+    let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
+    let [nobody, somebody] = [free_port(), listener.local_addr().expect("an address").port()]
+        .map(|port| SocketAddr::from(([127, 0, 0, 1], port)));
+    let stream = runtime.block_on(connect(&[nobody, somebody], limit)).expect("one listens");
+    assert_eq!(stream.peer_addr().expect("it is connected"), somebody);
+    let refused = runtime.block_on(connect(&[nobody], limit)).expect_err("nobody listens");
+    assert_eq!(refused.kind(), io::ErrorKind::ConnectionRefused);
+    let none = runtime.block_on(connect(&[], limit)).expect_err("there is none");
+    assert!(none.to_string().contains("no address"), "{none}");
+}

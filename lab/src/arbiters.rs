@@ -1,9 +1,13 @@
-//! The arbiters of a lab: a shared disk, and a witness and an etcd on the client's machine.
+//! The arbiters of a lab: a shared disk, and a witness and an etcd on a machine of their own.
 //!
-//! They are real, and they can be killed, stopped and started again while a cluster asks them.
+//! They are real, and they can be killed, stopped, slowed down, hidden from some nodes and started again while a
+//! cluster asks them.
+
+mod stutter;
 
 use std::io::Write;
 use std::process::{Child, Command, Stdio};
+use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 use rustix::process::{Pid, Signal, kill_process};
@@ -11,7 +15,8 @@ use serde::{Deserialize, Serialize};
 
 use crate::enter;
 use crate::lab::Lab;
-use crate::spec::{self, CLIENT_HOST};
+use crate::spec::{self, ARBITER, ARBITER_HOST};
+use stutter::Stutter;
 
 const WITNESS_PORT: u16 = 7402;
 const ETCD_PORT: u16 = 2379;
@@ -22,9 +27,9 @@ const ETCD_PORT: u16 = 2379;
 pub enum Tie {
     /// A shared disk.
     Disk,
-    /// A witness on the client's machine.
+    /// A witness on the arbiters' machine.
     Witness,
-    /// An etcd on the client's machine.
+    /// An etcd on the arbiters' machine.
     Etcd,
     /// These three, of which two must agree.
     Three,
@@ -72,9 +77,11 @@ impl Tie {
     }
 }
 
-/// The arbiters that run on the client's machine.
+/// The arbiters that run outside.
 pub(crate) struct Arbiters {
     program: String,
+    /// Those that are slow. They come before the processes, which must not be reaped before.
+    stutters: Vec<(Tie, Stutter)>,
     children: Vec<(Tie, Child)>,
 }
 
@@ -82,7 +89,8 @@ impl Arbiters {
     /// Starts those of `tie` for the nodes of a lab that has not started any.
     pub(crate) fn start_all(lab: &mut Lab, tie: Tie) -> Result<Self> {
         let program = lab.spec().program.to_str().context("the program's path is not text")?;
-        let mut arbiters = Self { program: program.to_owned(), children: Vec::new() };
+        let mut arbiters =
+            Self { program: program.to_owned(), stutters: Vec::new(), children: Vec::new() };
         for part in tie.parts() {
             // What an arbiter of an earlier lab in this process remembers is of another cluster.
             match std::fs::remove_dir_all(Self::directory(*part)) {
@@ -105,7 +113,7 @@ impl Arbiters {
 
     /// Starts one of them, or repairs it.
     pub(crate) fn start(&mut self, lab: &Lab, part: Tie) -> Result<()> {
-        let address = spec::node_address(0, CLIENT_HOST);
+        let address = spec::node_address(0, ARBITER_HOST);
         let directory = Self::directory(part);
         let words: Vec<String> = match part {
             Tie::Disk if lab.disk_can_fail() => return lab.disk_thaw(None),
@@ -145,6 +153,7 @@ impl Arbiters {
         if part == Tie::Disk {
             return lab.disk_freeze(None);
         }
+        self.stutters.retain(|(of, _)| *of != part);
         let place = self.children.iter().position(|(of, _)| *of == part);
         let (_, mut child) = self.children.remove(place.context("it runs")?);
         child.kill().context("killing the tie-breaker")?;
@@ -168,14 +177,43 @@ impl Arbiters {
         kill_process(pid, signal).with_context(|| format!("signalling {}", part.name()))
     }
 
-    /// Whether it was started and not killed since.
-    pub(crate) fn runs(&self, part: Tie) -> bool {
-        part == Tie::Disk || self.children.iter().any(|(of, _)| *of == part)
+    /// Each answer of one of them is late by up to `delay`, until [`Self::hasten`]: a disk takes so long for each
+    /// request, a process stands still for so long again and again.
+    pub(crate) fn slow(&mut self, lab: &Lab, part: Tie, delay: Duration) -> Result<()> {
+        if part == Tie::Disk {
+            return lab.disk_slow(None, delay);
+        }
+        let child = self.children.iter().find(|(of, _)| *of == part);
+        let (_, child) = child.context("it runs")?;
+        self.stutters.push((part, Stutter::start(Pid::from_child(child), delay)?));
+        Ok(())
+    }
+
+    /// One that was slow is as fast as ever.
+    pub(crate) fn hasten(&mut self, lab: &Lab, part: Tie) -> Result<()> {
+        if part == Tie::Disk {
+            return lab.disk_thaw(None);
+        }
+        let place = self.stutters.iter().position(|(of, _)| *of == part);
+        let (_, stutter) = self.stutters.remove(place.context("it was slowed down")?);
+        stutter.end().with_context(|| format!("slowing {} down", part.name()))
+    }
+
+    /// Only these nodes reach it, until all is healed. What runs on the arbiters' machine is hidden together.
+    pub(crate) fn hide(lab: &mut Lab, part: Tie, reaching: &[String]) -> Result<()> {
+        let names = lab.node_names();
+        let hidden = names.iter().filter(|name| !reaching.contains(name)).map(String::as_str);
+        let hidden: Vec<&str> = hidden.collect();
+        match part {
+            Tie::Disk => hidden.iter().try_for_each(|name| lab.disk_freeze(Some(name))),
+            _ => lab.partition(&[ARBITER], &hidden),
+        }
     }
 }
 
 impl Drop for Arbiters {
     fn drop(&mut self) {
+        self.stutters.clear();
         for (_, child) in &mut self.children {
             // The lab ends, and everything in it.
             let _gone = child.kill();
@@ -184,14 +222,14 @@ impl Drop for Arbiters {
     }
 }
 
-/// Starts something on the client's machine.
+/// Starts something on the arbiters' machine.
 fn outside<T: Send>(
     lab: &Lab,
     program: &str,
     words: &[String],
     start: impl FnOnce(&mut Command) -> std::io::Result<T> + Send,
 ) -> Result<T> {
-    lab.client().namespace().run(|| {
+    lab.arbiter().namespace().run(|| {
         let mut command = Command::new(program);
         for variable in enter::PRIVATE {
             command.env_remove(variable);
@@ -210,7 +248,7 @@ pub(crate) fn tables(lab: &Lab, tie: Tie) -> String {
 
 /// One arbiter in the configuration.
 fn table(lab: &Lab, part: Tie) -> String {
-    let address = spec::node_address(0, CLIENT_HOST);
+    let address = spec::node_address(0, ARBITER_HOST);
     let how = match part {
         Tie::Disk => {
             let end = |name: String| {

@@ -69,6 +69,7 @@ impl Card {
             spec::CLIENT_HOST => spec::CLIENT.to_owned(),
             spec::OBSERVER_HOST => spec::OBSERVER.to_owned(),
             spec::STRANGER_HOST => spec::STRANGER.to_owned(),
+            spec::ARBITER_HOST => spec::ARBITER.to_owned(),
             id => spec::node_name(id),
         };
         Some((owner, Self { network, is_standby: card == STANDBY }))

@@ -11,6 +11,7 @@ use std::fs::{self, File, OpenOptions};
 use std::os::unix::fs::{OpenOptionsExt, symlink};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use anyhow::{Context, Result, bail, ensure};
 use rustix::mount::{UnmountFlags, mount_bind, unmount};
@@ -177,6 +178,14 @@ impl Lab {
     /// As [`Lab::disk_freeze`].
     pub fn disk_break(&self, node: Option<&str>) -> Result<()> {
         self.set_disk(node, Health::Broken)
+    }
+
+    /// The shared disk takes so long for each request, for one node or for all.
+    ///
+    /// # Errors
+    /// As [`Lab::disk_freeze`].
+    pub fn disk_slow(&self, node: Option<&str>, delay: Duration) -> Result<()> {
+        self.set_disk(node, Health::Slow(delay))
     }
 
     /// Repairs the shared disk, for one node or for all.

@@ -133,7 +133,7 @@ impl Lab {
     /// As [`Lab::cut_one_way`]; when a machine is in both sets.
     pub fn partition(&mut self, one: &[&str], other: &[&str]) -> Result<()> {
         for machine in one.iter().chain(other) {
-            if ![spec::CLIENT, spec::OBSERVER, spec::STRANGER].contains(machine) {
+            if ![spec::CLIENT, spec::OBSERVER, spec::STRANGER, spec::ARBITER].contains(machine) {
                 self.node(machine)?;
             }
         }

@@ -15,11 +15,14 @@ use std::os::fd::{AsRawFd, OwnedFd};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
+use std::time::Duration;
 
 use anyhow::{Context, Result};
 use rustix::event::{PollFd, PollFlags, poll};
 use rustix::io::Errno;
 use rustix::mount::{MountFlags, UnmountFlags, mount, unmount};
+
+use crate::clock;
 
 /// The bytes of the disk.
 pub(crate) type Content = Arc<Mutex<Vec<u8>>>;
@@ -28,6 +31,8 @@ pub(crate) type Content = Arc<Mutex<Vec<u8>>>;
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Health {
     Well,
+    /// It takes so long for each request, one after the other.
+    Slow(Duration),
     /// It answers nothing.
     Frozen,
     /// It answers every read and write with an error.
@@ -137,7 +142,7 @@ impl Server {
             let health = *self.health.lock().unwrap_or_else(PoisonError::into_inner);
             let wanted = match health {
                 Health::Frozen => PollFlags::empty(),
-                Health::Well | Health::Broken => PollFlags::IN,
+                Health::Well | Health::Slow(_) | Health::Broken => PollFlags::IN,
             };
             let mut entries =
                 [PollFd::new(&self.woken, PollFlags::IN), PollFd::new(&self.device, wanted)];
@@ -155,6 +160,9 @@ impl Server {
             }
             match rustix::io::read(&self.device, &mut request) {
                 Ok(length) => {
+                    if let Health::Slow(delay) = health {
+                        self.linger(delay);
+                    }
                     if let Some(answer) = self.answer(&request[..length], health) {
                         // Whoever asked may have died meanwhile.
                         let _nobody = rustix::io::write(&self.device, &answer);
@@ -163,6 +171,15 @@ impl Server {
                 Err(Errno::INTR | Errno::AGAIN | Errno::NOENT) => {}
                 Err(_unmounted) => return,
             }
+        }
+    }
+
+    /// Waits, but no longer than this health lasts: what comes meanwhile is left for the loop to see.
+    fn linger(&self, delay: Duration) {
+        let mut entries = [PollFd::new(&self.woken, PollFlags::IN)];
+        match poll(&mut entries, Some(&clock::timespec(delay))) {
+            Ok(_) | Err(Errno::INTR) => {}
+            Err(error) => panic!("an open descriptor can be waited for: {error}"),
         }
     }
 

@@ -52,6 +52,7 @@ pub struct Lab {
     client: Client,
     observer: Client,
     stranger: Client,
+    arbiter: Client,
     /// Cables that are cut, by machine and card.
     pub(crate) cut: BTreeSet<(String, Card)>,
     /// Cards of nodes that were set down inside the node.
@@ -77,6 +78,7 @@ impl Lab {
         let client = outside(spec::CLIENT, spec::CLIENT_HOST, &spec.client_networks)?;
         let observer = outside(spec::OBSERVER, spec::OBSERVER_HOST, &spec.client_networks)?;
         let stranger = outside(spec::STRANGER, spec::STRANGER_HOST, &spec.stranger_networks)?;
+        let arbiter = outside(spec::ARBITER, spec::ARBITER_HOST, &spec.client_networks)?;
         let nodes = (1..=spec.nodes).map(|id| {
             let name = spec::node_name(id);
             let root = Path::new(enter::DIRECTORY).join(&name);
@@ -90,6 +92,7 @@ impl Lab {
             client,
             observer,
             stranger,
+            arbiter,
             cut: BTreeSet::new(),
             down: BTreeSet::new(),
             disk: None,
@@ -141,13 +144,19 @@ impl Lab {
         &self.observer
     }
 
-    /// A third machine outside, in the networks of [`Spec::stranger_networks`]: attacks come from it.
     pub(crate) fn observer_mut(&mut self) -> &mut Client {
         &mut self.observer
     }
 
+    /// A third machine outside, in the networks of [`Spec::stranger_networks`]: attacks come from it.
     pub(crate) fn stranger(&self) -> &Client {
         &self.stranger
+    }
+
+    /// A fourth machine outside, beside the client: a witness and an etcd run there, so that the way to them can be
+    /// cut and nobody who watches is.
+    pub(crate) fn arbiter(&self) -> &Client {
+        &self.arbiter
     }
 
     pub(crate) fn stranger_mut(&mut self) -> &mut Client {

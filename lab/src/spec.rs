@@ -32,6 +32,10 @@ pub(crate) const OBSERVER_HOST: u8 = 253;
 pub(crate) const STRANGER: &str = "stranger";
 /// Its last octet.
 pub(crate) const STRANGER_HOST: u8 = 252;
+/// The name of the fourth machine outside, where a witness and an etcd run.
+pub(crate) const ARBITER: &str = "arbiter";
+/// Its last octet.
+pub(crate) const ARBITER_HOST: u8 = 251;
 
 /// The shape of a lab.
 #[derive(Debug, Clone, Serialize, Deserialize)]

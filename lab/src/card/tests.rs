@@ -3,7 +3,9 @@ use super::*;
 #[test]
 fn a_hardware_address_leads_back_to_its_card() {
     for card in [Card::primary(3), Card::standby(3)] {
-        for (host, name) in [(7, "n7"), (spec::CLIENT_HOST, "client")] {
+        for (host, name) in
+            [(7, "n7"), (spec::CLIENT_HOST, "client"), (spec::ARBITER_HOST, "arbiter")]
+        {
             assert_eq!(Card::of(card.hardware(host)), Some((name.to_owned(), card)));
             assert_eq!(Card::of(card.port_hardware(host)), None, "a port is nobody's card");
             assert_eq!(spec::hardware_owner(card.hardware(host)), name);

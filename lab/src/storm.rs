@@ -5,8 +5,9 @@
 //! frames whose header is right and whose body is noise. All leave from the stranger's own hardware
 //! address: a stranger with another one's would fight with the switch, and not with the daemons.
 //!
-//! Two ways to send: a *volley* is a counted number of frames, slowly enough that none is lost, for
-//! counters that must be exact; a [`Storm`] is as many as this machine can send until it is stopped.
+//! Three ways to send: a *volley* is a counted number of frames, slowly enough that none is lost, for
+//! counters that must be exact; a [`Storm`] is as many as this machine can send until it is stopped, or, for a
+//! while, as many as a volley and no more.
 
 use std::io::IoSlice;
 use std::os::fd::OwnedFd;
@@ -26,6 +27,7 @@ use crate::line::Chance;
 use crate::netlink::RouteSocket;
 use crate::spec;
 use crate::sys;
+use crate::worker;
 
 pub(crate) mod frames;
 
@@ -46,14 +48,23 @@ pub(crate) struct Ammunition {
     pub(crate) frames: Vec<Frame>,
 }
 
-/// A storm that blows until it is stopped.
+/// How hard a storm blows.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Force {
+    /// As much as the machine can send, until it is stopped.
+    Full,
+    /// As a volley, and for so long: the daemons of a small machine have time for other things.
+    Gentle(Duration),
+}
+
+/// A storm that blows until it is stopped or dropped.
 pub(crate) struct Storm {
     stop: Arc<AtomicBool>,
     sent: Arc<AtomicU64>,
     /// Whether it comes before the daemons' loops.
     hurried: Arc<AtomicBool>,
     started: Duration,
-    thread: JoinHandle<Result<()>>,
+    worker: Option<JoinHandle<Result<()>>>,
 }
 
 /// What a storm was.
@@ -80,7 +91,7 @@ struct Gun {
 
 impl Storm {
     /// Starts one from the stranger, on all these networks in turn.
-    pub(crate) fn start(lab: &Lab, ammunition: Vec<Ammunition>) -> Result<Self> {
+    pub(crate) fn start(lab: &Lab, ammunition: Vec<Ammunition>, force: Force) -> Result<Self> {
         let (stop, sent) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicU64::new(0)));
         let mut guns = guns(lab, ammunition)?;
         let (is_over, counter) = (Arc::clone(&stop), Arc::clone(&sent));
@@ -88,34 +99,64 @@ impl Storm {
         let is_first = Arc::clone(&hurried);
         let mut chance = Chance(seed()?);
         let namespace = lab.stranger().namespace_handle()?;
-        let thread = std::thread::Builder::new()
+        let started = clock::now();
+        let worker = std::thread::Builder::new()
             .name("storm".to_owned())
             .spawn(move || {
                 Client::enter_namespace(&namespace)?;
+                let mut volley = |batch: usize| {
+                    guns.iter_mut().try_for_each(|gun| {
+                        let count = gun.fire(batch, &mut chance)?;
+                        counter.fetch_add(count as u64, Ordering::Relaxed);
+                        anyhow::Ok(())
+                    })
+                };
+                if let Force::Gentle(length) = force {
+                    let is_blowing = || clock::now() - started < length;
+                    while is_blowing() && !is_over.load(Ordering::Relaxed) {
+                        volley(VOLLEY_BATCH)?;
+                        clock::pause(VOLLEY_PAUSE);
+                    }
+                    return Ok(());
+                }
                 is_first.store(sys::hurry(PRIORITY).is_ok(), Ordering::Relaxed);
                 while !is_over.load(Ordering::Relaxed) {
-                    for gun in &mut guns {
-                        let count = gun.fire(BATCH, &mut chance)?;
-                        counter.fetch_add(count as u64, Ordering::Relaxed);
-                    }
+                    volley(BATCH)?;
                 }
                 Ok(())
             })
             .context("starting the storm")?;
-        Ok(Self { stop, sent, hurried, started: clock::now(), thread })
+        Ok(Self { stop, sent, hurried, started, worker: Some(worker) })
     }
 
     /// Ends it; how strong it was.
-    pub(crate) fn end(self) -> Result<Strength> {
-        self.stop.store(true, Ordering::Relaxed);
+    pub(crate) fn end(mut self) -> Result<Strength> {
         let length = clock::now() - self.started;
-        match self.thread.join() {
-            Ok(outcome) => outcome?,
-            Err(panic) => std::panic::resume_unwind(panic),
-        }
+        self.join()?;
         let sent = self.sent.load(Ordering::Relaxed);
         Ok(Strength { sent, length, hurried: self.hurried.load(Ordering::Relaxed) })
     }
+
+    fn join(&mut self) -> Result<()> {
+        self.stop.store(true, Ordering::Relaxed);
+        worker::joined(&mut self.worker)
+    }
+}
+
+impl Drop for Storm {
+    fn drop(&mut self) {
+        // `end` reports; one that is merely dropped has nobody to report to.
+        let _ = self.join();
+    }
+}
+
+/// Datagrams of noise for the daemons' port of these nodes, short and long.
+pub(crate) fn noise(lab: &Lab, network: u8, targets: &[String], chance: &mut Chance) -> Ammunition {
+    let all = lab.node_names();
+    let numbers = (1..).zip(&all).filter(|(_, name)| targets.contains(name));
+    let frames = numbers.flat_map(|(node, _)| [18, 200, 1_400].map(|length| (node, length)));
+    let frames = frames.map(|(node, length)| frames::noise(network, node, length, chance));
+    Ammunition { network, frames: frames.collect() }
 }
 
 /// Sends so many frames from the stranger, in turn, slowly enough that nobody loses one.

@@ -15,7 +15,7 @@ use crate::line::Chance;
 use crate::scene::{PATIENCE, Scene};
 use crate::spec;
 use crate::storm::frames::{self, Captured, Frame, Kind};
-use crate::storm::{Ammunition, Storm, Strength, volley};
+use crate::storm::{self, Ammunition, Force, Storm, Strength, volley};
 use crate::wait;
 
 /// How long each network is under storm when nobody says.
@@ -96,7 +96,7 @@ pub(super) fn flood(scene: &mut Scene, active: &str) -> Result<Played> {
     let mut complaints = Vec::new();
     let mut notes = Vec::new();
     for targets in [all.as_slice(), &[active.to_owned()]] {
-        let blown = blow(scene, noise(scene, targets)?)?;
+        let blown = blow(scene, noise(scene, targets))?;
         complaints.extend(blown.complaints(&name, targets, true));
         notes.push(blown.sentence(&format!("{name}, at {}", targets.join(" "))));
     }
@@ -116,7 +116,7 @@ pub(super) fn flooded_takeover(scene: &mut Scene, active: &str) -> Result<Played
     wait_for_paths(scene)?;
     let others: Vec<String> =
         scene.lab.node_names().into_iter().filter(|name| name != active).collect();
-    let storm = Storm::start(&scene.lab, vec![noise(scene, &others)?])?;
+    let storm = Storm::start(&scene.lab, vec![noise(scene, &others)], Force::Full)?;
     clock::pause(BLOWING / 4);
     // The client gets little of a small machine's time, too: the outage counts from an answer.
     let answered = scene.wait_for_answer(PATIENCE);
@@ -138,14 +138,10 @@ pub(super) fn flooded_takeover(scene: &mut Scene, active: &str) -> Result<Played
     Ok(played)
 }
 
-/// Datagrams of noise at these nodes, short and long.
-fn noise(scene: &Scene, targets: &[String]) -> Result<Ammunition> {
+/// Datagrams of noise at these nodes.
+fn noise(scene: &Scene, targets: &[String]) -> Ammunition {
     let mut chance = Chance(clock::now().as_nanos() as u64 | 1);
-    let all = scene.lab.node_names();
-    let numbers = (1..).zip(&all).filter(|(_, name)| targets.contains(name));
-    let frames = numbers.flat_map(|(node, _)| [18, 200, 1_400].map(|length| (node, length)));
-    let frames = frames.map(|(node, length)| frames::noise(UDP, node, length, &mut chance));
-    Ok(Ammunition { network: UDP, frames: frames.collect() })
+    storm::noise(&scene.lab, UDP, targets, &mut chance)
 }
 
 /// Frames of all kinds, mixed.
@@ -243,7 +239,7 @@ fn blow(scene: &mut Scene, ammunition: Ammunition) -> Result<Blown> {
     let names = scene.lab.node_names();
     let is_every_kind = ammunition.frames.len() >= STOCK;
     let before = names.iter().map(|name| look(scene, name, network)).collect::<Result<Vec<_>>>()?;
-    let storm = Storm::start(&scene.lab, vec![ammunition])?;
+    let storm = Storm::start(&scene.lab, vec![ammunition], Force::Full)?;
     clock::pause(length / 10);
     let early = names.iter().map(|name| memory(scene, name)).collect::<Result<Vec<_>>>()?;
     clock::pause(length - length / 10);

@@ -7,7 +7,8 @@
 //! A responder counts while it can still do something: not when it is stopped, dead, or has been told by the
 //! kernel to die and has not got to it. It counts only where a guard has been running for [`GRACE`]: where
 //! there is none, or it is stopped, nobody can end anything, which is known and documented.
-//! **Running on two machines at two looks in a row is one too many.**
+//! **Running on two machines at two looks in a row is one too many.** When which guard was at work is kept
+//! ([`Guarded`]), for who has other evidence of a process to judge.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
@@ -46,12 +47,49 @@ pub(crate) struct Double {
     pub(crate) at: Duration,
 }
 
+/// When which node's guard was at work, as far as it was seen.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(crate) struct Guarded(Vec<Duty>);
+
+/// A guard at work without a pause.
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Duty {
+    machine: String,
+    node: String,
+    /// The first and the last look at which it was.
+    from: Duration,
+    to: Duration,
+}
+
+impl Guarded {
+    /// A guard is seen at work; `is_new` when it was not at the look before.
+    pub(crate) fn note(&mut self, machine: &str, node: &str, at: Duration, is_new: bool) {
+        let known = self.0.iter_mut().rev().find(|duty| duty.machine == machine);
+        match known.filter(|_| !is_new) {
+            Some(duty) => duty.to = at,
+            None => {
+                let (machine, node) = (machine.to_owned(), node.to_owned());
+                self.0.push(Duty { machine, node, from: at, to: at });
+            }
+        }
+    }
+
+    /// Whether the guard of a node was seen at work for [`GRACE`] before that time (nanoseconds since boot), and
+    /// still afterwards: then it must have ended what may not run.
+    pub(crate) fn covers(&self, node: &str, at: u64) -> bool {
+        let at = Duration::from_nanos(at);
+        let covers = |duty: &Duty| duty.node == node && duty.from + GRACE <= at && at <= duty.to;
+        self.0.iter().any(covers)
+    }
+}
+
 /// What came of it.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(crate) struct Count {
     /// Looks at which a process under a guard was seen: without any there is no verdict.
     pub(crate) looks: u64,
     pub(crate) doubles: Vec<Double>,
+    pub(crate) guarded: Guarded,
 }
 
 impl Count {
@@ -141,7 +179,9 @@ struct Judge {
 impl Judge {
     fn note(&mut self, look: &Look) {
         self.since.retain(|machine, _| look.guards.contains_key(machine));
-        for machine in look.guards.keys() {
+        for (machine, node) in &look.guards {
+            let is_new = !self.since.contains_key(machine);
+            self.count.guarded.note(machine, node, look.at, is_new);
             self.since.entry(machine.clone()).or_insert(look.at);
         }
         self.strikes.retain(|port, _| look.runs.contains_key(port));
@@ -186,7 +226,7 @@ impl Role {
                 let name = Path::new(root).file_name()?;
                 Some(Self::Guard(name.to_str()?.to_owned()))
             }
-            [_, "lab", "responder", "--port", port] => Some(Self::Responder(port.to_owned())),
+            [_, "lab", "responder", "--port", port, ..] => Some(Self::Responder(port.to_owned())),
             _ => None,
         }
     }

@@ -265,6 +265,20 @@ impl Service {
         })
     }
 
+    /// Its responder writes [stamps](crate::stamps) to that file, which somebody makes.
+    ///
+    /// # Errors
+    /// When the path is not text.
+    pub(crate) fn write_stamps(&mut self, path: &Path) -> Result<()> {
+        let path = path.to_str().context("the path of a file of stamps is not text")?;
+        for resource in &mut self.resources {
+            if let Resource::Process { command, .. } = resource {
+                command.extend(["--stamps".to_owned(), path.to_owned()]);
+            }
+        }
+        Ok(())
+    }
+
     fn text(&self, hardware: Option<&str>) -> String {
         let mut text = format!(
             "\n[[service]]\nname = {}\nnodes = {}\n{}",

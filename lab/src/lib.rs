@@ -35,6 +35,7 @@ mod netlink;
 mod nft;
 mod processes;
 mod shell;
+mod stamps;
 mod storm;
 mod switch;
 mod sys;

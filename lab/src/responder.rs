@@ -3,17 +3,21 @@
 //! It listens on all addresses and answers from the one that was asked (`IP_PKTINFO`, ip(7)), so it
 //! needs no configuration and can be started before or after its address is there. By UDP it echoes
 //! number and time and adds its process id and name; by TCP it writes `name pid` and closes.
-//! On the next port it carries streams ([`crate::stream`]).
+//! On the next port it carries streams ([`crate::stream`]). If told to, it also writes [stamps](crate::stamps): what a
+//! process does that nobody asks.
 
 use std::io::{self, Write};
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener, UdpSocket};
 use std::os::fd::AsFd;
+use std::path::Path;
 
 use anyhow::{Context, Result};
 use rustix::event::{PollFd, PollFlags, poll};
 use rustix::net::{AddressFamily, SocketType, sockopt};
 
 use crate::client::{Question, Reply};
+use crate::clock;
+use crate::stamps::Pen;
 use crate::stream::Server;
 use crate::sys;
 
@@ -28,11 +32,11 @@ pub fn stream_port(port: u16) -> u16 {
 /// Answers until it is killed.
 ///
 /// The name is that of the node: the same command runs on all of them, so without a name the host
-/// name is taken.
+/// name is taken. Stamps go to a file that is there, if one is named.
 ///
 /// # Errors
-/// When the port is taken or the kernel has no sockets for us.
-pub fn run(name: Option<&str>, port: u16) -> Result<()> {
+/// When the port is taken, the kernel has no sockets for us, or a stamp cannot be written.
+pub fn run(name: Option<&str>, port: u16, stamps: Option<&Path>) -> Result<()> {
     let host = rustix::system::uname().nodename().to_string_lossy().into_owned();
     let name = name.unwrap_or(&host);
     let pid = std::process::id();
@@ -47,7 +51,9 @@ pub fn run(name: Option<&str>, port: u16) -> Result<()> {
         streams.push(stream);
     }
     let mut streams = Server::new(streams);
+    let mut pen = stamps.map(|path| Pen::open(path, &host)).transpose()?;
     loop {
+        let limit = pen.as_mut().map(Pen::write_when_due).transpose()?.map(clock::timespec);
         let mut entries: Vec<PollFd<'_>> = datagrams
             .iter()
             .map(AsFd::as_fd)
@@ -56,7 +62,7 @@ pub fn run(name: Option<&str>, port: u16) -> Result<()> {
             .chain(streams.waits())
             .map(|(fd, what)| PollFd::from_borrowed_fd(fd, what))
             .collect();
-        match poll(&mut entries, None) {
+        match poll(&mut entries, limit.as_ref()) {
             Ok(_) | Err(rustix::io::Errno::INTR) => {}
             Err(error) => return Err(error).context("waiting for probes"),
         }

@@ -23,7 +23,8 @@ const BOTH: &[&str] = &["n1", "n2"];
 #[test]
 fn a_process_on_two_nodes_is_one_too_many() {
     let quiet = [(BOTH, &["n1"][..]); 50];
-    assert_eq!(count(quiet), Count { looks: 50, doubles: Vec::new() });
+    let one = count(quiet);
+    assert_eq!((one.looks, one.doubles.len()), (50, 0));
     let found = count(quiet.into_iter().chain([(BOTH, BOTH); 3]));
     assert_eq!(found.doubles.len(), 1, "told once: {found:?}");
     assert_eq!(found.complaints(), ["the process at port 7700 ran on n1, n2 at once"]);
@@ -40,6 +41,22 @@ fn without_a_guard_nobody_can_end_anything() {
     let goes_on = |looks| quiet.into_iter().chain(stopped).chain(vec![(BOTH, BOTH); looks]);
     assert_eq!(count(goes_on(30)).doubles, []);
     assert_eq!(count(goes_on(50)).doubles.len(), 1);
+}
+
+#[test]
+fn a_guard_covers_what_comes_after_its_grace_and_before_its_last_look() {
+    let at = |millis: u64| millis * 1_000_000;
+    // Both for 3 s, n2 alone for 1 s, both again for 3 s.
+    let looks = [(BOTH, &["n1"][..]); 60].into_iter();
+    let looks = looks.chain([(&["n2"][..], &["n1"][..]); 20]).chain([(BOTH, &["n1"][..]); 60]);
+    let guarded = count(looks).guarded;
+    let covered = |node: &str| {
+        [1_950, 2_000, 2_950, 3_000, 5_950, 6_000, 6_950, 7_000]
+            .map(|millis| guarded.covers(node, at(millis)))
+    };
+    assert_eq!(covered("n1"), [false, true, true, false, false, true, true, false]);
+    assert_eq!(covered("n2"), [false, true, true, true, true, true, true, false]);
+    assert_eq!(covered("n3"), [false; 8]);
 }
 
 #[test]

@@ -54,7 +54,7 @@ pub(crate) fn daemon(root: &str) -> ExitCode {
 /// `lab responder --port P`: the service of the lab itself.
 pub(crate) fn responder(port: &str) -> ExitCode {
     let port = port.parse().expect("a port");
-    match lab::responder::run(None, port) {
+    match lab::responder::run(None, port, None) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("{error:#}");

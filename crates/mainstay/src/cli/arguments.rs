@@ -646,6 +646,9 @@ pub(super) enum LabCommand {
         /// UDP and TCP port
         #[arg(long, default_value_t = lab::responder::PORT)]
         port: u16,
+        /// A file, which must be there, for a record every few milliseconds
+        #[arg(long, value_name = "FILE")]
+        stamps: Option<PathBuf>,
     },
     /// A failure, from the shell of the lab
     #[command(external_subcommand)]

@@ -78,8 +78,8 @@ pub(super) fn lab(context: &Context, command: LabCommand) -> Done {
                 &lab::scale::Order { sizes, presets, monitors, length, corosync: !alone },
             )
         }
-        LabCommand::Responder { name, port } => {
-            lab::responder::run(name.as_deref(), port)?;
+        LabCommand::Responder { name, port, stamps } => {
+            lab::responder::run(name.as_deref(), port, stamps.as_deref())?;
             Ok(0)
         }
         LabCommand::Fault(words) => {

@@ -1,4 +1,5 @@
-//! Whether a service had two owners, from what the outside saw, and from where its processes ran.
+//! Whether a service had two owners, from what the outside saw, from where its processes ran, and from what they
+//! wrote ([`written`]).
 //!
 //! Services move back and forth here, so "the old one answered after the new one" says nothing by
 //! names alone. Three rules that need no knowledge of the cluster:
@@ -10,12 +11,16 @@
 //!   answer, no other machine says that the address is its own.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use serde::Serialize;
 
-use super::{SERVICES, service_name};
+use super::settings::{SERVICES, service_name};
 use crate::census::Double;
+use crate::clock::milliseconds;
 use crate::trace::{Answer, Trace};
+
+pub(super) mod written;
 
 /// Something that must not be.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -73,11 +78,29 @@ impl<'a> Evidence<'a> {
         lives
     }
 
-    /// How often the service came up on another machine than before.
+    /// Each time that the service came up on another machine than before: from the last answer there to the
+    /// first one here, in milliseconds.
     #[must_use]
-    pub fn failovers(&self) -> usize {
+    pub fn outages(&self) -> Vec<f64> {
         let lives = self.lives();
-        lives.windows(2).filter(|pair| pair[0].0.0 != pair[1].0.0).count()
+        let moves = lives.windows(2).filter(|pair| pair[0].0.0 != pair[1].0.0);
+        let outage = |pair: &[(Life<'_>, Span)]| {
+            milliseconds(Duration::from_nanos(pair[1].1.first.saturating_sub(pair[0].1.last)))
+        };
+        moves.map(outage).collect()
+    }
+
+    /// Who answered probes that were sent in that time (nanoseconds since boot).
+    #[must_use]
+    pub fn lives_between(&self, (from, to): (u64, u64)) -> Vec<String> {
+        let mut lives: Vec<Life<'_>> = Vec::new();
+        for answer in &self.answers.answers {
+            let life = self.life(answer);
+            if answer.sent >= from && answer.sent <= to && !lives.contains(&life) {
+                lives.push(life);
+            }
+        }
+        lives.iter().map(|(name, _, pid)| format!("{pid} of {name}")).collect()
     }
 
     /// All breaches of all rules.

@@ -61,3 +61,20 @@ fn a_question_for_the_address_that_two_machines_answer_is_a_breach() {
     let evidence = Evidence { service: "s", answers: &answers, owners: &owners, power: &power };
     assert_eq!(evidence.breaches().len(), 1);
 }
+
+#[test]
+fn an_outage_lasts_from_the_last_answer_there_to_the_first_here() {
+    const MS: u64 = 1_000_000;
+    let answers = trace(&[
+        ("n1", 7, MS, 2 * MS),
+        ("n1", 7, 3 * MS, 4 * MS),
+        ("n2", 9, 5 * MS, 10 * MS),
+        ("n2", 12, 20 * MS, 21 * MS),
+        ("n1", 8, 22 * MS, 23 * MS),
+    ]);
+    let (owners, power) = (Trace::default(), BTreeMap::new());
+    let evidence = Evidence { service: "s", answers: &answers, owners: &owners, power: &power };
+    assert_eq!(evidence.outages(), [6.0, 2.0], "a restart on the same machine is none");
+    assert_eq!(evidence.lives_between((20 * MS, 22 * MS)), ["12 of n2", "8 of n1"]);
+    assert_eq!(evidence.lives_between((23 * MS, 24 * MS)), [""; 0]);
+}

@@ -84,6 +84,8 @@ fn roles() {
     assert_eq!(role("/m --root /run/lab/n1 run "), Some(Role::Guard("n1".to_owned())));
     assert_eq!(role("mainstay daemon --root /run/lab/n1 --shared-fd 12 "), None);
     assert_eq!(role("/m lab responder --port 7710 "), Some(Role::Responder("7710".to_owned())));
+    let writes = "/m lab responder --port 7712 --stamps /run/lab/stamps/s1 ";
+    assert_eq!(role(writes), Some(Role::Responder("7712".to_owned())));
     assert_eq!(role(""), None);
 }
 

@@ -151,14 +151,17 @@ pub fn play(order: &Order, out: &mut dyn Write) -> Result<Report> {
     while report.steps < order.steps {
         writeln!(out, "round {number} of seed {}", order.seed)?;
         let blows = order.blows.min(order.steps - report.steps);
+        let before = report.failures.len();
         let seed = Chance::new(order.seed ^ number.rotate_left(32)).next();
         let outcome = round::play(order, Chance::new(seed), blows, &mut report, out)
             .with_context(|| format!("round {number} of seed {}", order.seed));
         report.rounds += 1;
         report.steps += blows;
         if let Err(error) = outcome {
-            writeln!(out, "  FAILED: {error:#}")?;
             report.failures.push(format!("{error:#}"));
+        }
+        for failure in &report.failures[before..] {
+            writeln!(out, "  FAILED: {failure}")?;
         }
         number += 1;
         out.flush()?;

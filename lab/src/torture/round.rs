@@ -329,7 +329,8 @@ impl Round<'_> {
             ] {
                 if lives.len() != runs {
                     report.failures.push(format!(
-                        "{service}: without any blow {how} {runs} expected and these did: {}",
+                        "{service}: while nothing was done, {} of its processes {how} instead of {runs}: {}",
+                        lives.len(),
                         lives.join(", ")
                     ));
                 }

@@ -1,4 +1,5 @@
-//! Control groups (cgroups(7), version 2): the box that a process and all its descendants cannot leave.
+//! Control groups (cgroups(7), version 2): the box that a process and all its descendants stay in
+//! unless somebody with the right to do so moves them ([`crate::process::Census`] finds these).
 //!
 //! One tree per node, `mainstay-CLUSTER-NODE-xxxxxxxx`, below the mount of `cgroup2` that
 //! `/proc/self/mountinfo` names (on machines with version 1 it is not `/sys/fs/cgroup`); below it one
@@ -19,10 +20,12 @@ use std::fs;
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use rustix::fs::{CWD, Mode, OFlags, RawDir, openat};
 use rustix::io::{Errno, pread, read, write};
 
+use crate::process::Escaped;
 use crate::{realtime, sys};
 
 /// Bytes of the cluster's and of the node's name that go into the name of the tree.
@@ -76,6 +79,8 @@ pub fn group_name(name: &str) -> String {
 #[derive(Clone, Debug)]
 pub struct Tree {
     directory: PathBuf,
+    /// Who has left them.
+    pub(crate) escaped: Arc<Escaped>,
 }
 
 impl Tree {
@@ -115,13 +120,19 @@ impl Tree {
         for file in ["cgroup.kill", "cgroup.procs"] {
             openat(CWD, directory.join(file), flags, Mode::empty())?;
         }
-        Ok(Tree { directory })
+        Ok(Tree { directory, escaped: Arc::default() })
     }
 
     /// Where it is.
     #[must_use]
     pub fn path(&self) -> &Path {
         &self.directory
+    }
+
+    /// Its name.
+    #[must_use]
+    pub fn name(&self) -> &str {
+        self.directory.file_name().and_then(|name| name.to_str()).unwrap_or("")
     }
 
     /// The group of a service; it need not exist.

@@ -1,7 +1,8 @@
 //! Start, watch and end the processes of services, so that nothing of them stays behind.
 //!
 //! [`Containment::Groups`] is the strong way: each resource in a control group of its own (module
-//! [`crate::cgroup`]). Where the kernel does not let us have them (inside most containers and user
+//! [`crate::cgroup`]). What has left its group is found by its session, its parents and the marker
+//! ([`Census`]). Where the kernel does not let us have them (inside most containers and user
 //! namespaces) there is [`Containment::Marked`]: each resource in a session of its own, and a marker
 //! in its environment, which descendants inherit; to end it, `/proc` is searched for the marker and
 //! for the sessions until nothing is found. That is **weaker**: a process that clears its environment
@@ -15,6 +16,8 @@
 //! that a former daemon started. Nothing here ties its life to the daemon's: services live on while
 //! the daemon is restarted, and are reaped by the guard then.
 
+mod census;
+mod escaped;
 mod relaunch;
 mod search;
 
@@ -30,10 +33,13 @@ use rustix::process::{
     Pid, PidfdFlags, Signal, WaitId, WaitIdOptions, pidfd_open, pidfd_send_signal, waitid,
 };
 
-use crate::cgroup::Tree;
+use crate::cgroup::{Group, Tree};
 use crate::shared::Permit;
 use crate::sys;
 
+pub use census::{CENSUS_MAX, Census, Evidence, Found, Groups, Owner, Reach};
+pub(crate) use escaped::Escaped;
+use escaped::Wanted;
 pub use relaunch::{
     Reaped, Relaunch, become_subreaper, hang_up, has_ended, interrupt_stop, is_single_threaded,
     kill, kill_group, reap, terminate,
@@ -295,7 +301,17 @@ impl Containment {
         drop(child);
         // It is our child and nobody has reaped it, so the number is still its own.
         let adopted = Process::open(pid).map_err(failed("watch", name))?;
-        Ok(adopted.expect("a child that was not reaped can be watched"))
+        let process = adopted.expect("a child that was not reaped can be watched");
+        self.remember(service, resource, &process);
+        Ok(process)
+    }
+
+    /// Remembers the first process of a resource that a former life of this program has started: who is of its
+    /// session is of the resource.
+    pub fn remember(&self, service: &str, resource: &str, process: &Process) {
+        if let Containment::Groups(tree) = self {
+            tree.escaped.remember(service, resource, (process.pid, process.started));
+        }
     }
 
     /// Sends SIGTERM to all processes of a service, or of one resource.
@@ -319,8 +335,11 @@ impl Containment {
     pub fn kill(&self, service: &str, resource: Option<&str>) -> io::Result<()> {
         match self {
             Containment::Groups(tree) => {
-                let group = tree.service(service);
-                resource.map_or(group.clone(), |resource| group.child(resource)).kill()
+                let wanted = wanted(tree, service, resource);
+                // While their parents are there.
+                let escaped = tree.escaped.unasked(&wanted).map(|(escaped, _)| escaped);
+                group_of(tree, service, resource).kill()?;
+                self.kill_escaped(tree, &wanted, escaped?).map(drop)
             }
             Containment::Marked { .. } => {
                 let marker = self.marker(service, resource);
@@ -342,8 +361,10 @@ impl Containment {
     pub fn is_empty(&self, service: &str, resource: Option<&str>) -> io::Result<bool> {
         match self {
             Containment::Groups(tree) => {
-                let group = tree.service(service);
-                resource.map_or(group.clone(), |resource| group.child(resource)).is_empty()
+                let wanted = wanted(tree, service, resource);
+                Ok(group_of(tree, service, resource).is_empty()?
+                    && !tree.escaped.is_one_left(&wanted)
+                    && self.escaped(tree, &wanted)?.is_empty())
             }
             Containment::Marked { .. } => Ok(self.pids(service, resource)?.is_empty()),
         }
@@ -356,8 +377,10 @@ impl Containment {
     pub fn pids(&self, service: &str, resource: Option<&str>) -> io::Result<Vec<u32>> {
         match self {
             Containment::Groups(tree) => {
-                let group = tree.service(service);
-                resource.map_or(group.clone(), |resource| group.child(resource)).pids()
+                let mut pids = group_of(tree, service, resource).pids()?;
+                let escaped = self.escaped(tree, &wanted(tree, service, resource))?;
+                pids.extend(escaped.iter().map(|found| found.pid));
+                Ok(pids)
             }
             Containment::Marked { .. } => search::pids(&self.marker(service, resource)),
         }
@@ -370,8 +393,8 @@ impl Containment {
     pub fn remove(&self, service: &str, resource: Option<&str>) -> io::Result<()> {
         match self {
             Containment::Groups(tree) => {
-                let group = tree.service(service);
-                resource.map_or(group.clone(), |resource| group.child(resource)).remove()
+                tree.escaped.forget(service, resource);
+                group_of(tree, service, resource).remove()
             }
             Containment::Marked { .. } => Ok(()),
         }
@@ -394,20 +417,37 @@ impl Containment {
     }
 
     /// Ends everything that any daemon of this node ever started here, and says how many services (or
-    /// processes, where there are no control groups) that were. They are gone when
-    /// [`Containment::nothing_left`] says so.
+    /// processes, where there are no control groups, and of those that have left theirs) that were. They are
+    /// gone when [`Containment::nothing_left`] says so. Looks at all processes of the machine, and so may wait
+    /// for one of them; what can be found without that is killed before.
     ///
     /// # Errors
     /// When the kernel refuses.
     pub fn kill_all(&self) -> io::Result<usize> {
+        self.kill_reached(true)
+    }
+
+    /// As [`Containment::kill_all`], of what is below this process and its parent: with control groups no
+    /// other process is waited for.
+    ///
+    /// # Errors
+    /// When the kernel refuses.
+    pub fn kill_descendants(&self) -> io::Result<usize> {
+        self.kill_reached(false)
+    }
+
+    fn kill_reached(&self, everyone: bool) -> io::Result<usize> {
         match self {
             Containment::Groups(tree) => {
                 let mut alive = 0;
                 for group in tree.groups()? {
                     alive += usize::from(!group.is_empty()?);
                 }
+                let wanted = Wanted { tree: tree.name(), of: None, everyone };
+                // While their parents are there.
+                let escaped = tree.escaped.unasked(&wanted).map(|(escaped, _)| escaped);
                 tree.all().kill()?;
-                Ok(alive)
+                Ok(alive + self.kill_escaped(tree, &wanted, escaped?)?)
             }
             Containment::Marked { tree, .. } => {
                 let marker = format!("{tree}/");
@@ -429,7 +469,10 @@ impl Containment {
     /// When that cannot be found out.
     pub fn nothing_left(&self) -> io::Result<bool> {
         match self {
-            Containment::Groups(tree) => tree.all().is_empty(),
+            Containment::Groups(tree) => {
+                let wanted = Wanted { tree: tree.name(), of: None, everyone: true };
+                Ok(tree.all().is_empty()? && self.escaped(tree, &wanted)?.is_empty())
+            }
             Containment::Marked { tree, .. } => {
                 let marker = format!("{tree}/");
                 Ok(search(&Search { marker: Some(&marker), sessions: &[], kill: false })? == 0)
@@ -465,17 +508,64 @@ impl Containment {
         }
     }
 
+    /// Who has left the groups of what is wanted, by all evidence that there is.
+    fn escaped(&self, tree: &Tree, wanted: &Wanted<'_>) -> io::Result<Vec<Found>> {
+        let (mut found, doubtful) = tree.escaped.unasked(wanted)?;
+        let mark = match wanted.of {
+            Some((service, resource)) => self.marker(service, resource),
+            None => format!("{}/", wanted.tree),
+        };
+        // Nobody's lock is held here: it may take long.
+        found.extend(doubtful.into_iter().filter(|found| found.has_mark(&mark)));
+        tree.escaped.note(wanted, &found);
+        Ok(found)
+    }
+
+    /// Kills those who have left, and whom these had started meanwhile; returns how many there were.
+    fn kill_escaped(
+        &self,
+        tree: &Tree,
+        wanted: &Wanted<'_>,
+        known: Vec<Found>,
+    ) -> io::Result<usize> {
+        let mut killed = known;
+        kill_each(&killed)?;
+        tree.escaped.note(wanted, &killed);
+        for _ in 0..search::ROUNDS_MAX {
+            let mut more = self.escaped(tree, wanted)?;
+            more.retain(|found| !killed.iter().any(|killed| killed.is_same(found)));
+            if more.is_empty() {
+                break;
+            }
+            kill_each(&more)?;
+            killed.extend(more);
+        }
+        Ok(killed.len())
+    }
+
     /// The marker of a resource's processes, or the beginning of that of all of a service's.
     #[must_use]
     pub fn marker(&self, service: &str, resource: Option<&str>) -> String {
         let tree = match self {
-            Containment::Groups(tree) => {
-                tree.path().file_name().map_or_else(String::new, |n| n.to_string_lossy().into())
-            }
-            Containment::Marked { tree, .. } => tree.clone(),
+            Containment::Groups(tree) => tree.name(),
+            Containment::Marked { tree, .. } => tree.as_str(),
         };
-        service_marker(&tree, service) + &resource.map_or(String::new(), |r| format!("{r}/"))
+        service_marker(tree, service) + &resource.map_or(String::new(), |r| format!("{r}/"))
     }
+}
+
+fn wanted<'a>(tree: &'a Tree, service: &'a str, resource: Option<&'a str>) -> Wanted<'a> {
+    Wanted { tree: tree.name(), of: Some((service, resource)), everyone: false }
+}
+
+fn group_of(tree: &Tree, service: &str, resource: Option<&str>) -> Group {
+    let group = tree.service(service);
+    resource.map_or(group.clone(), |resource| group.child(resource))
+}
+
+/// Kills all of them, also after an error.
+fn kill_each(found: &[Found]) -> io::Result<()> {
+    found.iter().map(Found::kill).fold(Ok(()), io::Result::and)
 }
 
 /// The beginning of the marker of all processes of a service.

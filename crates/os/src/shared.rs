@@ -136,7 +136,7 @@ pub struct Goodbye {
 /// What the guard can and cannot promise on this machine.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Promises {
-    /// Services are in control groups, which nothing escapes; else the error number.
+    /// Services are in control groups; else the error number.
     pub contained: Result<(), i32>,
     /// The guard is in a real-time class; else the error number.
     pub real_time: Result<(), i32>,

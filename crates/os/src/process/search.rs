@@ -65,6 +65,15 @@ pub(super) fn pids(marker: &str) -> io::Result<Vec<u32>> {
 }
 
 fn each(wanted: &Search<'_>, mut take: impl FnMut(u32, BorrowedFd<'_>)) -> io::Result<()> {
+    each_process(|pid, process| {
+        if is_wanted(process, wanted) {
+            take(pid, process.as_fd());
+        }
+    })
+}
+
+/// Opens `/proc/PID` of all processes but this one.
+pub(super) fn each_process(mut take: impl FnMut(u32, &OwnedFd)) -> io::Result<()> {
     let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
     let proc = openat(CWD, c"/proc", flags, Mode::empty())?;
     let own = std::process::id();
@@ -76,9 +85,7 @@ fn each(wanted: &Search<'_>, mut take: impl FnMut(u32, BorrowedFd<'_>)) -> io::R
         let pid = name.to_str().ok().and_then(|name| name.parse::<u32>().ok());
         let Some(pid) = pid.filter(|&pid| pid != own) else { continue };
         let Ok(process) = openat(&proc, name, flags, Mode::empty()) else { continue };
-        if is_wanted(&process, wanted) {
-            take(pid, process.as_fd());
-        }
+        take(pid, &process);
     }
     Ok(())
 }
@@ -88,8 +95,7 @@ fn is_wanted(process: &OwnedFd, wanted: &Search<'_>) -> bool {
     let Ok(stat) = open_below(process, c"stat") else { return false };
     let Ok(length) = read(&stat, &mut buffer) else { return false };
     let stat = &buffer[..length];
-    // Z: dead, waiting to be reaped; X: going.
-    if matches!(stat_state(stat), None | Some(b'Z' | b'X')) {
+    if !is_alive(stat) {
         return false;
     }
     let session = stat_field(stat, 6).unwrap_or(0);
@@ -101,12 +107,12 @@ fn is_wanted(process: &OwnedFd, wanted: &Search<'_>) -> bool {
     is_of_session || wanted.marker.is_some_and(|marker| has_marker(process, marker))
 }
 
-fn open_below(process: &OwnedFd, name: &std::ffi::CStr) -> Result<OwnedFd, Errno> {
+pub(super) fn open_below(process: &OwnedFd, name: &std::ffi::CStr) -> Result<OwnedFd, Errno> {
     openat(process, name, OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty())
 }
 
 /// Looks for `\0MARKER=value` in an environment, which is read in pieces.
-fn has_marker(process: &OwnedFd, marker: &str) -> bool {
+pub(super) fn has_marker(process: &OwnedFd, marker: &str) -> bool {
     let mut pattern = [0_u8; PATTERN_MAX];
     let length = 1 + MARKER.len() + 1 + marker.len();
     assert!(length <= PATTERN_MAX, "names are bounded, so markers are");
@@ -141,6 +147,15 @@ fn has_marker(process: &OwnedFd, marker: &str) -> bool {
 fn after_name(stat: &[u8]) -> Option<&[u8]> {
     let end = stat.iter().rposition(|&byte| byte == b')')?;
     stat.get(end + 2..)
+}
+
+/// Z: dead, waiting to be reaped, unless only its first thread has ended; X: going.
+pub(super) fn is_alive(stat: &[u8]) -> bool {
+    match stat_state(stat) {
+        None | Some(b'X') => false,
+        Some(b'Z') => stat_field(stat, 20).is_some_and(|threads| threads > 1),
+        Some(_) => true,
+    }
 }
 
 fn stat_state(stat: &[u8]) -> Option<u8> {

@@ -193,6 +193,44 @@ fn nothing_escapes_the_kill() {
 }
 
 #[test]
+fn what_has_left_its_group_is_found_and_killed() {
+    let scene = Scene::new();
+    for way in &scene.ways {
+        let Containment::Groups(tree) = way else { continue };
+        let other = tree.path().with_file_name(format!("other-{}", tree.name()));
+        fs::create_dir(&other).unwrap();
+        let entrance = other.join("cgroup.procs");
+        let away = format!("echo $$ >{}; exec /bin/sleep 1000", entrance.display());
+        // By its session, by its mark, and by its parent alone; beside a resource that stays.
+        let script = format!(
+            "sh -c '{away}' & setsid sh -c '{away}' & env -i /usr/bin/setsid /bin/sh -c '{away}' & wait"
+        );
+        let process = way.spawn("s", "r", &program(&shell(&script))).unwrap();
+        let beside = way.spawn("s", "other", &program(&shell("exec sleep 1000"))).unwrap();
+        let others = || fs::read_to_string(&entrance).unwrap().lines().count();
+        wait_for("three to leave", || (others() == 3).then_some(()));
+        assert_eq!(way.pids("s", Some("r")).unwrap().len(), 4);
+        assert_eq!(way.pids("s", None).unwrap().len(), 5);
+
+        // What a kill of the group alone leaves: now they are orphans, and one was only seen before.
+        let group = tree.service("s").child("r");
+        group.kill().unwrap();
+        wait_for("its end", || process.exit().unwrap());
+        wait_for("an empty group", || group.is_empty().unwrap().then_some(()));
+        assert!(!way.is_empty("s", Some("r")).unwrap());
+        assert_eq!(way.pids("s", Some("r")).unwrap().len(), 3);
+        assert!(!way.nothing_left().unwrap());
+        let error = way.spawn("s", "r", &program(&shell("exit"))).unwrap_err();
+        assert!(matches!(&error, SpawnError::Occupied(pids) if pids.len() == 3), "{error}");
+
+        way.kill("s", Some("r")).unwrap();
+        wait_for("an empty resource", || way.is_empty("s", Some("r")).unwrap().then_some(()));
+        wait_for("an empty group", || fs::remove_dir(&other).ok());
+        assert_eq!(beside.exit().unwrap(), None, "another resource is not touched");
+    }
+}
+
+#[test]
 fn dying_threads_can_be_hurried() {
     let scene = Scene::new();
     for way in &scene.ways {

@@ -1,0 +1,425 @@
+//! Who has left the control group of a service: found among all processes, without allocating and without
+//! asking any of them.
+//!
+//! A process can leave its control group: whoever may write the file of another group moves it there, and a
+//! login (`su -`, `sudo`, `runuser -l` with `pam_systemd`) is moved by the service manager, into the group of
+//! its session. To kill the group does not reach it then, and the group is empty while it runs. What it
+//! cannot leave without more ado is seen here, from `/proc/PID/stat` and `/proc/PID/cgroup`, which no hanging
+//! file system holds up:
+//!
+//! - its **session** is that of a first process of the service;
+//! - its **parents** lead to a process in the group, or to one that was found to belong to the service;
+//! - it is an **orphan that nobody else accounts for**: all that a daemon starts is below the guard, which takes over
+//!   the orphans of it. One that is in no group of ours, and not where guard and daemon are themselves, was a
+//!   service's.
+//!
+//! The mark in its environment is the fourth evidence ([`Found::has_mark`]); to read it may wait for the process.
+//! [`Census::look`] first, then [`Census::own`] for each service, then [`Census::settle`]; then [`Census::found`].
+
+use std::io;
+use std::os::fd::{AsFd, OwnedFd};
+
+use rustix::fs::{CWD, Mode, OFlags, openat};
+use rustix::io::{Errno, read};
+use rustix::process::{Signal, pidfd_send_signal};
+
+use super::search::{each_process, has_marker, is_alive, open_below, stat_field};
+
+/// Processes of a machine that can be told apart.
+pub const CENSUS_MAX: usize = 32_768;
+/// Parents of a process that are followed.
+const DEPTH_MAX: usize = 256;
+/// Bytes of a process's `cgroup` file: a line for each hierarchy, and a path of at most 4,096.
+const GROUPS_MAX: usize = 8_192;
+/// How the names of all trees begin: [`crate::cgroup::tree_name`].
+const TREES: &str = "mainstay-";
+/// Of no owner that is known.
+const NOBODY: u16 = u16::MAX;
+/// Of a service of the tree that nobody has named.
+const ANOTHER: u16 = u16::MAX - 1;
+
+/// Where a process is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Place {
+    /// In a group of the tree.
+    Inside,
+    /// Where this process and the roots are, or in another tree: there are processes that are no service's.
+    Beside,
+    /// Anywhere else.
+    Outside,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Seen {
+    started: u64,
+    /// Checksums of the names of the groups below the tree: of the service, and of service and resource.
+    groups: [u64; 2],
+    pid: u32,
+    parent: u32,
+    session: u32,
+    owner: u16,
+    place: Place,
+    /// To be judged.
+    is_reached: bool,
+    /// It or one of its parents is beside.
+    is_beside: bool,
+}
+
+/// Whom to judge.
+#[derive(Clone, Copy, Debug)]
+pub enum Reach<'a> {
+    /// All descendants of these processes, and who is of a session that counts.
+    Below(&'a [u32]),
+    /// Everybody.
+    Everyone,
+}
+
+/// Whose a process is that has left its group.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Owner {
+    /// Who was named by this number.
+    Known(u16),
+    /// A service that nobody has named.
+    Another,
+    /// Nobody knows. With `beside` it, or one of its parents, is where guard and daemon are: it may be a program
+    /// that works for the daemon.
+    Nobody {
+        /// See there.
+        beside: bool,
+    },
+}
+
+/// A living process outside of the groups.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Found {
+    /// Its number.
+    pub pid: u32,
+    /// When it started, in ticks.
+    pub started: u64,
+    /// Whose it is.
+    pub owner: Owner,
+}
+
+/// What belongs to an owner.
+#[derive(Clone, Copy, Debug)]
+pub struct Evidence<'a> {
+    /// The sessions that its first processes began: number and start of these.
+    pub sessions: &'a [(u32, u64)],
+    /// Single processes: number and start.
+    pub processes: &'a [(u32, u64)],
+    /// The names of its groups below the tree.
+    pub groups: Groups<'a>,
+}
+
+/// Groups below the tree.
+#[derive(Clone, Copy, Debug)]
+pub enum Groups<'a> {
+    /// All.
+    All,
+    /// That of a service.
+    Service(&'a str),
+    /// That of a resource of a service.
+    Resource(&'a str, &'a str),
+}
+
+/// All processes at one moment, in fixed memory.
+#[derive(Debug)]
+pub struct Census {
+    seen: Vec<Seen>,
+}
+
+impl Default for Census {
+    fn default() -> Census {
+        Census { seen: Vec::with_capacity(CENSUS_MAX) }
+    }
+}
+
+impl Census {
+    /// Looks at all processes, in place of whom it saw before. `tree` is the name of the tree; `spared` is a
+    /// process that is beside, wherever it is.
+    ///
+    /// # Errors
+    /// When `/proc` cannot be read, and when there are more than [`CENSUS_MAX`] processes (`E2BIG`).
+    pub fn look(&mut self, tree: &str, reach: Reach<'_>, spared: u32) -> io::Result<()> {
+        self.seen.clear();
+        let mut is_full = false;
+        each_process(|pid, process| {
+            let Some(seen) = seen(pid, process) else { return };
+            // Pushed in place only: this must not allocate.
+            if self.seen.len() < self.seen.capacity() {
+                self.seen.push(seen);
+            } else {
+                is_full = true;
+            }
+        })?;
+        if is_full {
+            return Err(Errno::TOOBIG.into());
+        }
+        self.seen.sort_unstable_by_key(|seen| seen.pid);
+        let mut text = [0_u8; GROUPS_MAX];
+        let mut homes = [0_u64; 4];
+        homes[0] = home(std::process::id(), &mut text);
+        homes[1] = home(spared, &mut text);
+        if let Reach::Below(roots) = reach {
+            for (home_of, &root) in homes[2..].iter_mut().zip(roots) {
+                *home_of = home(root, &mut text);
+            }
+        }
+        for at in 0..self.seen.len() {
+            self.seen[at].is_reached = match reach {
+                Reach::Everyone => true,
+                Reach::Below(roots) => self.is_below(at, roots),
+            };
+            if self.seen[at].is_reached {
+                self.place(at, tree, &homes, spared, &mut text);
+            }
+        }
+        Ok(())
+    }
+
+    /// Forgets what belongs to whom.
+    pub fn disown(&mut self) {
+        for seen in &mut self.seen {
+            seen.owner = NOBODY;
+        }
+    }
+
+    /// Says what belongs to `owner`, a number below 65,534.
+    pub fn own(&mut self, owner: u16, evidence: &Evidence<'_>) {
+        assert!(owner < ANOTHER, "two numbers are taken");
+        let wanted = match evidence.groups {
+            Groups::All => None,
+            Groups::Service(service) => Some((0, checksum(&[service]))),
+            Groups::Resource(service, resource) => Some((1, checksum(&[service, resource]))),
+        };
+        for seen in &mut self.seen {
+            let is_in_group = seen.is_reached
+                && seen.place == Place::Inside
+                && wanted.is_none_or(|(at, checksum)| seen.groups[at] == checksum);
+            // The number of a session cannot be given to a new process while the session lives; but the
+            // recorded one may be over, and its number another session's now. Its members are younger.
+            let is_of_session = evidence
+                .sessions
+                .iter()
+                .any(|&(pid, started)| pid != 0 && seen.session == pid && seen.started >= started);
+            let is_named = evidence.processes.contains(&(seen.pid, seen.started));
+            if is_in_group {
+                seen.owner = owner;
+            } else if (is_of_session || is_named) && seen.place != Place::Inside {
+                (seen.owner, seen.is_reached) = (owner, true);
+            }
+        }
+    }
+
+    /// Gives what has no owner to that of its nearest parent who has one.
+    pub fn settle(&mut self) {
+        for at in 0..self.seen.len() {
+            let seen = self.seen[at];
+            if !seen.is_reached || seen.place == Place::Inside || seen.owner != NOBODY {
+                continue;
+            }
+            let mut is_beside = seen.place == Place::Beside;
+            let mut owner = NOBODY;
+            let mut parent = self.parent(at);
+            for _ in 0..DEPTH_MAX {
+                let Some(above) = parent.filter(|&above| self.seen[above].is_reached) else {
+                    break;
+                };
+                let found = &self.seen[above];
+                is_beside |= found.place == Place::Beside;
+                owner = match (found.owner, found.place) {
+                    (NOBODY, Place::Inside) => ANOTHER,
+                    (owner, _) => owner,
+                };
+                if owner != NOBODY {
+                    break;
+                }
+                parent = self.parent(above);
+            }
+            (self.seen[at].owner, self.seen[at].is_beside) = (owner, is_beside);
+        }
+    }
+
+    /// Who has left its group, or never was in one: to be judged by its owner.
+    pub fn found(&self) -> impl Iterator<Item = Found> + '_ {
+        let outside = |seen: &&Seen| seen.is_reached && seen.place != Place::Inside;
+        self.seen.iter().filter(outside).map(|seen| Found {
+            pid: seen.pid,
+            started: seen.started,
+            owner: match seen.owner {
+                NOBODY => Owner::Nobody { beside: seen.is_beside },
+                ANOTHER => Owner::Another,
+                owner => Owner::Known(owner),
+            },
+        })
+    }
+
+    fn parent(&self, at: usize) -> Option<usize> {
+        let parent = self.seen[at].parent;
+        self.seen.binary_search_by_key(&parent, |seen| seen.pid).ok().filter(|&found| found != at)
+    }
+
+    fn is_below(&self, at: usize, roots: &[u32]) -> bool {
+        let mut at = at;
+        for _ in 0..DEPTH_MAX {
+            if roots.contains(&self.seen[at].pid) {
+                return false;
+            }
+            if roots.contains(&self.seen[at].parent) {
+                return true;
+            }
+            match self.parent(at) {
+                Some(parent) => at = parent,
+                None => return false,
+            }
+        }
+        false
+    }
+
+    fn place(&mut self, at: usize, tree: &str, homes: &[u64], spared: u32, text: &mut [u8]) {
+        let seen = &mut self.seen[at];
+        let path = group_of(seen.pid, text);
+        // One whose group cannot be read has ended, or is judged by what else is known of it.
+        let path = path.unwrap_or("");
+        let mut names = path.split('/').skip_while(|name| *name != tree);
+        if seen.pid == spared {
+            seen.place = Place::Beside;
+        } else if names.next().is_some() {
+            let (service, resource) = (names.next().unwrap_or(""), names.next().unwrap_or(""));
+            seen.groups = [checksum(&[service]), checksum(&[service, resource])];
+            seen.place = Place::Inside;
+        } else if homes.contains(&checksum(&[path]))
+            || path.split('/').any(|name| name.starts_with(TREES))
+        {
+            seen.place = Place::Beside;
+        }
+    }
+}
+
+impl Found {
+    /// Whether its environment has a mark that begins like this. **May wait for the process**, see
+    /// [`Search::marker`](super::Search).
+    #[must_use]
+    pub fn has_mark(&self, mark: &str) -> bool {
+        self.open().is_some_and(|process| has_marker(&process, mark))
+    }
+
+    /// Whether both are one process.
+    #[must_use]
+    pub fn is_same(&self, other: &Found) -> bool {
+        (self.pid, self.started) == (other.pid, other.started)
+    }
+
+    /// Whether it lives.
+    #[must_use]
+    pub fn is_alive(&self) -> bool {
+        self.open().is_some()
+    }
+
+    /// Sends SIGKILL; one that is gone is no error.
+    ///
+    /// # Errors
+    /// When we may not.
+    pub fn kill(&self) -> io::Result<()> {
+        self.signal(Signal::KILL)
+    }
+
+    /// Sends SIGTERM; one that is gone is no error.
+    ///
+    /// # Errors
+    /// When we may not.
+    pub fn terminate(&self) -> io::Result<()> {
+        self.signal(Signal::TERM)
+    }
+
+    fn signal(&self, signal: Signal) -> io::Result<()> {
+        let Some(process) = self.open() else { return Ok(()) };
+        match pidfd_send_signal(process.as_fd(), signal) {
+            Ok(()) | Err(Errno::SRCH) => Ok(()),
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    /// Its `/proc/PID`, if it lives and is the same.
+    fn open(&self) -> Option<OwnedFd> {
+        let process = open_process(self.pid)?;
+        let now = seen(self.pid, &process)?;
+        (now.started == self.started).then_some(process)
+    }
+}
+
+fn open_process(pid: u32) -> Option<OwnedFd> {
+    let mut path = [0_u8; 24];
+    path[..6].copy_from_slice(b"/proc/");
+    let mut digits = [0_u8; 10];
+    let mut number = pid;
+    let mut count = 0;
+    loop {
+        digits[count] = b'0' + (number % 10) as u8;
+        (number, count) = (number / 10, count + 1);
+        if number == 0 {
+            break;
+        }
+    }
+    for (to, digit) in path[6..].iter_mut().zip(digits[..count].iter().rev()) {
+        *to = *digit;
+    }
+    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
+    openat(CWD, &path[..6 + count], flags, Mode::empty()).ok()
+}
+
+/// What the kernel says of a living process.
+fn seen(pid: u32, process: &OwnedFd) -> Option<Seen> {
+    let mut buffer = [0_u8; 1_024];
+    let stat = open_below(process, c"stat").ok()?;
+    let length = read(&stat, &mut buffer).ok()?;
+    let stat = &buffer[..length];
+    if !is_alive(stat) {
+        return None;
+    }
+    let number = |field| stat_field(stat, field).and_then(|number| u32::try_from(number).ok());
+    Some(Seen {
+        started: stat_field(stat, 22)?,
+        groups: [0; 2],
+        pid,
+        parent: number(4)?,
+        // The kernel's own threads have none.
+        session: number(6).unwrap_or(0),
+        owner: NOBODY,
+        place: Place::Outside,
+        is_reached: false,
+        is_beside: false,
+    })
+}
+
+/// The group of a process in the version 2 hierarchy.
+fn group_of(pid: u32, text: &mut [u8]) -> Option<&str> {
+    let process = open_process(pid)?;
+    let file = open_below(&process, c"cgroup").ok()?;
+    let mut length = 0;
+    while length < text.len() {
+        match read(&file, &mut text[length..]).ok()? {
+            0 => break,
+            count => length += count,
+        }
+    }
+    let line =
+        text[..length].split(|&byte| byte == b'\n').find_map(|line| line.strip_prefix(b"0::"));
+    std::str::from_utf8(line?).ok()
+}
+
+/// The checksum of a process's group; one that no path has if there is none.
+fn home(pid: u32, text: &mut [u8]) -> u64 {
+    group_of(pid, text).map_or(0, |path| checksum(&[path]))
+}
+
+/// FNV-1a over names, each with an end.
+fn checksum(names: &[&str]) -> u64 {
+    let mut sum = 0xcbf2_9ce4_8422_2325_u64;
+    for name in names {
+        for byte in name.bytes().chain([b'/']) {
+            sum = (sum ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3);
+        }
+    }
+    sum
+}

@@ -13,8 +13,9 @@
 //! where somebody takes it away, and removes it when it ends in order.
 //!
 //! The loop is one thread; behind it is [one](network) for what waits for the kernel's lock on the
-//! network configuration, which a driver whose device hangs may hold for long, and where there are no control
-//! groups [one](marks) that looks for processes which only their environment gives away. **Rule:** whatever the
+//! network configuration, which a driver whose device hangs may hold for long, and [one](marks) that looks at all
+//! processes: for those that have [left](escaped) their control groups or, where there are none, that only their
+//! environment gives away. **Rule:** whatever the
 //! network does, processes are killed at their deadline; at the start, too, what a former guard
 //! left is killed before the network is asked anything.
 //!
@@ -52,6 +53,7 @@
 //! ended, or a storage service has not confirmed that it has; 64 the daemon says that its configuration is wrong.
 
 mod entries;
+mod escaped;
 mod log;
 mod marks;
 mod network;
@@ -349,15 +351,12 @@ fn known_addresses(options: &Options, gate: Option<&Gate>) -> BTreeSet<IpAddr> {
     all
 }
 
-/// What a look at all processes says. Without control groups it may wait for one of them for ever: then that
-/// is an error, and the thread that waits goes with this process.
+/// What a look at all processes says. It may wait for one of them for ever: then that is an error, and the
+/// thread that waits goes with this process. What is in control groups was killed before.
 fn in_time<T: Send + 'static>(
     containment: &Containment,
     look: fn(&Containment) -> std::io::Result<T>,
 ) -> anyhow::Result<T> {
-    if let Containment::Groups(_) = containment {
-        return Ok(look(containment)?);
-    }
     let (sender, receiver) = std::sync::mpsc::channel();
     let containment = containment.clone();
     let thread = std::thread::Builder::new().name("leftovers".into()).spawn(move || {

@@ -196,7 +196,10 @@ pub(super) fn look(
         None => None,
     };
     Ok(match first {
-        Some(process) => Left::Running(process),
+        Some(process) => {
+            containment.remember(service, resource, &process);
+            Left::Running(process)
+        }
         None if containment.is_empty(service, Some(resource))? => Left::Nothing,
         None => Left::Remains,
     })

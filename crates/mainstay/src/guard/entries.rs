@@ -9,8 +9,11 @@
 //! before and without the guard; what the guard adds is that a killed service's addresses stay closed
 //! whatever deadline comes later.
 //!
+//! A control group is killed by one write. What has [left it](super::escaped) is looked for by [a
+//! thread](super::marks) from then on, and nothing is gone before that has found nothing.
+//!
 //! Where there are no control groups, processes are found in `/proc`: those of a session that was entered by
-//! the loop itself, at the deadline; those that only have the mark by [a thread](super::marks), because to look
+//! the loop itself, at the deadline; those that only have the mark by that thread, because to look
 //! for it may take for ever.
 //!
 //! What was killed stays under watch until the daemon takes it out of the memory: a daemon that was
@@ -19,6 +22,7 @@
 
 use std::io;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use anyhow::Context;
@@ -28,12 +32,17 @@ use os::gate::Revoker;
 use os::process::{Containment, Search, search};
 use os::shared::{ENTRIES_MAX, GuardSide, Held, Subject};
 
+use super::escaped::{Escaped, Left};
 use super::log::say;
-use super::marks::{MARK_MAX, Marks, Who};
+use super::marks::{MARK_MAX, Marks, Who, join};
 use super::network::Network;
 
 /// How often something that does not die is killed again.
 const AGAIN: Duration = Duration::from_millis(100);
+/// Before those who have left the groups are looked for again: when some were found, and when none were (a killed
+/// service may be started by a daemon that goes on).
+const LOOK_SOON: Duration = Duration::from_millis(10);
+const LOOK_LATER: Duration = Duration::from_secs(1);
 
 /// What the guard keeps about one slot.
 #[derive(Default)]
@@ -53,8 +62,11 @@ struct Dying {
     /// The question about its addresses that is not answered yet.
     asked: Option<u64>,
     addresses_removed: bool,
-    /// No process has the mark, as far as that was looked for since.
+    /// No process has the mark, or has left the group, as far as that was looked for since.
     unmarked: bool,
+    /// The look that is under way began after the kill; and one ever did.
+    covered: bool,
+    looked: bool,
     /// Of one that stays.
     address_error: i32,
     gone: bool,
@@ -70,8 +82,15 @@ pub(super) struct Entries {
     all: Option<Handle>,
     /// `TREE/`: how the marks of all services begin.
     mark: String,
-    /// Looks for marks, where there are no control groups.
-    marks: Option<Marks>,
+    /// Looks for what no control group holds.
+    marks: Marks,
+    /// Where it says of which services it has found something; `None` without control groups.
+    left: Option<Left>,
+    /// Looks for what has left the groups of killed services: the last one's number, whether its answer is to come,
+    /// and when the next is due.
+    round: u64,
+    is_looking: bool,
+    next_look: Instant,
     /// Daemons that have died: what was found while another one lived says nothing.
     deaths: u64,
     next_deadline: Instant,
@@ -96,9 +115,13 @@ impl Entries {
             }
             Containment::Marked { .. } => None,
         };
-        let marks = match all {
-            Some(_) => None,
-            None => Some(Marks::start(shared.clone())?),
+        let (marks, left) = match all {
+            Some(_) => {
+                let escaped = Escaped::new(tree, shared.clone());
+                let left = escaped.left();
+                (Marks::start_beside_groups(shared.clone(), escaped)?, Some(left))
+            }
+            None => (Marks::start(shared.clone())?, None),
         };
         anyhow::ensure!(tree.len() + base::limits::NAME_SIZE_MAX + 2 <= MARK_MAX, "tree name");
         Ok(Entries {
@@ -108,6 +131,10 @@ impl Entries {
             all,
             mark: format!("{tree}/"),
             marks,
+            left,
+            round: 0,
+            is_looking: false,
+            next_look: Instant::ZERO,
             deaths: 0,
             next_deadline: Instant::FAR,
             dying: 0,
@@ -153,6 +180,7 @@ impl Entries {
             }
             self.begin(shared, slot, held, now);
         }
+        self.look_outside(used, now);
         for slot in 0..used {
             if self.watched[slot].dying.is_some() {
                 self.follow(shared, slot, now, release);
@@ -195,24 +223,25 @@ impl Entries {
         self.deaths += 1;
     }
 
-    /// Whether nothing of any service is left, registered or not; with `kill` what is found is ended. Where
-    /// there are no control groups this is not known at once: false until it is.
+    /// Whether nothing of any service is left, registered or not; with `kill` what is found is ended. What no
+    /// control group holds is not known at once: false until it is.
     pub(super) fn nothing_left(&mut self, shared: &GuardSide, kill: bool) -> bool {
         if !self.is_none_held(shared) {
             return false;
         }
-        let found = match (&self.all, &mut self.marks) {
-            (Some(all), _) => all.is_empty().map(|empty| Some(!empty)).map_err(io::Error::from),
-            (None, Some(marks)) => {
+        let in_groups =
+            self.all.as_ref().map_or(Ok(false), |all| all.is_empty().map(|empty| !empty));
+        let found = match in_groups.map_err(io::Error::from) {
+            Ok(false) => {
                 let who = Who::All { deaths: self.deaths };
-                let found = marks.answer(who);
+                let found = self.marks.answer(who);
                 if found.is_none() {
                     // Another question may be open: again in a later turn.
-                    let _later = marks.ask(who, &self.mark, kill);
+                    let _later = self.marks.ask(who, &self.mark, kill);
                 }
                 found.transpose().map(|found| found.map(|count| count > 0))
             }
-            (None, None) => unreachable!("without groups there are marks"),
+            in_groups => in_groups.map(Some),
         };
         match found {
             Ok(Some(false)) => true,
@@ -229,8 +258,8 @@ impl Entries {
         }
     }
 
-    /// Kills what no entry names: a process that a daemon was starting when it died. By their marks they
-    /// are killed as they are [looked for](Entries::nothing_left).
+    /// Kills what no entry names: a process that a daemon was starting when it died. What no group holds
+    /// is killed as it is [looked for](Entries::nothing_left).
     pub(super) fn kill_rest(&mut self) {
         let Some(all) = &self.all else { return };
         self.killed |= !all.is_empty().unwrap_or(false);
@@ -264,6 +293,8 @@ impl Entries {
             asked: None,
             addresses_removed: false,
             unmarked: false,
+            covered: false,
+            looked: false,
             address_error: 0,
             gone: false,
             alarmed: false,
@@ -309,9 +340,8 @@ impl Entries {
     /// Has the processes of the subject's mark killed. Whether there were none, when that is known.
     fn kill_marked(&mut self, slot: usize) -> Option<bool> {
         let generation = self.watched[slot].generation;
-        let marks = self.marks.as_mut()?;
         let who = Who::One { slot, generation };
-        match marks.answer(who) {
+        match self.marks.answer(who) {
             Some(Ok(count)) => Some(count == 0),
             Some(Err(error)) => {
                 let errno = error.raw_os_error().unwrap_or(0);
@@ -322,8 +352,57 @@ impl Entries {
                 let mut text = [0_u8; MARK_MAX];
                 let mark = join(&mut text, &self.mark, self.subject.service());
                 // Another question may be open: again at the next look.
-                let _later = marks.ask(who, mark, true);
+                let _later = self.marks.ask(who, mark, true);
                 None
+            }
+        }
+    }
+
+    /// Takes what the last look at those has found that have left the groups of killed services, and has the
+    /// next one begin when it is due: at once for who was killed since.
+    fn look_outside(&mut self, used: usize, now: Instant) {
+        let Some(left) = &self.left else { return };
+        let who = Who::Killed { round: self.round };
+        if let Some(found) = self.marks.answer(who).filter(|_| self.is_looking) {
+            self.is_looking = false;
+            self.next_look = now + if matches!(found, Ok(0)) { LOOK_LATER } else { LOOK_SOON };
+            for (slot, watched) in self.watched[..used].iter_mut().enumerate() {
+                let Some(dying) = watched.dying.as_mut() else { continue };
+                if std::mem::take(&mut dying.covered) {
+                    dying.unmarked = found.is_ok() && !left[slot].load(Ordering::Relaxed);
+                }
+            }
+            match found {
+                Ok(0) => {}
+                Ok(count) => say!(
+                    "killed {count} processes that had left the control groups of killed services, or were \
+                     left by nobody knows which"
+                ),
+                Err(error) => {
+                    self.next_look = now + AGAIN;
+                    let errno = error.raw_os_error().unwrap_or(0);
+                    say!(
+                        "cannot look for processes that have left their control groups (error {errno})"
+                    );
+                }
+            }
+        }
+        let mut dying = self.watched[..used].iter().filter_map(|watched| watched.dying);
+        let is_due = match now >= self.next_look {
+            true => dying.next().is_some(),
+            false => dying.any(|dying| !dying.looked),
+        };
+        if self.is_looking || !is_due {
+            return;
+        }
+        let who = Who::Killed { round: self.round + 1 };
+        // Another question may be open: again in a later turn.
+        if self.marks.ask(who, "", true) {
+            (self.round, self.is_looking) = (self.round + 1, true);
+            for dying in
+                self.watched[..used].iter_mut().filter_map(|watched| watched.dying.as_mut())
+            {
+                (dying.covered, dying.looked) = (true, true);
             }
         }
     }
@@ -360,8 +439,11 @@ impl Entries {
             dying.asked = self.network.ask(slot, self.watched[slot].generation);
         }
         let empty = match (&self.watched[slot].handle, &self.all) {
-            (Some(handle), _) => handle.is_empty().map_err(io::Error::from),
-            (None, Some(_)) => Ok(true),
+            (Some(handle), _) => {
+                handle.is_empty().map(|empty| empty && dying.unmarked).map_err(io::Error::from)
+            }
+            // Nothing was started in it; what has left it, if it ever was there, is looked for.
+            (None, Some(_)) => Ok(dying.unmarked),
             (None, None) => {
                 let sessions = self.kill_sessions(shared, slot);
                 if let Some(unmarked) = self.kill_marked(slot) {
@@ -415,14 +497,4 @@ impl Entries {
             }
         }
     }
-}
-
-/// `TREE/SERVICE/` in a buffer.
-fn join<'a>(text: &'a mut [u8; MARK_MAX], mark: &str, service: &str) -> &'a str {
-    let mut length = 0;
-    for part in [mark, service, "/"] {
-        text[length..length + part.len()].copy_from_slice(part.as_bytes());
-        length += part.len();
-    }
-    std::str::from_utf8(&text[..length]).expect("joined from strings")
 }

@@ -1,4 +1,5 @@
-//! The search for marked processes where there are no control groups, on a thread of its own.
+//! The search for processes that no control group holds, on a thread of its own: where there are no control groups
+//! by their marks, and where there are, for [what has left them](super::escaped).
 //!
 //! Intuition: whose process it is stands in its environment, and to read that waits for locks of the
 //! process: one that is being started from a file system that hangs, or whose memory is being read from one,
@@ -20,6 +21,8 @@ use anyhow::Context;
 use os::event::{Bell, Events, Interest, Poll, Token};
 use os::process::{Search, search};
 use os::shared::GuardSide;
+
+use super::escaped::Escaped;
 
 #[cfg(test)]
 mod tests;
@@ -43,9 +46,12 @@ pub(super) enum Who {
     One { slot: usize, generation: u64 },
     /// All services of this node, after so many daemons have died.
     All { deaths: u64 },
+    /// All services that were killed: whom of them control groups did not hold. How often that was asked.
+    Killed { round: u64 },
 }
 
 struct Question {
+    who: Who,
     mark: [u8; MARK_MAX],
     length: usize,
     kill: bool,
@@ -71,22 +77,38 @@ pub(super) struct Marks {
 }
 
 impl Marks {
-    /// Starts the thread.
+    /// Starts the thread where there are no control groups: it looks at the marks of all processes.
     pub(super) fn start(shared: Arc<GuardSide>) -> anyhow::Result<Marks> {
         let rung = move || shared.bell().ring();
-        Marks::start_with(rung, search)
+        Marks::start_with(rung, |_, wanted| search(wanted))
+    }
+
+    /// Starts it where there are: it looks for [what has left them](Escaped).
+    pub(super) fn start_beside_groups(
+        shared: Arc<GuardSide>,
+        mut escaped: Escaped,
+    ) -> anyhow::Result<Marks> {
+        let rung = move || shared.bell().ring();
+        Marks::start_with(rung, move |who, wanted| {
+            escaped.look(matches!(who, Who::All { .. }), wanted.kill)
+        })
     }
 
     fn start_with(
         rung: impl Fn() + Send + 'static,
-        look: impl Fn(&Search<'_>) -> io::Result<usize> + Send + 'static,
+        look: impl FnMut(Who, &Search<'_>) -> io::Result<usize> + Send + 'static,
     ) -> anyhow::Result<Marks> {
         let desk = Arc::new(Desk {
             bell: Bell::new()?,
             asked: AtomicU64::new(0),
             answered: AtomicU64::new(0),
             found: AtomicU64::new(0),
-            question: Mutex::new(Question { mark: [0; MARK_MAX], length: 0, kill: false }),
+            question: Mutex::new(Question {
+                who: Who::All { deaths: 0 },
+                mark: [0; MARK_MAX],
+                length: 0,
+                kill: false,
+            }),
         });
         let poll = Poll::new()?;
         poll.add(&desk.bell, BELL, Interest::Read)?;
@@ -112,7 +134,7 @@ impl Marks {
         }
         let Ok(mut question) = self.desk.question.try_lock() else { return false };
         question.mark[..mark.len()].copy_from_slice(mark.as_bytes());
-        (question.length, question.kill) = (mark.len(), kill);
+        (question.who, question.length, question.kill) = (who, mark.len(), kill);
         drop(question);
         (self.who, self.is_late) = (Some(who), false);
         self.desk.asked.store(asked + 1, Ordering::Release);
@@ -135,7 +157,12 @@ impl Marks {
     }
 }
 
-fn run(desk: &Desk, poll: &Poll, rung: impl Fn(), look: impl Fn(&Search<'_>) -> io::Result<usize>) {
+fn run(
+    desk: &Desk,
+    poll: &Poll,
+    rung: impl Fn(),
+    mut look: impl FnMut(Who, &Search<'_>) -> io::Result<usize>,
+) {
     // Where it is refused, the loop is refused too, and has said so.
     let _said = os::realtime::round_robin(PRIORITY);
     os::realtime::touch_stack::<TOUCHED>();
@@ -147,7 +174,8 @@ fn run(desk: &Desk, poll: &Poll, rung: impl Fn(), look: impl Fn(&Search<'_>) -> 
             let question = desk.question.lock().unwrap_or_else(PoisonError::into_inner);
             let mark = std::str::from_utf8(&question.mark[..question.length]);
             let mark = Some(mark.expect("it was copied from a string"));
-            let found = look(&Search { marker: mark, sessions: &[], kill: question.kill });
+            let search = Search { marker: mark, sessions: &[], kill: question.kill };
+            let found = look(question.who, &search);
             drop(question);
             let found = match found {
                 Ok(count) => (count as u64).min(FAILED - 1),
@@ -162,4 +190,14 @@ fn run(desk: &Desk, poll: &Poll, rung: impl Fn(), look: impl Fn(&Search<'_>) -> 
             panic!("epoll of the guard's thread for marks: {error}");
         }
     }
+}
+
+/// `TREE/SERVICE/` in a buffer.
+pub(super) fn join<'a>(text: &'a mut [u8; MARK_MAX], mark: &str, service: &str) -> &'a str {
+    let mut length = 0;
+    for part in [mark, service, "/"] {
+        text[length..length + part.len()].copy_from_slice(part.as_bytes());
+        length += part.len();
+    }
+    std::str::from_utf8(&text[..length]).expect("joined from strings")
 }

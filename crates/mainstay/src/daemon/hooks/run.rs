@@ -122,7 +122,7 @@ impl Runner {
         let mut killed = Ok(0);
         self.containment.get_or_init(|| {
             let containment = Containment::open(&self.tree);
-            killed = containment.kill_all();
+            killed = containment.kill_descendants();
             containment
         });
         let said = "what hooks of a former life of this daemon left cannot be ended";

@@ -14,7 +14,7 @@ struct Stage {
 fn stage() -> Stage {
     let (tell, asked) = channel();
     let (found, answers) = channel::<io::Result<usize>>();
-    let look = move |search: &Search<'_>| {
+    let look = move |_: Who, search: &Search<'_>| {
         let mark = search.marker.expect("by mark").to_owned();
         tell.send((mark, search.kill)).unwrap();
         answers.recv().unwrap()

@@ -86,11 +86,13 @@ keep same session bare
 kill -9 $guard $(daemon)
 wait $guard || true
 left old-same old-session old-bare
-rm -f n1.log
+rm n1.log same session bare
 run n1
 guard=$!
 wait_for grep -q "a former guard had left running" n1.log
 none old-same old-session old-bare
+# What runs now is ended when all of it is there to be found.
+wait_for left same session bare
 "#;
 
 #[test]

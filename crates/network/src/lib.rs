@@ -55,6 +55,7 @@ mod own;
 mod picture;
 pub mod place;
 mod replace;
+mod returned;
 mod share;
 mod standby;
 mod subnet;

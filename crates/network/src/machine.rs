@@ -398,8 +398,8 @@ impl Network {
             let condition = self.conditions.get(&interface.name).cloned();
             interface.condition = condition.unwrap_or_default();
         }
-        self.note_cards(&interfaces);
         self.mind_returns(&interfaces);
+        self.note_cards(&interfaces);
         self.shares.forget_plans();
         let picture = Picture::new(interfaces);
         self.stubborn.retain(|place, _| picture.places().contains(place));

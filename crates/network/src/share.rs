@@ -6,15 +6,14 @@
 //! addresses are planned at once, before the first of them leaves; a plan holds as long as the input is handled
 //! and the picture stays the same, so that a thousand addresses ask for one.
 //!
-//! An interface that works again gets its share back, where that is wished, once it has worked for
-//! [`RETURN_AFTER`]; of one that fails again and again each failure doubles that, as for a local switch. What
+//! An interface that works again (module `returned`) gets its share back, where that is wished, once it has worked
+//! for [`RETURN_AFTER`](crate::switch::RETURN_AFTER); of one that fails again and again each failure doubles that, as for a local switch. What
 //! cannot be shared out anew then, for want of a lease, is when it can.
 //!
 //! Of an address of which nothing is said, the interfaces are those that work and have its subnet, as
 //! ever, and the one with the least load is taken.
 
 use core::net::IpAddr;
-use core::time::Duration;
 use std::collections::{BTreeMap, BTreeSet};
 
 use base::Instant;
@@ -25,37 +24,25 @@ use crate::place::{
     Card, Distribution, Ground, Holder, Occasion, Placement, Rule, Takeover, Wanted, place,
     place_some,
 };
+use crate::returned::Return;
 use crate::subnet::{self, bits};
-use crate::switch::{RETRY_AFTER, RETURN_AFTER, watched_after};
+use crate::switch::RETRY_AFTER;
 use crate::wire::Mac;
 use crate::{Interface, Share};
 
 /// What is said about networks, and what is under way for it.
 #[derive(Clone, Debug)]
 pub(crate) struct Shares {
-    all: Vec<Share>,
+    pub(crate) all: Vec<Share>,
     /// The network of each address, and the preference of its service.
     of: BTreeMap<IpAddr, (usize, Option<Distribution>)>,
     /// Addresses of this node itself.
     persistent: BTreeSet<IpAddr>,
     /// What is watched of the networks that get their shares back, by their names.
-    returns: BTreeMap<String, Return>,
+    pub(crate) returns: BTreeMap<String, Return>,
     /// What was worked out while one input is handled.
     grounds: BTreeMap<usize, Ground>,
     plans: BTreeMap<usize, BTreeMap<IpAddr, Placement>>,
-}
-
-/// When the addresses of a network are shared out anew over interfaces that work again.
-#[derive(Clone, Copy, Debug)]
-struct Return {
-    due: Option<Instant>,
-    /// When an interface failed last, and how long one has to work since.
-    failed: Option<Instant>,
-    watched: Duration,
-}
-
-impl Return {
-    const NONE: Return = Return { due: None, failed: None, watched: RETURN_AFTER };
 }
 
 /// The interface for an address.
@@ -293,43 +280,6 @@ impl Network {
         let mut ground = self.ground(share);
         let wanted = self.load(share, &mut ground);
         place(&[ground], &wanted, occasion)
-    }
-
-    /// Notes interfaces that fail, and that work again.
-    pub(crate) fn mind_returns(&mut self, interfaces: &[Interface]) {
-        if self.picture.is_none() {
-            return;
-        }
-        let find = |interfaces: &[Interface], name: &String, is_so: fn(&Interface) -> bool| {
-            interfaces.iter().any(|interface| interface.name == *name && is_so(interface))
-        };
-        let works = |interface: &Interface| interface.trouble().is_none();
-        let (now, before) = (self.now, self.interfaces());
-        let mut noted = Vec::new();
-        for share in self.shares.all.iter().filter(|share| share.rebalances) {
-            let cards = || share.cards.iter().chain(&share.standbys);
-            let fails =
-                cards().any(|name| find(before, name, works) && !find(interfaces, name, works));
-            let returns = cards().any(|name| {
-                let is_proven = Interface::is_proven;
-                find(interfaces, name, is_proven) && !find(before, name, is_proven)
-            });
-            let known = self.shares.returns.get(&share.net).copied().unwrap_or(Return::NONE);
-            let mut next = known;
-            if fails {
-                next.watched = watched_after(known.failed, known.watched, now);
-                next.failed = Some(now);
-                // One that has come back meanwhile waits as long as this one will.
-                next.due = next.due.map(|_| now + next.watched);
-            }
-            if returns {
-                next.due = Some(now + next.watched);
-            }
-            if fails || returns {
-                noted.push((share.net.clone(), next));
-            }
-        }
-        self.shares.returns.extend(noted);
     }
 
     /// Shares out anew what waited for that, if this node may own anything. What is on its way anyway is

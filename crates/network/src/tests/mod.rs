@@ -16,6 +16,7 @@ mod learned;
 mod owning;
 mod places;
 mod replaced;
+mod returned;
 mod shares;
 mod standbys;
 mod subnets;

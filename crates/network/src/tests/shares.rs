@@ -8,12 +8,12 @@ use super::{Node, OTHER_MAC, interface, ip};
 use crate::place::{Distribution, Rule, Takeover};
 use crate::{Input, Output, Phase, Share};
 
-const FIRST: &str = "10.99.0.1";
-const SECOND: &str = "10.99.0.2";
-const THIRD: &str = "10.99.0.3";
+pub(super) const FIRST: &str = "10.99.0.1";
+pub(super) const SECOND: &str = "10.99.0.2";
+pub(super) const THIRD: &str = "10.99.0.3";
 const PERSISTENT: &str = "10.99.0.9";
 
-fn share(distribution: Distribution) -> Share {
+pub(super) fn share(distribution: Distribution) -> Share {
     Share {
         net: "lan".into(),
         cards: vec!["eth1".into(), "eth2".into()],
@@ -29,7 +29,7 @@ fn share(distribution: Distribution) -> Share {
     }
 }
 
-fn configure(node: &mut Node, share: Share) {
+pub(super) fn configure(node: &mut Node, share: Share) {
     let addresses: Vec<IpAddr> = share.addresses.iter().map(|(address, _)| *address).collect();
     let shares = vec![share];
     node.feed(Input::Configure {
@@ -62,7 +62,7 @@ fn claim_all(node: &mut Node) {
 }
 
 /// The interface of each address, as the kernel has it.
-fn on(node: &Node) -> Vec<u32> {
+pub(super) fn on(node: &Node) -> Vec<u32> {
     [FIRST, SECOND, THIRD].iter().flat_map(|address| places(node, address)).collect()
 }
 
@@ -74,7 +74,7 @@ fn places(node: &Node, address: &str) -> Vec<u32> {
     here.map(|interface| interface.index).collect()
 }
 
-fn finish(node: &mut Node) -> Vec<Output> {
+pub(super) fn finish(node: &mut Node) -> Vec<Output> {
     let mut outputs = Vec::new();
     while !node.asked.is_empty() {
         outputs.extend(node.done(Ok(())));

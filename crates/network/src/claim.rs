@@ -291,11 +291,11 @@ impl Network {
     /// The driver did, or could not do, what it was asked.
     pub(crate) fn done(&mut self, operation: u64, result: Result<(), Failure>) {
         let is_not_now = matches!(result, Err(Failure::NotNow(_)));
-        let result = result.map_err(Failure::reason);
-        if self.given(operation, &result) {
+        let told = result.clone().map_err(Failure::reason);
+        if self.given(operation, &told) || self.switched(operation, result) {
             return;
         }
-        let Some(result) = self.switched(operation, result) else { return };
+        let result = told;
         let Operation { place, adds } =
             self.operations.remove(&operation).expect("each operation is answered once");
         let left = self.busy.get_mut(&place).expect("counted when it was asked for");

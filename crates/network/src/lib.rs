@@ -50,6 +50,7 @@ mod claim;
 pub mod health;
 mod home;
 mod learn;
+mod left;
 mod machine;
 mod own;
 mod picture;

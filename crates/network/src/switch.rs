@@ -25,9 +25,10 @@ use std::collections::BTreeMap;
 
 use base::Instant;
 
+use crate::left::Left;
 use crate::machine::{Network, Place, State};
 use crate::own::ANNOUNCE_DELAYS;
-use crate::{Interface, Net, NetStatus, Output, subnet, wire};
+use crate::{Failure, Interface, Net, NetStatus, Output, subnet, wire};
 
 /// How long an interface has failed before its addresses leave it: two looks at the carriers.
 pub(crate) const SWITCH_AFTER: Duration = Duration::from_millis(100);
@@ -113,6 +114,8 @@ pub(crate) struct Seats {
     last: Option<(String, Instant)>,
     /// Why the newest attempt failed, and when to try again.
     failure: Option<(String, Instant)>,
+    /// Addresses that could not go along.
+    pub(crate) left_behind: Left,
 }
 
 #[derive(Clone, Debug)]
@@ -127,7 +130,7 @@ pub(crate) struct Switching {
 
 /// What is right for a network now.
 #[derive(Debug)]
-enum Verdict {
+pub(crate) enum Verdict {
     /// The addresses are where they belong, or nowhere.
     Stay,
     /// They leave at that moment, if nothing changes.
@@ -161,6 +164,11 @@ impl Switches {
         self.nets = seats.collect();
     }
 
+    /// Whether the address could not go along when the others left that interface.
+    fn has_left(&self, name: &str, address: IpAddr) -> bool {
+        self.nets.iter().any(|seats| seats.left_behind.has(name, address))
+    }
+
     pub(crate) fn is_standby(&self, name: &str) -> bool {
         self.nets.iter().any(|seats| seats.net.cards.iter().skip(1).any(|card| card == name))
     }
@@ -190,6 +198,7 @@ impl Seats {
             returns: false,
             last: None,
             failure: None,
+            left_behind: Left::default(),
         }
     }
 }
@@ -217,18 +226,20 @@ impl Network {
         if self.picture.is_none() {
             return;
         }
+        self.forget_left();
         for place in 0..self.switches.nets.len() {
             let Verdict::Switch { from, to, why } = self.judge(&self.switches.nets[place]) else {
                 continue;
             };
-            let addresses = self.stationary(from);
+            let addresses = self.switched_from(&self.switches.nets[place], from);
             let operation = self.next_operation;
             self.next_operation += 1;
             let names = [self.name(from), self.name(to)];
             let now = self.now;
             let has_failed = self.carrier(from).is_some_and(|card| card.trouble().is_some());
             let seats = &mut self.switches.nets[place];
-            if has_failed && seats.net.cards.first() == Some(&names[0]) {
+            let is_first = addresses.iter().all(|one| !seats.left_behind.has(&names[0], one.0));
+            if has_failed && is_first && seats.net.cards.first() == Some(&names[0]) {
                 seats.watched = watched_after(seats.left, seats.watched, now);
                 seats.left = Some(now);
             }
@@ -297,7 +308,7 @@ impl Network {
             (seat, at, "a switch was interrupted".to_owned())
         };
         let Some(from) = taken().find(|card| card.index != target.index) else {
-            return Verdict::Stay;
+            return self.judge_left(seats, seat, &cards);
         };
         // What others put on the target is none of ours, and no switch that was interrupted.
         if !self.is_same(from.index, target.index) {
@@ -337,43 +348,55 @@ impl Network {
         cards.iter().copied().filter(has)
     }
 
-    /// The driver has switched, or could not. Returns what is no answer to a switch.
-    pub(crate) fn switched(
-        &mut self,
-        operation: u64,
-        result: Result<(), String>,
-    ) -> Option<Result<(), String>> {
+    /// The driver has switched, or could not. False when the operation is another one.
+    pub(crate) fn switched(&mut self, operation: u64, result: Result<(), Failure>) -> bool {
         if self.operations.contains_key(&operation) {
-            return Some(result);
+            return false;
         }
         let now = self.now;
         let is_it = |seats: &&mut Seats| {
             seats.switching.as_ref().is_some_and(|switching| switching.operation == operation)
         };
         // The network was taken out of the configuration meanwhile: the next picture shows what is.
-        let seats = self.switches.nets.iter_mut().find(is_it)?;
+        let Some(seats) = self.switches.nets.iter_mut().find(is_it) else { return true };
         let switching = seats.switching.take().expect("it was just seen");
-        seats.returns = false;
-        seats.last = Some((switching.names[1].clone(), now));
-        let failure = result.err();
-        seats.failure = failure.clone().map(|failure| (failure, now + RETRY_AFTER));
-        let Switching { from, to, addresses, names: [from_name, to_name], why, .. } = switching;
-        let net = seats.net.name.clone();
+        let Switching { from, to, addresses, names, why, .. } = switching;
+        let (refused, failure) = match result {
+            Ok(()) => (Vec::new(), None),
+            Err(Failure::AllBut(refused)) => (refused, None),
+            Err(failure) => (Vec::new(), Some(failure.reason())),
+        };
+        let was_left =
+            addresses.iter().all(|(address, _)| seats.left_behind.has(&names[0], *address));
         let is_done = failure.is_none();
-        self.outputs.push_back(Output::Switched {
-            net,
-            from: from_name,
-            to: to_name,
-            addresses: addresses.iter().map(|(address, _)| *address).collect(),
-            why,
-            failure,
-        });
+        seats.left_behind.switched(&names, &addresses, &refused, is_done, now);
+        let is_refused =
+            |(address, _): &(IpAddr, u8)| refused.iter().any(|(one, _)| one == address);
+        let gone: Vec<_> = addresses.into_iter().filter(|one| !is_refused(one)).collect();
+        // What could not go along before, and cannot now either, is no news.
+        if !was_left || (is_done && !gone.is_empty()) {
+            if !was_left {
+                seats.returns = false;
+                seats.last = Some((names[1].clone(), now));
+                seats.failure = failure.clone().map(|failure| (failure, now + RETRY_AFTER));
+            }
+            let [from, to] = names;
+            self.outputs.push_back(Output::Switched {
+                net: seats.net.name.clone(),
+                from,
+                to,
+                addresses: gone.iter().map(|(address, _)| *address).collect(),
+                left: refused,
+                why,
+                failure,
+            });
+        }
         if is_done {
             self.counters.switches += 1;
-            for (address, prefix) in addresses {
+            for (address, prefix) in gone {
                 self.picture_remove(Place { address, interface: from, prefix });
                 self.picture_own(Place { address, interface: to, prefix });
-                self.switches.fresh.insert(address, Fresh { interface: to, step: 0, at: now });
+                self.switches.announce(address, to, now);
             }
             for address in self.addresses() {
                 if let State::Owned(_) = self.entry(address).state {
@@ -382,7 +405,7 @@ impl Network {
             }
         }
         self.mind_nets();
-        None
+        true
     }
 
     /// Whether a switch is still wanted that the driver was asked for.
@@ -507,7 +530,8 @@ impl Network {
                 }
                 (None, Verdict::Later { .. } | Verdict::Stay) => None,
             };
-            from.is_some_and(carries)
+            // What was left behind is hardly about to go.
+            from.is_some_and(|from| !self.stationary(from).is_empty() && carries(from))
         })
     }
 
@@ -535,7 +559,7 @@ impl Network {
                 addresses: seat.map_or(Vec::new(), |seat| {
                     self.stationary(seat.index).into_iter().map(|(address, _)| address).collect()
                 }),
-                failure: failure.or(foreign),
+                failure: failure.or(foreign).or_else(|| seats.left_behind.words()),
             }
         });
         status.collect()
@@ -553,15 +577,17 @@ impl Network {
     }
 
     /// The node's own addresses on an interface, without those that belong to the interface itself.
-    fn stationary(&self, index: u32) -> Vec<(IpAddr, u8)> {
+    pub(crate) fn stationary(&self, index: u32) -> Vec<(IpAddr, u8)> {
         self.interface(index).map_or(Vec::new(), |interface| self.seats(interface).collect())
     }
 
-    /// Those of the addresses that are this node's own.
+    /// Those of the addresses that are this node's own, without what could not go along from there.
     fn seats(&self, interface: &Interface) -> impl Iterator<Item = (IpAddr, u8)> {
         let own = interface.addresses.iter().filter(|seen| {
             let is_local = matches!(seen.address, IpAddr::V6(six) if six.is_unicast_link_local());
-            !is_local && !self.is_service(seen.address)
+            !is_local
+                && !self.is_service(seen.address)
+                && !self.switches.has_left(&interface.name, seen.address)
         });
         own.map(|seen| (seen.address, seen.prefix))
     }

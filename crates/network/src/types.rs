@@ -352,6 +352,8 @@ pub enum Failure {
     NotNow(String),
     /// It cannot be done, as far as the driver can tell.
     Lasting(String),
+    /// Of a switch: all is done but for these addresses, which stay where they are; each with why.
+    AllBut(Vec<(IpAddr, String)>),
 }
 
 impl Failure {
@@ -360,6 +362,10 @@ impl Failure {
     pub fn reason(self) -> String {
         match self {
             Failure::NotNow(reason) | Failure::Lasting(reason) => reason,
+            Failure::AllBut(left) => {
+                let left = left.into_iter().map(|(address, why)| format!("{address}: {why}"));
+                left.collect::<Vec<_>>().join("; ")
+            }
         }
     }
 }
@@ -446,7 +452,8 @@ pub enum Output {
         interface: u32,
     },
     /// Put this node's own addresses on another interface, with the routes and permanent neighbours
-    /// that hang on them; answer with [`Input::Done`]. What stands there already is no error.
+    /// that hang on them; answer with [`Input::Done`]. What stands there already is no error. What cannot be
+    /// put there stays where it is and keeps nothing else back ([`Failure::AllBut`]).
     Switch {
         /// Names the answer.
         operation: u64,
@@ -494,6 +501,8 @@ pub enum Output {
         to: String,
         /// The addresses.
         addresses: Vec<IpAddr>,
+        /// Addresses that could not be put there and stay where they were, each with why.
+        left: Vec<(IpAddr, String)>,
         /// Why they are not where they were.
         why: String,
         /// Why they are there all the same.

@@ -207,9 +207,14 @@ impl Addresses {
             }
             Request::Switch { operation, from, to, addresses } => {
                 let result = self.netlink.switch(from, to, &addresses);
-                let result = result.map_err(|error| Failure::Lasting(error.whole())).map(|taken| {
+                let result = result.map_err(|error| Failure::Lasting(error.whole()));
+                let result = result.and_then(|taken| {
                     for trouble in taken.troubles {
                         self.tell(Done::Said(format!("taken over by interface {to}: {trouble}")));
+                    }
+                    match taken.left.is_empty() {
+                        true => Ok(()),
+                        false => Err(Failure::AllBut(taken.left)),
                     }
                 });
                 self.answer(operation, result);

@@ -136,9 +136,17 @@ impl Daemon {
             .filter(|(address, _)| net.addresses.contains(address))
             .collect();
         let taken = netlink.switch(from.index, to.index, &addresses);
-        for trouble in taken.map_err(|error| explain(&error))?.troubles {
+        let taken = taken.map_err(|error| explain(&error))?;
+        for trouble in taken.troubles {
             self.journal.say(&format!("{}: {trouble}", net.name));
         }
+        for (address, why) in &taken.left {
+            self.journal.say(&format!("{}: {address} stays on {seat}: {why}", net.name));
+        }
+        let is_there = |(address, _): &(std::net::IpAddr, u8)| {
+            !taken.left.iter().any(|(left, _)| left == address)
+        };
+        let addresses: Vec<_> = addresses.into_iter().filter(is_there).collect();
         self.journal.say(&format!("{}: own addresses are on {primary} again", net.name));
         if let Err(error) = announce(to, &addresses) {
             self.journal.say(&format!("{}: nobody was told: {error}", net.name));

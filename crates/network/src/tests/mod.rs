@@ -13,6 +13,7 @@ mod claims;
 mod fuzz;
 mod homes;
 mod learned;
+mod left;
 mod owning;
 mod places;
 mod replaced;

@@ -23,7 +23,7 @@ fn configure(node: &mut Node, net: Net, fixed: &[&str]) {
     });
 }
 
-fn with_standby() -> Node {
+pub(super) fn with_standby() -> Node {
     let mut node = Node::new();
     let mut standby = interface(2, OTHER_MAC, &[]);
     // Every interface has one of its own, which goes nowhere.
@@ -34,18 +34,18 @@ fn with_standby() -> Node {
     node
 }
 
-fn pull(node: &mut Node, index: usize) -> Vec<Output> {
+pub(super) fn pull(node: &mut Node, index: usize) -> Vec<Output> {
     node.interfaces[index].carrier = false;
     node.picture()
 }
 
-fn put_back(node: &mut Node, index: usize) -> Vec<Output> {
+pub(super) fn put_back(node: &mut Node, index: usize) -> Vec<Output> {
     node.interfaces[index].carrier = true;
     node.picture()
 }
 
 /// Own addresses on each interface.
-fn own(node: &Node) -> [Vec<String>; 2] {
+pub(super) fn own(node: &Node) -> [Vec<String>; 2] {
     [0, 1].map(|place| {
         let all = node.interfaces[place].addresses.iter();
         let mut all: Vec<String> = all.map(|seen| seen.address.to_string()).collect();
@@ -55,7 +55,7 @@ fn own(node: &Node) -> [Vec<String>; 2] {
 }
 
 /// Time passes, and the driver does what it is asked at once.
-fn obeyed(node: &mut Node, millis: u64) -> Vec<Output> {
+pub(super) fn obeyed(node: &mut Node, millis: u64) -> Vec<Output> {
     let mut all = Vec::new();
     for _ in 0..millis / 10 {
         all.extend(node.pass(10).into_iter().map(|(_, output)| output));
@@ -68,7 +68,7 @@ fn obeyed(node: &mut Node, millis: u64) -> Vec<Output> {
     all
 }
 
-fn switched(outputs: &[Output]) -> Vec<(String, String, String)> {
+pub(super) fn switched(outputs: &[Output]) -> Vec<(String, String, String)> {
     let switched = outputs.iter().filter_map(|output| match output {
         Output::Switched { from, to, why, failure: None, .. } => {
             Some((from.clone(), to.clone(), why.clone()))
@@ -78,7 +78,7 @@ fn switched(outputs: &[Output]) -> Vec<(String, String, String)> {
     switched.collect()
 }
 
-fn switches(outputs: &[Output]) -> usize {
+pub(super) fn switches(outputs: &[Output]) -> usize {
     outputs.iter().filter(|output| matches!(output, Output::Switch { .. })).count()
 }
 

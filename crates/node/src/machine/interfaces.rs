@@ -175,13 +175,18 @@ impl Node {
                 let sentence = format!("{address} of {service} went to {to}: {from} {why}; {rule}");
                 self.event(EventKind::Interface, None, sentence);
             }
-            Out::Switched { net, from, to, addresses, why, failure } => {
+            Out::Switched { net, from, to, addresses, left, why, failure } => {
                 let what = match addresses.len() {
                     1 => "1 own address".to_owned(),
                     count => format!("{count} own addresses"),
                 };
+                let left = left.iter();
+                let left = left.map(|(one, why)| format!("; {one} stays on {from}: {why}"));
+                let left: String = left.collect();
                 let sentence = match &failure {
-                    None => format!("swap_adapter: {net}: {what} went from {from} to {to}: {why}"),
+                    None => {
+                        format!("swap_adapter: {net}: {what} went from {from} to {to}: {why}{left}")
+                    }
                     Some(failure) => format!(
                         "swap_adapter: {net}: {what} cannot go from {from} to {to} ({why}): {failure}"
                     ),

@@ -52,7 +52,10 @@ pub struct Taken {
     pub routes: usize,
     /// Permanent neighbour entries.
     pub neighbours: usize,
-    /// What could not be taken along, in words.
+    /// Addresses that the other interface does not take, each with why. They are where they were, with the
+    /// routes and neighbours of their family if none of it was taken.
+    pub left: Vec<(IpAddr, String)>,
+    /// What else could not be taken along, in words.
     pub troubles: Vec<String>,
 }
 
@@ -61,10 +64,11 @@ pub(super) type Raw = Message<MESSAGE_MAX>;
 impl Netlink {
     /// Puts addresses of interface `from` on interface `to`, with their routes and permanent
     /// neighbours. What is there already is no error; IPv6 addresses come without the kernel's duplicate
-    /// detection.
+    /// detection. An address that `to` does not take stays and keeps no other one back.
     ///
     /// # Errors
-    /// When an address cannot be put there: then none is, and all are where they were.
+    /// When no address can be put there, or the interface or the kernel's answer is gone in the middle: then all
+    /// are where they were, and some may be on both.
     pub fn switch(
         &mut self,
         from: u32,
@@ -75,28 +79,44 @@ impl Netlink {
             let Some((index, seen)) = read_address(body) else { return false };
             index == from && addresses.contains(&(seen.address, seen.prefix))
         })?;
-        let routes = self.collect(RTM_GETROUTE, RTM_NEWROUTE, &[0; ROUTE_HEAD], |body| {
+        let mut routes = self.collect(RTM_GETROUTE, RTM_NEWROUTE, &[0; ROUTE_HEAD], |body| {
             is_moved_route(body, from)
         })?;
-        let neighbours =
+        let mut neighbours =
             self.collect(RTM_GETNEIGH, RTM_NEWNEIGH, &[0; NEIGHBOUR_HEAD], |body| {
                 u32_at(body, 4) == Some(from) && u16_at(body, 8) == Some(NUD_PERMANENT)
             })?;
         let mut added = Vec::new();
+        let mut refused: Vec<(IpAddr, NetlinkError)> = Vec::new();
         for body in &bodies {
             let seen = read_address(body).map(|(_, seen)| seen).expect("it was read before");
             let result = self.put(address_message(body, to), || {
                 format!("put {}/{} on interface {to}", seen.address, seen.prefix)
             });
-            if let Err(error) = result {
-                for (address, prefix) in added {
-                    // What remains there is on both, which the next picture shows.
-                    let _shown = self.remove_address(to, address, prefix);
+            match result {
+                Ok(()) => added.push(seen.address),
+                // It is this address that is refused, by an interface that is there.
+                Err(error @ NetlinkError::Refused { .. })
+                    if error.errno() != Some(libc::ENODEV) =>
+                {
+                    refused.push((seen.address, error));
                 }
-                return Err(error);
+                // What is on both by now is seen in the next picture, and the switch is finished.
+                Err(error) => return Err(error),
             }
-            added.push((seen.address, seen.prefix));
         }
+        if added.is_empty() && !refused.is_empty() {
+            return Err(refused.remove(0).1);
+        }
+        let has_stayed = |address: &IpAddr| refused.iter().any(|(one, _)| one == address);
+        // Without an address of its family there is nothing that a route could hang on.
+        let is_gone = |four: bool| {
+            refused.iter().all(|(address, _)| address.is_ipv4() != four)
+                || added.iter().any(|address| address.is_ipv4() == four)
+        };
+        let goes = |body: &Vec<u8>| is_gone(i32::from(body[0]) == libc::AF_INET);
+        routes.retain(goes);
+        neighbours.retain(goes);
         let mut taken = Taken::default();
         for body in &neighbours {
             let message = neighbour_message(RTM_NEWNEIGH, body, to);
@@ -123,7 +143,7 @@ impl Netlink {
                 break;
             }
         }
-        for (address, prefix) in addresses {
+        for (address, prefix) in addresses.iter().filter(|(address, _)| !has_stayed(address)) {
             if let Err(error) = self.remove_address(from, *address, *prefix) {
                 taken.troubles.push(error.whole());
             }
@@ -133,6 +153,7 @@ impl Netlink {
             // It goes with the last address in some kernels.
             let _gone = self.put(message, || "take a neighbour away".to_owned());
         }
+        taken.left = refused.into_iter().map(|(address, error)| refusal(address, &error)).collect();
         Ok(taken)
     }
 
@@ -181,6 +202,16 @@ impl Netlink {
             }),
         }
     }
+}
+
+/// Why an address stays where it is, with the mend where the kernel's words do not tell.
+fn refusal(address: IpAddr, error: &NetlinkError) -> (IpAddr, String) {
+    let is_off = address.is_ipv6() && error.errno() == Some(libc::EACCES);
+    let why = match is_off {
+        true => format!("{}; set net.ipv6.conf.INTERFACE.disable_ipv6 = 0 there", error.whole()),
+        false => error.whole(),
+    };
+    (address, why)
 }
 
 /// Whether a route leads over the interface and was made by a person or a program.

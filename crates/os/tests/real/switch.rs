@@ -132,6 +132,39 @@ fn where_no_address_can_be_put_all_stay_where_they_were() {
 }
 
 #[test]
+fn an_address_that_cannot_be_put_there_keeps_no_other_one_back() {
+    if !isolate(UnshareFlags::NEWNET) {
+        return;
+    }
+    let (primary, _) = cable("prim", "primend");
+    let (standby, _) = cable("stby", "stbyend");
+    let off = "/proc/sys/net/ipv6/conf/stby/disable_ipv6";
+    std::fs::write(off, "1").unwrap();
+    let mut netlink = Netlink::open().unwrap();
+    for (address, prefix) in OWN {
+        netlink.add_address(primary, address, prefix, None).unwrap();
+    }
+    route(primary, (ANY, 0), Some(GATEWAY));
+    route(primary, (ANY_SIX, 0), Some(GATEWAY_SIX));
+    let taken = netlink.switch(primary, standby, &OWN).unwrap();
+    assert_eq!((taken.routes, &taken.troubles), (1, &Vec::new()));
+    let [(SIX, why)] = &taken.left[..] else { panic!("left: {:?}", taken.left) };
+    assert!(why.contains("fd00::3/64 on interface"), "{why}");
+    assert!(why.contains("net.ipv6.conf.INTERFACE.disable_ipv6 = 0"), "{why}");
+    assert_eq!((own("prim"), own("stby")), (vec![(SIX, 64)], OWN[..2].to_vec()));
+    assert_eq!((made("prim").len(), made("stby").len()), (1, 1), "each with its addresses");
+
+    // Alone it has nothing to go along with: that is no switch.
+    netlink.switch(primary, standby, &[(SIX, 64)]).expect_err("IPv6 is off there");
+    assert_eq!(own("prim"), [(SIX, 64)]);
+    std::fs::write(off, "0").unwrap();
+    let taken = netlink.switch(primary, standby, &[(SIX, 64)]).unwrap();
+    assert_eq!((taken.routes, taken.left, taken.troubles), (1, Vec::new(), Vec::new()));
+    assert_eq!((own("prim"), own("stby")), (Vec::new(), OWN.to_vec()));
+    assert_eq!((made("prim").len(), made("stby").len()), (0, 2));
+}
+
+#[test]
 fn a_connection_lives_on() {
     if !isolate(UnshareFlags::NEWNET) {
         return;

@@ -391,13 +391,17 @@ impl Network {
                 failure,
             });
         }
-        if is_done {
-            self.counters.switches += 1;
-            for (address, prefix) in gone {
+        for (address, prefix) in gone {
+            if is_done {
                 self.picture_remove(Place { address, interface: from, prefix });
                 self.picture_own(Place { address, interface: to, prefix });
-                self.switches.announce(address, to, now);
             }
+            // After a failure too: they may have been on the other one for a moment, and have answered there.
+            let on = if is_done { to } else { from };
+            self.switches.announce(address, on, now);
+        }
+        if is_done {
+            self.counters.switches += 1;
             for address in self.addresses() {
                 if let State::Owned(_) = self.entry(address).state {
                     self.check_owned(address, false);

@@ -1,8 +1,8 @@
 //! Own addresses that a standby does not take, while it takes the others.
 
 use super::switches::{obeyed, own, pull, put_back, switched, switches, with_standby};
-use super::{ADDRESS, Node, ip};
-use crate::{Failure, Output};
+use super::{ADDRESS, MAC, Node, ip};
+use crate::{Failure, Output, wire};
 
 const SIX: &str = "fd00::1";
 
@@ -106,4 +106,22 @@ fn what_somebody_takes_away_stays_behind_no_more() {
     node.picture();
     assert_eq!(status(&node), (Some("eth2".into()), None));
     assert_eq!(switches(&obeyed(&mut node, 60_000)), 0);
+}
+
+#[test]
+fn what_was_on_the_other_interface_for_a_moment_is_announced_where_it_is() {
+    let mut node = with_standby();
+    pull(&mut node, 0);
+    obeyed(&mut node, 500);
+    node.pass(20_000);
+    put_back(&mut node, 0);
+    node.pass(5_200);
+    // The primary had the addresses, and refused one; the driver took them away again.
+    let outputs = node.done(Err("no"));
+    for address in ["10.77.0.1", SIX] {
+        let bytes = wire::announcement(super::OTHER_MAC, ip(address));
+        assert!(outputs.contains(&Output::Send { interface: 2, bytes }), "{address}: {outputs:?}");
+        let bytes = wire::announcement(MAC, ip(address));
+        assert!(!outputs.contains(&Output::Send { interface: 1, bytes }), "{address} is not there");
+    }
 }

@@ -42,7 +42,8 @@
 //!   both ways. One that answers another own card and not this one makes a round bad: then it is
 //!   this interface. One that answers nobody is its own trouble, and says nothing.
 //! - **Patience**: a round counts only if this process looked at the counters all the time. After a
-//!   pause nobody is accused of what was not heard meanwhile.
+//!   pause nobody is accused of what was not heard meanwhile. Nor is a card of which the kernel did not tell;
+//!   its carrier counts, and the other cards are judged.
 //!
 //! In and out are the seed's counters in both directions (MC/LockManager, "How the Network Manager
 //! Works"), with *out* replaced as said above. Not found by either rule, as there: a card that

@@ -94,7 +94,7 @@ impl NetState {
         let (Some(start), Some(now)) = (&round.start, card.connected()) else {
             return Evidence::default();
         };
-        if start.index != now.index {
+        if start.index != now.index || self.is_unread(card) {
             return Evidence::default();
         }
         let target = round.target;
@@ -114,6 +114,11 @@ impl NetState {
             None
         };
         Evidence { came_in, was_heard, target }
+    }
+
+    /// Whether nobody could look at the card for too long: its counters are those of then.
+    fn is_unread(&self, card: &CardState) -> bool {
+        card.read.is_none_or(|read| self.next.since(read) > self.patience())
     }
 
     /// Whether somebody listened: another own card to which anything came, or a card of another node
@@ -146,6 +151,9 @@ impl NetState {
         let (Some(start), Some(now)) = (&card.round.start, card.connected()) else {
             return Finding::Nothing;
         };
+        if self.is_unread(card) {
+            return Finding::Nothing;
+        }
         if card.round.said && now.errors > start.errors && now.tx == start.tx {
             return Finding::Bad(Fault::DriverError);
         }

@@ -61,6 +61,10 @@ pub(super) struct CardState {
     pub(super) name: String,
     role: Role,
     pub(super) seen: Option<Card>,
+    /// When the kernel told of it last, be it that it is not there.
+    pub(super) read: Option<Instant>,
+    /// Not in this look.
+    is_unread: bool,
     pub(super) disabled: bool,
     pub(super) verdict: Verdict,
     pub(super) since: Instant,
@@ -139,6 +143,7 @@ impl Health {
         match input {
             Input::Configure(config) => self.configure(config),
             Input::Sample(cards) => self.sample(&cards),
+            Input::Unread { card, carrier } => self.miss(&card, carrier),
             Input::Frame { interface, bytes } => self.hear(interface, &bytes),
             Input::Refused { interface } => {
                 self.counters.refused += 1;
@@ -242,10 +247,27 @@ impl Health {
         for net in &mut self.nets {
             net.is_void |= paused > net.patience();
             for card in &mut net.cards {
+                if core::mem::take(&mut card.is_unread) {
+                    continue;
+                }
                 card.seen = cards.iter().find(|seen| seen.name == card.name).cloned();
+                card.read = Some(self.now);
             }
         }
         self.judge_at_once();
+    }
+
+    /// What is known of a card stays, but for the carrier.
+    fn miss(&mut self, name: &str, carrier: Option<bool>) {
+        self.counters.unread += 1;
+        for card in self.nets.iter_mut().flat_map(|net| &mut net.cards) {
+            if card.name == name {
+                card.is_unread = true;
+                if let (Some(seen), Some(carrier)) = (&mut card.seen, carrier) {
+                    seen.carrier = carrier;
+                }
+            }
+        }
     }
 
     fn disable(&mut self, name: &str, on: bool) {
@@ -494,6 +516,8 @@ impl CardState {
             name,
             role: Role::Primary,
             seen: None,
+            read: None,
+            is_unread: false,
             disabled: false,
             verdict: Verdict::Unsure(Doubt::Unproven),
             since: now,
@@ -518,15 +542,13 @@ impl CardState {
 
     /// What needs no counting.
     pub(super) fn fault_at_once(&self) -> Option<Fault> {
-        let Some(seen) = &self.seen else { return Some(Fault::Gone) };
-        if self.disabled {
-            Some(Fault::Disabled)
-        } else if !seen.up {
-            Some(Fault::SwitchedOff)
-        } else if !seen.carrier {
-            Some(Fault::NoCarrier)
-        } else {
-            None
+        match &self.seen {
+            None if self.read.is_some() => Some(Fault::Gone),
+            _ if self.disabled => Some(Fault::Disabled),
+            Some(seen) if !seen.up => Some(Fault::SwitchedOff),
+            Some(seen) if !seen.carrier => Some(Fault::NoCarrier),
+            // Nobody has been able to look yet, or there is nothing to see.
+            None | Some(_) => None,
         }
     }
 

@@ -120,6 +120,14 @@ pub enum Input {
     Configure(Config),
     /// All interfaces as they are now; several times in each round, or the round does not count.
     Sample(Vec<Card>),
+    /// The kernel did not tell of an interface when it was looked at: to be fed before the sample of that look,
+    /// which is without it then. Nothing is concluded from its counters; other interfaces are judged.
+    Unread {
+        /// Its name.
+        card: String,
+        /// What its driver says of its carrier, where that can be had.
+        carrier: Option<bool>,
+    },
     /// The opened body of a frame that was heard on an interface. Anything is allowed.
     Frame {
         /// Its number.
@@ -274,6 +282,8 @@ pub struct Counters {
     pub rounds: u64,
     /// Rounds that did not count, because this process did not look in time.
     pub void: u64,
+    /// Looks at an interface of which the kernel did not tell.
+    pub unread: u64,
     /// Frames handed over.
     pub sent: u64,
     /// Frames that the kernel did not take.

@@ -228,14 +228,33 @@ impl Looker {
         }
         let nets = self.health.status().nets;
         let mut cards = Vec::new();
+        let mut unread = Vec::new();
+        // A socket that fails is given up at the first interface: each may wait for seconds.
+        let mut is_broken = false;
         for card in nets.iter().flat_map(|net| &net.cards) {
-            match self.netlink.link(&card.name) {
-                Ok(link) => cards.extend(link.map(sampled)),
-                Err(error) => {
-                    // Without a sample the round does not count, so nobody is accused.
-                    return self.say_once(format!("interface {}: {error}", card.name));
+            if !is_broken {
+                match self.netlink.link(&card.name) {
+                    Ok(link) => {
+                        cards.extend(link.map(sampled));
+                        continue;
+                    }
+                    Err(error) => {
+                        is_broken = error.errno().is_none();
+                        self.say_once(format!("interface {}: {}", card.name, error.whole()));
+                    }
                 }
             }
+            unread.push(card.name.clone());
+        }
+        if is_broken {
+            match Netlink::open() {
+                Ok(netlink) => self.netlink = netlink,
+                Err(error) => self.say_once(format!("interfaces: {error}")),
+            }
+        }
+        for card in unread {
+            let carrier = self.netlink.carrier(&card).ok();
+            self.feed(Input::Unread { card, carrier });
         }
         self.feed(Input::Sample(cards));
         self.ask_targets();

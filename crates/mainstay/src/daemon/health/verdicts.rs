@@ -309,6 +309,11 @@ impl Daemon {
         let all = [
             ("health_rounds", counted.rounds, "Polls that were judged."),
             ("health_void", counted.void, "Polls that did not count: this process came too late."),
+            (
+                "health_unread",
+                counted.unread,
+                "Looks at interfaces that the kernel did not answer.",
+            ),
             ("health_sent", counted.sent, "Polls, notices and answers sent."),
             ("health_refused", counted.refused, "Frames that the kernel did not take."),
             ("health_answered", counted.answered, "Polls of other nodes that were answered."),

@@ -16,6 +16,7 @@ mod frames;
 mod lone;
 mod once;
 mod random;
+mod unread;
 
 /// How often a driver looks.
 const LOOK: Duration = Duration::from_millis(50);
@@ -42,6 +43,8 @@ struct Object {
     refuses: bool,
     /// The target behind the switch answers it; none: nobody asks.
     asks_target: bool,
+    /// The kernel does not tell of it; its driver does of the carrier.
+    is_unread: bool,
 }
 
 impl Object {
@@ -109,6 +112,7 @@ impl World {
                 broken: false,
                 refuses: false,
                 asks_target: false,
+                is_unread: false,
             };
             Machine {
                 health: Health::new(config, now),
@@ -182,7 +186,12 @@ impl World {
     /// One turn of a driver: frames, a sample, the time.
     fn turn(&mut self, node: usize) {
         self.take_waiting(node);
-        let cards = self.machines[node].cards.iter().map(|object| object.card.clone()).collect();
+        let (unread, read): (Vec<Object>, Vec<Object>) =
+            self.machines[node].cards.iter().cloned().partition(|object| object.is_unread);
+        for Object { card: Card { name, carrier, .. }, .. } in unread {
+            self.feed(node, Input::Unread { card: name, carrier: Some(carrier) });
+        }
+        let cards = read.into_iter().map(|object| object.card).collect();
         self.feed(node, Input::Sample(cards));
         for card in 0..self.machines[node].cards.len() {
             let object = self.machines[node].cards[card].clone();

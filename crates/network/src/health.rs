@@ -34,6 +34,11 @@
 //!   There it is bad as well to be *apart*: what comes in is none of this net's cards', no card of the
 //!   net hears this one, and two others prove that there was something to hear. So is a port in another
 //!   VLAN that has traffic of its own; in `inout` that traffic keeps the card up.
+//!   Also bad is, in both, not to be heard while the driver counts errors of sending: many count a frame as sent that has
+//!   failed, so these errors alone say little, and that nobody hears it says the rest.
+//! - **Driver error**: as many errors of sending as are no bad luck, three, and no frame sent in between. That is
+//!   looked for in each sample, not at the end of a round. Where less is sent, one round with an error
+//!   and without a sent frame is enough.
 //! - **Silent**: no own card of the net has traffic. Then the switch may be dead, or every card, or
 //!   everybody else; this node cannot tell, and accuses itself of nothing and others of nothing: all
 //!   are [`Doubt::Silent`], which is a reason to leave everything where it is. Only other nodes'
@@ -47,7 +52,7 @@
 //!
 //! In and out are the seed's counters in both directions (MC/LockManager, "How the Network Manager
 //! Works"), with *out* replaced as said above. Not found by either rule, as there: a card that
-//! hears but is not heard. A target finds it.
+//! hears but is not heard, and whose driver knows nothing of it. A target finds it.
 //!
 //! Frames are plain bodies here; the driver seals them with the cluster's key, so that nobody outside
 //! the cluster can keep a dead card alive or make one look dead.

@@ -4,6 +4,10 @@ use super::machine::{CardState, Evidence, Health, NetState, Round};
 use super::wire::Station;
 use super::{Detection, Doubt, Fault, Verdict};
 
+/// Errors of a driver in a row, without a frame that it sent, that are no bad luck: frames fail now and then, one
+/// in a million, and the next one is sent.
+const UNSENT_MAX: u64 = 3;
+
 /// What a round means for one card.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Finding {
@@ -33,6 +37,10 @@ impl Health {
                         // What was said and heard before the fault ended says nothing.
                         self.nets[place].cards[card].round = Round::default();
                         self.enter(place, card, Verdict::Unsure(Doubt::Unproven));
+                    }
+                    (None, Verdict::Up | Verdict::Unsure(_)) if state.unsent >= UNSENT_MAX => {
+                        self.nets[place].cards[card].unsent = 0;
+                        self.enter(place, card, Verdict::Down(Fault::DriverError));
                     }
                     (None, _) => {}
                 }
@@ -171,6 +179,10 @@ impl NetState {
         let another_hears = others().any(|other| evidence[other].came_in == Some(true));
         if own.target == Some(false) && others().any(|other| evidence[other].target == Some(true)) {
             return Finding::Bad(Fault::NoTarget);
+        }
+        // Many drivers count a frame as sent that has failed; that nobody hears it tells.
+        if own.was_heard == Some(false) && now.errors > start.errors {
+            return Finding::Bad(Fault::SendErrors);
         }
         match (came_in, own.was_heard) {
             (true, Some(false)) => match self.effective() {

@@ -65,6 +65,8 @@ pub(super) struct CardState {
     pub(super) read: Option<Instant>,
     /// Not in this look.
     is_unread: bool,
+    /// Errors that the driver has counted since it sent a frame last.
+    pub(super) unsent: u64,
     pub(super) disabled: bool,
     pub(super) verdict: Verdict,
     pub(super) since: Instant,
@@ -250,7 +252,17 @@ impl Health {
                 if core::mem::take(&mut card.is_unread) {
                     continue;
                 }
-                card.seen = cards.iter().find(|seen| seen.name == card.name).cloned();
+                let seen = cards.iter().find(|seen| seen.name == card.name).cloned();
+                card.unsent = match (card.connected(), &seen) {
+                    (Some(before), Some(now))
+                        if (before.index, before.tx) == (now.index, now.tx) && now.carrier =>
+                    {
+                        // A counter that began anew has counted nothing.
+                        card.unsent + now.errors.saturating_sub(before.errors)
+                    }
+                    _ => 0,
+                };
+                card.seen = seen;
                 card.read = Some(self.now);
             }
         }
@@ -518,6 +530,7 @@ impl CardState {
             seen: None,
             read: None,
             is_unread: false,
+            unsent: 0,
             disabled: false,
             verdict: Verdict::Unsure(Doubt::Unproven),
             since: now,

@@ -214,6 +214,8 @@ pub enum Fault {
     NoCarrier,
     /// The driver sent nothing of what it was given, and counted errors.
     DriverError,
+    /// Nobody hears it, and its driver counts errors.
+    SendErrors,
     /// The driver takes no frames, while another one does.
     Refuses,
     /// Nothing comes in and nobody hears it, while others have traffic.
@@ -237,6 +239,7 @@ impl Fault {
             Fault::SwitchedOff => "is switched off",
             Fault::NoCarrier => "has no carrier",
             Fault::DriverError => "sends nothing, and its driver counts errors",
+            Fault::SendErrors => "is not heard, and its driver counts errors",
             Fault::Refuses => "takes no frames",
             Fault::NoTraffic => "hears nothing and is not heard",
             Fault::Deaf => "hears nothing",

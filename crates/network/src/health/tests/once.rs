@@ -72,6 +72,80 @@ fn a_driver_error_needs_no_counting() {
 }
 
 #[test]
+fn errors_without_a_sent_frame_in_between_are_seen_within_a_look() {
+    let mut world = World::settled(&[2], Detection::InOut);
+    world.noise = true;
+    world.rounds(1);
+    world.pass(LOOK * 3);
+    world.object(0, 0).card.errors += 3;
+    world.pass(LOOK);
+    assert_eq!(world.said(0), [("eth0".to_owned(), down(Fault::DriverError))]);
+    // It sends again: proven by as many polls as any.
+    world.rounds(POLLS - 1);
+    assert_eq!(world.said(0), []);
+    world.rounds(2);
+    assert_eq!(world.said(0), [("eth0".to_owned(), Verdict::Up)]);
+}
+
+#[test]
+fn errors_among_sent_frames_take_no_card_down() {
+    let mut world = World::settled(&[2], Detection::InOut);
+    world.noise = true;
+    // Two, and then one, each before a frame that is sent: in each round one is.
+    for look in 0..200 {
+        world.object(0, 0).card.errors += u64::from(look % 20 == 4) * 2;
+        world.pass(LOOK);
+    }
+    // As many as anybody likes, on a card that sends.
+    for _ in 0..100 {
+        let card = &mut world.object(0, 0).card;
+        (card.errors, card.tx) = (card.errors + 50, card.tx + 1);
+        world.pass(LOOK);
+    }
+    assert_eq!(world.said(0), []);
+    // What was counted before the carrier was lost, or by another interface, says nothing.
+    world.object(0, 0).card.carrier = false;
+    world.object(0, 1).card.index = 40;
+    for card in 0..2 {
+        world.object(0, card).card.errors += 100;
+    }
+    world.pass(LOOK);
+    world.object(0, 0).card.carrier = true;
+    world.pass(LOOK);
+    world.rounds(POLLS + 1);
+    let faults = world.said(0).into_iter().filter_map(|(_, verdict)| match verdict {
+        Verdict::Down(fault) => Some(fault),
+        _ => None,
+    });
+    assert_eq!(faults.collect::<Vec<_>>(), [Fault::NoCarrier]);
+}
+
+#[test]
+fn a_driver_that_counts_what_failed_as_sent_is_found_by_who_hears_nothing() {
+    for detection in [Detection::InOut, Detection::InOnlyOrInOut] {
+        let mut world = World::settled(&[2, 1], detection);
+        world.noise = true;
+        world.object(0, 0).dumb = true;
+        // Without an error it is as good as well, in `inout` at least.
+        world.rounds(2 * POLLS);
+        assert_eq!(world.said(0), []);
+        for rounds in 0.. {
+            assert!(rounds <= POLLS + 1, "not found after {rounds} polls");
+            world.object(0, 0).card.errors += 1;
+            world.rounds(1);
+            if world.verdict(0, 0) != Verdict::Up {
+                assert!(rounds + 1 >= POLLS, "found after {rounds} polls, which is no counting");
+                break;
+            }
+        }
+        assert_eq!(world.said(0), [("eth0".to_owned(), down(Fault::SendErrors))]);
+        world.object(0, 0).dumb = false;
+        world.rounds(POLLS + 2);
+        assert_eq!(world.said(0), [("eth0".to_owned(), Verdict::Up)]);
+    }
+}
+
+#[test]
 fn a_card_that_takes_no_frames_while_another_does() {
     let mut world = World::settled(&[2], Detection::InOut);
     world.object(0, 0).refuses = true;

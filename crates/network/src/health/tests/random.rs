@@ -18,7 +18,12 @@ fn is_counted(verdict: Verdict) -> bool {
     matches!(
         verdict,
         Verdict::Down(
-            Fault::NoTraffic | Fault::Deaf | Fault::NoTarget | Fault::Refuses | Fault::DriverError
+            Fault::NoTraffic
+                | Fault::Deaf
+                | Fault::NoTarget
+                | Fault::Refuses
+                | Fault::DriverError
+                | Fault::SendErrors
         )
     )
 }

@@ -96,11 +96,28 @@ pub struct Takeover {
 }
 
 impl Takeover {
-    /// Heartbeats that should have come in the longest silence, and did not.
-    pub fn missed(&self, interval: Duration) -> u32 {
+    /// Heartbeats that should have come in the longest silence, and did not; none where nobody was heard.
+    pub fn missed(&self, interval: Duration) -> Option<u32> {
         // The one that ends the silence may be late by nearly an interval, and is none that is missing.
-        let silence = self.silence.unwrap_or_default();
-        ((silence / milliseconds(interval)) as u32).saturating_sub(1)
+        let in_silence =
+            |silence: f64| ((silence / milliseconds(interval)) as u32).saturating_sub(1);
+        self.silence.map(in_silence)
+    }
+
+    /// What is wrong when heartbeats come this far apart; nothing when none of them was missing.
+    pub fn complaint(&self, interval: Duration) -> Option<String> {
+        let (missed, silence) = match (self.missed(interval), self.silence) {
+            (Some(0), _) => return None,
+            (Some(missed), Some(silence)) => (missed, silence),
+            (None, _) | (_, None) => {
+                return Some("no heartbeat was heard between the nodes that are left".to_owned());
+            }
+        };
+        let limit = milliseconds(interval) * 2.0;
+        Some(format!(
+            "{missed} heartbeats were missed between the nodes that are left: {silence:.0} ms without one, \
+             the limit is {limit:.0} ms"
+        ))
     }
 }
 

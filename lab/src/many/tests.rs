@@ -50,3 +50,17 @@ fn a_silence_counts_that_reaches_into_the_time_looked_at() {
     assert_eq!(silence(&[110, 190]), None, "it was not heard before");
     assert_eq!(silence(&[]), None);
 }
+
+#[test]
+fn a_heartbeat_that_is_missed_is_a_complaint_and_so_is_a_silence_without_any() {
+    let taken = |silence| Takeover { first: 0.0, half: 0.0, last: 0.0, silence };
+    let interval = ms(50);
+    for good in [0.0, 54.0, 99.9] {
+        assert_eq!(taken(Some(good)).complaint(interval), None, "{good} ms");
+    }
+    let said = taken(Some(100.0)).complaint(interval).expect("one is missing");
+    assert!(said.starts_with("1 heartbeats were missed"), "{said}");
+    assert!(said.ends_with("100 ms without one, the limit is 100 ms"), "{said}");
+    let said = taken(None).complaint(interval).expect("nobody was heard");
+    assert!(said.starts_with("no heartbeat was heard"), "{said}");
+}

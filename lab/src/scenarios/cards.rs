@@ -7,7 +7,7 @@
 use std::net::IpAddr;
 use std::time::Duration;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, ensure};
 
 use super::Played;
 use super::media::{changed_views, recovered, views, wait_for_paths};
@@ -47,9 +47,10 @@ pub(super) const SWITCHED: Duration = Duration::from_secs(1);
 /// How often cards are polled where they fail silently, and how many polls decide.
 const POLL: Duration = Duration::from_millis(500);
 const POLLS: u32 = 3;
-/// Until a card is found: those, the one into which the failure fell and which may still look good, and
-/// one that does not count, because one machine plays all of them here and may be busy.
-const FOUND_AFTER: Duration = Duration::from_millis(500 * (3 + 2));
+/// Until a card is found: those, the one into which the failure fell and which may still look good, and half an
+/// interval, because one machine plays all of them here and polls come too late. One that comes
+/// later than that does not count; how many did not is asked, and each of them is excused.
+const FOUND_AFTER: Duration = Duration::from_millis(500 * (3 + 1) + 250);
 /// What the span after a fault is called.
 const CUT: &str = "cut";
 /// How long a takeover may take when the network has to be found silent (polls, and the round that the
@@ -177,16 +178,58 @@ pub(super) fn polled(cluster: &mut Cluster, detection: &str) {
     );
 }
 
-/// What the active node says of its card in the network: state, and why.
-pub(super) fn condition(scene: &Scene, active: &str, card: Card) -> Result<(String, String)> {
-    let said = api::get(scene.lab.root(active)?, "/v1/networks")?;
+/// A card among the networks that a node lists.
+fn shown(said: &serde_json::Value, card: Card) -> Result<&serde_json::Value> {
     let networks = said["networks"].as_array().context("no networks are listed")?;
     let mut cards =
         networks.iter().filter_map(|network| network["interfaces"].as_array()).flatten();
     let name = card.to_string();
-    let card = cards.find(|one| one["name"] == *name).with_context(|| format!("no {name}"))?;
+    cards.find(|one| one["name"] == *name).with_context(|| format!("no {name}"))
+}
+
+/// What the active node says of its card in the network: state, and why.
+pub(super) fn condition(scene: &Scene, active: &str, card: Card) -> Result<(String, String)> {
+    let said = api::get(scene.lab.root(active)?, "/v1/networks")?;
+    let card = shown(&said, card)?;
     let word = |key: &str| card[key].as_str().unwrap_or_default().to_owned();
     Ok((word("state"), word("reason")))
+}
+
+/// How many polls of the active node did not count.
+fn void_polls(scene: &Scene, active: &str) -> Result<u32> {
+    let said = api::get(scene.lab.root(active)?, "/v1/networks")?;
+    let counters = said["counters"].as_array().context("no counters are listed")?;
+    let void = counters.iter().find(|one| one["name"] == "health_void");
+    // What is zero is not listed.
+    let count = void.map_or(Some(0), |one| one["value"].as_u64()).context("no number")?;
+    u32::try_from(count).context("more polls than there can be")
+}
+
+/// When the active node found its card dead, since boot.
+fn found_at(scene: &Scene, active: &str, card: Card) -> Result<Duration> {
+    let said = api::get(scene.lab.root(active)?, "/v1/networks")?;
+    let now = clock::now();
+    let card = shown(&said, card)?;
+    ensure!(card["state"] == "down", "{} is {}", card["name"], card["state"]);
+    let since = card["since_ms"].as_u64().context("it is not said since when")?;
+    Ok(now.saturating_sub(Duration::from_millis(since)))
+}
+
+/// What is wrong with when a silent failure was found: it takes as many bad polls as promised, and no more than
+/// the one besides into which it fell.
+fn wrong_polls(found: Duration, void: u32) -> Option<String> {
+    let earliest = POLL * (POLLS - 1);
+    let latest = FOUND_AFTER + POLL * void;
+    let is_right = (earliest..=latest).contains(&found);
+    let said = |time: Duration| format!("{:.0} ms", milliseconds(time));
+    (!is_right).then(|| {
+        format!(
+            "found after {}, and not between {} and {}: {POLLS} polls, {void} did not count",
+            said(found),
+            said(earliest),
+            said(latest)
+        )
+    })
 }
 
 /// Waits until the active node says that both its cards are proven to work.
@@ -216,6 +259,7 @@ pub(super) fn local_switch(scene: &mut Scene, active: &str, how: How) -> Result<
     if how != How::Cable {
         wait_for_proof(scene, active)?;
     }
+    let void = void_polls(scene, active)?;
     let cut = clock::now();
     match how {
         How::Cable => scene.lab.cut(active, &primary.to_string())?,
@@ -224,8 +268,14 @@ pub(super) fn local_switch(scene: &mut Scene, active: &str, how: How) -> Result<
     let told = wait_for_card(scene, &watched, (active, standby), PATIENCE)?;
     let switched = answered(scene)?;
     let why = condition(scene, active, primary)?.1;
+    let void = void_polls(scene, active)?.saturating_sub(void);
+    let found = match how {
+        How::Cable => None,
+        How::Silent(_) => Some(found_at(scene, active, primary)?.saturating_sub(cut)),
+    };
     clock::pause(scene.length(OUT));
     let mut complaints = changed_views(scene, &views)?;
+    complaints.extend(found.and_then(|found| wrong_polls(found, void)));
 
     let healed = clock::now();
     scene.lab.heal(active, &primary.to_string())?;
@@ -249,7 +299,7 @@ pub(super) fn local_switch(scene: &mut Scene, active: &str, how: How) -> Result<
         let gap = seen.answers.between(from, to + INTERVAL * 2).longest_gap();
         let gap = gap.map_or(0.0, |gap| gap.milliseconds);
         notes.push(format!("gap at the {what} {gap:.0} ms"));
-        let limit = if what == CUT { how.limit() } else { SWITCHED };
+        let limit = if what == CUT { how.limit() + POLL * void } else { SWITCHED };
         if gap > milliseconds(limit) {
             let limit = limit.as_millis();
             complaints.push(format!("gap at the {what} {gap:.0} ms, the limit is {limit} ms"));
@@ -257,6 +307,9 @@ pub(super) fn local_switch(scene: &mut Scene, active: &str, how: How) -> Result<
     }
     notes.push(format!("the client sends to {standby} after {:.0} ms", milliseconds(told)));
     notes.push(format!("{primary} {why}"));
+    notes.extend(found.map(|found| {
+        format!("found after {:.0} ms, {void} polls did not count", milliseconds(found))
+    }));
     notes.push(format!("back on {primary} {:.1} s after its repair", returned.as_secs_f64()));
     notes.extend(streams);
     let excused = spans.map(|(_, from, to)| (from, to)).to_vec();

@@ -45,18 +45,20 @@ pub(super) fn power_off(scene: &mut Scene, active: &str, many: Many) -> Result<P
         let text = format!("the view of {other} changed from {generation} to {after}, not once");
         played.complaints.push(text);
     }
-    let interval = scene.limits.interval.as_secs_f64() * 1e3;
+    played.complaints.extend(taken.complaint(scene.limits.interval));
     played.notes.push(format!(
         "{} addresses of {} services announced elsewhere after {:.0} ms (first), {:.0} (half), {:.0} \
          (all)",
         many.addresses, many.services, taken.first, taken.half, taken.last
     ));
-    played.notes.push(format!(
-        "{} heartbeats missed between the nodes that are left: at most {:.0} ms without one, the \
-         interval is {interval:.0} ms",
-        taken.missed(scene.limits.interval),
-        taken.silence.unwrap_or_default()
-    ));
+    let interval = scene.limits.interval.as_millis();
+    let missed = taken.missed(scene.limits.interval);
+    played.notes.extend(missed.zip(taken.silence).map(|(missed, silence)| {
+        format!(
+            "{missed} heartbeats missed between the nodes that are left: at most {silence:.0} ms without \
+             one, the interval is {interval} ms"
+        )
+    }));
     Ok(played)
 }
 

@@ -9,6 +9,7 @@ namespaces
 wire w0
 node n1; plug n1 w0 eth0; plug n1 w0 eth1; root n1
 ip -n n1 addr add 10.0.0.1/24 dev eth0
+ip -n n1 addr add 10.3.0.1/24 dev eth0
 cat >n1/etc/mainstay/cluster.toml <<END
 $(cluster n1)
 [[network]]
@@ -33,6 +34,7 @@ code ./cmmodnet -v -t -i 10.0.0.100 10.0.0.0
 code ./cmmodnet -v -a -i 10.0.0.100 10.0.0.0
 code ./cmmodnet -r -i 10.0.0.100 10.0.0.0
 code ./cmmodnet -t -i 10.0.0.100 10.9.0.0
+code ./cmmodnet -a -i 10.0.0.100 10.3.0.0
 code ./cmmodnet -a -i 10.0.0.7 10.0.0.0
 say "disabled"
 code ./cmmodnet -d eth0
@@ -57,6 +59,7 @@ fn a_cluster_is_viewed_and_its_interfaces_are_disabled() {
         "10.0.0.100 is on eth0\n(0)",
         "cmmodnet: 10.0.0.100 stays on eth0 as long as service web runs here",
         "cmmodnet: no interface of this node has the subnet 10.9.0.0\n(1)",
+        "cmmodnet: 10.0.0.100 is not in the subnet 10.3.0.0/24\n(1)",
         "cmmodnet: 10.0.0.7 belongs to no service",
         "== disabled\n(0)",
         "node:n1|interface:eth0|disabled=true",

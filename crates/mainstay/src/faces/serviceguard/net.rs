@@ -83,10 +83,8 @@ impl Here {
     /// The service that has the address.
     fn owner(&self, address: IpAddr) -> Result<&v1::Service, String> {
         let mut services = self.status.services.iter();
-        let owner = services.find(|service| {
-            let mut addresses = service.resources.iter().filter(|one| one.kind == "address");
-            addresses.any(|one| one.detail.split('/').next() == Some(&address.to_string()))
-        });
+        let owner =
+            services.find(|service| service.resources.iter().any(|one| is_address(one, address)));
         owner.ok_or_else(|| {
             format!("{address} belongs to no service: make it a resource of one, with kind = \"address\"")
         })
@@ -100,24 +98,57 @@ impl Here {
         own.interface.as_deref()
     }
 
-    /// The interface that has the subnet, and works.
-    fn carrier(&self, subnet: IpAddr) -> Result<&str, String> {
-        let has = |written: &String| {
-            let Some((own, prefix)) = written.split_once('/') else { return false };
-            let (Ok(own), Ok(prefix)) = (own.parse::<IpAddr>(), prefix.parse()) else {
-                return false;
-            };
-            own.is_ipv4() == subnet.is_ipv4() && config::subnet(own, prefix) == subnet
+    /// The interface for an address of the subnet, which works.
+    fn carrier(
+        &self,
+        owner: &v1::Service,
+        address: IpAddr,
+        subnet: IpAddr,
+    ) -> Result<&str, String> {
+        let interfaces = || self.networks.networks.iter().flat_map(|network| &network.interfaces);
+        let bits = |one: &v1::NetworkInterface| {
+            one.addresses.iter().find_map(|own| subnet_bits(own, subnet))
         };
-        let interfaces = self.networks.networks.iter().flat_map(|network| &network.interfaces);
-        let mut with: Vec<&v1::NetworkInterface> =
-            interfaces.filter(|one| one.addresses.iter().any(has)).collect();
-        if with.is_empty() {
-            return Err(format!("no interface of this node has the subnet {subnet}"));
+        let Some(bits) = interfaces().find_map(bits) else {
+            return self.sharing(owner, address, subnet);
+        };
+        if !is_in(address, subnet, bits) {
+            return Err(format!("{address} is not in the subnet {subnet}/{bits}"));
         }
-        with.retain(|one| one.state != v1::InterfaceState::Down);
-        let works = with.first().map(|one| one.name.as_str());
-        works.ok_or_else(|| format!("no interface with the subnet {subnet} works"))
+        let has = |one: &&v1::NetworkInterface| {
+            one.addresses.iter().any(|own| subnet_bits(own, subnet).is_some())
+        };
+        working(interfaces().filter(has))
+            .ok_or_else(|| format!("no interface with the subnet {subnet} works"))
+    }
+
+    /// The same where no interface has the subnet itself: addresses of it are shared out over those of a
+    /// network with several.
+    fn sharing(
+        &self,
+        owner: &v1::Service,
+        address: IpAddr,
+        subnet: IpAddr,
+    ) -> Result<&str, String> {
+        let none = || format!("no interface of this node has the subnet {subnet}");
+        let mut resources = owner.resources.iter();
+        let resource = resources.find(|one| is_address(one, address)).ok_or_else(none)?;
+        subnet_bits(&resource.detail, subnet).ok_or_else(none)?;
+        if let Some(interface) = self.place(address) {
+            return Ok(interface);
+        }
+        if let Some(why) = owner.blocked.get(&self.status.node.name) {
+            return Err(format!("{} cannot run on this node: {why}", owner.name));
+        }
+        let networks = self.networks.networks.iter();
+        let shares = |network: &&v1::NetworkHealth| {
+            network.interfaces.iter().any(|one| one.role == "sharing")
+        };
+        let mut networks = networks.filter(shares).peekable();
+        networks.peek().ok_or_else(none)?;
+        working(networks.flat_map(|network| &network.interfaces)).ok_or_else(|| {
+            format!("no interface works over which addresses of the subnet {subnet} are shared out")
+        })
     }
 
     fn test(&self, address: IpAddr, subnet: IpAddr) -> Result<String, String> {
@@ -126,7 +157,7 @@ impl Here {
         if !owner.nodes.contains(here) {
             return Err(format!("{} is not to run on {here}", owner.name));
         }
-        let carrier = self.carrier(subnet)?;
+        let carrier = self.carrier(owner, address, subnet)?;
         Ok(format!("{address} can be added to {carrier}"))
     }
 
@@ -153,3 +184,28 @@ impl Here {
         }
     }
 }
+
+fn is_address(resource: &v1::Resource, address: IpAddr) -> bool {
+    let written = resource.detail.split('/').next();
+    resource.kind == "address" && written == Some(&address.to_string())
+}
+
+/// The length of the prefix with which that address, written as ADDRESS/LENGTH, is in that subnet.
+fn subnet_bits(written: &str, subnet: IpAddr) -> Option<u8> {
+    let (address, bits) = written.split_once('/')?;
+    let (address, bits) = (address.parse().ok()?, bits.parse().ok()?);
+    is_in(address, subnet, bits).then_some(bits)
+}
+
+fn is_in(address: IpAddr, subnet: IpAddr, bits: u8) -> bool {
+    address.is_ipv4() == subnet.is_ipv4() && config::subnet(address, bits) == subnet
+}
+
+/// The first that is not known to have failed.
+fn working<'a>(mut interfaces: impl Iterator<Item = &'a v1::NetworkInterface>) -> Option<&'a str> {
+    let works = interfaces.find(|one| one.state != v1::InterfaceState::Down);
+    works.map(|one| one.name.as_str())
+}
+
+#[cfg(test)]
+mod tests;

@@ -109,7 +109,8 @@ impl AliasBase {
     }
 }
 
-/// No address that anybody has may be in a subnet that aliases are in.
+/// No address that anybody has may be in a subnet that aliases are in, and no subnet of such an address may contain
+/// one: whichever interface has the longer prefix would get the frames of the other.
 pub(super) fn check_aliases(networks: &[Network], claimed: &[Claimed], found: &mut Diagnostics) {
     for network in networks {
         let aliases = network.endpoints.values().filter(|endpoint| endpoint.alias.is_some());
@@ -118,18 +119,24 @@ pub(super) fn check_aliases(networks: &[Network], claimed: &[Claimed], found: &m
         for claim in claimed {
             let is_alias = aliases.clone().any(|alias| alias.address == claim.address);
             let is_same_kind = claim.address.is_ipv4() == range.is_ipv4();
-            if !is_alias && is_same_kind && subnet(claim.address, one.prefix) == range {
-                found
-                    .error(
-                        claim.span.clone(),
-                        format!(
-                            "{} of {} is in {range}/{}, which the heartbeat aliases of network {} \
-                             are made from",
-                            claim.address, claim.owner, one.prefix, network.name
-                        ),
-                    )
-                    .help("choose another `heartbeat_alias`: a range that nothing else uses");
+            let common = claim.prefix.min(one.prefix);
+            if is_alias || !is_same_kind || subnet(claim.address, common) != subnet(range, common) {
+                continue;
             }
+            let (address, owner) = (claim.address, &claim.owner);
+            let how = match subnet(address, one.prefix) == range {
+                true => format!("{address} of {owner} is in"),
+                false => format!("the subnet of {address}/{} of {owner} contains", claim.prefix),
+            };
+            found
+                .error(
+                    claim.span.clone(),
+                    format!(
+                        "{how} {range}/{}, which the heartbeat aliases of network {} are made from",
+                        one.prefix, network.name
+                    ),
+                )
+                .help("choose another `heartbeat_alias`: a range that nothing else uses");
         }
     }
 }

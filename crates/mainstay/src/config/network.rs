@@ -28,6 +28,8 @@ pub const BAUD_DEFAULT: u32 = 115_200;
 /// An address that something in the file claims, with its place.
 pub(super) struct Claimed {
     pub(super) address: IpAddr,
+    /// Length of the prefix of the subnet that it brings to its interface; all bits where it brings none.
+    pub(super) prefix: u8,
     pub(super) owner: String,
     pub(super) span: Span,
 }
@@ -139,6 +141,7 @@ pub(super) fn networks<'a>(
         spans.push(place);
     }
     standby::check_standbys(&networks, &spans, nodes, found);
+    placing::check_also(&networks, &spans, nodes, found);
     subnets::check_interfaces(&networks, &spans, nodes, found);
     global::merged(networks, &globals, (&names, nodes), found)
 }
@@ -287,11 +290,13 @@ fn ends<'a>(
             };
             let owner = format!("node {}", node.value);
             if endpoint.has_address() {
-                claim(claimed, endpoint.address, owner.clone(), span.clone(), found);
+                let own = (endpoint.address, endpoint.prefix);
+                claim(claimed, own, owner.clone(), span.clone(), found);
             }
             if let (Some(base), Some(id)) = (alias, id) {
                 endpoint = base.endpoint(endpoint, network.id, id, &span, found);
-                claim(claimed, endpoint.address, format!("{owner} (alias)"), span, found);
+                let alias = (endpoint.address, endpoint.prefix);
+                claim(claimed, alias, format!("{owner} (alias)"), span, found);
             }
             if let Some(id) = id {
                 network.endpoints.insert(id, endpoint);
@@ -594,7 +599,7 @@ pub(crate) fn subnet(address: IpAddr, prefix: u8) -> IpAddr {
 /// Remembers that `owner` has `address`; a second owner is an error.
 pub(super) fn claim(
     claimed: &mut Vec<Claimed>,
-    address: IpAddr,
+    (address, prefix): (IpAddr, u8),
     owner: String,
     span: Span,
     found: &mut Diagnostics,
@@ -606,7 +611,7 @@ pub(super) fn claim(
                 .label(format!("and here to {owner}"))
                 .related(other.span.clone(), "first here");
         }
-        None => claimed.push(Claimed { address, owner, span }),
+        None => claimed.push(Claimed { address, prefix, owner, span }),
     }
 }
 

@@ -181,7 +181,7 @@ fn persistent_of(
     for written in list {
         let (address, prefix) = network::address(&written, "persistent", found)?;
         let owner = "a node, as a persistent address".to_owned();
-        network::claim(claimed, address, owner, written.span, found);
+        network::claim(claimed, (address, prefix), owner, written.span, found);
         all.push((address, prefix));
     }
     Some(all)
@@ -230,6 +230,61 @@ pub(super) fn check(
                     .help("`also` has the interfaces besides that under `nodes` and its standbys");
             }
             used.push(interface);
+        }
+    }
+}
+
+/// An interface that shares the addresses of one network belongs to that network alone. `spans` says where each is.
+///
+/// It is polled there only: on another wire nobody would prove that it works, and the other network's addresses and
+/// standbys would be where this one puts its own.
+pub(super) fn check_also(
+    networks: &[Network],
+    spans: &[Span],
+    nodes: &Names<'_, NodeId>,
+    found: &mut Diagnostics,
+) {
+    let help = "it is polled on the wire of one network only, and found not to work on the other: leave it out of \
+                one of them, or, when both are one wire, make one network of them";
+    for (name, node) in nodes.iter() {
+        for (index, network) in networks.iter().enumerate() {
+            let also = network.placing.iter().filter_map(|placing| placing.also.get(&node));
+            for interface in also.flatten() {
+                let role = |other: &Network| {
+                    let end = other.endpoints.get(&node);
+                    let is_primary =
+                        end.is_some_and(|end| end.interface.as_ref() == Some(interface));
+                    let mut standbys = end.iter().flat_map(|end| &end.standby);
+                    let is_standby = standbys.any(|one| one.interfaces.contains(interface));
+                    let shares = other.placing.as_ref().and_then(|placing| placing.also.get(&node));
+                    let is_shared = shares.is_some_and(|also| also.contains(interface));
+                    match (is_primary, is_standby, is_shared) {
+                        (true, ..) => Some("has the node's address"),
+                        (_, true, _) => Some("is a standby"),
+                        (.., true) => Some("shares the addresses"),
+                        _ => None,
+                    }
+                };
+                // Two that share are told of once, at the second one.
+                let others = networks.iter().zip(spans).enumerate().filter(|(at, _)| *at != index);
+                let mut roles = others.filter_map(|(at, (other, span))| {
+                    let what = role(other)?;
+                    (what != "shares the addresses" || at < index).then_some((other, span, what))
+                });
+                if let Some((other, first, what)) = roles.next() {
+                    found
+                        .error(
+                            spans[index].clone(),
+                            format!(
+                                "{interface} of node {name} shares the addresses of network {}, and {what} in \
+                                 network {}",
+                                network.name, other.name
+                            ),
+                        )
+                        .related(first.clone(), "this one")
+                        .help(help);
+                }
+            }
         }
     }
 }

@@ -345,7 +345,9 @@ fn address<'a>(
         nodes: Vec::new(),
     };
     seen.wishes.push(wish);
-    network::claim(&mut seen.claimed, address, format!("resource {owner}"), written.span, found);
+    // It is added without its subnet.
+    let alone = (address, if address.is_ipv4() { 32 } else { 128 });
+    network::claim(&mut seen.claimed, alone, format!("resource {owner}"), written.span, found);
     Some(ResourceKind::Address { address, prefix })
 }
 

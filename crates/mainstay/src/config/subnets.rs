@@ -19,7 +19,8 @@ use super::{Endpoint, Network};
 /// Service addresses of a cluster: one node may have to take over all of them.
 pub const SERVICE_ADDRESSES_MAX: usize = 1_000;
 
-/// Two interfaces of a node in one subnet. `spans` says where each network is.
+/// Two interfaces of a node in one subnet, and one interface in two networks: one subnet for one interface (seed 002).
+/// `spans` says where each network is.
 pub(super) fn check_interfaces(
     networks: &[Network],
     spans: &[Span],
@@ -27,13 +28,16 @@ pub(super) fn check_interfaces(
     found: &mut Diagnostics,
 ) {
     for (name, node) in nodes.iter() {
-        let ends: Vec<(&Network, &Span, &Endpoint)> = (networks.iter().zip(spans))
-            .filter_map(|(network, span)| Some((network, span, network.endpoints.get(&node)?)))
+        let ends = (networks.iter().zip(spans))
+            .filter_map(|(network, span)| Some((network, span, network.endpoints.get(&node)?)));
+        let ends: Vec<(&Network, &Span, &Endpoint)> = ends.collect();
+        check_shared(name, &ends, found);
+        let ends: Vec<(&Network, &Span, &Endpoint)> = (ends.into_iter())
             .filter(|(.., end)| end.host.is_none() && end.alias.is_none() && end.has_address())
             .collect();
         for (index, (network, span, end)) in ends.iter().enumerate() {
             let is_shared = |(_, _, other): &&(&Network, &Span, &Endpoint)| {
-                // Two addresses of one interface are beside each other.
+                // Two addresses of one interface are told of already.
                 let is_one = end.interface.is_some() && end.interface == other.interface;
                 !is_one && end.address != other.address && overlap(end, other)
             };
@@ -59,6 +63,34 @@ pub(super) fn check_interfaces(
                     );
             }
         }
+    }
+}
+
+/// Networks that name the same interface of a node. An address of each family is what a machine with both has.
+fn check_shared(name: &str, ends: &[(&Network, &Span, &Endpoint)], found: &mut Diagnostics) {
+    for (index, (network, span, end)) in ends.iter().enumerate() {
+        let Some(interface) = &end.interface else { continue };
+        let is_shared = |(_, _, other): &&(&Network, &Span, &Endpoint)| {
+            other.interface.as_ref() == Some(interface)
+                && other.address.is_ipv4() == end.address.is_ipv4()
+                // With a standby it is an error.
+                && end.standby.is_none()
+                && other.standby.is_none()
+        };
+        let Some((other, first, _)) = ends[..index].iter().find(is_shared) else { continue };
+        found
+            .warning(
+                (*span).clone(),
+                format!(
+                    "{interface} of {name} is in network {} and in network {}",
+                    network.name, other.name
+                ),
+            )
+            .related((*first).clone(), "this one")
+            .help(
+                "both fail when it fails, so two paths over it are no more than one: an interface has one \
+                 subnet, so give each network an interface of its own, or make one network of both",
+            );
     }
 }
 

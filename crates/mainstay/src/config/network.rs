@@ -51,10 +51,15 @@ pub(super) fn networks<'a>(
     let written = written.chain(paths.into_iter().map(|section| (section, true)));
     for (index, (mut section, is_path)) in written.enumerate() {
         if index == NETWORKS_MAX {
-            found.error(
-                section.span.clone(),
-                format!("there are more than {NETWORKS_MAX} networks"),
-            );
+            found
+                .error(
+                    section.span.clone(),
+                    format!("there are more than {NETWORKS_MAX} networks"),
+                )
+                .help(format!(
+                    "a cluster has at most {NETWORKS_MAX}, `[[path]]` counted: leave some out, or make \
+                     two clusters"
+                ));
             break;
         }
         if !is_path {
@@ -393,17 +398,26 @@ pub(super) fn check_paths(
                 let nodes = network.nodes();
                 nodes.contains(*from_id) && nodes.contains(*to_id)
             };
-            match networks.iter().filter(both).count() {
+            let common: Vec<&Network> = networks.iter().filter(both).collect();
+            match common.len() {
                 0 => without.push(format!("{from} and {to}")),
                 1..=PATHS_PER_PEER_MAX => {}
                 paths => {
-                    found.error(
-                        span.clone(),
-                        format!(
-                            "there are {paths} paths between {from} and {to}; \
-                             {PATHS_PER_PEER_MAX} are possible"
-                        ),
-                    );
+                    let beyond: Vec<&str> =
+                        common[PATHS_PER_PEER_MAX..].iter().map(|one| one.name.as_str()).collect();
+                    found
+                        .error(
+                            span.clone(),
+                            format!(
+                                "{from} and {to} have {paths} networks in common; each heartbeat has room \
+                                 for {PATHS_PER_PEER_MAX} paths between two nodes"
+                            ),
+                        )
+                        .help(format!(
+                            "beyond that are {}: leave one of the two nodes out of them; for a subnet that \
+                             has service addresses only, give a network a `persistent` address in it",
+                            beyond.join(", ")
+                        ));
                 }
             }
         }

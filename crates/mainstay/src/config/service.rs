@@ -55,7 +55,12 @@ pub(super) fn services<'a>(
     let mut names: BTreeMap<&str, Span> = BTreeMap::new();
     for (index, section) in sections.into_iter().enumerate() {
         if index == SERVICES_MAX {
-            found.error(section.span, format!("there are more than {SERVICES_MAX} services"));
+            found
+                .error(section.span, format!("there are more than {SERVICES_MAX} services"))
+                .help(format!(
+                    "a cluster has at most {SERVICES_MAX}: put what always runs together into one, or \
+                     make two clusters"
+                ));
             break;
         }
         let span = section.span.clone();

@@ -375,3 +375,27 @@ fn shared_addresses_know_their_network_and_wish() {
         assert_eq!(shared.distribution, Some(Distribution::AntiCollocation));
     }
 }
+
+/// 500 services may be, one more is told of where it stands.
+#[test]
+fn a_cluster_has_five_hundred_services_and_no_more() {
+    let text = |count: usize| {
+        let mut text = String::from(
+            "[cluster]\nname = \"demo\"\nid = 10\n[[node]]\nname = \"n1\"\nid = 1\n\
+             [[network]]\nname = \"net0\"\nnodes = { n1 = \"10.77.0.1/16\" }\n",
+        );
+        for number in 0..count {
+            text.push_str(&format!(
+                "[[service]]\nname = \"s{number}\"\nnodes = [\"n1\"]\n[[service.resource]]\n\
+                 name = \"p\"\nkind = \"process\"\ncommand = [\"/bin/true\"]\n"
+            ));
+        }
+        text
+    };
+    assert_eq!(good(&text(500)).services.len(), 500);
+    let found = parse(&text(501), "cluster.toml", 1).expect_err("too many");
+    let said = found.render(false);
+    assert!(said.contains("there are more than 500 services"), "{said}");
+    let line = text(500).lines().count() + 1;
+    assert!(said.contains(&format!("cluster.toml:{line}:1")), "{said}");
+}

@@ -12,6 +12,7 @@ mod faces;
 pub mod fence;
 pub mod guard;
 pub mod join;
+mod node_check;
 pub mod probe;
 pub mod render;
 pub mod risks;

@@ -12,7 +12,6 @@
 //! Whoever reads our output may stop reading: a closed pipe ends the program quietly.
 
 mod act;
-mod alive;
 mod arguments;
 mod ask;
 mod discover;

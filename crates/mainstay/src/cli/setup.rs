@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::io::Read;
+use std::net::IpAddr;
 use std::path::Path;
 
 use api::v1;
@@ -9,13 +10,14 @@ use ring::rand::{SecureRandom, SystemRandom};
 use serde::Serialize;
 
 use super::arguments::{DiscoverOptions, InitOptions, JoinOptions};
-use super::{Context, Done, EXIT_DEGRADED, Failure, alive, discover};
+use super::{Context, Done, EXIT_DEGRADED, Failure, discover};
 use crate::config::files::{self, Key};
 use crate::config::{self, Diagnostics};
 use crate::discover::report::Report;
 use crate::join::client;
 use crate::join::token::Token;
 use crate::join::wire::{Ask, AskAddress};
+use crate::node_check::{self, Question};
 
 /// What `init` and `join` made, for `--json`.
 #[derive(Serialize)]
@@ -265,17 +267,19 @@ pub(super) fn check(context: &Context, file: Option<&Path>) -> Done {
     };
     if let Ok((cluster, _)) = &parsed {
         for why in names_without_address(context, cluster)? {
+            let place = node_check::place_of(&text, &why.name);
             let finding = match whole_node {
-                true => found.error_in_file(why.message),
+                true => found.error_at(place, why.message),
                 // Another machine may have them.
-                false => found.warning(0..0, why.message),
+                false => found.warning_at(place, why.message),
             };
             finding.help(why.help);
         }
     }
     if let Ok((cluster, _)) = &parsed {
         for mistake in crate::fence::check::check(cluster) {
-            found.warning(0..0, mistake.message).help(mistake.help);
+            let place = node_check::place_of(&text, &mistake.agent);
+            found.warning_at(place, mistake.message).help(mistake.help);
         }
     }
     if whole_node && let Ok((cluster, _)) = &parsed {
@@ -287,20 +291,8 @@ pub(super) fn check(context: &Context, file: Option<&Path>) -> Done {
             found.error_in_file(error.message).help(error.help);
         }
     }
-    if whole_node && let Ok((cluster, _)) = &parsed {
-        for hook in &cluster.hooks {
-            if let Some(why) = no_program(&hook.command[0]) {
-                found
-                    .warning(
-                        0..0,
-                        format!("the hook {} cannot be run on this node: {why}", hook.name),
-                    )
-                    .help("put the program there on every node, and make it executable");
-            }
-        }
-    }
-    if whole_node && let (Ok((cluster, _)), false) = (&parsed, found.has_errors()) {
-        alive::check(cluster, running(context)?.as_ref(), &text, &mut found);
+    if let (Ok((cluster, _)), false) = (&parsed, found.has_errors()) {
+        check_node(context, cluster, &text, &mut found)?;
     }
     if context.output.is_json() {
         context.output.json(&found.report())?;
@@ -317,6 +309,30 @@ pub(super) fn check(context: &Context, file: Option<&Path>) -> Done {
         }
     }
     Ok(if found.has_errors() { EXIT_DEGRADED } else { 0 })
+}
+
+/// What only a node can say of the configuration; nothing where this machine is none of its nodes.
+fn check_node(
+    context: &Context,
+    cluster: &config::Cluster,
+    text: &str,
+    found: &mut Diagnostics,
+) -> Result<(), Failure> {
+    let Ok(root) = context.root() else { return Ok(()) };
+    let Ok(local) = files::local_node(root, cluster) else { return Ok(()) };
+    let running = running(context)?;
+    let mut question = Question::of(cluster, local, None);
+    if let Some(running) = &running {
+        let services = cluster.services.iter().filter(|service| running.contains(&service.name));
+        let taken: BTreeSet<IpAddr> = services.flat_map(config::addresses_of).collect();
+        question.addresses.retain(|address| !taken.contains(address));
+    }
+    let services = cluster.service_addresses().collect();
+    let name = cluster.name_of(local);
+    for fact in question.answer(&services) {
+        node_check::warn(fact.words(cluster, &name, running.is_some()), text, found);
+    }
+    Ok(())
 }
 
 /// The services that run in the cluster; none when no daemon here says so.
@@ -346,17 +362,4 @@ pub(super) fn names_without_address(
 
 fn counted(number: usize, what: &str) -> String {
     if number == 1 { format!("1 {what}") } else { format!("{number} {what}s") }
-}
-
-/// Why a file cannot be run as a program.
-fn no_program(path: &str) -> Option<String> {
-    use std::os::unix::fs::PermissionsExt;
-    match std::fs::metadata(path) {
-        Err(error) => Some(format!("{path}: {error}")),
-        Ok(found) if !found.is_file() => Some(format!("{path} is no file")),
-        Ok(found) if found.permissions().mode() & 0o111 == 0 => {
-            Some(format!("{path} is not executable"))
-        }
-        Ok(_) => None,
-    }
 }

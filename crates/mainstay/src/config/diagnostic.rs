@@ -72,6 +72,24 @@ impl Diagnostics {
         self.add(v1::Severity::Warning, Some(span), message.into())
     }
 
+    /// Adds a warning at `span`, about the file as a whole without one.
+    pub fn warning_at(
+        &mut self,
+        span: Option<Range<usize>>,
+        message: impl Into<String>,
+    ) -> &mut Finding {
+        self.add(v1::Severity::Warning, span, message.into())
+    }
+
+    /// Adds an error at `span`, about the file as a whole without one.
+    pub fn error_at(
+        &mut self,
+        span: Option<Range<usize>>,
+        message: impl Into<String>,
+    ) -> &mut Finding {
+        self.add(v1::Severity::Error, span, message.into())
+    }
+
     /// Adds an error about the file as a whole.
     pub fn error_in_file(&mut self, message: impl Into<String>) -> &mut Finding {
         self.add(v1::Severity::Error, None, message.into())

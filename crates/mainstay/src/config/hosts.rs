@@ -32,6 +32,8 @@ pub struct Hosts {
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, thiserror::Error)]
 #[error("{message}")]
 pub struct NameError {
+    /// The name.
+    pub name: String,
     /// Why.
     pub message: String,
     /// What to do.
@@ -117,6 +119,7 @@ impl Hosts {
                 } else if let Some(other) = owners.insert(endpoint.address, host.name.clone()) {
                     let (name, address) = (&host.name, endpoint.address);
                     wrong.push(NameError {
+                        name: name.clone(),
                         message: format!(
                             "{other} and {name} (node {node}) are both {address} in {}",
                             self.file.display()
@@ -150,10 +153,12 @@ impl Hosts {
         }
         Err(match all.first() {
             None => NameError {
+                name: name.to_owned(),
                 message: format!("the name {name} is not in {file}"),
                 help: format!("add a line \"ADDRESS {name}\" to {file} on every node"),
             },
             Some(looped) => NameError {
+                name: name.to_owned(),
                 message: format!(
                     "the name {name} leads to {looped} in {file}: this machine itself"
                 ),

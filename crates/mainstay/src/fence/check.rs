@@ -13,6 +13,8 @@ const TIMEOUT: Duration = Duration::from_secs(15);
 /// Something that is wrong, and what to do.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Mistake {
+    /// The agent that it is about, as it is written.
+    pub agent: String,
     /// One sentence.
     pub message: String,
     /// What to do.
@@ -29,11 +31,13 @@ pub fn check(cluster: &Cluster) -> Vec<Mistake> {
         if !known.contains_key(fence.agent.as_str()) {
             let described = match find(&fence.agent) {
                 Ok(_) => describe(fence, &node).map_err(|reason| Mistake {
+                    agent: fence.agent.clone(),
                     message: format!("{} does not describe itself: {reason}", fence.agent),
                     help: "its options cannot be checked; try it with `mainstay fence verify`"
                         .into(),
                 }),
                 Err(reason) => Err(Mistake {
+                    agent: fence.agent.clone(),
                     message: format!("{reason} on this machine"),
                     help: "any node may have to turn off any other: install it on all of them"
                         .into(),
@@ -51,6 +55,7 @@ pub fn check(cluster: &Cluster) -> Vec<Mistake> {
             }
             let near = suggest::nearest(given, metadata.options.iter().map(String::as_str));
             mistakes.push(Mistake {
+                agent: fence.agent.clone(),
                 message: format!("{} of {node} has no option {given}", fence.agent),
                 help: match near {
                     Some(near) => format!("did you mean {near}?"),
@@ -60,6 +65,7 @@ pub fn check(cluster: &Cluster) -> Vec<Mistake> {
         }
         if !metadata.actions.is_empty() && !metadata.actions.contains("status") {
             mistakes.push(Mistake {
+                agent: fence.agent.clone(),
                 message: format!("{} cannot say whether a machine is off", fence.agent),
                 help: "what nobody can see is no proof: such an agent frees nothing".into(),
             });

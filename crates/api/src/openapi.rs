@@ -146,6 +146,12 @@ pub const ENDPOINTS: &[Endpoint] = &[
     ),
     post("/v1/leave", "LeaveRequest", "CommandReply", "Leave the view cleanly."),
     post("/v1/config", "ConfigureRequest", "CommandReply", "Replace the configuration."),
+    post(
+        "/v1/config/check",
+        "ConfigureRequest",
+        "ConfigCheck",
+        "Have all nodes look at what a configuration would bring them; nothing is changed.",
+    ),
     post("/v1/token", "TokenRequest", "TokenReply", "Make a token that lets one new node join."),
 ];
 
@@ -154,6 +160,8 @@ pub const ENDPOINTS: &[Endpoint] = &[
     v1::Bound,
     v1::CommandReply,
     v1::CommandRequest,
+    v1::ConfigCheck,
+    v1::ConfigCheckNode,
     v1::ConfigShow,
     v1::ConfigureRequest,
     v1::DiagnosticReport,

@@ -29,6 +29,29 @@ pub struct ConfigureRequest {
     pub expected_version: Option<u64>,
 }
 
+/// Answer of `POST /v1/config/check`: what the nodes themselves say to a configuration, of which only
+/// what is new for them is asked. All of it are warnings.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct ConfigCheck {
+    /// Version of this answer's shape: 1.
+    #[serde(default = "schema")]
+    pub schema: u32,
+    /// What was found.
+    pub diagnostics: Vec<Diagnostic>,
+    /// All nodes of the configuration.
+    pub nodes: Vec<ConfigCheckNode>,
+}
+
+/// One node that was to check a configuration.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct ConfigCheckNode {
+    /// Its name.
+    pub node: String,
+    /// Why it has not; none when it has, or there was nothing to check for it.
+    #[serde(default)]
+    pub trouble: Option<String>,
+}
+
 /// How bad a finding is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "kebab-case")]

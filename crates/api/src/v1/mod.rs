@@ -17,8 +17,8 @@ pub use command::{
     TokenRequest,
 };
 pub use configuration::{
-    Bound, ConfigShow, ConfigureRequest, Diagnostic, DiagnosticReport, ServiceBound, Severity,
-    TimingTable,
+    Bound, ConfigCheck, ConfigCheckNode, ConfigShow, ConfigureRequest, Diagnostic,
+    DiagnosticReport, ServiceBound, Severity, TimingTable,
 };
 pub use fence::{
     FenceAgent, FenceCheck, FenceHistory, FenceLevel, FenceNode, FenceRecord, FenceRunning,

@@ -5,6 +5,7 @@ use std::io::Read;
 use std::net::IpAddr;
 use std::path::Path;
 
+use api::client::ClientError;
 use api::v1;
 use ring::rand::{SecureRandom, SystemRandom};
 use serde::Serialize;
@@ -292,7 +293,10 @@ pub(super) fn check(context: &Context, file: Option<&Path>) -> Done {
         }
     }
     if let (Ok((cluster, _)), false) = (&parsed, found.has_errors()) {
-        check_node(context, cluster, &text, &mut found)?;
+        match file {
+            Some(_) => check_nodes(context, cluster, &text, &mut found)?,
+            None => check_node(context, cluster, &text, &mut found)?,
+        }
     }
     if context.output.is_json() {
         context.output.json(&found.report())?;
@@ -309,6 +313,37 @@ pub(super) fn check(context: &Context, file: Option<&Path>) -> Done {
         }
     }
     Ok(if found.has_errors() { EXIT_DEGRADED } else { 0 })
+}
+
+/// What the nodes of the cluster say to a new configuration; where no daemon here can ask them, what this one says.
+fn check_nodes(
+    context: &Context,
+    cluster: &config::Cluster,
+    text: &str,
+    found: &mut Diagnostics,
+) -> Result<(), Failure> {
+    let request = v1::ConfigureRequest { text: text.to_owned(), expected_version: None };
+    let check: v1::ConfigCheck = match context.client()?.post("/v1/config/check", &request) {
+        Ok(check) => check,
+        Err(ClientError::Unreachable { .. }) => return check_node(context, cluster, text, found),
+        Err(error) => {
+            found
+                .warning_at(None, format!("the other nodes were not asked: {error}"))
+                .help("run it on each node, as root");
+            return check_node(context, cluster, text, found);
+        }
+    };
+    for diagnostic in &check.diagnostics {
+        found.adopt(diagnostic);
+    }
+    for node in check.nodes {
+        if let Some(trouble) = node.trouble {
+            found
+                .warning_at(None, format!("{} did not check it: {trouble}", node.node))
+                .help("run `mainstay config check FILE` there as well");
+        }
+    }
+    Ok(())
 }
 
 /// What only a node can say of the configuration; nothing where this machine is none of its nodes.

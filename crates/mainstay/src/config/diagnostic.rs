@@ -95,6 +95,17 @@ impl Diagnostics {
         self.add(v1::Severity::Error, None, message.into())
     }
 
+    /// Adds what somebody else has found in the same text.
+    pub fn adopt(&mut self, other: &v1::Diagnostic) {
+        let start = offset(&self.text, other.line, other.column);
+        let end = offset(&self.text, other.end_line, other.end_column);
+        let span = start.zip(end).map(|(start, end)| start..end.max(start));
+        let finding = self.add(other.severity, span, other.message.clone()).label(&other.label);
+        for help in &other.help {
+            finding.help(help);
+        }
+    }
+
     fn add(
         &mut self,
         severity: v1::Severity,
@@ -232,4 +243,15 @@ fn place(text: &str, offset: usize) -> (usize, usize) {
     let line_start = before.rfind('\n').map_or(0, |newline| newline + 1);
     let line = before.bytes().filter(|byte| *byte == b'\n').count() + 1;
     (line, before[line_start..].chars().count() + 1)
+}
+
+/// The byte at a line and a column, both from 1; none where the text has no such place.
+fn offset(text: &str, line: usize, column: usize) -> Option<usize> {
+    let mut at = 0;
+    let found = text.split_inclusive('\n').nth(line.checked_sub(1)?)?;
+    for before in text.split_inclusive('\n').take(line - 1) {
+        at += before.len();
+    }
+    let mut ends = found.char_indices().map(|(index, _)| index).chain([found.len()]);
+    Some(at + ends.nth(column.checked_sub(1)?)?)
 }

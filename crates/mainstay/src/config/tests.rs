@@ -399,3 +399,25 @@ fn a_cluster_has_five_hundred_services_and_no_more() {
     let line = text(500).lines().count() + 1;
     assert!(said.contains(&format!("cluster.toml:{line}:1")), "{said}");
 }
+
+/// What another program found, by line and column, is shown as what was found here.
+#[test]
+fn findings_of_others_are_shown_at_their_place() {
+    let text = "first\nsäcond \"line\"\nlast";
+    let mut there = Diagnostics::new("x", text);
+    there.warning_at(None, "all of it").help("one").help("two");
+    there.warning(15..19, "a word").label("this one").help("take another");
+    there.warning(text.len() - 4..text.len(), "the end");
+    let mut here = Diagnostics::new("x", text);
+    for one in there.report().diagnostics {
+        here.adopt(&one);
+    }
+    assert_eq!(here, there);
+    for (line, column) in [(0, 1), (9, 1), (1, 99)] {
+        let mut one = there.report().diagnostics[1].clone();
+        (one.line, one.column) = (line, column);
+        let mut odd = Diagnostics::new("x", text);
+        odd.adopt(&one);
+        assert_eq!(odd.findings()[0].span, None);
+    }
+}

@@ -107,6 +107,10 @@ impl Daemon {
                 self.audit(caller, "leave", request.reason.as_deref());
                 Ok(node::Command::Leave)
             }
+            Request::Check { cluster } => {
+                self.audit(caller, "a check of a configuration", None);
+                return self.check_configuration(cluster, answer);
+            }
             Request::Configure { cluster, expected_version, what, reason } => {
                 self.audit(caller, &what, reason.as_deref());
                 self.configure_command(&cluster, expected_version)

@@ -12,7 +12,11 @@
 //!   whenever they change. So the end that has a lone half can say that the other end is missing,
 //!   instead of guessing.
 //!
+//! - **Checks**: "what do you say to this configuration", before it is put in force ([`checks`]).
+//!
 //! Whoever can seal a message is a node of this cluster, and nodes trust each other.
+
+mod checks;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
@@ -22,7 +26,10 @@ use base::{Instant, Member, NetworkId, NodeId};
 use node::Input;
 use serde::{Deserialize, Serialize};
 
+use self::checks::Checks;
+use super::Done;
 use super::drive::Daemon;
+use crate::node_check::{Fact, Question};
 use crate::serve::{Answer, Reply};
 
 /// How long the other node may take: it writes to its disk.
@@ -42,6 +49,10 @@ enum Tell {
     Done { id: u64, result: Result<String, v1::Error> },
     /// The numbers of the halves that the sender has and that lead to the receiver.
     Halves { numbers: Vec<u16> },
+    /// Look into this part of a question.
+    Check { id: u64, part: usize, question: Question },
+    /// What was found there.
+    Checked { id: u64, part: usize, facts: Vec<Fact> },
 }
 
 /// What is done with a half.
@@ -66,8 +77,8 @@ pub(super) enum Asker {
 pub(super) type Half = (NodeId, v1::PathRequest);
 
 /// What this daemon has on its way to others, and knows of them.
-#[derive(Default)]
 pub(super) struct Errands {
+    checks: Checks,
     waiting: BTreeMap<u64, Waiting>,
     last: u64,
     /// Halves by the word of their node, for its life.
@@ -93,9 +104,21 @@ struct Waiting {
 }
 
 impl Errands {
-    /// When an errand is given up.
+    /// Nothing yet. `done`: where threads that look at this machine say what they have found.
+    pub(super) fn new(done: os::event::Sender<Done>) -> Errands {
+        Errands {
+            checks: Checks::new(done),
+            waiting: BTreeMap::new(),
+            last: 0,
+            halves: BTreeMap::new(),
+            greet: false,
+        }
+    }
+
+    /// When an errand or a check is given up.
     pub(super) fn deadline(&self) -> Option<Instant> {
-        self.waiting.values().map(|waiting| waiting.until).min()
+        let errands = self.waiting.values().map(|waiting| waiting.until);
+        errands.chain(self.checks.deadline()).min()
     }
 }
 
@@ -233,6 +256,10 @@ impl Daemon {
                 let numbers = numbers.into_iter().take(HALVES_MAX).map(NetworkId).collect();
                 self.errands.halves.insert(from.node, (from, numbers));
             }
+            Tell::Check { id, part, question } => {
+                self.look_into(Some(from.node), id, part, question);
+            }
+            Tell::Checked { id, part, facts } => self.found_by(from.node, id, part, facts),
         }
     }
 
@@ -336,6 +363,7 @@ impl Daemon {
             }
             self.end_errand(id);
         }
+        self.give_up_checks();
         if std::mem::take(&mut self.errands.greet) {
             self.greet();
         }

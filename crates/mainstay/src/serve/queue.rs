@@ -130,6 +130,11 @@ pub enum Request {
     PathTest(v1::PathTestRequest),
     /// → [`Reply::Done`] once this node is leaving.
     Leave(v1::LeaveRequest),
+    /// → [`Reply::Checked`] when all nodes that can be reached have looked, or their time is over.
+    Check {
+        /// Parsed and checked.
+        cluster: Box<Cluster>,
+    },
     /// → [`Reply::Done`] once the configuration was delivered.
     Configure {
         /// Parsed and checked; its `text` is what is replicated.
@@ -182,6 +187,7 @@ impl Request {
             | Request::PathDelete(_)
             | Request::PathTest(_)
             | Request::Leave(_)
+            | Request::Check { .. }
             | Request::Configure { .. } => true,
         }
     }
@@ -212,6 +218,8 @@ pub enum Reply {
     Events(v1::Events),
     /// To [`Request::Config`].
     Config(v1::ConfigShow),
+    /// To [`Request::Check`].
+    Checked(v1::ConfigCheck),
     /// To [`Request::PathTest`].
     PathTests(v1::PathTests),
     /// To all other commands.

@@ -95,6 +95,7 @@ pub(super) fn router(handle: Handle, joins: Joins) -> Router {
         .route("/v1/history", get(history))
         .route("/v1/events", get(events))
         .route("/v1/config", get(configuration).post(configure))
+        .route("/v1/config/check", post(check))
         .route("/v1/openapi.json", get(document))
         .route("/v1/services/{name}/{verb}", post(service))
         .route("/v1/nodes/{name}/{verb}", post(node))
@@ -163,15 +164,35 @@ impl Core {
         Ok(expect_reply!(reply, Config))
     }
 
+    /// What the nodes of a configuration say to it.
+    async fn check(
+        &self,
+        peer: &Peer,
+        cluster: Box<config::Cluster>,
+    ) -> Result<v1::ConfigCheck, v1::Error> {
+        let reply = self.handle.request(Request::Check { cluster }, peer.caller).await?;
+        Ok(expect_reply!(reply, Checked))
+    }
+
     /// A command that only a primary view can carry out. A view change is waited for; a node that
     /// is cut off says so at once instead of keeping its user waiting.
     async fn command_of_the_view(&self, peer: &Peer, request: Request) -> Answer {
+        Ok(json(&self.done_in_the_view(peer, request).await?))
+    }
+
+    /// The same, with the answer for whoever has something to add.
+    async fn done_in_the_view(
+        &self,
+        peer: &Peer,
+        request: Request,
+    ) -> Result<v1::CommandReply, Refusal> {
         peer.may_change()?;
         let deadline = tokio::time::Instant::now() + PATIENCE;
         loop {
             let view = self.status(peer).await?.view;
             if view.primary {
-                return self.command(peer, request).await;
+                let reply = self.handle.request(request, peer.caller).await?;
+                return Ok(expect_reply!(reply, Done));
             }
             if tokio::time::Instant::now() >= deadline {
                 let waiting =
@@ -507,18 +528,54 @@ async fn replace(
     reason: Option<String>,
 ) -> Answer {
     peer.may_change()?;
+    let (cluster, _) = parsed(text, 0)?;
+    // Before the version is read: nodes may take their time.
+    let warnings = match core.check(peer, Box::new(cluster)).await {
+        Ok(check) => warnings(&check),
+        Err(error) => vec![format!("the nodes were not asked about it: {}", error.message)],
+    };
     let current = match expected {
         Some(version) => version,
         None => core.config(peer).await?.version,
     };
-    let parsed = config::parse(text, "the new configuration", current + 1);
-    let (cluster, _) = parsed.map_err(|found| {
-        v1::Error::new(v1::ErrorCode::Conflict, found.render(false).trim_end().to_owned())
-            .help("nothing was changed; `mainstay config check FILE` shows the same")
-    })?;
+    let (cluster, _) = parsed(text, current + 1)?;
     let (cluster, expected_version) = (Box::new(cluster), Some(current));
     let request = Request::Configure { cluster, expected_version, what, reason };
-    core.command_of_the_view(peer, request).await
+    let mut done = core.done_in_the_view(peer, request).await?;
+    done.warnings.extend(warnings);
+    Ok(json(&done))
+}
+
+fn parsed(text: &str, version: u64) -> Result<(config::Cluster, config::Diagnostics), v1::Error> {
+    config::parse(text, "the new configuration", version).map_err(|found| {
+        v1::Error::new(v1::ErrorCode::Conflict, found.render(false).trim_end().to_owned())
+            .help("nothing was changed; `mainstay config check FILE` shows the same")
+    })
+}
+
+/// What nodes have to say to a configuration, a sentence each.
+fn warnings(check: &v1::ConfigCheck) -> Vec<String> {
+    let found = check.diagnostics.iter().map(|one| match one.help.first() {
+        Some(help) => format!("{} (line {}); {help}", one.message, one.line),
+        None => one.message.clone(),
+    });
+    let unseen = check.nodes.iter().filter_map(|one| {
+        let trouble = one.trouble.as_ref()?;
+        Some(format!("{} did not check it: {trouble}", one.node))
+    });
+    found.chain(unseen).collect()
+}
+
+/// Nothing is changed by it, and questions are sent on the wire.
+async fn check(
+    State(core): State<Core>,
+    Extension(peer): Extension<Peer>,
+    request: Body,
+) -> Answer {
+    peer.may_change()?;
+    let request: v1::ConfigureRequest = body(request).await?;
+    let (cluster, _) = parsed(&request.text, 0)?;
+    Ok(json(&core.check(&peer, Box::new(cluster)).await?))
 }
 
 async fn seed(State(core): State<Core>, Extension(peer): Extension<Peer>, request: Body) -> Answer {

@@ -78,6 +78,7 @@ impl FakeCore {
                 checksum: checksum_text(cluster.checksum),
                 text: cluster.text.clone(),
             }),
+            Request::Check { cluster } => Reply::Checked(checked(&cluster)),
             Request::Configure { cluster: new, expected_version, .. } => {
                 if expected_version.is_some_and(|expected| expected != cluster.version) {
                     return Err(v1::Error::new(v1::ErrorCode::Conflict, "another version"));
@@ -94,6 +95,18 @@ impl FakeCore {
             _ => Reply::Done(v1::CommandReply::new("it is done")),
         })
     }
+}
+
+/// The first node has an objection, the second one is not there.
+fn checked(cluster: &Cluster) -> v1::ConfigCheck {
+    let mut found = crate::config::Diagnostics::new("the new configuration", &cluster.text);
+    found.warning(0..9, "n1 has something against it").help("change it");
+    let node = |node: &str, trouble: Option<&str>| v1::ConfigCheckNode {
+        node: node.into(),
+        trouble: trouble.map(str::to_owned),
+    };
+    let nodes = vec![node("n1", None), node("n2", Some("it cannot be reached"))];
+    v1::ConfigCheck { schema: 1, diagnostics: found.report().diagnostics, nodes }
 }
 
 fn event(id: u64) -> v1::Event {
@@ -169,7 +182,19 @@ fn every_request_of_the_document_is_answered() {
             }
             (Method::Post, "/v1/config") => {
                 let request = v1::ConfigureRequest { text: CONFIG.into(), expected_version: None };
-                running.client.post::<v1::CommandReply>(&path, &request).expect(&path);
+                let reply: v1::CommandReply = running.client.post(&path, &request).expect(&path);
+                assert_eq!(
+                    reply.warnings,
+                    [
+                        "n1 has something against it (line 1); change it",
+                        "n2 did not check it: it cannot be reached"
+                    ]
+                );
+            }
+            (Method::Post, "/v1/config/check") => {
+                let request = v1::ConfigureRequest { text: CONFIG.into(), expected_version: None };
+                let said = running.client.post::<v1::ConfigCheck>(&path, &request).expect(&path);
+                assert_eq!(said.nodes.len(), 2);
             }
             (Method::Post, "/v1/paths/test") => {
                 let request = v1::PathTestRequest::default();

@@ -314,11 +314,11 @@ impl Daemon {
             gateways: super::gateways::Gateways::new(asked.clone()),
             hooks: super::hooks::Hooks::new(&tree, asked.clone()),
             learned: super::learned::Learned::new(asked.clone()),
+            errands: Errands::new(asked.clone()),
             arbiters: Arbiters::new(key, asked),
             fencing,
             watchdog: super::watchdog::Watchdog::default(),
             classes_known: None,
-            errands: Errands::default(),
             goodbyes: Goodbyes::default(),
         };
         fence_trouble.into_iter().for_each(|trouble| daemon.journal.say(&trouble));
@@ -675,6 +675,7 @@ impl Daemon {
             Done::Receipt { local, to, bytes } => self.media.receipt(local, to, &bytes),
             Done::Attached { question, result } => self.attached(question, result),
             Done::Gateways(silent) => self.gateways_seen(silent),
+            Done::Checked { from, id, part, facts } => self.checked(from, id, part, facts),
             Done::Learned { question, address, result } => {
                 let asked = network::Input::Asked { question, address, result };
                 self.feed(Input::Network(asked));

@@ -1,0 +1,216 @@
+//! Checks of a configuration by the nodes that it is for, before it is put in force.
+//!
+//! The daemon that is asked tells each node what is new for it ([`Question`]), in parts that fit into messages; each looks
+//! at its machine on threads of its own, since answers from a wire are waited for, and tells what it has found. A node
+//! that cannot be reached, or says nothing in time, is named: nothing waits for it longer. Nobody has to be in a view.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+
+use api::v1::{self, ErrorCode};
+use base::{Instant, NodeId};
+use os::event;
+
+use super::{Done, Tell};
+use crate::config::{Cluster, Diagnostics};
+use crate::daemon::drive::Daemon;
+use crate::node_check::{self, Fact, Question};
+use crate::serve::{Answer, Reply};
+
+/// How long nodes may take: three rounds on each wire that has an address, and a slow path to and fro.
+const TIMEOUT: Duration = Duration::from_secs(3);
+/// Configurations that are checked at one time.
+const CHECKS_MAX: usize = 4;
+/// Parts that this node looks into at one time: a configuration with as much of everything as can be has 90.
+const LOOKS_MAX: usize = 128;
+/// Of a thread that looks at this machine.
+const STACK_SIZE: usize = 256 << 10;
+
+/// What is on its way.
+pub(super) struct Checks {
+    waiting: BTreeMap<u64, Waiting>,
+    last: u64,
+    /// Threads that look.
+    looks: usize,
+    done: event::Sender<Done>,
+}
+
+/// A configuration whose nodes are asked.
+struct Waiting {
+    cluster: Box<Cluster>,
+    answer: Answer,
+    /// The parts that each node has not answered yet.
+    missing: BTreeMap<NodeId, BTreeSet<usize>>,
+    found: Vec<(NodeId, Fact)>,
+    nodes: Vec<v1::ConfigCheckNode>,
+    until: Instant,
+}
+
+impl Checks {
+    pub(super) fn new(done: event::Sender<Done>) -> Checks {
+        Checks { waiting: BTreeMap::new(), last: 0, looks: 0, done }
+    }
+
+    /// When nodes that say nothing are not waited for any more.
+    pub(super) fn deadline(&self) -> Option<Instant> {
+        self.waiting.values().map(|waiting| waiting.until).min()
+    }
+}
+
+impl Daemon {
+    /// Has all nodes of a configuration look at what it brings them.
+    pub(in crate::daemon) fn check_configuration(
+        &mut self,
+        mut cluster: Box<Cluster>,
+        answer: Answer,
+    ) {
+        let waiting = &mut self.errands.checks.waiting;
+        waiting.retain(|_, waiting| !waiting.answer.is_abandoned());
+        if waiting.len() >= CHECKS_MAX {
+            let message = "too many configurations are being checked";
+            let error = v1::Error::new(ErrorCode::Busy, message);
+            return answer.send(Err(error.help("try again in a moment")));
+        }
+        // Names that lead nowhere are told of by whoever reads the file.
+        let _told_elsewhere = self.hosts.resolve(&mut cluster);
+        let local = self.node.local().node;
+        let mut nodes = Vec::new();
+        let mut asked: Vec<(NodeId, Vec<Question>)> = Vec::new();
+        for node in &cluster.nodes {
+            let question = Question::of(&cluster, node.id, Some(&self.cluster));
+            let is_there =
+                node.id == local || self.node.transport().within_reach(node.id).is_some();
+            let trouble = match question.is_empty() || is_there {
+                true => None,
+                false => Some("it cannot be reached".to_owned()),
+            };
+            if trouble.is_none() {
+                asked.push((node.id, question.parts()));
+            }
+            nodes.push(v1::ConfigCheckNode { node: node.name.clone(), trouble });
+        }
+        self.errands.checks.last += 1;
+        let id = self.errands.checks.last;
+        let missing = asked.iter().filter(|(_, parts)| !parts.is_empty());
+        let missing = missing.map(|(node, parts)| (*node, (0..parts.len()).collect())).collect();
+        let until = os::clock::boottime() + TIMEOUT;
+        let waiting = Waiting { cluster, answer, missing, found: Vec::new(), nodes, until };
+        self.errands.checks.waiting.insert(id, waiting);
+        for (node, parts) in asked {
+            for (part, question) in parts.into_iter().enumerate() {
+                match node == local {
+                    true => self.look_into(None, id, part, question),
+                    false => self.tell(node, &Tell::Check { id, part, question }),
+                }
+            }
+        }
+        self.end_check(id);
+    }
+
+    /// Looks into a part of a question: another node's, or an own one.
+    pub(super) fn look_into(
+        &mut self,
+        from: Option<NodeId>,
+        id: u64,
+        part: usize,
+        question: Question,
+    ) {
+        let fail = |why: String| vec![Fact::Unasked { why }];
+        if self.errands.checks.looks >= LOOKS_MAX {
+            let why = "it has too many other questions".to_owned();
+            return self.looked(from, id, part, fail(why));
+        }
+        let services = self.cluster.service_addresses().collect();
+        let done = self.errands.checks.done.clone();
+        let look = move || {
+            let facts = question.answer(&services);
+            // The loop has gone when the process is ending.
+            let _ending = done.send_waiting(Done::Checked { from, id, part, facts });
+        };
+        let thread = std::thread::Builder::new().name("check".into()).stack_size(STACK_SIZE);
+        match thread.spawn(look) {
+            Ok(_) => self.errands.checks.looks += 1,
+            Err(error) => self.looked(from, id, part, fail(format!("no thread: {error}"))),
+        }
+    }
+
+    /// A thread has looked.
+    pub(in crate::daemon) fn checked(
+        &mut self,
+        from: Option<NodeId>,
+        id: u64,
+        part: usize,
+        facts: Vec<Fact>,
+    ) {
+        self.errands.checks.looks -= 1;
+        self.looked(from, id, part, facts);
+    }
+
+    fn looked(&mut self, from: Option<NodeId>, id: u64, part: usize, facts: Vec<Fact>) {
+        match from {
+            Some(node) => self.tell(node, &Tell::Checked { id, part, facts }),
+            None => self.found_by(self.node.local().node, id, part, facts),
+        }
+    }
+
+    /// A node has looked into a part of what it was asked.
+    pub(super) fn found_by(&mut self, node: NodeId, id: u64, part: usize, facts: Vec<Fact>) {
+        // One that was given up needs no answer, and one that was not asked has none.
+        let Some(waiting) = self.errands.checks.waiting.get_mut(&id) else { return };
+        let Some(parts) = waiting.missing.get_mut(&node) else { return };
+        if !parts.remove(&part) {
+            return;
+        }
+        if parts.is_empty() {
+            waiting.missing.remove(&node);
+        }
+        waiting.found.extend(facts.into_iter().map(|fact| (node, fact)));
+        self.end_check(id);
+    }
+
+    /// Waits no longer for those who have said nothing.
+    pub(super) fn give_up_checks(&mut self) {
+        let now = os::clock::boottime();
+        let late = self.errands.checks.waiting.iter().filter(|(_, waiting)| now >= waiting.until);
+        let late: Vec<u64> = late.map(|(id, _)| *id).collect();
+        for id in late {
+            let waiting = self.errands.checks.waiting.get_mut(&id).expect("it was just seen");
+            for (node, _) in std::mem::take(&mut waiting.missing) {
+                let name = waiting.cluster.name_of(node);
+                let silent = waiting.nodes.iter_mut().find(|one| one.node == name);
+                if let Some(silent) = silent {
+                    silent.trouble = Some(format!("no answer within {} s", TIMEOUT.as_secs()));
+                }
+            }
+            self.end_check(id);
+        }
+    }
+
+    /// Answers when nobody is waited for any more.
+    fn end_check(&mut self, id: u64) {
+        let waiting = &mut self.errands.checks.waiting;
+        if waiting.get(&id).is_none_or(|waiting| !waiting.missing.is_empty()) {
+            return;
+        }
+        let Some(Waiting { cluster, answer, mut found, nodes, .. }) = waiting.remove(&id) else {
+            return;
+        };
+        found.sort_by_key(|(node, _)| *node);
+        let mut said = Diagnostics::new("the new configuration", &cluster.text);
+        // Who has an address is the same for all who ask.
+        let mut in_use = BTreeSet::new();
+        for (node, fact) in found {
+            if let Fact::InUse { address, .. } = &fact
+                && !in_use.insert(*address)
+            {
+                continue;
+            }
+            // What is asked for is new, so no node of the cluster has it by right.
+            let words = fact.words(&cluster, &cluster.name_of(node), true);
+            node_check::warn(words, &cluster.text, &mut said);
+        }
+        let diagnostics = said.report().diagnostics;
+        let check = v1::ConfigCheck { schema: v1::SCHEMA, diagnostics, nodes };
+        answer.send(Ok(Reply::Checked(check)));
+    }
+}

@@ -20,6 +20,7 @@ mod global;
 mod heartbeat;
 pub mod hook;
 pub mod hosts;
+mod later;
 pub mod network;
 pub mod own;
 mod placing;
@@ -44,6 +45,7 @@ use base::{Medium, NetworkId, NodeId, NodeSet, Preset, Timing};
 
 pub use diagnostic::{Diagnostics, Finding};
 pub use hook::Hook;
+pub use later::later;
 pub(crate) use network::subnet;
 pub use placing::{Placing, Shared};
 pub use polling::Polling;

@@ -400,6 +400,36 @@ fn a_cluster_has_five_hundred_services_and_no_more() {
     assert!(said.contains(&format!("cluster.toml:{line}:1")), "{said}");
 }
 
+/// A preference that changes is told of as one that moves nothing yet; nothing else is.
+#[test]
+fn a_change_that_acts_later_says_so() {
+    let file = "tests/config/good-placing.toml";
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join(file);
+    let text = std::fs::read_to_string(path).expect("the case is there");
+    let before = good(&text);
+    let said = |from: &str, to: &str| {
+        assert!(text.contains(from), "{from}");
+        later(&before, &good(&text.replace(from, to)))
+    };
+    let of_network = said("collocation-with-persistent", "least-load");
+    assert_eq!(of_network.len(), 1);
+    assert!(of_network[0].ends_with("mainstay network rebalance lan"), "{of_network:?}");
+    assert_eq!(said("source = \"10.9.0.101\"", "source = \"10.9.0.100\"").len(), 1);
+    let of_service = said("\"anti-collocation\"", "\"collocation\"");
+    assert!(of_service.len() == 1 && of_service[0].starts_with("service web:"), "{of_service:?}");
+    for (from, to) in [("rebalance = true", "rebalance = false"), ("10.9.0.100", "10.9.0.103")] {
+        assert_eq!(said(from, to), Vec::<String>::new(), "{from}");
+    }
+    let file = "tests/config/good-replacement.toml";
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join(file);
+    let text = std::fs::read_to_string(path).expect("the case is there");
+    let other = good(&text.replace("4d:00:64", "4d:00:65"));
+    assert_eq!(
+        later(&good(&text), &other),
+        ["service web: its hardware address counts from its next start"]
+    );
+}
+
 /// What another program found, by line and column, is shown as what was found here.
 #[test]
 fn findings_of_others_are_shown_at_their_place() {

@@ -534,14 +534,16 @@ async fn replace(
         Ok(check) => warnings(&check),
         Err(error) => vec![format!("the nodes were not asked about it: {}", error.message)],
     };
-    let current = match expected {
-        Some(version) => version,
-        None => core.config(peer).await?.version,
-    };
+    let shown = core.config(peer).await?;
+    let current = expected.unwrap_or(shown.version);
     let (cluster, _) = parsed(text, current + 1)?;
+    // What is in force was parsed before; where it is of another version's making there is nothing to compare.
+    let before = config::parse(&shown.text, "the configuration", shown.version).ok();
+    let later = before.map_or_else(Vec::new, |(before, _)| config::later(&before, &cluster));
     let (cluster, expected_version) = (Box::new(cluster), Some(current));
     let request = Request::Configure { cluster, expected_version, what, reason };
     let mut done = core.done_in_the_view(peer, request).await?;
+    later.iter().for_each(|sentence| done.text.push_str(&format!("\n{sentence}")));
     done.warnings.extend(warnings);
     Ok(json(&done))
 }

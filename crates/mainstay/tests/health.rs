@@ -37,7 +37,7 @@ wait_for shows n1 "eth0 +primary +down .*hears nothing and is not heard"
 ip -n n1 link show dev eth0 | grep -q "LOWER_UP"
 wait_for stands n1 10.0.0.1 eth1
 code=0; on n1 network list >/dev/null || code=$?
-say "silent failure: $code"
+say "silent failure: $code, told $(on n1 events | grep -c 'interface eth0 of .* is down: it hears nothing')"
 ip link set n1-eth0 master w0
 wait_for shows n1 "eth0 +primary +up"
 wait_for stands n1 10.0.0.1 eth0
@@ -84,7 +84,7 @@ fn a_card_that_fails_silently_is_left_and_a_dead_switch_moves_nothing() {
     let Some(said) = run(Spaces::NetAndMounts, STANDBY) else { return };
     said.has(&[
         "net0: 3 polls of 250 ms decide, by inout; no other node is heard",
-        "== silent failure: 1",
+        "== silent failure: 1, told 1",
         "== and back",
         "== returns: 1, after a restart 0",
         "== nothing has moved",

@@ -120,8 +120,31 @@ impl Journal {
 
     /// What became of a hook of the administrator on this node.
     pub(super) fn hook(&mut self, node: String, level: v1::EventLevel, text: &str, inbox: &Inbox) {
+        self.local("hook", node, level, text, inbox);
+    }
+
+    /// What is known now of an interface of this node.
+    pub(super) fn interface(
+        &mut self,
+        node: String,
+        level: v1::EventLevel,
+        text: &str,
+        inbox: &Inbox,
+    ) {
+        self.local(node::EventKind::Interface.name(), node, level, text, inbox);
+    }
+
+    /// Something that the core knows nothing of.
+    fn local(
+        &mut self,
+        code: &str,
+        node: String,
+        level: v1::EventLevel,
+        text: &str,
+        inbox: &Inbox,
+    ) {
         self.say(text);
-        let (code, text) = ("hook".to_owned(), text.to_owned());
+        let (code, text) = (code.to_owned(), text.to_owned());
         self.publish(inbox, v1::Event { node, code, level, text, ..v1::Event::default() });
     }
 

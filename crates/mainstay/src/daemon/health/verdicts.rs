@@ -198,7 +198,12 @@ impl Daemon {
             let is_polled = card.seen.as_ref().is_none_or(|seen| seen.mac.is_some());
             known.insert(card.name.clone(), Known { verdict: card.verdict, is_polled });
             if let Some(sentence) = self.sentence(net, card, before) {
-                self.journal.say(&sentence);
+                let level = match card.verdict {
+                    Verdict::Down(_) => v1::EventLevel::Warning,
+                    Verdict::Up | Verdict::Unsure(_) => v1::EventLevel::Info,
+                };
+                let node = self.cluster.name_of(self.node.local().node);
+                self.journal.interface(node, level, &sentence, &self.inbox);
             }
         }
         self.health.known = known;

@@ -153,7 +153,7 @@ fn hooks_run_before_and_after_what_happens_to_networks() {
     let Some(said) = run(Spaces::NetAndMounts, HOOKS) else { return };
     said.has(&[
         "is usable: cluster demo, 2 nodes, 2 networks",
-        "the hook broken cannot be run on this node: /",
+        "the hook broken cannot be run on n1: /",
         "/broken is not executable",
         "== all can be run",
         "no hook can be run before network_down",

@@ -329,9 +329,10 @@ impl Round<'_> {
             ] {
                 if lives.len() != runs {
                     report.failures.push(format!(
-                        "{service}: while nothing was done, {} of its processes {how} instead of {runs}: {}",
+                        "{service}: while nothing was done, {} of its processes {how} instead of {runs}: {}\n{}",
                         lives.len(),
-                        lives.join(", ")
+                        lives.join(", "),
+                        self.words()
                     ));
                 }
             }
@@ -448,7 +449,7 @@ impl Round<'_> {
                 }
                 Ok(Err(error)) | Err(error) => format!("{error:#}"),
             };
-            let log = self.lab.log_tail(name, 8).unwrap_or_default().replace('\n', "\n    | ");
+            let log = self.lab.log_tail(name, 16).unwrap_or_default().replace('\n', "\n    | ");
             format!("  {name}: {said}\n    | {log}")
         };
         let names = self.lab.node_names();

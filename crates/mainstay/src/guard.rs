@@ -364,7 +364,14 @@ fn in_time<T: Send + 'static>(
         let _too_late = sender.send(look(&containment));
     })?;
     let found = receiver.recv_timeout(LEFTOVERS_BUDGET);
-    let found = found.context("a process of this machine does not let itself be looked at")??;
+    let found = found.with_context(|| {
+        format!(
+            "the look at all processes for what a former guard has left did not end within \
+             {LEFTOVERS_BUDGET:?}: one of them cannot be looked at, as when its disk or network file \
+             system does not answer. `ps -eo pid,stat,comm` shows such a one with D: end what it waits \
+             for, or restart this machine"
+        )
+    })??;
     // Programs can be relaunched by a process with one thread only.
     anyhow::ensure!(thread.join().is_ok(), "the look at all processes ended by a fault");
     let poll = Poll::new()?;

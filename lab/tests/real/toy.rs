@@ -3,7 +3,7 @@
 //! the shape: a guard with a daemon, files, status, an address and a process.
 //!
 //! Files in `/run/lab/.toy`: `beat-n1` (when the node was last well), `owner` (who has the service),
-//! `wish` (where it shall go), `running` (who runs it). In a node's own `/run/mainstay`: `hold` (the
+//! `wish` (where it shall go), `running-n1` (this node runs it). In a node's own `/run/mainstay`: `hold` (the
 //! daemon wants the service here) and `stamp` (when the daemon last said so).
 
 use std::fs::{self, File};
@@ -50,6 +50,11 @@ fn age(path: &Path) -> u128 {
     text(path).parse().map_or(u128::MAX, |at: u128| now().saturating_sub(at))
 }
 
+/// Each node says of itself alone that it runs the service.
+fn running(name: &str) -> PathBuf {
+    shared(&format!("running-{name}"))
+}
+
 fn own(root: &str, name: &str) -> PathBuf {
     Path::new(root).join("run/mainstay").join(name)
 }
@@ -74,6 +79,8 @@ pub(crate) fn guard(root: &str) -> ExitCode {
     });
     let id: u8 = name[1..].parse().expect("n and a number");
     let mut service: Option<Child> = None;
+    // What a life before has left.
+    let _ = fs::remove_file(running(&name));
     loop {
         let wanted = own(root, "hold").exists() && age(&own(root, "stamp")) < LEASE;
         if wanted && service.is_none() {
@@ -82,14 +89,12 @@ pub(crate) fn guard(root: &str) -> ExitCode {
             let child = command.args(["lab", "responder", "--port", "7700"]).spawn();
             service = Some(child.expect("starting the service"));
             operator::announce("net0", 0, id, ADDRESS).expect("announcing");
-            put(&shared("running"), &name);
+            put(&running(&name), "");
         } else if !wanted && let Some(mut child) = service.take() {
             child.kill().expect("killing the service");
             child.wait().expect("waiting for it");
             operator::remove_address("net0", ADDRESS.into(), 24).expect("removing the address");
-            if text(&shared("running")) == name {
-                put(&shared("running"), "");
-            }
+            let _ = fs::remove_file(running(&name));
         }
         clock::pause(Duration::from_millis(2));
     }
@@ -122,13 +127,15 @@ pub(crate) fn daemon(root: &str) -> ExitCode {
     let hold = own(root, "hold");
     loop {
         if is_well() {
-            put(&shared(&format!("beat-{name}")), &now().to_string());
+            // Taken before: who is paused from here on has decided too long ago.
+            let at = now().to_string();
+            put(&shared(&format!("beat-{name}")), &at);
             if decide(&name) {
                 put(&hold, "");
             } else {
                 let _ = fs::remove_file(&hold);
             }
-            put(&own(root, "stamp"), &now().to_string());
+            put(&own(root, "stamp"), &at);
         }
         clock::pause(Duration::from_millis(5));
     }
@@ -136,26 +143,31 @@ pub(crate) fn daemon(root: &str) -> ExitCode {
 
 /// True when the service belongs here.
 fn decide(name: &str) -> bool {
-    let lock = File::create(shared("lock")).expect("the lock");
-    flock(&lock, FlockOperation::LockExclusive).expect("locking");
-    let owner = text(&shared("owner"));
-    let wish = text(&shared("wish"));
-    if owner == name {
-        if wish.is_empty() || wish == name {
-            return true;
-        }
-        if text(&shared("running")) != name {
-            put(&shared("owner"), &wish);
+    // Only for a change: who is paused in the middle of a mere look must not keep the others waiting.
+    if next_owner(name).is_some() {
+        let lock = File::create(shared("lock")).expect("the lock");
+        flock(&lock, FlockOperation::LockExclusive).expect("locking");
+        // Another one may have been faster.
+        if let Some(owner) = next_owner(name) {
+            put(&shared("owner"), &owner);
             put(&shared("wish"), "");
         }
-        return false;
+    }
+    let wish = text(&shared("wish"));
+    text(&shared("owner")) == name && (wish.is_empty() || wish == name)
+}
+
+/// Who shall have the service from now on, if that is for this node to say.
+fn next_owner(name: &str) -> Option<String> {
+    let owner = text(&shared("owner"));
+    if owner == name {
+        let wish = text(&shared("wish"));
+        let leaves = !wish.is_empty() && wish != name && !running(name).exists();
+        return leaves.then_some(wish);
     }
     let first = owner.is_empty() && alive().len() == 3;
     let free = !owner.is_empty() && age(&shared(&format!("beat-{owner}"))) > FREE;
-    if first || free {
-        put(&shared("owner"), name);
-    }
-    first || free
+    (first || free).then(|| name.to_owned())
 }
 
 fn answer(mut stream: UnixStream, name: &str, born: u128) {
@@ -181,7 +193,7 @@ fn status(name: &str, born: u128) -> Value {
     let generation =
         members.iter().fold(0, |sum, node| sum * 10 + node.len() + node.as_bytes()[1] as usize);
     let owner = text(&shared("owner"));
-    let running = text(&shared("running")) == owner && !owner.is_empty();
+    let is_running = !owner.is_empty() && running(&owner).exists();
     let paths: Vec<Value> = ["net0", "net1"]
         .iter()
         .map(|network| {
@@ -196,7 +208,7 @@ fn status(name: &str, born: u128) -> Value {
                   "incarnation": born as u64 },
         "view": { "generation": generation, "hub": null, "members": members, "waiting": null },
         "paths": paths,
-        "services": [{ "name": "web", "state": if running { "running" } else { "stopped" },
+        "services": [{ "name": "web", "state": if is_running { "running" } else { "stopped" },
                        "node": owner }],
     })
 }

@@ -110,7 +110,9 @@ impl Takeover {
             (Some(0), _) => return None,
             (Some(missed), Some(silence)) => (missed, silence),
             (None, _) | (_, None) => {
-                return Some("no heartbeat was heard between the nodes that are left".to_owned());
+                return Some(
+                    "two of the nodes that are left heard no heartbeat of each other".to_owned(),
+                );
             }
         };
         let limit = milliseconds(interval) * 2.0;
@@ -182,13 +184,15 @@ pub fn take_over(many: Many, lab: &mut Lab, owner: &str) -> Result<Takeover> {
     ensure!(!times.is_empty(), "there was nothing to announce");
     let after = |at: Duration| milliseconds(at.saturating_sub(start));
     let last = times[times.len() - 1];
-    let mut silence: Option<Duration> = None;
+    let mut silences = Vec::new();
     for (node, ear) in &mut ears {
         let heard = ear.heard()?;
-        for peer in others.iter().filter(|peer| *peer != node) {
-            silence = silence.max(longest_silence(&heard, peer, start, last));
-        }
+        let peers = others.iter().filter(|peer| *peer != node);
+        silences.extend(peers.map(|peer| longest_silence(&heard, peer, start, last)));
     }
+    // One pair that does not hear each other has no longest silence, and so have all.
+    let silence = silences.into_iter().collect::<Option<Vec<Duration>>>();
+    let silence = silence.and_then(|silences| silences.into_iter().max());
     Ok(Takeover {
         first: after(times[0]),
         half: after(times[times.len() / 2]),

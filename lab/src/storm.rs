@@ -113,11 +113,14 @@ impl Storm {
                 };
                 if let Force::Gentle(length) = force {
                     let is_blowing = || clock::now() - started < length;
-                    while is_blowing() && !is_over.load(Ordering::Relaxed) {
+                    // Once at least, however soon it is ended.
+                    loop {
                         volley(VOLLEY_BATCH)?;
                         clock::pause(VOLLEY_PAUSE);
+                        if !is_blowing() || is_over.load(Ordering::Relaxed) {
+                            return Ok(());
+                        }
                     }
-                    return Ok(());
                 }
                 is_first.store(sys::hurry(PRIORITY).is_ok(), Ordering::Relaxed);
                 while !is_over.load(Ordering::Relaxed) {

@@ -463,13 +463,26 @@ impl Lab {
         Ok(self.machine(name)?.has_own_sysfs)
     }
 
+    /// What a node's programs printed.
+    ///
+    /// # Errors
+    /// When there is no such node, or its log cannot be read.
+    pub(crate) fn log(&self, name: &str) -> Result<String> {
+        let path = self.node(name)?.root.join(LOG);
+        match fs::read(&path) {
+            Ok(text) => Ok(String::from_utf8_lossy(&text).into_owned()),
+            // Nothing was started there.
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(String::new()),
+            Err(error) => Err(error).with_context(|| format!("reading {}", path.display())),
+        }
+    }
+
     /// The last lines of what a node's programs printed.
     ///
     /// # Errors
-    /// When there is no such node.
+    /// When there is no such node, or its log cannot be read.
     pub fn log_tail(&self, name: &str, lines: usize) -> Result<String> {
-        let text = fs::read(self.node(name)?.root.join(LOG)).unwrap_or_default();
-        let text = String::from_utf8_lossy(&text);
+        let text = self.log(name)?;
         let all: Vec<&str> = text.lines().collect();
         Ok(all[all.len().saturating_sub(lines)..].join("\n"))
     }

@@ -26,6 +26,7 @@
 mod blow;
 mod chance;
 mod deal;
+mod deaths;
 mod draw;
 pub mod judge;
 mod looks;
@@ -47,6 +48,9 @@ use judge::Breach;
 /// for absent nodes: those of `fast`, written into each configuration, because a limit counts with them.
 const HOLD: Duration = Duration::from_secs(1);
 const START_WAIT: Duration = Duration::from_secs(5);
+
+/// So many voids of a kind without one that landed are no chance.
+const NEVER_LANDED: u64 = 20;
 
 /// What to do.
 #[derive(Debug, Clone)]
@@ -86,6 +90,8 @@ pub struct Report {
     pub excused: u64,
     /// Those that landed, by kind.
     pub kinds: BTreeMap<String, u64>,
+    /// Those that did not, by kind.
+    pub voids: BTreeMap<String, u64>,
     /// Each time that a service came up on another machine: from its last answer there to the first one here, in
     /// milliseconds.
     pub outages_ms: Vec<f64>,
@@ -100,6 +106,17 @@ pub struct Report {
 }
 
 impl Report {
+    /// Kinds of blows that were drawn often and never landed: a product that refuses all of a kind looks as if
+    /// it stood them.
+    fn never_landed(&self) -> Option<String> {
+        let never = self.voids.iter().filter(|(kind, count)| {
+            **count >= NEVER_LANDED && self.kinds.get(*kind).is_none_or(|landed| *landed == 0)
+        });
+        let never: Vec<String> =
+            never.map(|(kind, count)| format!("{kind} (0 of {count})")).collect();
+        (!never.is_empty()).then(|| format!("blows that never landed: {}", never.join(", ")))
+    }
+
     /// Whether all was as it must be.
     #[must_use]
     pub fn is_good(&self) -> bool {
@@ -169,5 +186,9 @@ pub fn play(order: &Order, out: &mut dyn Write) -> Result<Report> {
     if report.steps > 0 && report.landed == 0 {
         report.failures.push("no blow landed".to_owned());
     }
+    report.failures.extend(report.never_landed());
     Ok(report)
 }
+
+#[cfg(test)]
+mod tests;

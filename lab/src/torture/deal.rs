@@ -9,6 +9,7 @@ use serde_json::json;
 
 use super::blow::{Blow, Dealt, Flood, Mute};
 use super::round::Round;
+use super::settings::number_in;
 use crate::api;
 use crate::arbiters::Arbiters;
 use crate::clock;
@@ -167,11 +168,18 @@ impl Round<'_> {
         let text = self.text(number)?;
         let applied = (|| {
             let root = self.speaker()?;
-            let (version, _) = api::configuration(&root)?;
+            let (version, before) = api::configuration(&root)?;
             let body = json!({ "text": text, "expected_version": version });
-            api::command(&root, "/v1/config", &body)
+            api::command(&root, "/v1/config", &body)?;
+            anyhow::Ok(number_in(&before))
         })();
-        if applied.is_ok() {
+        if let Ok(before) = applied {
+            // In force on top of an older one: nobody would ever miss the one between.
+            ensure!(
+                before >= self.acknowledged,
+                "configuration {} was acknowledged and is lost: {number} was put in force after {before}",
+                self.acknowledged
+            );
             self.acknowledged = number;
             self.acknowledgements += 1;
         }

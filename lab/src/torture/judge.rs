@@ -103,6 +103,19 @@ impl<'a> Evidence<'a> {
         lives.iter().map(|(name, _, pid)| format!("{pid} of {name}")).collect()
     }
 
+    /// Whose kernels said, to questions of that time (nanoseconds since boot), that they have the address.
+    #[must_use]
+    pub fn owners_between(&self, (from, to): (u64, u64)) -> Vec<String> {
+        let mut names: Vec<String> = Vec::new();
+        for answer in &self.owners.answers {
+            let name = &self.owners.responders[usize::from(answer.responder)];
+            if answer.sent >= from && answer.sent <= to && !names.contains(name) {
+                names.push(name.clone());
+            }
+        }
+        names
+    }
+
     /// All breaches of all rules.
     #[must_use]
     pub fn breaches(&self) -> Vec<Breach> {
@@ -132,7 +145,13 @@ impl<'a> Evidence<'a> {
         }
         for answer in &self.owners.answers {
             let name = self.owners.responders[usize::from(answer.responder)].as_str();
-            let around = |span: &Span| span.first < answer.sent && span.last > answer.received;
+            // An answer that was received before its question was sent is one to an older question, of which
+            // it is not known when that was.
+            let around = |span: &Span| {
+                span.first < answer.sent
+                    && answer.sent <= answer.received
+                    && answer.received < span.last
+            };
             let owner = lives.iter().find(|(life, span)| life.0 != name && around(span));
             if let Some((owner, _)) = owner {
                 let what = format!("{name} says that it has the address while {} serves", owner.0);

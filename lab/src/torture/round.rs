@@ -10,6 +10,7 @@ use serde_json::json;
 
 use super::blow::{Dealt, Mute};
 use super::chance::Chance;
+use super::deaths;
 use super::draw::pause_after;
 use super::judge::written::Written;
 use super::judge::{self, Breach, Evidence};
@@ -137,6 +138,9 @@ pub(super) fn play(
     // What was seen is judged in any case.
     clock::pause(LINGER);
     let quiet = suffered.as_ref().ok().map(|healed| healed.quiet);
+    for name in &names {
+        report.failures.extend(deaths::in_log(name, &round.lab.log(name)?));
+    }
     let guarded = match census.stop() {
         Ok(count) => {
             if count.looks == 0 {
@@ -158,13 +162,16 @@ pub(super) fn play(
         round.judge(watch, (&guarded, quiet), (report, out))?;
     }
     report.configurations += round.acknowledgements;
-    let healed = suffered.map_err(|error| error.context(round.words()))?;
-    report.healed_ms.push(healed.took);
-    round.check_configuration()?;
+    let healed = suffered.map_err(|error| error.context(round.words())).and_then(|healed| {
+        report.healed_ms.push(healed.took);
+        round.check_configuration()
+    });
     let said = round.looks.stop()?;
     report.failures.extend(said.complaints);
-    ensure!(said.members > 0, "no node ever said that it is a member");
-    Ok(())
+    if said.members == 0 {
+        report.failures.push("no node ever said that it is a member".to_owned());
+    }
+    healed
 }
 
 fn tell(breach: Breach, report: &mut Report, out: &mut dyn Write) -> Result<()> {
@@ -218,6 +225,13 @@ impl Round<'_> {
         (report, out): (&mut Report, &mut dyn Write),
     ) -> Result<Healed> {
         self.wait_for_answers(watches).context("before the first blow")?;
+        // Whether a service manager starts guards again while blows fall, or nobody does.
+        let is_tended = chance.below(2) == 0;
+        writeln!(
+            out,
+            "  guards that end {}",
+            if is_tended { "are started again" } else { "stay away" }
+        )?;
         for _ in 0..blows {
             let blow = self.draw(chance);
             writeln!(out, "  {blow}")?;
@@ -228,22 +242,29 @@ impl Round<'_> {
                 }
                 Dealt::Void(why) => {
                     report.void += 1;
+                    *report.voids.entry(blow.kind()).or_default() += 1;
                     writeln!(out, "    void: {why}")?;
                 }
             }
             clock::pause(pause_after(chance, fence_wait));
+            if is_tended {
+                self.start_what_ended()?;
+            }
         }
+        // What comes after the heal must not lengthen the time that it may take.
+        let lives = 1 + self.looks.said().lives();
         self.heal()?;
         let start = clock::now();
         self.wait_until_whole().context("after all was healed")?;
         let took = clock::now() - start;
-        let lives = self.looks.said().lives();
         let limit = limit(fence_wait, lives);
         ensure!(
             took <= limit,
             "after all was healed the cluster was whole in {took:.1?}; allowed are {limit:.1?}, as no node had \
              more than {lives} lives"
         );
+        // First: what is put in force now would hide what was lost.
+        self.check_configuration()?;
         self.settle().context("the last configuration, after all was healed")?;
         self.wait_for_answers(watches).context("after all was healed")?;
         let quiet = self.stay_quiet()?;
@@ -322,16 +343,23 @@ impl Round<'_> {
             report.failures.extend(written.complaints());
         }
         if let Some(quiet) = quiet {
-            let runs = usize::from(self.expected()?.names().iter().any(|name| name == service));
-            for (how, lives) in [
-                ("answered", evidence.lives_between(quiet)),
-                ("wrote", written.lives_between(quiet)),
+            let runs = match self.expected() {
+                Ok(expected) => usize::from(expected.names().iter().any(|name| name == service)),
+                Err(error) => {
+                    report.failures.push(format!("{service}: {error:#}"));
+                    return Ok(());
+                }
+            };
+            for (what, seen) in [
+                ("of its processes answered", evidence.lives_between(quiet)),
+                ("of its processes wrote", written.lives_between(quiet)),
+                ("kernels said that they have its address", evidence.owners_between(quiet)),
             ] {
-                if lives.len() != runs {
+                if seen.len() != runs {
                     report.failures.push(format!(
-                        "{service}: while nothing was done, {} of its processes {how} instead of {runs}: {}\n{}",
-                        lives.len(),
-                        lives.join(", "),
+                        "{service}: while nothing was done, {} {what} instead of {runs}: {}\n{}",
+                        seen.len(),
+                        seen.join(", "),
                         self.words()
                     ));
                 }
@@ -344,7 +372,7 @@ impl Round<'_> {
     /// still leaving, and a start is refused until it has.
     fn start_what_ended(&mut self) -> Result<()> {
         for node in self.lab.node_names() {
-            if self.lab.daemon_pids(&node)?.0.is_none() {
+            if !self.dark.contains(&node) && self.lab.daemon_pids(&node)?.0.is_none() {
                 self.lab.start(&node)?;
             }
         }

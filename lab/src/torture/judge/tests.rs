@@ -51,6 +51,7 @@ fn an_address_claimed_beside_a_serving_process_is_a_breach() {
     assert_eq!(breaches(&served, &[("n1", 0, 5, 6)]), 1);
     assert_eq!(breaches(&served, &[("n2", 0, 5, 6)]), 0);
     assert_eq!(breaches(&served, &[("n1", 0, 22, 23)]), 0, "nobody serves any more");
+    assert_eq!(breaches(&served, &[("n1", 0, 8, 7)]), 0, "it answers a question of before");
 }
 
 #[test]
@@ -77,4 +78,14 @@ fn an_outage_lasts_from_the_last_answer_there_to_the_first_here() {
     assert_eq!(evidence.outages(), [6.0, 2.0], "a restart on the same machine is none");
     assert_eq!(evidence.lives_between((20 * MS, 22 * MS)), ["12 of n2", "8 of n1"]);
     assert_eq!(evidence.lives_between((23 * MS, 24 * MS)), [""; 0]);
+}
+
+#[test]
+fn who_has_the_address_is_seen_in_a_span() {
+    let owners = trace(&[("n1", 0, 1, 2), ("n2", 0, 5, 6), ("n2", 0, 7, 8), ("n3", 0, 20, 21)]);
+    let (answers, power) = (Trace::default(), BTreeMap::new());
+    let evidence = Evidence { service: "s", answers: &answers, owners: &owners, power: &power };
+    assert_eq!(evidence.owners_between((4, 9)), ["n2"]);
+    assert_eq!(evidence.owners_between((0, 9)), ["n1", "n2"]);
+    assert_eq!(evidence.owners_between((9, 15)), Vec::<String>::new());
 }

@@ -456,14 +456,6 @@ impl Scenario {
     }
 }
 
-/// Plays a scenario several times.
-///
-/// # Errors
-/// As [`Scenario::run`].
-pub fn repeat(scenario: Scenario, scene: &mut Scene, times: u32) -> Result<Vec<Figure>> {
-    (0..times).map(|_| scenario.run(scene)).collect()
-}
-
 /// What was seen while a scenario was played, and what is needed to judge it.
 #[derive(Debug, Clone)]
 struct Played {

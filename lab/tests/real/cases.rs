@@ -477,7 +477,8 @@ fn stopped_daemons_with_a_toy() -> Result<()> {
         let is_told = figure.failures.iter().any(|failure| failure.contains(seen));
         ensure!(is_told || is_excused, "nobody says {seen}: {:?}", figure.failures);
     }
-    let figures = lab::scenarios::repeat(lab::Scenario::Move, &mut scene, 3)?;
+    let figures = (0..3).map(|_| lab::Scenario::Move.run(&mut scene));
+    let figures = figures.collect::<Result<Vec<lab::Figure>>>()?;
     ensure!(figures.iter().all(lab::Figure::is_good), "{figures:?}");
     println!("{}", lab::scenarios::report(lab::Scenario::Move, &figures)["outage_milliseconds"]);
     Ok(())

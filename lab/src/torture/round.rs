@@ -133,6 +133,7 @@ pub(super) fn play(
     };
     round.wait_until_whole().context("forming the cluster")?;
     let fence_wait = api::fence_wait(round.lab.root(&names[0])?)?;
+    let breaches = report.breaches.len();
     let mut watches = (0..SERVICES).map(|index| round.watch(index)).collect::<Result<Vec<_>>>()?;
     let suffered = round.suffer((blows, fence_wait), &mut chance, &mut watches, (report, out));
     // What was seen is judged in any case.
@@ -160,6 +161,9 @@ pub(super) fn play(
     };
     for watch in watches {
         round.judge(watch, (&guarded, quiet), (report, out))?;
+    }
+    if report.breaches.len() > breaches {
+        writeln!(out, "{}", round.words())?;
     }
     report.configurations += round.acknowledgements;
     let healed = suffered.map_err(|error| error.context(round.words())).and_then(|healed| {

@@ -16,7 +16,7 @@ for n in n1 n2; do
 done
 node thief; plug thief w0 eth0
 ip -n thief addr add 10.1.0.9/24 dev eth0
-ip -n thief addr add 10.1.0.102/32 dev eth0
+for last in 102 105; do ip -n thief addr add 10.1.0.$last/32 dev eth0; done
 ip -n n1 link set eth1 mtu 1400
 ip -n n2 addr add 10.5.0.2/24 dev eth1
 ends() { echo "nodes = { n1 = { address = \"10.$1.0.1/24\", $2 }, n2 = { address = \"10.$1.0.2/24\", $2 } }"; }
@@ -62,6 +62,12 @@ left() { grep -q "path to n2 over network lan: dead$" n1.log; }
 wait_for left
 sed 's/10.1.0.102/10.1.0.104/' new.toml >other.toml
 on n1 config check other.toml | show left
+# As many wires of one subnet: an answer from each is waited for.
+for i in $(seq 31); do plug n1 w1 d$i; ip -n n1 addr add 10.1.0.$((200 + i))/24 dev d$i; done
+runs() { ip -n n1 link show d31 | grep -q LOWER_UP; }
+wait_for runs
+sed 's/10.1.0.102/10.1.0.105/' new.toml >other.toml
+on n1 config check other.toml | show wires
 "#;
 
 #[test]
@@ -83,9 +89,11 @@ fn each_node_looks_at_its_own_machine_before_a_configuration_is_in_force() {
         "free: other.toml is usable",
         "left: other.toml is usable",
         "left: warning: n2 did not check it: it cannot be reached",
+        "wires: warning: 10.1.0.105 of stolen is in use: THIEF answers for it on eth0 of n1",
     ]);
     let lines = |what: &str| said.output.lines().filter(|line| line.contains(what)).count();
     assert_eq!(lines("alone: warning: eth1 of n2"), 0, "{}", said.output);
+    assert_eq!(lines("wires: warning: n1 did not check"), 0, "{}", said.output);
     assert_eq!(lines("10.1.0.101 of taken"), 0, "{}", said.output);
     assert_eq!(lines("both: warning: 10.1.0.102"), 1, "each is told of once: {}", said.output);
     assert_eq!(lines("again: warning:") + lines("free: warning:"), 0, "{}", said.output);

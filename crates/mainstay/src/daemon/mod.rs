@@ -120,8 +120,8 @@ enum Done {
     MountBroken { service: String, resource: String, reason: String },
     /// On these networks no gateway answers.
     Gateways(std::collections::BTreeSet<base::NetworkId>),
-    /// A part of what a configuration asks of this node was looked into, for this other node.
-    Checked { from: Option<NodeId>, id: u64, part: usize, facts: Vec<crate::node_check::Fact> },
+    /// A part of what a configuration asks of this node was looked into.
+    Checked { look: u64, facts: Vec<crate::node_check::Fact> },
     /// A hook has ended, or was ended.
     Hook(hooks::Report),
     /// The hooks before a switch are over.

@@ -675,7 +675,7 @@ impl Daemon {
             Done::Receipt { local, to, bytes } => self.media.receipt(local, to, &bytes),
             Done::Attached { question, result } => self.attached(question, result),
             Done::Gateways(silent) => self.gateways_seen(silent),
-            Done::Checked { from, id, part, facts } => self.checked(from, id, part, facts),
+            Done::Checked { look, facts } => self.checked(look, facts),
             Done::Learned { question, address, result } => {
                 let asked = network::Input::Asked { question, address, result };
                 self.feed(Input::Network(asked));

@@ -4,6 +4,8 @@
 //! at its machine on threads of its own, since answers from a wire are waited for, and tells what it has found. A node
 //! that cannot be reached, or says nothing in time, is named: nothing waits for it longer. Nobody has to be in a view.
 
+mod looks;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
@@ -11,6 +13,7 @@ use api::v1::{self, ErrorCode};
 use base::{Instant, NodeId};
 use os::event;
 
+use self::looks::Looks;
 use super::{Done, Tell};
 use crate::config::{Cluster, Diagnostics};
 use crate::daemon::drive::Daemon;
@@ -21,8 +24,8 @@ use crate::serve::{Answer, Reply};
 const TIMEOUT: Duration = Duration::from_secs(3);
 /// Configurations that are checked at one time.
 const CHECKS_MAX: usize = 4;
-/// Parts that this node looks into at one time: a configuration with as much of everything as can be has 90.
-const LOOKS_MAX: usize = 128;
+/// How long a part is looked into before its node says what hangs: the answer must be there in time.
+const LOOK_TIMEOUT: Duration = Duration::from_secs(2);
 /// Of a thread that looks at this machine.
 const STACK_SIZE: usize = 256 << 10;
 
@@ -30,8 +33,7 @@ const STACK_SIZE: usize = 256 << 10;
 pub(super) struct Checks {
     waiting: BTreeMap<u64, Waiting>,
     last: u64,
-    /// Threads that look.
-    looks: usize,
+    looks: Looks,
     done: event::Sender<Done>,
 }
 
@@ -48,12 +50,13 @@ struct Waiting {
 
 impl Checks {
     pub(super) fn new(done: event::Sender<Done>) -> Checks {
-        Checks { waiting: BTreeMap::new(), last: 0, looks: 0, done }
+        Checks { waiting: BTreeMap::new(), last: 0, looks: Looks::default(), done }
     }
 
     /// When nodes that say nothing are not waited for any more.
     pub(super) fn deadline(&self) -> Option<Instant> {
-        self.waiting.values().map(|waiting| waiting.until).min()
+        let waiting = self.waiting.values().map(|waiting| waiting.until);
+        waiting.chain(self.looks.deadline()).min()
     }
 }
 
@@ -116,34 +119,32 @@ impl Daemon {
         question: Question,
     ) {
         let fail = |why: String| vec![Fact::Unasked { why }];
-        if self.errands.checks.looks >= LOOKS_MAX {
-            let why = "it has too many other questions".to_owned();
-            return self.looked(from, id, part, fail(why));
-        }
+        let program = question.programs.first().cloned();
+        let until = os::clock::boottime() + LOOK_TIMEOUT;
+        let number = match self.errands.checks.looks.begin((from, id, part), program, until) {
+            Ok(number) => number,
+            Err(why) => return self.looked(from, id, part, fail(why)),
+        };
         let services = self.cluster.service_addresses().collect();
         let done = self.errands.checks.done.clone();
         let look = move || {
             let facts = question.answer(&services);
             // The loop has gone when the process is ending.
-            let _ending = done.send_waiting(Done::Checked { from, id, part, facts });
+            let _ending = done.send_waiting(Done::Checked { look: number, facts });
         };
         let thread = std::thread::Builder::new().name("check".into()).stack_size(STACK_SIZE);
-        match thread.spawn(look) {
-            Ok(_) => self.errands.checks.looks += 1,
-            Err(error) => self.looked(from, id, part, fail(format!("no thread: {error}"))),
+        if let Err(error) = thread.spawn(look) {
+            self.errands.checks.looks.end(number);
+            self.looked(from, id, part, fail(format!("no thread: {error}")));
         }
     }
 
     /// A thread has looked.
-    pub(in crate::daemon) fn checked(
-        &mut self,
-        from: Option<NodeId>,
-        id: u64,
-        part: usize,
-        facts: Vec<Fact>,
-    ) {
-        self.errands.checks.looks -= 1;
-        self.looked(from, id, part, facts);
+    pub(in crate::daemon) fn checked(&mut self, look: u64, facts: Vec<Fact>) {
+        // Whoever asked has been told already when it was given up.
+        if let Some((from, id, part)) = self.errands.checks.looks.end(look) {
+            self.looked(from, id, part, facts);
+        }
     }
 
     fn looked(&mut self, from: Option<NodeId>, id: u64, part: usize, facts: Vec<Fact>) {
@@ -171,6 +172,9 @@ impl Daemon {
     /// Waits no longer for those who have said nothing.
     pub(super) fn give_up_checks(&mut self) {
         let now = os::clock::boottime();
+        for ((from, id, part), why) in self.errands.checks.looks.give_up(now) {
+            self.looked(from, id, part, vec![Fact::Unasked { why }]);
+        }
         let late = self.errands.checks.waiting.iter().filter(|(_, waiting)| now >= waiting.until);
         let late: Vec<u64> = late.map(|(id, _)| *id).collect();
         for id in late {

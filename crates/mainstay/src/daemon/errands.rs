@@ -103,6 +103,11 @@ struct Waiting {
     until: Instant,
 }
 
+/// As it is sent.
+fn written(tell: &Tell) -> Vec<u8> {
+    serde_json::to_vec(tell).expect("it is made of texts and numbers")
+}
+
 impl Errands {
     /// Nothing yet. `done`: where threads that look at this machine say what they have found.
     pub(super) fn new(done: os::event::Sender<Done>) -> Errands {
@@ -236,7 +241,10 @@ impl Daemon {
     }
 
     fn tell(&mut self, to: NodeId, tell: &Tell) {
-        let bytes = serde_json::to_vec(tell).expect("it is made of texts and numbers");
+        self.tell_written(to, written(tell));
+    }
+
+    fn tell_written(&mut self, to: NodeId, bytes: Vec<u8>) {
         if bytes.len() <= node::TELL_SIZE_MAX {
             self.feed_later(Input::Tell { to, bytes });
         }

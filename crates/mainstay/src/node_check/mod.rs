@@ -14,11 +14,13 @@ use std::collections::BTreeSet;
 use std::net::IpAddr;
 use std::ops::Range;
 
+use api::v1;
 use base::NodeId;
 use network::wire::{self, Mac};
 use os::netlink::{Interface, Netlink};
 use serde::{Deserialize, Serialize};
 
+use crate::config::diagnostic::FINDINGS_MAX;
 use crate::config::{Cluster, Diagnostics, addresses_of};
 
 /// Addresses in one part of a question: all of them may be in use, and that must fit into one message.
@@ -44,7 +46,7 @@ pub(crate) struct Question {
 }
 
 /// The interfaces of one node in one network.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub(crate) struct Standbys {
     /// The network.
     pub(crate) network: String,
@@ -96,31 +98,17 @@ pub(crate) struct Words {
     pub(crate) help: String,
 }
 
-impl Question {
-    /// All that a configuration asks of a node; where one is in force already, only what is new.
+/// What a configuration asks of its nodes; where one is in force already, only what is new.
+pub(crate) struct Questions<'a> {
+    cluster: &'a Cluster,
+    in_force: Option<&'a Cluster>,
+    shared: Question,
+}
+
+impl<'a> Questions<'a> {
+    /// Compares the two.
     #[must_use]
-    pub(crate) fn of(cluster: &Cluster, node: NodeId, in_force: Option<&Cluster>) -> Question {
-        let standbys = |cluster: &Cluster| {
-            let networks = cluster.networks.iter();
-            let all = networks.filter_map(|network| {
-                let end = network.endpoints.get(&node)?;
-                let placing = network.placing.iter();
-                let persistent = placing.filter_map(|placing| placing.persistent.get(&node));
-                let persistent = persistent.flatten().map(|(address, _)| *address);
-                Some(Standbys {
-                    network: network.name.clone(),
-                    primary: end.interface.clone()?,
-                    interfaces: end.standby.as_ref()?.interfaces.clone(),
-                    own: end
-                        .has_address()
-                        .then_some(end.address)
-                        .into_iter()
-                        .chain(persistent)
-                        .collect(),
-                })
-            });
-            all.collect::<Vec<Standbys>>()
-        };
+    pub(crate) fn new(cluster: &'a Cluster, in_force: Option<&'a Cluster>) -> Questions<'a> {
         let hardware = |cluster: &Cluster| {
             let shared = cluster.shared.iter();
             shared.filter_map(|(address, one)| Some((*address, one.hardware?))).collect()
@@ -129,18 +117,53 @@ impl Question {
             let programs = cluster.hooks.iter().map(|hook| hook.command[0].clone());
             programs.collect::<BTreeSet<String>>().into_iter().collect()
         };
-        Question {
+        let shared = Question {
             addresses: added(cluster, in_force, |one| one.service_addresses().collect()),
             hardware: added(cluster, in_force, hardware),
             programs: added(cluster, in_force, programs),
-            standbys: added(cluster, in_force, standbys),
-        }
+            standbys: Vec::new(),
+        };
+        Questions { cluster, in_force, shared }
     }
 
-    /// Whether there is nothing to ask.
+    /// What each node is asked: most of it, so it is made once.
     #[must_use]
-    pub(crate) fn is_empty(&self) -> bool {
-        *self == Question::default()
+    pub(crate) fn shared(&self) -> &Question {
+        &self.shared
+    }
+
+    /// What this node alone is asked.
+    #[must_use]
+    pub(crate) fn own(&self, node: NodeId) -> Question {
+        let standbys = |cluster: &Cluster| {
+            let networks = cluster.networks.iter();
+            let all = networks.filter_map(|network| {
+                let end = network.endpoints.get(&node)?;
+                let placing = network.placing.iter();
+                let persistent = placing.filter_map(|placing| placing.persistent.get(&node));
+                let persistent = persistent.flatten().map(|(address, _)| *address);
+                let own = end.has_address().then_some(end.address).into_iter();
+                Some(Standbys {
+                    network: network.name.clone(),
+                    primary: end.interface.clone()?,
+                    interfaces: end.standby.as_ref()?.interfaces.clone(),
+                    own: own.chain(persistent).collect(),
+                })
+            });
+            all.collect::<Vec<Standbys>>()
+        };
+        let standbys = added(self.cluster, self.in_force, standbys);
+        Question { standbys, ..Question::default() }
+    }
+}
+
+impl Question {
+    /// All that a configuration asks of a node; where one is in force already, only what is new.
+    #[must_use]
+    pub(crate) fn of(cluster: &Cluster, node: NodeId, in_force: Option<&Cluster>) -> Question {
+        let questions = Questions::new(cluster, in_force);
+        let standbys = questions.own(node).standbys;
+        Question { standbys, ..questions.shared }
     }
 
     /// The question in parts, each of which fits into a message with its answer.
@@ -223,12 +246,12 @@ impl Question {
 }
 
 /// What is in the list of one configuration and not of the other.
-fn added<T: PartialEq>(
+fn added<T: Ord>(
     cluster: &Cluster,
     in_force: Option<&Cluster>,
     list: impl Fn(&Cluster) -> Vec<T>,
 ) -> Vec<T> {
-    let before = in_force.map(&list).unwrap_or_default();
+    let before: BTreeSet<T> = in_force.map(&list).unwrap_or_default().into_iter().collect();
     list(cluster).into_iter().filter(|one| !before.contains(one)).collect()
 }
 
@@ -398,4 +421,28 @@ pub(crate) fn place_of(text: &str, what: &str) -> Option<Range<usize>> {
 /// Adds a warning for what was found on a node.
 pub(crate) fn warn(words: Words, text: &str, found: &mut Diagnostics) {
     found.warning_at(place(text, &words.about), words.message).help(words.help);
+}
+
+/// What nodes have found, in words: not more than findings are kept, each of which is looked for in the whole text.
+#[must_use]
+pub(crate) fn report(cluster: &Cluster, mut found: Vec<(NodeId, Fact)>) -> Vec<v1::Diagnostic> {
+    found.sort_by_key(|(node, _)| *node);
+    // Who has an address is the same for all who ask.
+    let mut in_use = BTreeSet::new();
+    found.retain(|(_, fact)| match fact {
+        Fact::InUse { address, .. } => in_use.insert(*address),
+        _ => true,
+    });
+    let kept = if found.len() > FINDINGS_MAX { FINDINGS_MAX - 1 } else { found.len() };
+    let more = found.len() - kept;
+    let mut said = Diagnostics::new("the new configuration", &cluster.text);
+    for (node, fact) in &found[..kept] {
+        // What is asked for is new, so no node of the cluster has it by right.
+        warn(fact.words(cluster, &cluster.name_of(*node), true), &cluster.text, &mut said);
+    }
+    if more > 0 {
+        said.warning_at(None, format!("the nodes have found {more} more things like these"))
+            .help("mend what is told of, and check again");
+    }
+    said.report().diagnostics
 }

@@ -141,7 +141,7 @@ fn only_what_is_new_is_asked() {
     let before = good(TEXT);
     let [n1, n2] = [NodeId(1), NodeId(2)];
     for node in [n1, n2] {
-        assert!(Question::of(&before, node, Some(&before)).is_empty());
+        assert_eq!(Question::of(&before, node, Some(&before)), Question::default());
     }
     let whole = Question::of(&before, n1, None);
     assert_eq!(whole.addresses, [ip("10.77.0.100")]);
@@ -237,4 +237,23 @@ fn findings_name_their_lines() {
     let expected = ["address", "hardware_address", "command", "nodes", "nodes"].map(Some);
     assert_eq!(lines[..5], expected);
     assert_eq!(lines[5], None);
+}
+
+/// Somebody has a thousand addresses: what is searched for in the text is bounded, and the rest is counted.
+#[test]
+fn what_nodes_have_found_is_told_once_and_bounded() {
+    let cluster = good(TEXT);
+    let in_use = |node: u8, number: u32| {
+        let address = ip(&format!("10.77.{}.{}", number / 200, number % 200));
+        (NodeId(node), Fact::InUse { address, interface: "eth0".to_owned(), mac: [2; 6] })
+    };
+    let both =
+        |count: u32| (0..count).flat_map(move |number| [in_use(2, number), in_use(1, number)]);
+    let told = report(&cluster, both(FINDINGS_MAX as u32).collect());
+    assert_eq!(told.len(), FINDINGS_MAX);
+    assert!(told.iter().all(|one| one.message.ends_with("on eth0 of n1")), "{told:?}");
+    let told = report(&cluster, both(1_000).collect());
+    assert_eq!(told.len(), FINDINGS_MAX);
+    let more = "the nodes have found 901 more things like these";
+    assert_eq!(told.iter().filter(|one| one.message == more).count(), 1);
 }

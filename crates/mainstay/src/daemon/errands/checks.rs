@@ -15,9 +15,9 @@ use os::event;
 
 use self::looks::Looks;
 use super::{Done, Tell};
-use crate::config::{Cluster, Diagnostics};
+use crate::config::Cluster;
 use crate::daemon::drive::Daemon;
-use crate::node_check::{self, Fact, Question};
+use crate::node_check::{self, Fact, Question, Questions};
 use crate::serve::{Answer, Reply};
 
 /// How long nodes may take: three rounds on each wire that has an address, and a slow path to and fro.
@@ -77,34 +77,45 @@ impl Daemon {
         // Names that lead nowhere are told of by whoever reads the file.
         let _told_elsewhere = self.hosts.resolve(&mut cluster);
         let local = self.node.local().node;
+        self.errands.checks.last += 1;
+        let id = self.errands.checks.last;
+        // A thousand addresses for a hundred nodes: what all are asked is made, and written down, once.
+        let questions = Questions::new(&cluster, Some(&self.cluster));
+        let shared = questions.shared().parts();
+        let check = |(part, question): (usize, &Question)| {
+            super::written(&Tell::Check { id, part, question: question.clone() })
+        };
+        let written: Vec<Vec<u8>> = shared.iter().enumerate().map(check).collect();
         let mut nodes = Vec::new();
         let mut asked: Vec<(NodeId, Vec<Question>)> = Vec::new();
+        let mut missing: BTreeMap<NodeId, BTreeSet<usize>> = BTreeMap::new();
         for node in &cluster.nodes {
-            let question = Question::of(&cluster, node.id, Some(&self.cluster));
+            let own = questions.own(node.id).parts();
+            let count = shared.len() + own.len();
             let is_there =
                 node.id == local || self.node.transport().within_reach(node.id).is_some();
-            let trouble = match question.is_empty() || is_there {
-                true => None,
-                false => Some("it cannot be reached".to_owned()),
-            };
-            if trouble.is_none() {
-                asked.push((node.id, question.parts()));
+            let trouble = (count > 0 && !is_there).then(|| "it cannot be reached".to_owned());
+            if count > 0 && is_there {
+                missing.insert(node.id, (0..count).collect());
+                asked.push((node.id, own));
             }
             nodes.push(v1::ConfigCheckNode { node: node.name.clone(), trouble });
         }
-        self.errands.checks.last += 1;
-        let id = self.errands.checks.last;
-        let missing = asked.iter().filter(|(_, parts)| !parts.is_empty());
-        let missing = missing.map(|(node, parts)| (*node, (0..parts.len()).collect())).collect();
         let until = os::clock::boottime() + TIMEOUT;
         let waiting = Waiting { cluster, answer, missing, found: Vec::new(), nodes, until };
         self.errands.checks.waiting.insert(id, waiting);
-        for (node, parts) in asked {
-            for (part, question) in parts.into_iter().enumerate() {
-                match node == local {
-                    true => self.look_into(None, id, part, question),
-                    false => self.tell(node, &Tell::Check { id, part, question }),
-                }
+        for (node, own) in asked {
+            if node == local {
+                let all = shared.iter().cloned().chain(own).enumerate();
+                all.for_each(|(part, question)| self.look_into(None, id, part, question));
+                continue;
+            }
+            for bytes in &written {
+                self.tell_written(node, bytes.clone());
+            }
+            for (index, question) in own.into_iter().enumerate() {
+                let part = shared.len() + index;
+                self.tell(node, &Tell::Check { id, part, question });
             }
         }
         self.end_check(id);
@@ -196,25 +207,19 @@ impl Daemon {
         if waiting.get(&id).is_none_or(|waiting| !waiting.missing.is_empty()) {
             return;
         }
-        let Some(Waiting { cluster, answer, mut found, nodes, .. }) = waiting.remove(&id) else {
+        let Some(Waiting { cluster, answer, found, nodes, .. }) = waiting.remove(&id) else {
             return;
         };
-        found.sort_by_key(|(node, _)| *node);
-        let mut said = Diagnostics::new("the new configuration", &cluster.text);
-        // Who has an address is the same for all who ask.
-        let mut in_use = BTreeSet::new();
-        for (node, fact) in found {
-            if let Fact::InUse { address, .. } = &fact
-                && !in_use.insert(*address)
-            {
-                continue;
-            }
-            // What is asked for is new, so no node of the cluster has it by right.
-            let words = fact.words(&cluster, &cluster.name_of(node), true);
-            node_check::warn(words, &cluster.text, &mut said);
+        // Each finding is looked for in the whole text, which the loop has no time for.
+        let say = move || {
+            let diagnostics = node_check::report(&cluster, found);
+            let check = v1::ConfigCheck { schema: v1::SCHEMA, diagnostics, nodes };
+            answer.send(Ok(Reply::Checked(check)));
+        };
+        let thread = std::thread::Builder::new().name("check".into()).stack_size(STACK_SIZE);
+        // Whoever asked is told that there is no answer, since that has gone with what was to be run.
+        if let Err(error) = thread.spawn(say) {
+            self.say_once(format!("no thread to tell what a check has found: {error}"));
         }
-        let diagnostics = said.report().diagnostics;
-        let check = v1::ConfigCheck { schema: v1::SCHEMA, diagnostics, nodes };
-        answer.send(Ok(Reply::Checked(check)));
     }
 }

@@ -14,7 +14,7 @@ use os::netlink::Interface;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;
 
-use super::Fact;
+use super::{Cause, Fact, Subject};
 use crate::config::subnet;
 
 /// How often each address is asked for.
@@ -55,7 +55,15 @@ pub(super) fn ask(
             }
             // What was heard there before, and on the other wires, is no less true.
             if let Err(error) = wire.socket {
-                facts.push(Fact::Unasked { why: format!("{}: {error}", wire.name) });
+                let cause = match error.kind() {
+                    // It is so on all of them.
+                    io::ErrorKind::PermissionDenied => Cause::NotAllowed(error.to_string()),
+                    _ => Cause::Failed(format!("{}: {error}", wire.name)),
+                };
+                let fact = Fact::Unasked { subject: Subject::Addresses, cause };
+                if !facts.contains(&fact) {
+                    facts.push(fact);
+                }
             }
         }
     }

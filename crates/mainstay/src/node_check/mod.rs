@@ -64,14 +64,42 @@ pub(crate) struct Standbys {
 pub(crate) enum Fact {
     /// Somebody answers for the address.
     InUse { address: IpAddr, interface: String, mac: Mac },
-    /// Nobody could be asked who has addresses.
-    Unasked { why: String },
+    /// The node could not look at this.
+    Unasked { subject: Subject, cause: Cause },
     /// The interface has the hardware address that a service address brings.
     Station { address: IpAddr, mac: Mac, interface: String },
     /// It cannot be run.
     NoProgram { program: String, why: String },
     /// The interface is not fit to stand by.
     Standby { network: String, interface: String, fault: Fault },
+}
+
+/// What a node looks at.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub(crate) enum Subject {
+    /// Whether addresses are in use.
+    Addresses,
+    /// Whether a card has a hardware address.
+    Hardware,
+    /// Whether programs are there.
+    Programs,
+    /// Whether interfaces are fit to stand by.
+    Standbys,
+}
+
+/// Why a node could not look.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub(crate) enum Cause {
+    /// The kernel does not let this process.
+    NotAllowed(String),
+    /// There is too much else at the moment.
+    Busy(String),
+    /// The kernel does not answer.
+    Hangs(String),
+    /// Anything else that the kernel says.
+    Failed(String),
 }
 
 /// Why an interface is not fit to stand by.
@@ -204,9 +232,25 @@ impl Question {
                 facts.extend(self.stations(&interfaces));
                 facts.extend(alive::ask(&self.addresses, &interfaces, &services));
             }
-            Err(why) => facts.push(Fact::Unasked { why }),
+            Err(why) => {
+                let machine = Question { programs: Vec::new(), ..self.clone() };
+                facts.extend(machine.unasked(&Cause::Failed(why)));
+            }
         }
         facts
+    }
+
+    /// The answer of who cannot look at any of it.
+    #[must_use]
+    pub(crate) fn unasked(&self, cause: &Cause) -> Vec<Fact> {
+        let subjects = [
+            (Subject::Addresses, self.addresses.is_empty()),
+            (Subject::Hardware, self.hardware.is_empty()),
+            (Subject::Programs, self.programs.is_empty()),
+            (Subject::Standbys, self.standbys.is_empty()),
+        ];
+        let asked = subjects.into_iter().filter(|(_, is_empty)| !is_empty);
+        asked.map(|(subject, _)| Fact::Unasked { subject, cause: cause.clone() }).collect()
     }
 
     fn stations(&self, interfaces: &[Interface]) -> Vec<Fact> {
@@ -329,11 +373,20 @@ impl Fact {
                     ),
                 )
             }
-            Fact::Unasked { why } => words(
-                String::new(),
-                format!("on {node} nobody was asked whether service addresses are in use: {why}"),
-                "run it as root on a node".to_owned(),
-            ),
+            Fact::Unasked { subject, cause } => {
+                let subject = match subject {
+                    Subject::Addresses => "service addresses are in use",
+                    Subject::Hardware => "a card has a hardware address of a service",
+                    Subject::Programs => "the programs of hooks are there",
+                    Subject::Standbys => "interfaces are fit to stand by",
+                };
+                let (why, help) = cause.words();
+                words(
+                    String::new(),
+                    format!("{node} could not see whether {subject}: {why}"),
+                    help.to_owned(),
+                )
+            }
             Fact::Station { address, mac, interface } => {
                 let mac = wire::text(*mac);
                 words(
@@ -364,6 +417,23 @@ impl Fact {
                     help,
                 }
             }
+        }
+    }
+}
+
+impl Cause {
+    /// Why, and what to do.
+    fn words(&self) -> (&str, &'static str) {
+        match self {
+            Cause::NotAllowed(why) => {
+                (why, "raw frames need CAP_NET_RAW: run it as root on a node whose daemon runs")
+            }
+            Cause::Busy(why) => (why, "check again in a moment"),
+            Cause::Hangs(why) => (
+                why,
+                "see to it, the kernel's log says more, and check again: what hangs here hangs for services too",
+            ),
+            Cause::Failed(why) => (why, "see to it on that node, and check again"),
         }
     }
 }
@@ -429,8 +499,15 @@ pub(crate) fn report(cluster: &Cluster, mut found: Vec<(NodeId, Fact)>) -> Vec<v
     found.sort_by_key(|(node, _)| *node);
     // Who has an address is the same for all who ask.
     let mut in_use = BTreeSet::new();
-    found.retain(|(_, fact)| match fact {
+    let mut unasked: Vec<(NodeId, Fact)> = Vec::new();
+    found.retain(|one| match &one.1 {
         Fact::InUse { address, .. } => in_use.insert(*address),
+        // Each part says so.
+        Fact::Unasked { .. } if unasked.contains(one) => false,
+        Fact::Unasked { .. } => {
+            unasked.push(one.clone());
+            true
+        }
         _ => true,
     });
     let kept = if found.len() > FINDINGS_MAX { FINDINGS_MAX - 1 } else { found.len() };

@@ -206,6 +206,34 @@ fn parts_and_their_answers_fit_into_messages() {
     }
 }
 
+fn unasked(subject: Subject, cause: Cause) -> Fact {
+    Fact::Unasked { subject, cause }
+}
+
+/// What a node could not look at, and why, is said once for all its parts, each with its own mend.
+#[test]
+fn what_could_not_be_seen_is_told_once_with_its_own_mend() {
+    let cluster = good(TEXT);
+    let why = || "it is so".to_owned();
+    let causes =
+        [Cause::NotAllowed(why()), Cause::Busy(why()), Cause::Hangs(why()), Cause::Failed(why())];
+    let whole = Question::of(&cluster, NodeId(1), None);
+    let mut found = Vec::new();
+    for cause in &causes {
+        let facts = whole.unasked(cause);
+        assert_eq!(facts.len(), 4);
+        found.extend(facts.iter().chain(&facts).map(|fact| (NodeId(1), fact.clone())));
+    }
+    let told = report(&cluster, found);
+    assert_eq!(told.len(), 16);
+    let helps: BTreeSet<&String> = told.iter().flat_map(|one| &one.help).collect();
+    assert_eq!(helps.len(), causes.len());
+    let standby = "n1 could not see whether interfaces are fit to stand by: it is so";
+    assert_eq!(told.iter().filter(|one| one.message == standby).count(), causes.len());
+    let root = |one: &&v1::Diagnostic| one.help[0].contains("root");
+    assert_eq!(told.iter().filter(root).count(), 4);
+}
+
 /// Each finding stands where its cause is written.
 #[test]
 fn findings_name_their_lines() {
@@ -222,7 +250,7 @@ fn findings_name_their_lines() {
         Fact::NoProgram { program: "/opt/tell".to_owned(), why: "it is gone".to_owned() },
         standby(Fault::HasAddress(ip("10.9.9.9"))),
         standby(Fault::OtherMtu { mtu: 1_400, primary: "eth5".to_owned(), expected: 1_500 }),
-        Fact::Unasked { why: "nobody may".to_owned() },
+        unasked(Subject::Addresses, Cause::NotAllowed("nobody may".to_owned())),
     ];
     let lines = facts.map(|fact| {
         let mut found = Diagnostics::new("cluster.toml", TEXT);

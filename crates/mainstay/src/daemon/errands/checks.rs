@@ -17,7 +17,7 @@ use self::looks::Looks;
 use super::{Done, Tell};
 use crate::config::Cluster;
 use crate::daemon::drive::Daemon;
-use crate::node_check::{self, Fact, Question, Questions};
+use crate::node_check::{self, Cause, Fact, Question, Questions};
 use crate::serve::{Answer, Reply};
 
 /// How long nodes may take: three rounds on each wire that has an address, and a slow path to and fro.
@@ -129,24 +129,24 @@ impl Daemon {
         part: usize,
         question: Question,
     ) {
-        let fail = |why: String| vec![Fact::Unasked { why }];
-        let program = question.programs.first().cloned();
         let until = os::clock::boottime() + LOOK_TIMEOUT;
-        let number = match self.errands.checks.looks.begin((from, id, part), program, until) {
+        let number = match self.errands.checks.looks.begin((from, id, part), &question, until) {
             Ok(number) => number,
-            Err(why) => return self.looked(from, id, part, fail(why)),
+            Err(cause) => return self.looked(from, id, part, question.unasked(&cause)),
         };
         let services = self.cluster.service_addresses().collect();
         let done = self.errands.checks.done.clone();
+        let unasked = |why: String| question.unasked(&Cause::Busy(why));
+        let asked = question.clone();
         let look = move || {
-            let facts = question.answer(&services);
+            let facts = asked.answer(&services);
             // The loop has gone when the process is ending.
             let _ending = done.send_waiting(Done::Checked { look: number, facts });
         };
         let thread = std::thread::Builder::new().name("check".into()).stack_size(STACK_SIZE);
         if let Err(error) = thread.spawn(look) {
             self.errands.checks.looks.end(number);
-            self.looked(from, id, part, fail(format!("no thread: {error}")));
+            self.looked(from, id, part, unasked(format!("no thread: {error}")));
         }
     }
 
@@ -183,8 +183,8 @@ impl Daemon {
     /// Waits no longer for those who have said nothing.
     pub(super) fn give_up_checks(&mut self) {
         let now = os::clock::boottime();
-        for ((from, id, part), why) in self.errands.checks.looks.give_up(now) {
-            self.looked(from, id, part, vec![Fact::Unasked { why }]);
+        for ((from, id, part), facts) in self.errands.checks.looks.give_up(now) {
+            self.looked(from, id, part, facts);
         }
         let late = self.errands.checks.waiting.iter().filter(|(_, waiting)| now >= waiting.until);
         let late: Vec<u64> = late.map(|(id, _)| *id).collect();

@@ -8,6 +8,8 @@ use std::collections::BTreeMap;
 
 use base::{Instant, NodeId};
 
+use crate::node_check::{Cause, Fact, Question};
+
 /// Parts that this node looks into at one time: a configuration with as much of everything as can be has 90.
 const LOOKS_MAX: usize = 128;
 /// Threads that may hang with programs, and as many with anything else, until no more of that kind are begun.
@@ -27,14 +29,19 @@ pub(super) struct Looks {
 struct Look {
     /// None when it was given up: it hangs.
     asker: Option<Asker>,
-    /// The program that it looks for; none when it looks at interfaces and wires.
-    program: Option<String>,
+    /// Looked into.
+    question: Question,
     until: Instant,
 }
 
 impl Look {
+    /// The program that it looks for; none when it looks at interfaces and wires.
+    fn program(&self) -> Option<&String> {
+        self.question.programs.first()
+    }
+
     fn what(&self) -> String {
-        match &self.program {
+        match self.program() {
             Some(program) => format!("the file system of {program} does not answer"),
             None => "the kernel does not say what interfaces there are".to_owned(),
         }
@@ -46,26 +53,30 @@ impl Looks {
     pub(super) fn begin(
         &mut self,
         asker: Asker,
-        program: Option<String>,
+        question: &Question,
         until: Instant,
-    ) -> Result<u64, String> {
+    ) -> Result<u64, Cause> {
+        let program = question.programs.first();
         let looks = self.looks.values();
         let (hanging, busy): (Vec<&Look>, Vec<&Look>) = looks.partition(|one| one.asker.is_none());
-        let mut alike = hanging.iter().filter(|one| one.program.is_some() == program.is_some());
-        if let Some(same) = alike.clone().find(|one| program.is_some() && one.program == program) {
-            return Err(format!("{}, since an earlier check", same.what()));
+        let mut alike = hanging.iter().filter(|one| one.program().is_some() == program.is_some());
+        if let Some(same) = alike.clone().find(|one| program.is_some() && one.program() == program)
+        {
+            return Err(Cause::Hangs(format!("{}, since an earlier check", same.what())));
         }
         let count = alike.clone().count();
         if count >= HANGING_MAX
             && let Some(one) = alike.next()
         {
-            return Err(format!("{count} earlier checks still hang: {}", one.what()));
+            let why = format!("{count} earlier checks still hang: {}", one.what());
+            return Err(Cause::Hangs(why));
         }
         if busy.len() >= LOOKS_MAX {
-            return Err("it has too many other questions".to_owned());
+            return Err(Cause::Busy("it has too many other questions".to_owned()));
         }
         self.last += 1;
-        self.looks.insert(self.last, Look { asker: Some(asker), program, until });
+        self.looks
+            .insert(self.last, Look { asker: Some(asker), question: question.clone(), until });
         Ok(self.last)
     }
 
@@ -75,9 +86,12 @@ impl Looks {
     }
 
     /// Gives up those that hang; whom to tell what.
-    pub(super) fn give_up(&mut self, now: Instant) -> Vec<(Asker, String)> {
+    pub(super) fn give_up(&mut self, now: Instant) -> Vec<(Asker, Vec<Fact>)> {
         let late = self.looks.values_mut().filter(|look| now >= look.until);
-        late.filter_map(|look| Some((look.asker.take()?, look.what()))).collect()
+        late.filter_map(|look| {
+            Some((look.asker.take()?, look.question.unasked(&Cause::Hangs(look.what()))))
+        })
+        .collect()
     }
 
     /// When the next one is given up.

@@ -57,6 +57,7 @@ mod escaped;
 mod log;
 mod marks;
 mod network;
+mod outside;
 mod watchdog;
 
 use std::collections::BTreeSet;

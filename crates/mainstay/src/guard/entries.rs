@@ -9,8 +9,8 @@
 //! before and without the guard; what the guard adds is that a killed service's addresses stay closed
 //! whatever deadline comes later.
 //!
-//! A control group is killed by one write. What has [left it](super::escaped) is looked for by [a
-//! thread](super::marks) from then on, and nothing is gone before that has found nothing.
+//! A control group is killed by one write. What has [left it](super::escaped) is looked for by
+//! [threads of their own](super::outside) from then on, and nothing is gone before that has found nothing.
 //!
 //! Where there are no control groups, processes are found in `/proc`: those of a session that was entered by
 //! the loop itself, at the deadline; those that only have the mark by that thread, because to look
@@ -22,7 +22,6 @@
 
 use std::io;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use anyhow::Context;
@@ -32,17 +31,13 @@ use os::gate::Revoker;
 use os::process::{Containment, Search, search};
 use os::shared::{ENTRIES_MAX, GuardSide, Held, Subject};
 
-use super::escaped::{Escaped, Left};
 use super::log::say;
 use super::marks::{MARK_MAX, Marks, Who, join};
 use super::network::Network;
+use super::outside::Outside;
 
 /// How often something that does not die is killed again.
 const AGAIN: Duration = Duration::from_millis(100);
-/// Before those who have left the groups are looked for again: when some were found, and when none were (a killed
-/// service may be started by a daemon that goes on).
-const LOOK_SOON: Duration = Duration::from_millis(10);
-const LOOK_LATER: Duration = Duration::from_secs(1);
 
 /// What the guard keeps about one slot.
 #[derive(Default)]
@@ -62,15 +57,20 @@ struct Dying {
     /// The question about its addresses that is not answered yet.
     asked: Option<u64>,
     addresses_removed: bool,
-    /// No process has the mark, or has left the group, as far as that was looked for since.
+    /// No process has the mark, as far as that was looked for since. With control groups: see [`Outside`].
     unmarked: bool,
-    /// The look that is under way began after the kill; and one ever did.
-    covered: bool,
-    looked: bool,
     /// Of one that stays.
     address_error: i32,
     gone: bool,
     alarmed: bool,
+}
+
+/// What no control group holds.
+enum Ungrouped {
+    /// Where there are none.
+    Marked(Marks),
+    /// What has left them.
+    Left(Outside),
 }
 
 /// All slots.
@@ -83,14 +83,7 @@ pub(super) struct Entries {
     /// `TREE/`: how the marks of all services begin.
     mark: String,
     /// Looks for what no control group holds.
-    marks: Marks,
-    /// Where it says of which services it has found something; `None` without control groups.
-    left: Option<Left>,
-    /// Looks for what has left the groups of killed services: the last one's number, whether its answer is to come,
-    /// and when the next is due.
-    round: u64,
-    is_looking: bool,
-    next_look: Instant,
+    ungrouped: Ungrouped,
     /// Daemons that have died: what was found while another one lived says nothing.
     deaths: u64,
     next_deadline: Instant,
@@ -115,13 +108,9 @@ impl Entries {
             }
             Containment::Marked { .. } => None,
         };
-        let (marks, left) = match all {
-            Some(_) => {
-                let escaped = Escaped::new(tree, shared.clone());
-                let left = escaped.left();
-                (Marks::start_beside_groups(shared.clone(), escaped)?, Some(left))
-            }
-            None => (Marks::start(shared.clone())?, None),
+        let ungrouped = match all {
+            Some(_) => Ungrouped::Left(Outside::start(tree, shared)?),
+            None => Ungrouped::Marked(Marks::start(shared.clone())?),
         };
         anyhow::ensure!(tree.len() + base::limits::NAME_SIZE_MAX + 2 <= MARK_MAX, "tree name");
         Ok(Entries {
@@ -130,11 +119,7 @@ impl Entries {
             network,
             all,
             mark: format!("{tree}/"),
-            marks,
-            left,
-            round: 0,
-            is_looking: false,
-            next_look: Instant::ZERO,
+            ungrouped,
             deaths: 0,
             next_deadline: Instant::FAR,
             dying: 0,
@@ -164,11 +149,13 @@ impl Entries {
             let Some(held) = shared.held(slot) else {
                 if self.watched[slot].generation != 0 {
                     self.watched[slot] = Watched::default();
+                    self.forget(slot);
                 }
                 continue;
             };
             if self.watched[slot].generation != held.generation {
                 self.watched[slot] = Watched { generation: held.generation, ..Watched::default() };
+                self.forget(slot);
             }
             if held.killed {
                 continue;
@@ -180,7 +167,9 @@ impl Entries {
             }
             self.begin(shared, slot, held, now);
         }
-        self.look_outside(used, now);
+        if let Ungrouped::Left(outside) = &mut self.ungrouped {
+            outside.turn(now);
+        }
         for slot in 0..used {
             if self.watched[slot].dying.is_some() {
                 self.follow(shared, slot, now, release);
@@ -234,12 +223,20 @@ impl Entries {
         let found = match in_groups.map_err(io::Error::from) {
             Ok(false) => {
                 let who = Who::All { deaths: self.deaths };
-                let found = self.marks.answer(who);
-                if found.is_none() {
-                    // Another question may be open: again in a later turn.
-                    let _later = self.marks.ask(who, &self.mark, kill);
-                }
-                found.transpose().map(|found| found.map(|count| count > 0))
+                let found = match &mut self.ungrouped {
+                    Ungrouped::Left(outside) => {
+                        outside.all(self.deaths, kill, os::clock::boottime())
+                    }
+                    Ungrouped::Marked(marks) => {
+                        let found = marks.answer(who);
+                        if found.is_none() {
+                            // Another question may be open: again in a later turn.
+                            let _later = marks.ask(who, &self.mark, kill);
+                        }
+                        found.map(|found| found.map(|count| count > 0))
+                    }
+                };
+                found.transpose()
             }
             in_groups => in_groups.map(Some),
         };
@@ -293,12 +290,13 @@ impl Entries {
             asked: None,
             addresses_removed: false,
             unmarked: false,
-            covered: false,
-            looked: false,
             address_error: 0,
             gone: false,
             alarmed: false,
         });
+        if let Ungrouped::Left(outside) = &mut self.ungrouped {
+            outside.follow(slot);
+        }
         if shared.read(slot, &mut self.subject) {
             self.revoke();
             let service = self.subject.service();
@@ -341,7 +339,8 @@ impl Entries {
     fn kill_marked(&mut self, slot: usize) -> Option<bool> {
         let generation = self.watched[slot].generation;
         let who = Who::One { slot, generation };
-        match self.marks.answer(who) {
+        let Ungrouped::Marked(marks) = &mut self.ungrouped else { return None };
+        match marks.answer(who) {
             Some(Ok(count)) => Some(count == 0),
             Some(Err(error)) => {
                 let errno = error.raw_os_error().unwrap_or(0);
@@ -352,58 +351,16 @@ impl Entries {
                 let mut text = [0_u8; MARK_MAX];
                 let mark = join(&mut text, &self.mark, self.subject.service());
                 // Another question may be open: again at the next look.
-                let _later = self.marks.ask(who, mark, true);
+                let _later = marks.ask(who, mark, true);
                 None
             }
         }
     }
 
-    /// Takes what the last look at those has found that have left the groups of killed services, and has the
-    /// next one begin when it is due: at once for who was killed since.
-    fn look_outside(&mut self, used: usize, now: Instant) {
-        let Some(left) = &self.left else { return };
-        let who = Who::Killed { round: self.round };
-        if let Some(found) = self.marks.answer(who).filter(|_| self.is_looking) {
-            self.is_looking = false;
-            self.next_look = now + if matches!(found, Ok(0)) { LOOK_LATER } else { LOOK_SOON };
-            for (slot, watched) in self.watched[..used].iter_mut().enumerate() {
-                let Some(dying) = watched.dying.as_mut() else { continue };
-                if std::mem::take(&mut dying.covered) {
-                    dying.unmarked = found.is_ok() && !left[slot].load(Ordering::Relaxed);
-                }
-            }
-            match found {
-                Ok(0) => {}
-                Ok(count) => say!(
-                    "killed {count} processes that had left the control groups of killed services, or were \
-                     left by nobody knows which"
-                ),
-                Err(error) => {
-                    self.next_look = now + AGAIN;
-                    let errno = error.raw_os_error().unwrap_or(0);
-                    say!(
-                        "cannot look for processes that have left their control groups (error {errno})"
-                    );
-                }
-            }
-        }
-        let mut dying = self.watched[..used].iter().filter_map(|watched| watched.dying);
-        let is_due = match now >= self.next_look {
-            true => dying.next().is_some(),
-            false => dying.any(|dying| !dying.looked),
-        };
-        if self.is_looking || !is_due {
-            return;
-        }
-        let who = Who::Killed { round: self.round + 1 };
-        // Another question may be open: again in a later turn.
-        if self.marks.ask(who, "", true) {
-            (self.round, self.is_looking) = (self.round + 1, true);
-            for dying in
-                self.watched[..used].iter_mut().filter_map(|watched| watched.dying.as_mut())
-            {
-                (dying.covered, dying.looked) = (true, true);
-            }
+    /// What was killed of this slot is another's matter, or over.
+    fn forget(&mut self, slot: usize) {
+        if let Ungrouped::Left(outside) = &mut self.ungrouped {
+            outside.forget(slot);
         }
     }
 
@@ -438,12 +395,16 @@ impl Entries {
         if dying.asked.is_none() && (again || !dying.addresses_removed) {
             dying.asked = self.network.ask(slot, self.watched[slot].generation);
         }
+        let none_outside = match &self.ungrouped {
+            Ungrouped::Left(outside) => outside.is_empty(slot),
+            Ungrouped::Marked(_) => dying.unmarked,
+        };
         let empty = match (&self.watched[slot].handle, &self.all) {
             (Some(handle), _) => {
-                handle.is_empty().map(|empty| empty && dying.unmarked).map_err(io::Error::from)
+                handle.is_empty().map(|empty| empty && none_outside).map_err(io::Error::from)
             }
             // Nothing was started in it; what has left it, if it ever was there, is looked for.
-            (None, Some(_)) => Ok(dying.unmarked),
+            (None, Some(_)) => Ok(none_outside),
             (None, None) => {
                 let sessions = self.kill_sessions(shared, slot);
                 if let Some(unmarked) = self.kill_marked(slot) {

@@ -1,5 +1,5 @@
 //! The search for processes that no control group holds, on a thread of its own: where there are no control groups
-//! by their marks, and where there are, for [what has left them](super::escaped).
+//! by their marks, and where there are, for [what has left them](super::outside), on two such threads.
 //!
 //! Intuition: whose process it is stands in its environment, and to read that waits for locks of the
 //! process: one that is being started from a file system that hangs, or whose memory is being read from one,
@@ -21,8 +21,6 @@ use anyhow::Context;
 use os::event::{Bell, Events, Interest, Poll, Token};
 use os::process::{Search, search};
 use os::shared::GuardSide;
-
-use super::escaped::Escaped;
 
 #[cfg(test)]
 mod tests;
@@ -80,21 +78,12 @@ impl Marks {
     /// Starts the thread where there are no control groups: it looks at the marks of all processes.
     pub(super) fn start(shared: Arc<GuardSide>) -> anyhow::Result<Marks> {
         let rung = move || shared.bell().ring();
-        Marks::start_with(rung, |_, wanted| search(wanted))
+        Marks::start_with("marks", rung, |_, wanted| search(wanted))
     }
 
-    /// Starts it where there are: it looks for [what has left them](Escaped).
-    pub(super) fn start_beside_groups(
-        shared: Arc<GuardSide>,
-        mut escaped: Escaped,
-    ) -> anyhow::Result<Marks> {
-        let rung = move || shared.bell().ring();
-        Marks::start_with(rung, move |who, wanted| {
-            escaped.look(matches!(who, Who::All { .. }), wanted.kill)
-        })
-    }
-
-    fn start_with(
+    /// Starts it to look like this.
+    pub(super) fn start_with(
+        name: &str,
         rung: impl Fn() + Send + 'static,
         look: impl FnMut(Who, &Search<'_>) -> io::Result<usize> + Send + 'static,
     ) -> anyhow::Result<Marks> {
@@ -114,7 +103,7 @@ impl Marks {
         poll.add(&desk.bell, BELL, Interest::Read)?;
         let seen = desk.clone();
         std::thread::Builder::new()
-            .name("marks".into())
+            .name(name.into())
             .stack_size(STACK)
             .spawn(move || run(&seen, &poll, rung, look))
             .context("cannot start a thread")?;

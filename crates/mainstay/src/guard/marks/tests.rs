@@ -19,7 +19,7 @@ fn stage() -> Stage {
         tell.send((mark, search.kill)).unwrap();
         answers.recv().unwrap()
     };
-    let marks = Marks::start_with(|| {}, look).unwrap();
+    let marks = Marks::start_with("marks", || {}, look).unwrap();
     Stage { marks, asked, found }
 }
 

@@ -5,7 +5,7 @@
 //! of all the libraries that it calls; it has to be counted, in the real program:
 //!
 //! - **Allocations** by [`Counting`], an allocator that a test puts into its own binary around the
-//!   whole program. It counts one thread, so that what others do does not blur the picture.
+//!   whole program. It counts one thread and those of one name, so that what others do does not blur the picture.
 //! - **System calls** by [`trace`], from another process, as a debugger does it (ptrace(2)): the
 //!   thread stops at each call and is let go on. A call that nobody thought of is seen like all
 //!   others. It makes each call some microseconds slower and changes nothing else.
@@ -14,7 +14,7 @@ use std::collections::BTreeMap;
 use std::io;
 use std::time::Duration;
 
-pub use crate::sys::{Counting, count_this_thread};
+pub use crate::sys::{Counting, count_this_thread, count_threads_named};
 
 /// How often a thread made one system call, and what came of it.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]

@@ -18,7 +18,7 @@ pub(crate) use children::{
     start_janitor, start_program, wait_for,
 };
 pub(crate) use cost::trace_calls;
-pub use cost::{Counting, count_this_thread};
+pub use cost::{Counting, count_this_thread, count_threads_named};
 pub(crate) use devices::{configure_loop_device, free_loop_device};
 pub(crate) use sockets::{
     bind_raw, bind_to_interface, hurry, receive_datagram, receive_frame, send_datagram, send_frame,

@@ -46,6 +46,8 @@ fn main() -> ExitCode {
         if arguments.get(1).is_some_and(|command| command == "daemon") {
             publish_allocations(&root.join(DAEMON));
         } else if arguments.iter().any(|argument| argument == "run") {
+            // The thread that ends what has left its control group.
+            lab::cost::count_threads_named(c"escaped");
             publish_allocations(&root.join(GUARD));
         }
         return mainstay::cli::main();
@@ -94,16 +96,60 @@ fn allocations(root: &Path, whose: &str) -> u64 {
     u64::from_ne_bytes(bytes)
 }
 
-/// What the guard of the first node has to kill.
-const SERVICE: &str = r#"
-[[service]]
-name = "sleeper"
-nodes = ["n1"]
-[[service.resource]]
-name = "server"
-kind = "process"
-command = ["/bin/sleep", "600"]
-"#;
+/// What the guard of the first node has to kill: a process in its control group, and where there are such groups one
+/// that has left it and its session.
+struct Service {
+    /// The other group.
+    other: Option<PathBuf>,
+    /// Where the process that leaves writes its number.
+    pid: PathBuf,
+}
+
+impl Service {
+    fn new(directory: &Path) -> Service {
+        let other = control_groups()
+            .map(|mount| mount.join(format!("steady-test-{}", std::process::id())))
+            .filter(|other| fs::create_dir(other).is_ok());
+        Service { other, pid: directory.join("left") }
+    }
+
+    fn configuration(&self, directory: &Path) -> String {
+        let leave = self.other.as_ref().map_or(String::new(), |other| {
+            let (groups, pid) = (other.join("cgroup.procs"), self.pid.display());
+            let groups = groups.display();
+            format!("setsid sh -c 'echo $$ >{groups}; echo $$ >{pid}; exec sleep 600' &\n")
+        });
+        let script = directory.join("serve");
+        fs::write(&script, leave + "exec sleep 600\n").expect("temporary files can be written");
+        format!(
+            "[[service]]\nname = \"sleeper\"\nnodes = [\"n1\"]\n[[service.resource]]\n\
+             name = \"server\"\nkind = \"process\"\ncommand = [\"/bin/sh\", \"{}\"]\n",
+            script.display()
+        )
+    }
+}
+
+impl Drop for Service {
+    fn drop(&mut self) {
+        let Some(other) = &self.other else { return };
+        let end = os::clock::boottime() + PATIENCE;
+        // What is started again after the test has left the group, too: it ends with its guard's successor only.
+        while fs::remove_dir(other).is_err() && os::clock::boottime() < end {
+            let inside = fs::read_to_string(other.join("cgroup.procs")).unwrap_or_default();
+            for pid in inside.lines().filter_map(|pid| Pid::from_raw(pid.parse().ok()?)) {
+                let _gone = rustix::process::kill_process(pid, Signal::KILL);
+            }
+            std::thread::park_timeout(Duration::from_millis(20));
+        }
+    }
+}
+
+/// Where the control groups of version 2 are mounted.
+fn control_groups() -> Option<PathBuf> {
+    let mounts = fs::read_to_string("/proc/self/mountinfo").ok()?;
+    let mount = mounts.lines().find(|line| line.contains(" - cgroup2 "))?;
+    mount.split(' ').nth(4).map(PathBuf::from)
+}
 
 /// The nodes' guards; ended with the test, however it ends.
 struct Guards(Vec<Child>);
@@ -151,7 +197,7 @@ fn with_standbys() -> String {
     format!("[[network]]\nname = \"net79\"\nnodes = {{ {} }}\n", ends.join(", "))
 }
 
-fn start(directory: &Path) -> (Vec<PathBuf>, Guards) {
+fn start(directory: &Path, service: &Service) -> (Vec<PathBuf>, Guards) {
     let mut text = String::from("[cluster]\nname = \"demo\"\nid = 10\ndetection = \"normal\"\n");
     for (number, name) in NODES.iter().enumerate() {
         text.push_str(&format!("[[node]]\nname = \"{name}\"\nid = {}\n", number + 1));
@@ -171,7 +217,7 @@ fn start(directory: &Path) -> (Vec<PathBuf>, Guards) {
         text.push_str(&format!("[[network]]\nname = \"net{net}\"\nnodes = {{ {nodes} }}\n"));
     }
     text.push_str(&with_standbys());
-    text.push_str(SERVICE);
+    text.push_str(&service.configuration(directory));
     let mut guards = Guards(Vec::new());
     let roots: Vec<PathBuf> = NODES.iter().map(|name| directory.join(name)).collect();
     for (root, name) in roots.iter().zip(NODES) {
@@ -208,7 +254,8 @@ fn daemon_of(guard: &Child) -> i32 {
 
 fn the_loop_does_nothing_that_it_need_not() {
     let directory = tempfile::tempdir().expect("temporary files can be written");
-    let (roots, guards) = start(directory.path());
+    let service = Service::new(directory.path());
+    let (roots, guards) = start(directory.path(), &service);
     wait_for_members(&roots);
     std::thread::park_timeout(WARM_UP);
     for (root, guard) in roots.iter().zip(&guards.0) {
@@ -231,15 +278,16 @@ fn the_loop_does_nothing_that_it_need_not() {
     let before = allocations(&roots[0], DAEMON);
     let status = program(&roots[0], &["status"]).output().expect("it starts");
     assert!(allocations(&roots[0], DAEMON) > before, "{status:?}");
-    the_guard_kills_without_an_allocation(&roots[0], &guards.0[0]);
+    the_guard_kills_without_an_allocation(&roots[0], &guards.0[0], &service);
     println!("test the_loop_does_nothing_that_it_need_not ... ok");
 }
 
-fn the_guard_kills_without_an_allocation(root: &Path, guard: &Child) {
+fn the_guard_kills_without_an_allocation(root: &Path, guard: &Child, service: &Service) {
     let log = || fs::read_to_string(root.join("log")).unwrap_or_default();
     assert!(!log().contains("sleeper: its deadline is over"), "{}", log());
     let before = allocations(root, GUARD);
     assert!(before > 100, "the count is not blind: starting takes allocations: {before}");
+    assert_eq!(service.pid.exists(), service.other.is_some(), "who can leave has left");
     let daemon = Pid::from_raw(daemon_of(guard)).expect("it is a process");
     rustix::process::kill_process(daemon, Signal::STOP).expect("it is ours");
     let end = os::clock::boottime() + PATIENCE;
@@ -247,6 +295,8 @@ fn the_guard_kills_without_an_allocation(root: &Path, guard: &Child) {
         assert!(os::clock::boottime() < end, "the guard killed nothing:\n{}", log());
         std::thread::park_timeout(Duration::from_millis(20));
     }
+    let left = log().contains("killed 1 processes that had left the control groups");
+    assert_eq!(left, service.other.is_some(), "{}", log());
     let allocated = allocations(root, GUARD) - before;
     assert_eq!(allocated, 0, "allocations of a guard that kills:\n{}", log());
     rustix::process::kill_process(daemon, Signal::CONT).expect("it is ours");

@@ -90,6 +90,15 @@ impl Killed {
         Killed { before: Vec::with_capacity(KILLED_MAX), now: Vec::with_capacity(KILLED_MAX) }
     }
 
+    /// Writes to all of its memory.
+    fn touch(&mut self) {
+        for list in [&mut self.before, &mut self.now] {
+            list.resize(list.capacity(), (0, 0));
+            std::hint::black_box(list.as_mut_slice());
+            list.clear();
+        }
+    }
+
     /// A look begins.
     fn begin(&mut self) {
         std::mem::swap(&mut self.before, &mut self.now);
@@ -121,6 +130,20 @@ impl Escaped {
             told: Told::new(),
             asks,
         }
+    }
+
+    /// Before there is any service: has its memory there, and looks once without killing or asking anybody, so
+    /// that the look at a deadline is not the first to run that code.
+    ///
+    /// # Errors
+    /// As of [`Escaped::look`].
+    pub(super) fn prepare(&mut self) -> io::Result<()> {
+        self.census.touch();
+        self.killed.touch();
+        let asks = std::mem::replace(&mut self.asks, false);
+        let looked = self.look(true, false).map(drop);
+        self.asks = asks;
+        looked
     }
 
     /// What the loop reads when it is answered.

@@ -65,6 +65,12 @@ impl Outside {
     pub(super) fn start(tree: &str, shared: &Arc<GuardSide>) -> anyhow::Result<Outside> {
         let mut known = Escaped::new(tree, shared.clone(), false);
         let mut asking = Escaped::new(tree, shared.clone(), true);
+        for one in [&mut known, &mut asking] {
+            // What refuses now may be over when it matters: the guard starts all the same.
+            if let Err(error) = one.prepare() {
+                say!("cannot look for processes outside of control groups: {error}");
+            }
+        }
         let told = (known.told(), asking.told());
         let rung = |shared: Arc<GuardSide>| move || shared.bell().ring();
         let known = Marks::start_with("escaped", rung(shared.clone()), move |who, wanted| {

@@ -135,6 +135,24 @@ impl Default for Census {
 }
 
 impl Census {
+    /// Writes to all of its memory, so that its pages are there when it matters. Whom it saw is forgotten.
+    pub fn touch(&mut self) {
+        let nobody = Seen {
+            started: 0,
+            groups: [0; 2],
+            pid: 0,
+            parent: 0,
+            session: 0,
+            owner: NOBODY,
+            place: Place::Outside,
+            is_reached: false,
+            is_beside: false,
+        };
+        self.seen.resize(self.seen.capacity(), nobody);
+        std::hint::black_box(self.seen.as_mut_slice());
+        self.seen.clear();
+    }
+
     /// Looks at all processes, in place of whom it saw before. `tree` is the name of the tree; `spared` is a
     /// process that is beside, wherever it is.
     ///

@@ -117,7 +117,7 @@ fn all_are_gone_when_nobody_is_found_and_whoever_had_to_be_asked_was() {
     let (mut outside, known, asking) = stage();
     let mut now = at(1);
     let mut all = |outside: &mut Outside| {
-        now = now + AGAIN;
+        now += AGAIN;
         std::thread::yield_now();
         outside.all(1, true, now).map(Result::unwrap)
     };

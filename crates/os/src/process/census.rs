@@ -5,7 +5,7 @@
 //! login (`su -`, `sudo`, `runuser -l` with `pam_systemd`) is moved by the service manager, into the group of
 //! its session. To kill the group does not reach it then, and the group is empty while it runs. What it
 //! cannot leave without more ado is seen here, from `/proc/PID/stat` and `/proc/PID/cgroup`, which no hanging
-//! file system holds up:
+//! file system holds up (but with kernel 6.18.44 `stat` waits for a process that hangs in execve(2)):
 //!
 //! - its **session** is that of a first process of the service;
 //! - its **parents** lead to a process in the group, or to one that was found to belong to the service;

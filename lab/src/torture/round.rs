@@ -140,7 +140,10 @@ pub(super) fn play(
     clock::pause(LINGER);
     let quiet = suffered.as_ref().ok().map(|healed| healed.quiet);
     for name in &names {
-        report.failures.extend(deaths::in_log(name, &round.lab.log(name)?));
+        match round.lab.log(name) {
+            Ok(log) => report.failures.extend(deaths::in_log(name, &log)),
+            Err(error) => report.failures.push(format!("{error:#}")),
+        }
     }
     let guarded = match census.stop() {
         Ok(count) => {

@@ -1,8 +1,9 @@
 //! When to look for what has left the control groups of killed services, and what came of it.
 //!
 //! Two [threads](super::marks) look. The first judges by what the kernel knows without asking a process, kills, and says
-//! whether there were any that only their environment can tell the owner of; that one never hangs. Only then the
-//! second one is asked, which reads environments and may wait for ever.
+//! whether there were any that only their environment can tell the owner of. Only then the second one is asked, which
+//! reads environments and may wait for ever. (With kernel 6.18.44 a process that hangs in execve(2) holds up the first one
+//! as well: see [`os::process::Census`].)
 //!
 //! **Rule:** the first never waits for the second. A service has nobody outside once a look that began after its
 //! kill has found nobody and had nobody to ask, or a question that began after it has found nobody. A newer look of the
@@ -42,19 +43,47 @@ struct Slot {
     is_empty: bool,
 }
 
+/// One of the threads.
+struct Looker {
+    thread: Marks,
+    told: Arc<Told>,
+    /// The number of its last look for killed services, and whether the answer is to come.
+    round: u64,
+    is_busy: bool,
+}
+
+impl Looker {
+    fn new((thread, told): (Marks, Arc<Told>)) -> Looker {
+        Looker { thread, told, round: 0, is_busy: false }
+    }
+
+    /// Has it look for killed services. False: it looks already, or another question is open; again in a later turn.
+    fn begin(&mut self) -> bool {
+        let who = Who::Killed { round: self.round + 1 };
+        if self.is_busy || !self.thread.ask(who, "", true) {
+            return false;
+        }
+        (self.round, self.is_busy) = (self.round + 1, true);
+        true
+    }
+
+    /// What that look has found, once, when it is there.
+    fn end(&mut self) -> Option<io::Result<usize>> {
+        if !self.is_busy {
+            return None;
+        }
+        let found = self.thread.answer(Who::Killed { round: self.round })?;
+        self.is_busy = false;
+        Some(found)
+    }
+}
+
 /// Both threads, and what is known of each killed service.
 pub(super) struct Outside {
-    known: Marks,
-    known_told: Arc<Told>,
-    asking: Marks,
-    asking_told: Arc<Told>,
+    known: Looker,
+    asking: Looker,
     slots: Box<[Slot]>,
-    /// The numbers of the last look and question of killed services, and whether their answers are to come.
-    look: u64,
-    is_looking: bool,
     next_look: Instant,
-    question: u64,
-    is_asking: bool,
     /// The last look has found somebody who has to be asked.
     must_ask: bool,
     /// When all may be looked for again.
@@ -84,16 +113,10 @@ impl Outside {
 
     fn new(known: (Marks, Arc<Told>), asking: (Marks, Arc<Told>)) -> Outside {
         Outside {
-            known: known.0,
-            known_told: known.1,
-            asking: asking.0,
-            asking_told: asking.1,
+            known: Looker::new(known),
+            asking: Looker::new(asking),
             slots: vec![Slot::default(); ENTRIES_MAX].into(),
-            look: 0,
-            is_looking: false,
             next_look: Instant::ZERO,
-            question: 0,
-            is_asking: false,
             must_ask: false,
             next_all: Instant::ZERO,
         }
@@ -125,17 +148,13 @@ impl Outside {
             true => followed.next().is_some(),
             false => followed.any(|slot| !slot.is_looked_for),
         };
-        let who = Who::Killed { round: self.look + 1 };
-        // Where another question is open: again in a later turn.
-        if is_due && !self.is_looking && self.known.ask(who, "", true) {
-            (self.look, self.is_looking) = (self.look + 1, true);
+        if is_due && self.known.begin() {
             for slot in self.slots.iter_mut().filter(|slot| slot.is_followed) {
                 (slot.in_look, slot.is_looked_for) = (true, true);
             }
         }
-        let who = Who::Killed { round: self.question + 1 };
-        if self.must_ask && !self.is_asking && self.asking.ask(who, "", true) {
-            (self.question, self.is_asking, self.must_ask) = (self.question + 1, true, false);
+        if self.must_ask && self.asking.begin() {
+            self.must_ask = false;
             for slot in self.slots.iter_mut().filter(|slot| slot.is_followed) {
                 slot.in_question = true;
             }
@@ -143,12 +162,8 @@ impl Outside {
     }
 
     fn take_look(&mut self, now: Instant) {
-        if !self.is_looking {
-            return;
-        }
-        let Some(found) = self.known.answer(Who::Killed { round: self.look }) else { return };
-        self.is_looking = false;
-        let told = &self.known_told;
+        let Some(found) = self.known.end() else { return };
+        let told = &self.known.told;
         self.must_ask = told.is_doubtful.load(Ordering::Relaxed);
         for (slot, left) in self.slots.iter_mut().zip(&told.left) {
             if !std::mem::take(&mut slot.in_look) {
@@ -164,12 +179,8 @@ impl Outside {
     }
 
     fn take_question(&mut self, now: Instant) {
-        if !self.is_asking {
-            return;
-        }
-        let Some(found) = self.asking.answer(Who::Killed { round: self.question }) else { return };
-        self.is_asking = false;
-        let told = &self.asking_told;
+        let Some(found) = self.asking.end() else { return };
+        let told = &self.asking.told;
         for (slot, left) in self.slots.iter_mut().zip(&told.left) {
             if std::mem::take(&mut slot.in_question) {
                 slot.is_empty = found.is_ok() && !left.load(Ordering::Relaxed);
@@ -187,21 +198,21 @@ impl Outside {
         now: Instant,
     ) -> Option<io::Result<bool>> {
         let who = Who::All { deaths };
-        let Some(found) = self.known.answer(who) else {
+        let Some(found) = self.known.thread.answer(who) else {
             if now >= self.next_all {
                 // Where another question is open: again in a later turn.
-                let _later = self.known.ask(who, "", kill);
+                let _later = self.known.thread.ask(who, "", kill);
             }
             return None;
         };
-        let is_new = self.known_told.killed.load(Ordering::Relaxed) > 0 || !kill;
+        let is_new = self.known.told.killed.load(Ordering::Relaxed) > 0 || !kill;
         self.next_all = now + if is_new { SOON } else { AGAIN };
-        let asked = self.asking.answer(who);
+        let asked = self.asking.thread.answer(who);
         match found {
-            Ok(0) if !self.known_told.is_doubtful.load(Ordering::Relaxed) => Some(Ok(false)),
+            Ok(0) if !self.known.told.is_doubtful.load(Ordering::Relaxed) => Some(Ok(false)),
             Ok(0) if asked.is_some() => asked.map(|asked| asked.map(|count| count > 0)),
             Ok(0) => {
-                let _later = self.asking.ask(who, "", kill);
+                let _later = self.asking.thread.ask(who, "", kill);
                 None
             }
             found => Some(found.map(|_| true)),

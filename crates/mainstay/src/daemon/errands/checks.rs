@@ -20,7 +20,7 @@ use crate::daemon::drive::Daemon;
 use crate::node_check::{self, Cause, Fact, Question, Questions};
 use crate::serve::{Answer, Reply};
 
-/// How long nodes may take: three rounds on each wire that has an address, and a slow path to and fro.
+/// How long nodes may take: three rounds on all wires at once, and a slow path to and fro.
 const TIMEOUT: Duration = Duration::from_secs(3);
 /// Configurations that are checked at one time.
 const CHECKS_MAX: usize = 4;

@@ -50,14 +50,20 @@ fn until(outside: &mut Outside, now: Instant, mut is_so: impl FnMut(&Outside) ->
 const NOBODY: Answer = (0, 0, None, false);
 const SOMEBODY_TO_ASK: Answer = (0, 0, None, true);
 
-#[test]
-fn a_question_that_hangs_holds_up_no_look() {
+/// A service was killed, and a look has found somebody who is being asked.
+fn asked() -> (Outside, Thread, Thread) {
     let (mut outside, known, asking) = stage();
     outside.follow(0);
     outside.turn(at(1));
     known.began.recv().unwrap();
     known.answers.send(SOMEBODY_TO_ASK).unwrap();
-    until(&mut outside, at(2), |outside| outside.is_asking);
+    until(&mut outside, at(2), |outside| outside.asking.is_busy);
+    (outside, known, asking)
+}
+
+#[test]
+fn a_question_that_hangs_holds_up_no_look() {
+    let (mut outside, known, asking) = asked();
     asking.began.recv().unwrap();
     // From here on it hangs. Another service is killed: it is looked for at once, and so is what came back.
     outside.follow(1);
@@ -65,7 +71,7 @@ fn a_question_that_hangs_holds_up_no_look() {
     known.began.recv().unwrap();
     assert!(!outside.is_empty(0) && !outside.is_empty(1));
     known.answers.send((1, 1, Some(1), false)).unwrap();
-    until(&mut outside, at(4), |outside| !outside.is_looking);
+    until(&mut outside, at(4), |outside| !outside.known.is_busy);
     assert!(outside.is_empty(0), "nobody has to be asked any more");
     assert!(!outside.is_empty(1));
     outside.turn(at(1_000));
@@ -74,22 +80,17 @@ fn a_question_that_hangs_holds_up_no_look() {
     until(&mut outside, at(1_001), |outside| outside.is_empty(1));
     // What the question says at last is older.
     asking.answers.send((1, 0, Some(0), false)).unwrap();
-    until(&mut outside, at(1_002), |outside| !outside.is_asking);
+    until(&mut outside, at(1_002), |outside| !outside.asking.is_busy);
     assert!(outside.is_empty(0) && outside.is_empty(1));
 }
 
 #[test]
 fn who_has_to_be_asked_keeps_a_service_from_being_gone() {
-    let (mut outside, known, asking) = stage();
-    outside.follow(0);
-    outside.turn(at(1));
-    known.began.recv().unwrap();
-    known.answers.send(SOMEBODY_TO_ASK).unwrap();
-    until(&mut outside, at(2), |outside| outside.is_asking);
+    let (mut outside, _known, asking) = asked();
     assert!(!outside.is_empty(0));
     asking.began.recv().unwrap();
     asking.answers.send(NOBODY).unwrap();
-    until(&mut outside, at(3), |outside| !outside.is_asking);
+    until(&mut outside, at(3), |outside| !outside.asking.is_busy);
     assert!(outside.is_empty(0));
 }
 
@@ -104,7 +105,7 @@ fn who_does_not_die_is_looked_for_with_a_pause() {
     {
         known.began.recv().unwrap();
         known.answers.send(answer).unwrap();
-        until(&mut outside, now, |outside| !outside.is_looking);
+        until(&mut outside, now, |outside| !outside.known.is_busy);
         assert_eq!(outside.next_look, now + pause);
         now = outside.next_look;
         outside.turn(now);

@@ -13,10 +13,10 @@
 //! where somebody takes it away, and removes it when it ends in order.
 //!
 //! The loop is one thread; behind it is [one](network) for what waits for the kernel's lock on the
-//! network configuration, which a driver whose device hangs may hold for long, and [one](marks) that looks at all
-//! processes: for those that have [left](escaped) their control groups or, where there are none, that only their
-//! environment gives away. **Rule:** whatever the
-//! network does, processes are killed at their deadline; at the start, too, what a former guard
+//! network configuration, which a driver whose device hangs may hold for long, one for the lock on
+//! [control groups](groups), and two that [look](outside) at all processes for those that have left their groups
+//! (where there are none, [one](marks) for those that only their environment gives away). **Rule:** whatever these
+//! wait for, processes are killed at their deadline; at the start, too, what a former guard
 //! left is killed before the network is asked anything.
 //!
 //! - *The daemon dies*: its services run on. It is started again, at once the first time and with
@@ -54,6 +54,7 @@
 
 mod entries;
 mod escaped;
+mod groups;
 mod log;
 mod marks;
 mod network;

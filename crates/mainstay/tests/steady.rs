@@ -46,8 +46,8 @@ fn main() -> ExitCode {
         if arguments.get(1).is_some_and(|command| command == "daemon") {
             publish_allocations(&root.join(DAEMON));
         } else if arguments.iter().any(|argument| argument == "run") {
-            // The thread that ends what has left its control group.
-            lab::cost::count_threads_named(c"escaped");
+            // The threads that end control groups, and what has left them.
+            lab::cost::count_threads_named(&[c"groups", c"escaped"]);
             publish_allocations(&root.join(GUARD));
         }
         return mainstay::cli::main();

@@ -2,14 +2,15 @@
 
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::cell::Cell;
-use std::ffi::{CStr, c_char};
+use std::ffi::CStr;
 use std::io;
 use std::mem::{MaybeUninit, size_of};
-use std::sync::atomic::{AtomicPtr, AtomicU64, Ordering};
+use std::sync::OnceLock;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 static ALLOCATIONS: AtomicU64 = AtomicU64::new(0);
-static NAME: AtomicPtr<c_char> = AtomicPtr::new(std::ptr::null_mut());
+static NAMES: OnceLock<&[&CStr]> = OnceLock::new();
 
 thread_local! {
     static IS_COUNTED: Cell<bool> = const { Cell::new(false) };
@@ -28,25 +29,19 @@ pub fn count_this_thread() -> usize {
     (&raw const ALLOCATIONS).addr()
 }
 
-/// ... and what all threads with this name do, that are there or will be. Each allocation of others costs a
-/// system call from then on.
-pub fn count_threads_named(name: &'static CStr) {
-    // Written once by a test's program before it starts threads.
-    NAME.store(name.as_ptr().cast_mut(), Ordering::Release);
+/// ... and what all threads with one of these names do, that are there or will be. Each allocation of others costs
+/// a system call from then on. Said once.
+pub fn count_threads_named(names: &'static [&'static CStr]) {
+    NAMES.set(names).expect("a program says once what is counted");
 }
 
-/// Whether this thread has the name that is counted.
+/// Whether this thread has a name that is counted.
 fn is_named() -> bool {
-    let wanted = NAME.load(Ordering::Acquire);
-    if wanted.is_null() {
-        return false;
-    }
+    let Some(wanted) = NAMES.get() else { return false };
     let mut name = [0_u8; 16];
-    // SAFETY: the kernel writes at most 16 bytes with a zero at the end; `wanted` came from a `CStr` that lives as
-    // long as the program.
-    let (answer, wanted) =
-        unsafe { (libc::prctl(libc::PR_GET_NAME, name.as_mut_ptr()), CStr::from_ptr(wanted)) };
-    answer == 0 && CStr::from_bytes_until_nul(&name).is_ok_and(|name| name == wanted)
+    // SAFETY: the kernel writes at most 16 bytes with a zero at the end.
+    let answer = unsafe { libc::prctl(libc::PR_GET_NAME, name.as_mut_ptr()) };
+    answer == 0 && CStr::from_bytes_until_nul(&name).is_ok_and(|name| wanted.contains(&name))
 }
 
 fn count() {

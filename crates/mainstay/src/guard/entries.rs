@@ -9,7 +9,8 @@
 //! before and without the guard; what the guard adds is that a killed service's addresses stay closed
 //! whatever deadline comes later.
 //!
-//! A control group is killed by one write. What has [left it](super::escaped) is looked for by
+//! The processes of a control group are killed one by one, by the loop itself, and what they fork meanwhile
+//! [with the group](super::groups), which may have to wait. What has [left it](super::escaped) is looked for by
 //! [threads of their own](super::outside) from then on, and nothing is gone before that has found nothing.
 //!
 //! Where there are no control groups, processes are found in `/proc`: those of a session that was entered by
@@ -31,6 +32,7 @@ use os::gate::Revoker;
 use os::process::{Containment, Search, search};
 use os::shared::{ENTRIES_MAX, GuardSide, Held, Subject};
 
+use super::groups::Groups;
 use super::log::say;
 use super::marks::{MARK_MAX, Marks, Who, join};
 use super::network::Network;
@@ -82,6 +84,8 @@ pub(super) struct Entries {
     all: Option<Handle>,
     /// `TREE/`: how the marks of all services begin.
     mark: String,
+    /// Kills them as groups, where there are any.
+    groups: Option<Groups>,
     /// Looks for what no control group holds.
     ungrouped: Ungrouped,
     /// Daemons that have died: what was found while another one lived says nothing.
@@ -108,6 +112,7 @@ impl Entries {
             }
             Containment::Marked { .. } => None,
         };
+        let groups = all.as_ref().map(|_| Groups::start(shared)).transpose()?;
         let ungrouped = match all {
             Some(_) => Ungrouped::Left(Outside::start(tree, shared)?),
             None => Ungrouped::Marked(Marks::start(shared.clone())?),
@@ -119,6 +124,7 @@ impl Entries {
             network,
             all,
             mark: format!("{tree}/"),
+            groups,
             ungrouped,
             deaths: 0,
             next_deadline: Instant::FAR,
@@ -166,6 +172,9 @@ impl Entries {
                 continue;
             }
             self.begin(shared, slot, held, now);
+        }
+        if let Some(groups) = &mut self.groups {
+            groups.turn();
         }
         if let Ungrouped::Left(outside) = &mut self.ungrouped {
             outside.turn(now);
@@ -309,8 +318,11 @@ impl Entries {
     }
 
     fn kill(&mut self, shared: &GuardSide, slot: usize) {
+        if let Some(groups) = &mut self.groups {
+            groups.want(slot);
+        }
         let result = match (&self.watched[slot].handle, &self.all) {
-            (Some(handle), _) => handle.kill().map_err(io::Error::from),
+            (Some(handle), _) => handle.kill_listed(),
             // The group does not exist: nothing was started in it.
             (None, Some(_)) => Ok(()),
             (None, None) => self.kill_sessions(shared, slot).map(drop),
@@ -359,6 +371,9 @@ impl Entries {
 
     /// What was killed of this slot is another's matter, or over.
     fn forget(&mut self, slot: usize) {
+        if let Some(groups) = &mut self.groups {
+            groups.forget(slot);
+        }
         if let Ungrouped::Left(outside) = &mut self.ungrouped {
             outside.forget(slot);
         }
@@ -414,16 +429,27 @@ impl Entries {
             }
         };
         let empty = empty.unwrap_or(false);
-        if !empty && again {
-            self.kill(shared, slot);
-        }
-        let service = self.subject.service();
         if dying.gone && (!empty || was_there) {
-            say!("{service}: something of it came back after its end, ended it again");
+            say!(
+                "{}: something of it came back after its end, ended it again",
+                self.subject.service()
+            );
             shared.set_killed(slot, self.watched[slot].generation, now);
             dying = Dying { since: now, gone: false, alarmed: false, ..dying };
         }
-        if !dying.gone && empty && dying.addresses_removed {
+        let is_done = self.groups.as_ref().is_none_or(|groups| groups.is_done(slot));
+        if again && !dying.gone && !(empty && is_done) {
+            self.kill(shared, slot);
+        } else if !empty
+            && !is_done
+            && let Some(handle) = &self.watched[slot].handle
+        {
+            // What was forked since is not left to run while the group cannot be killed as one. What refuses
+            // is said when it is killed again.
+            let _refused = handle.kill_listed();
+        }
+        let service = self.subject.service();
+        if !dying.gone && empty && is_done && dying.addresses_removed {
             let at = os::clock::boottime();
             shared.set_gone(slot, at);
             dying.gone = true;

@@ -193,6 +193,38 @@ fn nothing_escapes_the_kill() {
 }
 
 #[test]
+fn a_group_is_killed_one_by_one() {
+    let scene = Scene::new();
+    for way in &scene.ways {
+        let Some(path) = way.group_path("s") else { continue };
+        let script =
+            "trap '' TERM; setsid sleep 1000 & (sleep 1001 &) ; sleep 1002 & wait; sleep 1003";
+        let process = way.spawn("s", "r", &program(&shell(script))).unwrap();
+        let other = way.spawn("s", "other", &program(&shell("exec sleep 1000"))).unwrap();
+        let beside = way.spawn("beside", "r", &program(&shell("exec sleep 1000"))).unwrap();
+        wait_for("all processes", || (way.pids("s", None).unwrap().len() >= 5).then_some(()));
+        let group = os::cgroup::Group::at(&path).handle().unwrap();
+        group.kill_listed().unwrap();
+        wait_for("its end", || process.exit().unwrap());
+        wait_for("the other's end", || other.exit().unwrap());
+        wait_for("an empty group", || group.is_empty().unwrap().then_some(()));
+        assert_eq!(beside.exit().unwrap(), None, "another service is not touched");
+        way.remove("s", None).unwrap();
+        group.kill_listed().expect("killing nothing is no error");
+        // One that forks all the time: what a list has missed is on the next one.
+        let script = "while :; do (exec sleep 1000) & done";
+        let process = way.spawn("s", "r", &program(&shell(script))).unwrap();
+        wait_for("some processes", || (way.pids("s", None).unwrap().len() >= 20).then_some(()));
+        let group = os::cgroup::Group::at(&path).handle().unwrap();
+        wait_for("an empty group", || {
+            group.kill_listed().unwrap();
+            group.is_empty().unwrap().then_some(())
+        });
+        wait_for("its end", || process.exit().unwrap());
+    }
+}
+
+#[test]
 fn what_has_left_its_group_is_found_and_killed() {
     let scene = Scene::new();
     for way in &scene.ways {

@@ -43,6 +43,9 @@ const LEFTOVERS: Duration = Duration::from_secs(10);
 const DAEMON_PAUSE: Duration = Duration::from_secs(5);
 /// How long a cluster that is whole is watched doing nothing.
 const QUIET: Duration = Duration::from_secs(3);
+/// Of each node's log what tells why it does not do what it should; what was said when a service ran twice may be
+/// long ago, so then all of it is told.
+const LOG_LINES: usize = 16;
 /// How long the observers go on after the last of it.
 const LINGER: Duration = Duration::from_millis(300);
 
@@ -166,13 +169,14 @@ pub(super) fn play(
         round.judge(watch, (&guarded, quiet), (report, out))?;
     }
     if report.breaches.len() > breaches {
-        writeln!(out, "{}", round.words())?;
+        writeln!(out, "{}", round.words(usize::MAX))?;
     }
     report.configurations += round.acknowledgements;
-    let healed = suffered.map_err(|error| error.context(round.words())).and_then(|healed| {
-        report.healed_ms.push(healed.took);
-        round.check_configuration()
-    });
+    let healed =
+        suffered.map_err(|error| error.context(round.words(LOG_LINES))).and_then(|healed| {
+            report.healed_ms.push(healed.took);
+            round.check_configuration()
+        });
     let said = round.looks.stop()?;
     report.failures.extend(said.complaints);
     if said.members == 0 {
@@ -367,7 +371,7 @@ impl Round<'_> {
                         "{service}: while nothing was done, {} {what} instead of {runs}: {}\n{}",
                         seen.len(),
                         seen.join(", "),
-                        self.words()
+                        self.words(LOG_LINES)
                     ));
                 }
             }
@@ -465,7 +469,7 @@ impl Round<'_> {
     }
 
     /// What every node says, and the ends of the logs.
-    fn words(&self) -> String {
+    fn words(&self, lines: usize) -> String {
         let node = |name: &String| {
             let said = match self.lab.root(name).map(api::status) {
                 Ok(Ok(status)) => {
@@ -484,7 +488,7 @@ impl Round<'_> {
                 }
                 Ok(Err(error)) | Err(error) => format!("{error:#}"),
             };
-            let log = self.lab.log_tail(name, 16).unwrap_or_default().replace('\n', "\n    | ");
+            let log = self.lab.log_tail(name, lines).unwrap_or_default().replace('\n', "\n    | ");
             format!("  {name}: {said}\n    | {log}")
         };
         let names = self.lab.node_names();

@@ -77,7 +77,7 @@ use os::gate::{Gate, GateError};
 use os::lock::{Lock, LockError};
 use os::netlink::Netlink;
 use os::notify::Init;
-use os::process::{Containment, Exit, Relaunch};
+use os::process::{Containment, Exit, Relaunch, raise_open_files};
 use os::shared::{DaemonSide, GUARD_TICK, Gated, GuardSide, Promises};
 use os::signal::{Signal, Signals};
 
@@ -112,6 +112,8 @@ const LOCK_BUDGET: Duration = Duration::from_secs(5);
 const LOCK_TICK: Duration = Duration::from_millis(20);
 /// How often stale services of a former guard are looked at.
 const LEFTOVERS_TICK: Duration = Duration::from_millis(5);
+/// Files that the guard has open beside those of control groups.
+const OPEN_FILES: u64 = 256;
 /// Exit code when something could not be ended, or is not known to have ended.
 const UNENDED: u8 = 2;
 /// Exit code of a daemon whose configuration or command line is wrong (EX_USAGE).
@@ -195,8 +197,14 @@ pub fn run(options: &Options) -> anyhow::Result<ExitCode> {
         shared.set_gate(numbers);
         inherit.extend(numbers);
     }
-    let relaunch = Relaunch::new(&options.program, arguments, inherit)
+    let mut relaunch = Relaunch::new(&options.program, arguments, inherit)
         .context("cannot prepare the start of the daemon")?;
+    let (may, former) = raise_open_files(groups::OPEN_FILES + OPEN_FILES)
+        .context("cannot raise the limit of open files")?;
+    relaunch.limit_open_files(former);
+    if may.current < groups::OPEN_FILES + OPEN_FILES {
+        say!("only {} files may be open here; promises are weaker with many services", may.current);
+    }
     let shared = Arc::new(shared);
     let revoker = gate.as_ref().map(Gate::revoker);
     // From here on there are two threads. It is started before this one gets its class and its memory.

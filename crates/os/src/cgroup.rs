@@ -24,7 +24,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use rustix::fs::{CWD, Mode, OFlags, RawDir, openat};
-use rustix::io::{Errno, pread, read, write};
+use rustix::io::{Errno, pread, write};
 use rustix::process::{Pid, Signal, kill_process};
 
 use crate::process::Escaped;
@@ -391,25 +391,14 @@ impl Handle {
         Ok(Handle { directory, kill, events })
     }
 
-    /// Sends SIGKILL to each process in the group and below, by its number, and **waits for nobody**. What is
-    /// forked meanwhile may be missed: [`Handle::kill`] has to follow.
+    /// Sends SIGKILL to each process in the group and below, by its number. What is forked meanwhile may be
+    /// missed: [`Handle::kill`] has to follow. Does not wait for the lock of all groups, unless somebody who
+    /// makes or removes a group in this one does; see [`Lists`].
     ///
     /// # Errors
-    /// When the kernel's files cannot be read, or a process may not be killed. Processes that end meanwhile
-    /// are none, and a group that was removed is ended.
+    /// The first; the others are killed all the same. Processes and groups that end meanwhile are none.
     pub fn kill_listed(&self) -> io::Result<()> {
-        let mut refused = None;
-        each_number_below(self.directory.as_fd(), c"cgroup.procs", 0, &mut |process| {
-            // 0: it is in another pid namespace, and to us it would be our own group.
-            let killed = Pid::from_raw(process).map_or(Ok(()), |it| kill_process(it, Signal::KILL));
-            match killed {
-                Ok(()) | Err(Errno::SRCH) => {}
-                // The others are killed all the same.
-                Err(error) => refused = refused.or(Some(error)),
-            }
-            Ok(())
-        })?;
-        refused.map_or(Ok(()), |error| Err(error.into()))
+        each_number_below(self.directory.as_fd(), c"cgroup.procs", 0, &mut end)
     }
 
     /// Ends everything in the group and below, whatever it forks: when it returns, none of it runs in user space.
@@ -431,14 +420,7 @@ impl Handle {
     /// # Errors
     /// When the kernel's file cannot be read. A group that was removed is empty.
     pub fn is_empty(&self) -> Result<bool, Errno> {
-        let mut text = [0_u8; 256];
-        match pread(&self.events, &mut text, 0) {
-            Ok(length) => {
-                Ok(text[..length].split(|&byte| byte == b'\n').any(|line| line == b"populated 0"))
-            }
-            Err(Errno::NODEV) => Ok(true),
-            Err(error) => Err(error),
-        }
+        is_empty(self.events.as_fd())
     }
 
     /// Lets all threads in it finish quickly (real-time class): they were killed and have to give
@@ -464,6 +446,89 @@ impl AsFd for Handle {
     }
 }
 
+/// The groups of which [`Lists`] has the processes.
+const LISTS_MAX: usize = 16;
+
+/// Who is in a group and in those below it, open: what is needed at a deadline **waits for nobody**.
+///
+/// A name in a directory cannot be looked up while somebody makes or removes another one there, and who makes
+/// a group waits for the lock of all groups. So nothing is looked up then.
+#[derive(Debug)]
+pub struct Lists {
+    events: OwnedFd,
+    processes: [Option<OwnedFd>; LISTS_MAX],
+}
+
+impl Lists {
+    /// Files that it has open, at most.
+    pub const FILES_MAX: usize = LISTS_MAX + 1;
+
+    /// Opens the group at `path` and the first [`LISTS_MAX`] groups of its tree.
+    ///
+    /// # Errors
+    /// The kernel's error; `ENOENT` when there is no such group.
+    pub fn open(path: impl rustix::path::Arg) -> io::Result<Lists> {
+        let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
+        let directory = openat(CWD, path, flags, Mode::empty())?;
+        let events = open_below(directory.as_fd(), c"cgroup.events", OFlags::empty())?;
+        let mut lists = Lists { events, processes: [const { None }; LISTS_MAX] };
+        let mut free = lists.processes.iter_mut();
+        each_group_below(directory.as_fd(), 0, &mut |group| {
+            let Some(place) = free.next() else { return Ok(()) };
+            *place = Some(open_below(group, c"cgroup.procs", OFlags::empty())?);
+            Ok(())
+        })?;
+        Ok(lists)
+    }
+
+    /// Sends SIGKILL to each process in them, by its number. What is forked meanwhile may be missed, and so is what
+    /// is in groups that were made since.
+    ///
+    /// # Errors
+    /// The first; the others are killed all the same. Processes and groups that end meanwhile are none.
+    pub fn kill(&self) -> io::Result<()> {
+        let mut result = Ok(());
+        for processes in self.processes.iter().flatten() {
+            let killed = each_number(processes.as_fd(), &mut end);
+            result = result.and(killed);
+        }
+        result
+    }
+
+    /// Whether nothing lives in the group or below.
+    ///
+    /// # Errors
+    /// When the kernel's file cannot be read. A group that was removed is empty.
+    pub fn is_empty(&self) -> Result<bool, Errno> {
+        is_empty(self.events.as_fd())
+    }
+}
+
+/// Kills a process.
+fn end(process: i32) -> io::Result<()> {
+    // 0: it is in another pid namespace, and to us it would be our own group.
+    let Some(process) = Pid::from_raw(process) else { return Ok(()) };
+    match kill_process(process, Signal::KILL) {
+        Ok(()) | Err(Errno::SRCH) => Ok(()),
+        Err(error) => Err(error.into()),
+    }
+}
+
+fn is_empty(events: BorrowedFd<'_>) -> Result<bool, Errno> {
+    let mut text = [0_u8; 256];
+    match pread(events, &mut text, 0) {
+        Ok(length) => {
+            Ok(text[..length].split(|&byte| byte == b'\n').any(|line| line == b"populated 0"))
+        }
+        Err(Errno::NODEV) => Ok(true),
+        Err(error) => Err(error),
+    }
+}
+
+fn open_below(at: BorrowedFd<'_>, name: &CStr, flags: OFlags) -> Result<OwnedFd, Errno> {
+    openat(at, name, flags | OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty())
+}
+
 /// Takes each number in the files of that name, of the group and of those below it.
 fn each_number_below(
     directory: BorrowedFd<'_>,
@@ -471,55 +536,85 @@ fn each_number_below(
     depth: usize,
     take: &mut dyn FnMut(i32) -> io::Result<()>,
 ) -> io::Result<()> {
-    let open = |at: BorrowedFd<'_>, name: &CStr, flags| {
-        openat(at, name, flags | OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty())
-    };
-    match open(directory, file, OFlags::empty()) {
-        Ok(numbers) => each_number(numbers.as_fd(), &mut *take)?,
-        Err(Errno::NOENT | Errno::NODEV) => return Ok(()),
-        Err(error) => return Err(error.into()),
-    }
+    each_group_below(directory, depth, &mut |group| {
+        each_number(open_below(group, file, OFlags::empty())?.as_fd(), &mut *take)
+    })
+}
+
+/// Takes the group and those below it. What fails spares no other; a group that was removed meanwhile is none.
+///
+/// # Errors
+/// The first.
+fn each_group_below(
+    directory: BorrowedFd<'_>,
+    depth: usize,
+    take: &mut dyn FnMut(BorrowedFd<'_>) -> io::Result<()>,
+) -> io::Result<()> {
+    let mut result = take(directory).or_else(|e| if is_gone(&e) { Ok(()) } else { Err(e) });
     if depth == DEPTH_MAX {
-        return Ok(());
+        return result;
     }
     let mut buffer = [std::mem::MaybeUninit::<u8>::uninit(); 2_048];
-    let again = open(directory, c".", OFlags::DIRECTORY)?;
+    let again = match open_below(directory, c".", OFlags::DIRECTORY) {
+        Ok(again) => again,
+        Err(Errno::NOENT | Errno::NODEV) => return result,
+        Err(error) => return result.and(Err(error.into())),
+    };
     let mut entries = RawDir::new(&again, &mut buffer);
     while let Some(entry) = entries.next() {
-        let entry = entry?;
+        let entry = match entry {
+            Ok(entry) => entry,
+            Err(Errno::NOENT | Errno::NODEV) => return result,
+            Err(error) => return result.and(Err(error.into())),
+        };
         let name = entry.file_name();
         let is_group = entry.file_type() == rustix::fs::FileType::Directory
             && !name.to_bytes().starts_with(b".");
-        if is_group && let Ok(below) = open(directory, name, OFlags::DIRECTORY) {
-            each_number_below(below.as_fd(), file, depth + 1, take)?;
+        if !is_group {
+            continue;
         }
+        let below = match open_below(directory, name, OFlags::DIRECTORY) {
+            Ok(below) => each_group_below(below.as_fd(), depth + 1, take),
+            Err(Errno::NOENT | Errno::NODEV) => Ok(()),
+            Err(error) => Err(error.into()),
+        };
+        result = result.and(below);
     }
-    Ok(())
+    result
 }
 
-/// Reads a file of decimal numbers, one a line, in a small buffer.
+/// Reads a file of decimal numbers, one a line, from its beginning in a small buffer. What fails with one spares no
+/// other.
+///
+/// # Errors
+/// The first.
 fn each_number(
     file: BorrowedFd<'_>,
-    mut take: impl FnMut(i32) -> io::Result<()>,
+    take: &mut dyn FnMut(i32) -> io::Result<()>,
 ) -> io::Result<()> {
     let mut buffer = [0_u8; 1_024];
     let mut number: Option<i32> = None;
+    let (mut offset, mut result) = (0, Ok(()));
     loop {
-        let length = match read(file, &mut buffer) {
+        let length = match pread(file, &mut buffer, offset) {
             Ok(length) => length,
-            Err(Errno::NODEV) => 0,
-            Err(error) => return Err(error.into()),
+            // A group that was removed, or one of threads, which has no list of processes (cgroups(7)).
+            Err(Errno::NODEV | Errno::OPNOTSUPP) => 0,
+            Err(error) => return result.and(Err(error.into())),
         };
+        offset += length as u64;
         for &byte in &buffer[..length] {
             if byte.is_ascii_digit() {
                 let digit = i32::from(byte - b'0');
                 number = Some(number.unwrap_or(0).saturating_mul(10).saturating_add(digit));
             } else if let Some(complete) = number.take() {
-                take(complete)?;
+                let taken = take(complete);
+                result = result.and(taken);
             }
         }
         if length == 0 {
-            return number.map_or(Ok(()), take);
+            let taken = number.map_or(Ok(()), take);
+            return result.and(taken);
         }
     }
 }

@@ -41,8 +41,8 @@ pub use census::{CENSUS_MAX, Census, Evidence, Found, Groups, Owner, Reach};
 pub(crate) use escaped::Escaped;
 use escaped::Wanted;
 pub use relaunch::{
-    Reaped, Relaunch, become_subreaper, hang_up, has_ended, interrupt_stop, is_single_threaded,
-    kill, kill_group, reap, terminate,
+    OpenFiles, Reaped, Relaunch, become_subreaper, hang_up, has_ended, interrupt_stop,
+    is_single_threaded, kill, kill_group, raise_open_files, reap, terminate,
 };
 pub use search::{Search, search};
 

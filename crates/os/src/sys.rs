@@ -224,6 +224,8 @@ pub(crate) struct Prepared {
     _arguments: Vec<CString>,
     pointers: Vec<*const libc::c_char>,
     inherit: Vec<RawFd>,
+    /// How many files it may have open, and at most; else as this process.
+    pub(crate) open_files: Option<(libc::rlim_t, libc::rlim_t)>,
 }
 
 impl Prepared {
@@ -232,7 +234,7 @@ impl Prepared {
         assert!(!arguments.is_empty(), "a program has a name");
         let mut pointers: Vec<_> = arguments.iter().map(|argument| argument.as_ptr()).collect();
         pointers.push(ptr::null());
-        Prepared { program, _arguments: arguments, pointers, inherit }
+        Prepared { program, _arguments: arguments, pointers, inherit, open_files: None }
     }
 
     /// Starts the program with this process's environment; does not wait for the exec, which may
@@ -249,6 +251,9 @@ impl Prepared {
                 reset_signals();
                 for &number in &self.inherit {
                     libc::fcntl(number, libc::F_SETFD, 0);
+                }
+                if let Some((rlim_cur, rlim_max)) = self.open_files {
+                    libc::setrlimit(libc::RLIMIT_NOFILE, &libc::rlimit { rlim_cur, rlim_max });
                 }
                 libc::execv(self.program.as_ptr(), self.pointers.as_ptr());
                 let message = b"mainstay guard: cannot execute the daemon's program\n";

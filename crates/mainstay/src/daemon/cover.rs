@@ -280,9 +280,12 @@ impl Cover {
             let is_empty = description.addresses.is_empty()
                 && description.processes.is_empty()
                 && covered.starting.is_empty();
-            let was_killed =
-                shared.killed(covered.slot).is_some_and(|killed| killed.gone.is_some());
-            let done = is_empty && (was_killed || !is_held(name));
+            // What the guard has killed is under it until it says that it is gone: its kill may be under way.
+            let done = is_empty
+                && match shared.killed(covered.slot) {
+                    Some(killed) => killed.gone.is_some(),
+                    None => !is_held(name),
+                };
             if done {
                 shared.release(covered.slot);
             }

@@ -9,8 +9,8 @@
 //! before and without the guard; what the guard adds is that a killed service's addresses stay closed
 //! whatever deadline comes later.
 //!
-//! The processes of a control group are killed one by one, by the loop itself, and what they fork meanwhile
-//! [with the group](super::groups), which may have to wait. What has [left it](super::escaped) is looked for by
+//! The processes of a control group are killed one by one, by the loop itself, and what they fork meanwhile, or have
+//! put into groups of their own, [with the group](super::groups), which may have to wait. What has [left it](super::escaped) is looked for by
 //! [threads of their own](super::outside) from then on, and nothing is gone before that has found nothing.
 //!
 //! Where there are no control groups, processes are found in `/proc`: those of a session that was entered by
@@ -46,8 +46,6 @@ const AGAIN: Duration = Duration::from_millis(100);
 struct Watched {
     /// Which use of the slot this is about; 0: none.
     generation: u64,
-    /// The control group's files, as soon as it exists.
-    handle: Option<Handle>,
     dying: Option<Dying>,
 }
 
@@ -93,7 +91,6 @@ pub(super) struct Entries {
     next_deadline: Instant,
     dying: usize,
     killed: bool,
-    can_hurry: bool,
     /// The kernel's part, where it has one.
     gate: Option<Revoker>,
 }
@@ -112,7 +109,10 @@ impl Entries {
             }
             Containment::Marked { .. } => None,
         };
-        let groups = all.as_ref().map(|_| Groups::start(shared)).transpose()?;
+        let groups = match containment {
+            Containment::Groups(tree) => Some(Groups::start(tree.path().to_owned(), shared)?),
+            Containment::Marked { .. } => None,
+        };
         let ungrouped = match all {
             Some(_) => Ungrouped::Left(Outside::start(tree, shared)?),
             None => Ungrouped::Marked(Marks::start(shared.clone())?),
@@ -130,7 +130,6 @@ impl Entries {
             next_deadline: Instant::FAR,
             dying: 0,
             killed: false,
-            can_hurry: os::realtime::is_real_time(),
             gate,
         })
     }
@@ -167,14 +166,13 @@ impl Entries {
                 continue;
             }
             if !all && now < held.deadline {
-                self.open_handle(shared, slot);
+                if let Some(groups) = &self.groups {
+                    groups.mind(slot, &held);
+                }
                 self.next_deadline = self.next_deadline.min(held.deadline);
                 continue;
             }
             self.begin(shared, slot, held, now);
-        }
-        if let Some(groups) = &mut self.groups {
-            groups.turn();
         }
         if let Ungrouped::Left(outside) = &mut self.ungrouped {
             outside.turn(now);
@@ -227,6 +225,11 @@ impl Entries {
         if !self.is_none_held(shared) {
             return false;
         }
+        if let Some(groups) = self.groups.as_ref().filter(|groups| !groups.is_all_done()) {
+            // It may have been refused: once more.
+            groups.kill_all();
+            return false;
+        }
         let in_groups =
             self.all.as_ref().map_or(Ok(false), |all| all.is_empty().map(|empty| !empty));
         let found = match in_groups.map_err(io::Error::from) {
@@ -267,30 +270,15 @@ impl Entries {
     /// Kills what no entry names: a process that a daemon was starting when it died. What no group holds
     /// is killed as it is [looked for](Entries::nothing_left).
     pub(super) fn kill_rest(&mut self) {
-        let Some(all) = &self.all else { return };
+        let (Some(all), Some(groups)) = (&self.all, &self.groups) else { return };
         self.killed |= !all.is_empty().unwrap_or(false);
-        if let Err(error) = all.kill().map_err(io::Error::from) {
-            say!("cannot kill all services (error {})", error.raw_os_error().unwrap_or(0));
-        }
-    }
-
-    /// Opens the files of a service's group as soon as it exists, so that nothing has to be looked up
-    /// when its time is over.
-    fn open_handle(&mut self, shared: &GuardSide, slot: usize) {
-        if self.all.is_none() || self.watched[slot].handle.is_some() {
-            return;
-        }
-        if shared.read(slot, &mut self.subject) && !self.subject.group().is_empty() {
-            // Not there yet: again at the next look.
-            self.watched[slot].handle = Handle::open(self.subject.group()).ok();
-        }
+        groups.kill_all();
     }
 
     /// The moment of a deadline: kill, before anything else.
     fn begin(&mut self, shared: &GuardSide, slot: usize, held: Held, now: Instant) {
         shared.set_killed(slot, held.generation, now);
         self.killed = true;
-        self.open_handle(shared, slot);
         self.kill(shared, slot);
         let late = os::clock::boottime().since(held.deadline);
         self.watched[slot].dying = Some(Dying {
@@ -318,24 +306,16 @@ impl Entries {
     }
 
     fn kill(&mut self, shared: &GuardSide, slot: usize) {
-        if let Some(groups) = &mut self.groups {
-            groups.want(slot);
-        }
-        let result = match (&self.watched[slot].handle, &self.all) {
-            (Some(handle), _) => handle.kill_listed(),
-            // The group does not exist: nothing was started in it.
-            (None, Some(_)) => Ok(()),
-            (None, None) => self.kill_sessions(shared, slot).map(drop),
+        let result = match &self.groups {
+            Some(groups) => {
+                let signalled = groups.signal(slot);
+                groups.kill(slot);
+                signalled
+            }
+            None => self.kill_sessions(shared, slot).map(drop),
         };
         if let Err(error) = result {
             say!("cannot kill a service (error {})", error.raw_os_error().unwrap_or(0));
-        }
-        if let Some(handle) = self.watched[slot].handle.as_ref().filter(|_| self.can_hurry) {
-            // A dying process needs CPU time to die: lend it our class. Only the speed depends on it.
-            if handle.hurry().is_err() {
-                say!("dying processes cannot be given a real-time class; they may take longer");
-                self.can_hurry = false;
-            }
         }
     }
 
@@ -371,9 +351,6 @@ impl Entries {
 
     /// What was killed of this slot is another's matter, or over.
     fn forget(&mut self, slot: usize) {
-        if let Some(groups) = &mut self.groups {
-            groups.forget(slot);
-        }
         if let Ungrouped::Left(outside) = &mut self.ungrouped {
             outside.forget(slot);
         }
@@ -393,7 +370,6 @@ impl Entries {
         }
         if again {
             dying.killed = now;
-            self.open_handle(shared, slot);
         }
         // Again, because the first look may not have come through, or another address was entered.
         if shared.held(slot).is_some_and(|held| held.generation == self.watched[slot].generation) {
@@ -414,13 +390,13 @@ impl Entries {
             Ungrouped::Left(outside) => outside.is_empty(slot),
             Ungrouped::Marked(_) => dying.unmarked,
         };
-        let empty = match (&self.watched[slot].handle, &self.all) {
-            (Some(handle), _) => {
-                handle.is_empty().map(|empty| empty && none_outside).map_err(io::Error::from)
+        let empty = match &self.groups {
+            Some(groups) => {
+                // What was empty stays so until it is seen to be otherwise.
+                let empty = groups.is_empty(slot).map(|empty| empty.unwrap_or(dying.gone));
+                empty.map(|empty| empty && none_outside)
             }
-            // Nothing was started in it; what has left it, if it ever was there, is looked for.
-            (None, Some(_)) => Ok(none_outside),
-            (None, None) => {
+            None => {
                 let sessions = self.kill_sessions(shared, slot);
                 if let Some(unmarked) = self.kill_marked(slot) {
                     dying.unmarked = unmarked;
@@ -439,14 +415,18 @@ impl Entries {
         }
         let is_done = self.groups.as_ref().is_none_or(|groups| groups.is_done(slot));
         if again && !dying.gone && !(empty && is_done) {
+            if let Some(error) = self.groups.as_ref().and_then(|groups| groups.error(slot)) {
+                let service = self.subject.service();
+                say!("{service}: its control group cannot be killed (error {error})");
+            }
             self.kill(shared, slot);
-        } else if !empty
-            && !is_done
-            && let Some(handle) = &self.watched[slot].handle
-        {
-            // What was forked since is not left to run while the group cannot be killed as one. What refuses
-            // is said when it is killed again.
-            let _refused = handle.kill_listed();
+        } else if again && let Some(groups) = self.groups.as_ref().filter(|it| it.is_unseen(slot)) {
+            // A daemon that was stopped in the middle of a start makes it when it goes on.
+            groups.kill(slot);
+        } else if !is_done && let Some(groups) = &self.groups {
+            // What was forked since does not run on while the group cannot be killed as one. What refuses is
+            // said when it is killed again.
+            let _refused = groups.signal(slot);
         }
         let service = self.subject.service();
         if !dying.gone && empty && is_done && dying.addresses_removed {

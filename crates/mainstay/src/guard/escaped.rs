@@ -1,6 +1,6 @@
 //! Whom of the services their control groups do not hold.
 //!
-//! Intuition: a group is killed by one write, at the deadline, and nothing may delay that. But a process can
+//! Intuition: who is in a group is killed at the deadline, and nothing may delay that. But a process can
 //! have left it: moved by somebody with the right to, or by a login that it made (`su -`, `sudo`), which
 //! the service manager puts into a group of its own. So after each kill a [thread](super::marks) looks at all
 //! processes once, kills who has left by every evidence there is ([`os::process::Census`]), and says of which

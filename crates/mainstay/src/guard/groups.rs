@@ -1,139 +1,313 @@
-//! The control groups of killed services, killed as groups, on a thread of its own.
+//! The control groups of services: who is in them, for the loop, and their kill as groups, on a thread of its own.
 //!
 //! Intuition: one write to `cgroup.kill` ends a group whatever it forks, but waits for the one lock that the kernel has
 //! for all control groups. Whoever moves a process into a group, a service manager that starts something or our own
 //! daemon, may hold that for a grace period of RCU. On a busy machine the write took up to 202 ms, twice the time that
-//! preset `fast` allows the guard in all. To list the processes of a group and to signal each of them takes no such
-//! lock (at most 0.6 ms, as often tried). So the loop does that at the deadline, and has this thread do the
-//! write, which catches what was forked between the list and the signals.
+//! preset `fast` allows the guard in all. Whoever makes or removes a group waits for that lock too, and meanwhile nobody
+//! can look a name up beside it. So the thread opens the [lists](os::cgroup::Lists) of a group in advance. At
+//! the deadline the loop reads these and signals each process, which waits for nobody (at most 0.6 ms in as many
+//! tries). The thread then kills all of the group, with what was forked since and what is in groups made since.
 //!
-//! **Rule:** no service is gone before a write that began after its kill has been made. Else that write could come
-//! later, and end what the daemon has started there next.
+//! **Rule:** words that have one writer each, bells, and a lock that the loop only tries; neither waits for the other.
+//! No service is gone before a kill as a group that was asked for after its deadline is done. Else that could
+//! come later, and end what the daemon has started there next.
 
 use std::io;
-use std::sync::Arc;
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicI32, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 
-use os::cgroup::Handle;
-use os::shared::{ENTRIES_MAX, GuardSide, Subject};
+use anyhow::Context;
+use os::cgroup::{Handle, Lists};
+use os::event::{Bell, Events, Interest, Poll, Token};
+use os::shared::{ENTRIES_MAX, GuardSide, Held, Subject};
 use rustix::io::Errno;
 
 use super::log::say;
-use super::marks::{Marks, Who};
 
 #[cfg(test)]
 mod tests;
 
-#[derive(Clone, Copy, Default)]
-struct Slot {
-    /// It was killed after the writes that are under way began.
-    is_wanted: bool,
-    /// The writes that are under way began after its kill.
-    in_round: bool,
-    /// Such writes have been made.
-    is_done: bool,
+/// Real-time priority of the thread: below the loop's, as the network's.
+const PRIORITY: u8 = 55;
+const _: () = assert!(PRIORITY < super::PRIORITY);
+/// Bytes of its stack, and how much of that is touched at the start.
+const STACK: usize = 256 << 10;
+const TOUCHED: usize = 64 << 10;
+const BELL: Token = Token(0);
+/// Files that are open at most.
+pub(super) const OPEN_FILES: u64 = (ENTRIES_MAX * Lists::FILES_MAX) as u64;
+/// The place of the group of all services.
+const ALL: usize = ENTRIES_MAX;
+
+/// What loop and thread share about one group.
+#[derive(Default)]
+struct Place {
+    /// What is open; replaced by the thread alone.
+    lists: Mutex<Option<Lists>>,
+    /// For which use of the slot, and which description of it, that was opened, or nothing was there.
+    generation: AtomicU64,
+    described: AtomicU64,
+    /// Kills as a group, and why the last of them failed (0: it did not).
+    asked: AtomicU64,
+    done: AtomicU64,
+    error: AtomicI32,
+}
+
+impl Place {
+    fn is_done(&self) -> bool {
+        self.done.load(Ordering::Acquire) == self.asked.load(Ordering::Relaxed)
+    }
+
+    fn is_open_for(&self, held: &Held) -> bool {
+        self.generation.load(Ordering::Relaxed) == held.generation
+            && self.described.load(Ordering::Relaxed) == held.described
+    }
+}
+
+struct Desk {
+    places: Box<[Place]>,
+    bell: Bell,
 }
 
 /// The loop's end of it.
 pub(super) struct Groups {
-    thread: Marks,
-    slots: Box<[Slot]>,
-    round: u64,
-    is_busy: bool,
+    desk: Arc<Desk>,
 }
 
 impl Groups {
-    pub(super) fn start(shared: &Arc<GuardSide>) -> anyhow::Result<Groups> {
-        let (bell, seen) = (shared.clone(), shared.clone());
-        let mut subject = Box::<Subject>::default();
-        let rung = move || bell.bell().ring();
-        let thread = Marks::start_with("groups", rung, move |_, _| kill_all(&seen, &mut subject))?;
-        Ok(Groups::new(thread))
+    /// Starts the thread. `all` is the group of all services.
+    pub(super) fn start(all: PathBuf, shared: &Arc<GuardSide>) -> anyhow::Result<Groups> {
+        let places = (0..=ALL).map(|_| Place::default()).collect();
+        let desk = Arc::new(Desk { places, bell: Bell::new()? });
+        let poll = Poll::new()?;
+        poll.add(&desk.bell, BELL, Interest::Read)?;
+        let worker = Worker {
+            desk: desk.clone(),
+            shared: shared.clone(),
+            all,
+            subject: Box::default(),
+            can_hurry: false,
+        };
+        std::thread::Builder::new()
+            .name("groups".into())
+            .stack_size(STACK)
+            .spawn(move || worker.run(&poll))
+            .context("cannot start a thread")?;
+        Ok(Groups { desk })
     }
 
-    fn new(thread: Marks) -> Groups {
-        let slots = vec![Slot::default(); ENTRIES_MAX].into();
-        Groups { thread, slots, round: 0, is_busy: false }
-    }
-
-    /// The service of this slot was killed, or is still there. A write that is under way counts: it began after
-    /// the kill, and to want it anew for as long as it waits would be to wait for ever.
-    pub(super) fn want(&mut self, slot: usize) {
-        let slot = &mut self.slots[slot];
-        if !slot.in_round {
-            *slot = Slot { is_wanted: true, ..Slot::default() };
+    /// Has the group opened as it is described now, if it is not: long before its deadline.
+    pub(super) fn mind(&self, slot: usize, held: &Held) {
+        if !self.desk.places[slot].is_open_for(held) {
+            self.desk.bell.ring();
         }
     }
 
-    /// ... and is under the guard no more.
-    pub(super) fn forget(&mut self, slot: usize) {
-        self.slots[slot] = Slot::default();
+    /// Signals each process of the service. What is not open is left to [the thread](Groups::kill).
+    ///
+    /// # Errors
+    /// When a process cannot be killed.
+    pub(super) fn signal(&self, slot: usize) -> io::Result<()> {
+        // The thread has it for the moment of an exchange: the loop comes again.
+        let Ok(lists) = self.desk.places[slot].lists.try_lock() else { return Ok(()) };
+        lists.as_ref().map_or(Ok(()), Lists::kill)
     }
 
-    /// Whether its group was killed after it was wanted last.
+    /// Has all of the group killed, unless that is under way: it was asked for after the deadline as well, and who
+    /// asks anew for as long as it takes would wait for ever.
+    pub(super) fn kill(&self, slot: usize) {
+        let place = &self.desk.places[slot];
+        if place.is_done() {
+            place.asked.store(place.asked.load(Ordering::Relaxed) + 1, Ordering::Release);
+        }
+        self.desk.bell.ring();
+    }
+
+    /// The same for what no entry names.
+    pub(super) fn kill_all(&self) {
+        self.kill(ALL);
+    }
+
+    /// Whether what was asked for is done.
     pub(super) fn is_done(&self, slot: usize) -> bool {
-        self.slots[slot].is_done
+        self.desk.places[slot].is_done()
     }
 
-    /// Takes the answer that is there, and has the next groups killed.
-    pub(super) fn turn(&mut self) {
-        if self.is_busy
-            && let Some(killed) = self.thread.answer(Who::Killed { round: self.round })
-        {
-            self.is_busy = false;
-            if let Err(error) = &killed {
-                let errno = error.raw_os_error().unwrap_or(0);
-                say!("cannot kill the control groups of services (error {errno})");
-            }
-            for slot in &mut self.slots {
-                // After an error it is wanted again when it is looked at again.
-                slot.is_done |= std::mem::take(&mut slot.in_round) && killed.is_ok();
-            }
-        }
-        let is_due = !self.is_busy && self.slots.iter().any(|slot| slot.is_wanted);
-        if is_due && self.thread.ask(Who::Killed { round: self.round + 1 }, "", true) {
-            (self.round, self.is_busy) = (self.round + 1, true);
-            for slot in &mut self.slots {
-                slot.in_round = std::mem::take(&mut slot.is_wanted);
-            }
-        }
+    /// ... for what no entry names.
+    pub(super) fn is_all_done(&self) -> bool {
+        self.is_done(ALL)
+    }
+
+    /// Why the group could not be killed the last time it was tried.
+    pub(super) fn error(&self, slot: usize) -> Option<i32> {
+        Some(self.desk.places[slot].error.load(Ordering::Relaxed)).filter(|error| *error != 0)
+    }
+
+    /// Whether the service has no group, as far as that is known: one that is made later has to be looked for.
+    pub(super) fn is_unseen(&self, slot: usize) -> bool {
+        self.desk.places[slot].lists.try_lock().is_ok_and(|lists| lists.is_none())
+    }
+
+    /// Whether nothing of the service lives in its group, as it is open; `None`: it is just being opened. What is
+    /// not open is known to be empty only when it was killed as a group: that opens it.
+    ///
+    /// # Errors
+    /// When the kernel's file cannot be read.
+    pub(super) fn is_empty(&self, slot: usize) -> io::Result<Option<bool>> {
+        let Ok(lists) = self.desk.places[slot].lists.try_lock() else { return Ok(None) };
+        Ok(Some(lists.as_ref().map_or(Ok(true), Lists::is_empty)?))
     }
 }
 
-/// Kills the groups of all killed services of which something may be left. Returns how many these were.
-///
-/// # Errors
-/// The first; the others are killed all the same.
-fn kill_all(shared: &GuardSide, subject: &mut Subject) -> io::Result<usize> {
-    let mut result = Ok(0);
-    for slot in 0..shared.used() {
-        let Some(held) = shared.held(slot).filter(|held| held.killed && !held.gone) else {
-            continue;
-        };
-        let killed = kill(shared, slot, held.generation, subject);
-        result = match (result, killed) {
-            (Ok(count), Ok(())) => Ok(count + 1),
-            (Ok(_), Err(error)) => Err(error),
-            (failed, _) => failed,
-        };
-    }
-    result
+struct Worker {
+    desk: Arc<Desk>,
+    shared: Arc<GuardSide>,
+    all: PathBuf,
+    subject: Box<Subject>,
+    /// Dying processes can be lent this thread's class.
+    can_hurry: bool,
 }
 
-fn kill(shared: &GuardSide, slot: usize, generation: u64, subject: &mut Subject) -> io::Result<()> {
-    if !shared.read(slot, subject) {
-        // The daemon is describing it all the time.
-        return Err(Errno::AGAIN.into());
+impl Worker {
+    fn run(mut self, poll: &Poll) {
+        // Where it is refused, the loop is refused too, and has said so.
+        let _said = os::realtime::round_robin(PRIORITY);
+        os::realtime::touch_stack::<TOUCHED>();
+        self.can_hurry = os::realtime::is_real_time();
+        let mut events = Events::with_capacity(1);
+        loop {
+            self.desk.bell.take();
+            self.kill_due();
+            self.open_due();
+            if let Err(error) = poll.wait(&mut events, None) {
+                // Nothing can be waited for: the end of the process is better than a loop without a pause.
+                panic!("epoll of the guard's thread for control groups: {error}");
+            }
+        }
     }
-    if subject.group().is_empty() {
-        return Ok(());
+
+    /// Kills what is asked for, one group after the other, and those that were asked for meanwhile in turn.
+    fn kill_due(&mut self) {
+        for slot in 0..=ALL {
+            let desk = self.desk.clone();
+            let place = &desk.places[slot];
+            let asked = place.asked.load(Ordering::Acquire);
+            if place.done.load(Ordering::Relaxed) == asked {
+                continue;
+            }
+            let killed = self.kill(slot);
+            let errno = killed.map_or_else(
+                |error| error.raw_os_error().unwrap_or(Errno::IO.raw_os_error()),
+                |()| 0,
+            );
+            if slot == ALL && errno != 0 && place.error.load(Ordering::Relaxed) == 0 {
+                say!("cannot kill all services (error {errno})");
+            }
+            place.error.store(errno, Ordering::Relaxed);
+            if errno == 0 {
+                place.done.store(asked, Ordering::Release);
+            }
+            self.shared.bell().ring();
+        }
     }
-    let group = match Handle::open(subject.group()) {
+
+    fn kill(&mut self, slot: usize) -> io::Result<()> {
+        if slot == ALL {
+            return kill(&self.all, &mut self.can_hurry, || true);
+        }
+        let Some(held) = self.shared.held(slot).filter(|held| held.killed) else {
+            // Another use of the slot: what was to be killed is gone.
+            return Ok(());
+        };
+        // What the loop cannot see would be empty to it.
+        self.open(slot, &held)?;
+        let shared = &self.shared;
+        let is_due =
+            || shared.held(slot).is_some_and(|now| now.generation == held.generation && now.killed);
+        match self.subject.group() {
+            "" => Ok(()),
+            group => kill(group, &mut self.can_hurry, is_due),
+        }
+    }
+
+    /// Opens what was described since, and closes what is under the guard no more.
+    fn open_due(&mut self) {
+        for slot in 0..self.shared.used() {
+            let place = &self.desk.places[slot];
+            match self.shared.held(slot) {
+                None if place.generation.load(Ordering::Relaxed) != 0 => {
+                    self.exchange(slot, None, (0, 0));
+                }
+                Some(held) if !place.is_open_for(&held) => {
+                    if let Err(error) = self.open(slot, &held)
+                        && error.raw_os_error() != Some(Errno::AGAIN.raw_os_error())
+                    {
+                        let errno = error.raw_os_error().unwrap_or(0);
+                        let service = self.subject.service();
+                        say!("{service}: its control group cannot be opened (error {errno})");
+                        // Said once; at the deadline it is tried again.
+                        self.exchange(slot, None, (held.generation, held.described));
+                    }
+                }
+                _ => {}
+            }
+        }
+    }
+
+    /// # Errors
+    /// `EAGAIN` when the daemon is describing it all the time; the kernel's.
+    fn open(&mut self, slot: usize, held: &Held) -> io::Result<()> {
+        if !self.shared.read(slot, &mut self.subject) {
+            return Err(Errno::AGAIN.into());
+        }
+        let lists = match self.subject.group() {
+            "" => None,
+            group => match Lists::open(group) {
+                Ok(lists) => Some(lists),
+                // It is described before it is made, and once more when something runs in it.
+                Err(error) if error.raw_os_error() == Some(Errno::NOENT.raw_os_error()) => None,
+                Err(error) => return Err(error),
+            },
+        };
+        self.exchange(slot, lists, (held.generation, held.described));
+        Ok(())
+    }
+
+    fn exchange(&self, slot: usize, lists: Option<Lists>, (generation, described): (u64, u64)) {
+        let place = &self.desk.places[slot];
+        let mut open = place.lists.lock().unwrap_or_else(PoisonError::into_inner);
+        let before = std::mem::replace(&mut *open, lists);
+        drop(open);
+        // Closing takes time, and nobody waits for it here.
+        drop(before);
+        place.generation.store(generation, Ordering::Relaxed);
+        place.described.store(described, Ordering::Relaxed);
+    }
+}
+
+/// Kills a group and all below: its processes, and those that they have forked meanwhile. **May wait** for the lock of
+/// all groups. Asks before the last step whether it is still to be killed.
+fn kill(
+    group: impl rustix::path::Arg,
+    can_hurry: &mut bool,
+    is_due: impl Fn() -> bool,
+) -> io::Result<()> {
+    let group = match Handle::open(group) {
         Ok(group) => group,
         // Nothing was started in it, or all of it is gone.
-        Err(Errno::NOENT) => return Ok(()),
+        Err(Errno::NOENT | Errno::NODEV) => return Ok(()),
         Err(error) => return Err(error.into()),
     };
-    // A service of the same group may have been started under another use of the slot.
-    let is_this = shared.held(slot).is_some_and(|now| now.generation == generation && now.killed);
-    if is_this { Ok(group.kill()?) } else { Ok(()) }
+    if !is_due() {
+        return Ok(());
+    }
+    // Whoever cannot be signalled is ended with the group.
+    let _refused = group.kill_listed();
+    // A dying process needs CPU time to die: lend it our class. Only the speed depends on it.
+    if *can_hurry && group.hurry().is_err() {
+        say!("dying processes cannot be given a real-time class; they may take longer");
+        *can_hurry = false;
+    }
+    if is_due() { Ok(group.kill()?) } else { Ok(()) }
 }

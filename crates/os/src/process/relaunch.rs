@@ -7,8 +7,8 @@ use std::os::unix::ffi::OsStringExt;
 use std::path::Path;
 
 use rustix::process::{
-    Pid, Signal, WaitId, WaitIdOptions, WaitOptions, kill_process, kill_process_group,
-    set_child_subreaper, wait, waitid,
+    Pid, Resource, Rlimit, Signal, WaitId, WaitIdOptions, WaitOptions, getrlimit, kill_process,
+    kill_process_group, set_child_subreaper, setrlimit, wait, waitid,
 };
 
 use super::search::stat_field;
@@ -50,6 +50,11 @@ impl Relaunch {
         Ok(Relaunch { prepared: sys::Prepared::new(program, arguments, inherit) })
     }
 
+    /// Gives it the limit of open files that this process had, before it was [raised](raise_open_files).
+    pub fn limit_open_files(&mut self, former: OpenFiles) {
+        self.prepared.open_files = Some((former.current, former.maximum));
+    }
+
     /// Starts it; returns its number. A program that cannot be executed ends with code 127.
     ///
     /// # Errors
@@ -57,6 +62,31 @@ impl Relaunch {
     pub fn start(&self) -> io::Result<u32> {
         self.prepared.start().map(i32::cast_unsigned)
     }
+}
+
+/// How many files a process may have open: by default, and at most (`RLIMIT_NOFILE`, getrlimit(2)).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct OpenFiles {
+    /// What it may now; `u64::MAX`: as many as it likes.
+    pub current: u64,
+    /// What it may give itself.
+    pub maximum: u64,
+}
+
+/// Lets this process have as many files open as it `wanted`, or as many as it may. Returns what it may now, and
+/// what it could before: programs that it starts may count on that (select(2) does).
+///
+/// # Errors
+/// Never in a correct program.
+pub fn raise_open_files(wanted: u64) -> io::Result<(OpenFiles, OpenFiles)> {
+    let Rlimit { current, maximum } = getrlimit(Resource::Nofile);
+    let many = |limit: Option<u64>| limit.unwrap_or(u64::MAX);
+    let former = OpenFiles { current: many(current), maximum: many(maximum) };
+    let current = former.current.max(wanted.min(former.maximum));
+    if current > former.current {
+        setrlimit(Resource::Nofile, Rlimit { current: Some(current), maximum })?;
+    }
+    Ok((OpenFiles { current, ..former }, former))
 }
 
 /// Orphans among the descendants become children of this process (prctl(2),

@@ -4,7 +4,7 @@ use std::fs;
 use std::os::fd::AsFd;
 use std::path::Path;
 
-use os::cgroup::{Tree, tree_name};
+use os::cgroup::{Lists, Tree, tree_name};
 use os::event::{Events, Interest, Poll, Token};
 use os::process::{
     Containment, Exit, MARKER, Output, Process, Program, SpawnError, started, trim_log,
@@ -199,28 +199,62 @@ fn a_group_is_killed_one_by_one() {
         let Some(path) = way.group_path("s") else { continue };
         let script =
             "trap '' TERM; setsid sleep 1000 & (sleep 1001 &) ; sleep 1002 & wait; sleep 1003";
-        let process = way.spawn("s", "r", &program(&shell(script))).unwrap();
-        let other = way.spawn("s", "other", &program(&shell("exec sleep 1000"))).unwrap();
         let beside = way.spawn("beside", "r", &program(&shell("exec sleep 1000"))).unwrap();
-        wait_for("all processes", || (way.pids("s", None).unwrap().len() >= 5).then_some(()));
-        let group = os::cgroup::Group::at(&path).handle().unwrap();
-        group.kill_listed().unwrap();
+        // By names that are looked up, and by lists that were opened before.
+        let walk = |group: &Path| {
+            let group = os::cgroup::Handle::open(group).unwrap();
+            (group.kill_listed(), group.is_empty())
+        };
+        for is_open in [false, true] {
+            let process = way.spawn("s", "r", &program(&shell(script))).unwrap();
+            let other = way.spawn("s", "other", &program(&shell("exec sleep 1000"))).unwrap();
+            wait_for("all processes", || (way.pids("s", None).unwrap().len() >= 5).then_some(()));
+            let lists = Lists::open(&path).unwrap();
+            assert!(!lists.is_empty().unwrap());
+            let kill = || if is_open { (lists.kill(), lists.is_empty()) } else { walk(&path) };
+            kill().0.unwrap();
+            wait_for("its end", || process.exit().unwrap());
+            wait_for("the other's end", || other.exit().unwrap());
+            wait_for("an empty group", || kill().1.unwrap().then_some(()));
+            assert_eq!(beside.exit().unwrap(), None, "another service is not touched");
+            kill().0.expect("killing nothing is no error");
+            way.remove("s", None).unwrap();
+            lists.kill().expect("what is removed is ended");
+            assert!(lists.is_empty().unwrap());
+
+            // One that forks all the time: what a list has missed is on the next one.
+            let script = "while :; do (exec sleep 1000) & done";
+            let process = way.spawn("s", "r", &program(&shell(script))).unwrap();
+            wait_for("some", || (way.pids("s", None).unwrap().len() >= 20).then_some(()));
+            let lists = Lists::open(&path).unwrap();
+            wait_for("an empty group", || {
+                let (killed, empty) =
+                    if is_open { (lists.kill(), lists.is_empty()) } else { walk(&path) };
+                killed.unwrap();
+                empty.unwrap().then_some(())
+            });
+            wait_for("its end", || process.exit().unwrap());
+            way.remove("s", None).unwrap();
+        }
+        assert!(Lists::open(&path).is_err(), "there is none");
+    }
+}
+
+#[test]
+fn a_group_of_threads_spares_no_other() {
+    let scene = Scene::new();
+    for way in &scene.ways {
+        let Some(path) = way.group_path("s") else { continue };
+        // Read in some order: one of the threaded ones comes before the process, or all after it.
+        let process = way.spawn("s", "r", &program(&shell("exec sleep 1000"))).unwrap();
+        for name in ["a", "b", "c"] {
+            fs::create_dir(path.join("r").join(name)).unwrap();
+            fs::write(path.join("r").join(name).join("cgroup.type"), "threaded").unwrap();
+        }
+        fs::create_dir(path.join("empty")).unwrap();
+        os::cgroup::Handle::open(&path).unwrap().kill_listed().unwrap();
         wait_for("its end", || process.exit().unwrap());
-        wait_for("the other's end", || other.exit().unwrap());
-        wait_for("an empty group", || group.is_empty().unwrap().then_some(()));
-        assert_eq!(beside.exit().unwrap(), None, "another service is not touched");
-        way.remove("s", None).unwrap();
-        group.kill_listed().expect("killing nothing is no error");
-        // One that forks all the time: what a list has missed is on the next one.
-        let script = "while :; do (exec sleep 1000) & done";
-        let process = way.spawn("s", "r", &program(&shell(script))).unwrap();
-        wait_for("some processes", || (way.pids("s", None).unwrap().len() >= 20).then_some(()));
-        let group = os::cgroup::Group::at(&path).handle().unwrap();
-        wait_for("an empty group", || {
-            group.kill_listed().unwrap();
-            group.is_empty().unwrap().then_some(())
-        });
-        wait_for("its end", || process.exit().unwrap());
+        Lists::open(&path).unwrap().kill().unwrap();
     }
 }
 

@@ -1,99 +1,84 @@
-//! The loop's end, with a thread that kills nothing. Nothing is asserted about how long it takes.
+//! The loop's end without a thread, and the kill as a group of real processes.
 
-use std::sync::mpsc::{Receiver, Sender, channel};
+use std::time::Duration;
+
+use os::process::{Containment, Output, Program};
 
 use super::*;
 
-struct Thread {
-    began: Receiver<()>,
-    answers: Sender<io::Result<usize>>,
+fn groups() -> Groups {
+    let places = (0..=ALL).map(|_| Place::default()).collect();
+    Groups { desk: Arc::new(Desk { places, bell: Bell::new().unwrap() }) }
 }
 
-fn stage() -> (Groups, Thread) {
-    let ((tell, began), (answers, answer)) = (channel(), channel());
-    let kill = move |_: Who, _: &os::process::Search<'_>| {
-        tell.send(()).unwrap();
-        answer.recv().unwrap()
-    };
-    let thread = Marks::start_with("test", || {}, kill).unwrap();
-    (Groups::new(thread), Thread { began, answers })
+/// What the thread does when it has killed what was asked for when it began.
+fn answer(groups: &Groups, slot: usize, asked: u64) {
+    groups.desk.places[slot].done.store(asked, Ordering::Release);
 }
 
-/// Takes turns until the answer was taken.
-fn answered(groups: &mut Groups) {
-    let round = groups.round;
-    while groups.is_busy && groups.round == round {
-        groups.turn();
-        std::thread::yield_now();
+fn asked(groups: &Groups, slot: usize) -> u64 {
+    groups.desk.places[slot].asked.load(Ordering::Acquire)
+}
+
+#[test]
+fn a_kill_is_asked_for_once_until_it_is_done() {
+    let groups = groups();
+    assert!(groups.is_done(0) && groups.is_all_done(), "nothing was asked for");
+    groups.kill(0);
+    let first = asked(&groups, 0);
+    assert!(!groups.is_done(0) && groups.is_done(1));
+    groups.kill(0);
+    assert_eq!(asked(&groups, 0), first, "who asks anew all the time would wait for ever");
+    answer(&groups, 0, first);
+    assert!(groups.is_done(0));
+    // Something came back.
+    groups.kill(0);
+    assert!(!groups.is_done(0), "the kill before says nothing about it");
+    groups.kill_all();
+    assert!(!groups.is_all_done());
+}
+
+#[test]
+fn what_is_just_being_opened_is_not_known() {
+    let groups = groups();
+    assert_eq!(groups.is_empty(0).unwrap(), Some(true));
+    assert!(groups.is_unseen(0));
+    let held = groups.desk.places[0].lists.lock().unwrap();
+    groups.signal(0).expect("the loop comes again");
+    assert_eq!(groups.is_empty(0).unwrap(), None);
+    assert!(!groups.is_unseen(0));
+    drop(held);
+}
+
+#[test]
+fn a_group_is_killed_unless_it_is_another_by_then() {
+    let directory = tempfile::tempdir().unwrap();
+    let name = os::cgroup::tree_name("groups-test", "n1", directory.path()).unwrap();
+    let containment = Containment::open(&name);
+    if let Containment::Marked { refusal, .. } = containment {
+        println!("skipped, no control groups here: error {refusal}");
+        return;
     }
-}
-
-#[test]
-fn only_a_write_that_began_after_the_kill_counts() {
-    let (mut groups, thread) = stage();
-    groups.turn();
-    assert!(!groups.is_busy, "nobody is to be killed");
-    groups.want(0);
-    groups.turn();
-    thread.began.recv().unwrap();
-    groups.want(1);
-    groups.turn();
-    thread.answers.send(Ok(1)).unwrap();
-    answered(&mut groups);
-    assert!(groups.is_done(0) && !groups.is_done(1), "the second was killed while the first was");
-    thread.began.recv().unwrap();
-    thread.answers.send(Ok(2)).unwrap();
-    answered(&mut groups);
-    assert!(groups.is_done(0) && groups.is_done(1));
-    // Killed again, because something came back.
-    groups.want(0);
-    assert!(!groups.is_done(0));
-    groups.forget(1);
-    assert!(!groups.is_done(1), "another use of the slot");
-}
-
-#[test]
-fn who_is_wanted_again_while_it_waits_does_not_wait_for_ever() {
-    let (mut groups, thread) = stage();
-    groups.want(0);
-    groups.turn();
-    thread.began.recv().unwrap();
-    groups.want(0);
-    thread.answers.send(Ok(1)).unwrap();
-    answered(&mut groups);
-    assert!(groups.is_done(0) && !groups.is_busy);
-}
-
-#[test]
-fn what_cannot_be_killed_is_not_done() {
-    let (mut groups, thread) = stage();
-    groups.want(0);
-    groups.turn();
-    thread.began.recv().unwrap();
-    thread.answers.send(Err(Errno::PERM.into())).unwrap();
-    answered(&mut groups);
-    assert!(!groups.is_done(0));
-    groups.want(0);
-    groups.turn();
-    thread.began.recv().unwrap();
-    thread.answers.send(Ok(1)).unwrap();
-    answered(&mut groups);
-    assert!(groups.is_done(0));
-}
-
-#[test]
-fn a_slot_that_is_used_anew_is_not_done_by_the_write_before() {
-    let (mut groups, thread) = stage();
-    groups.want(0);
-    groups.turn();
-    thread.began.recv().unwrap();
-    groups.forget(0);
-    groups.want(0);
-    thread.answers.send(Ok(1)).unwrap();
-    answered(&mut groups);
-    assert!(!groups.is_done(0), "it was killed after that write had begun");
-    thread.began.recv().unwrap();
-    thread.answers.send(Ok(1)).unwrap();
-    answered(&mut groups);
-    assert!(groups.is_done(0));
+    let command = ["/bin/sh", "-c", "(sleep 1000 &); exec sleep 1000"].map(str::to_owned);
+    let program = Program {
+        command: &command,
+        directory: None,
+        environment: &[],
+        user: None,
+        output: Output::Inherit,
+    };
+    let process = containment.spawn("s", "r", &program).unwrap();
+    let group = containment.group_path("s").unwrap();
+    kill(&group, &mut true, || false).unwrap();
+    assert_eq!(process.exit().unwrap(), None, "it was not to be killed any more");
+    kill(&group, &mut true, || true).unwrap();
+    let until = os::clock::boottime() + Duration::from_secs(60);
+    let (poll, mut events) = (Poll::new().unwrap(), Events::with_capacity(1));
+    while !containment.is_empty("s", None).unwrap() {
+        assert!(os::clock::boottime() < until, "it lives on");
+        poll.wait(&mut events, Some(Duration::from_millis(2))).unwrap();
+    }
+    assert!(process.exit().unwrap().is_some());
+    containment.dissolve().unwrap();
+    kill(&group, &mut true, || true).expect("what is removed is ended");
 }

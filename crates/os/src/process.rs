@@ -20,6 +20,7 @@ mod census;
 mod escaped;
 mod relaunch;
 mod search;
+mod watch;
 
 use std::ffi::CString;
 use std::fs::{self, File, OpenOptions};
@@ -28,6 +29,7 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
+use std::time::Duration;
 
 use rustix::process::{
     Pid, PidfdFlags, Signal, WaitId, WaitIdOptions, pidfd_open, pidfd_send_signal, waitid,
@@ -39,15 +41,18 @@ use crate::sys;
 
 pub use census::{CENSUS_MAX, Census, Evidence, Found, Groups, Owner, Reach};
 pub(crate) use escaped::Escaped;
-use escaped::Wanted;
+use escaped::{Judged, Wanted};
 pub use relaunch::{
     OpenFiles, Reaped, Relaunch, become_subreaper, hang_up, has_ended, interrupt_stop,
     is_single_threaded, kill, kill_group, raise_open_files, reap, terminate,
 };
 pub use search::{Search, search};
+use watch::Silent;
 
 /// The environment variable that marks a service's processes: `TREE/SERVICE/RESOURCE/`.
 pub const MARKER: &str = "MAINSTAY_UNIT";
+/// A process that may belong to what was killed is waited for as long, before that is an error.
+const SILENCE_MAX: Duration = Duration::from_secs(2);
 /// Where programs are found when nothing else is said.
 const DEFAULT_PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 
@@ -314,17 +319,26 @@ impl Containment {
         }
     }
 
-    /// Sends SIGTERM to all processes of a service, or of one resource.
+    /// Sends SIGTERM to all processes of a service, or of one resource; with control groups to those in the group
+    /// before anything is asked. Who does not say in a moment whether it belongs to it is left out:
+    /// [`Containment::is_empty`] tells.
     ///
     /// # Errors
     /// When the processes cannot be listed.
     pub fn terminate(&self, service: &str, resource: Option<&str>) -> io::Result<()> {
-        for pid in self.pids(service, resource)? {
-            if let Some(process) = Process::open(pid)? {
-                process.terminate()?;
+        let Containment::Groups(tree) = self else {
+            for pid in self.pids(service, resource)? {
+                signal(pid, Signal::TERM)?;
             }
+            return Ok(());
+        };
+        let wanted = self.wanted(tree, service, resource);
+        // While their parents are there.
+        let seen = tree.escaped.unasked(&wanted).map(drop);
+        for pid in group_of(tree, service, resource).pids()? {
+            signal(pid, Signal::TERM)?;
         }
-        Ok(())
+        seen.and(tree.escaped.find(&wanted, Found::terminate).map(drop))
     }
 
     /// Ends all processes of a service, or of one resource. They are gone when
@@ -335,11 +349,11 @@ impl Containment {
     pub fn kill(&self, service: &str, resource: Option<&str>) -> io::Result<()> {
         match self {
             Containment::Groups(tree) => {
-                let wanted = wanted(tree, service, resource);
+                let wanted = self.wanted(tree, service, resource);
                 // While their parents are there.
-                let escaped = tree.escaped.unasked(&wanted).map(|(escaped, _)| escaped);
+                let seen = tree.escaped.unasked(&wanted).map(drop);
                 group_of(tree, service, resource).kill()?;
-                self.kill_escaped(tree, &wanted, escaped?).map(drop)
+                seen.and(kill_escaped(tree, &wanted).map(drop))
             }
             Containment::Marked { .. } => {
                 let marker = self.marker(service, resource);
@@ -354,17 +368,26 @@ impl Containment {
         }
     }
 
-    /// Whether nothing of a service, or of one resource, lives.
+    /// Whether nothing of a service, or of one resource, lives. With control groups no process is waited for longer
+    /// than a moment: one that does not say whose it is may belong to it, and after some time that is an error.
     ///
     /// # Errors
     /// When that cannot be found out.
     pub fn is_empty(&self, service: &str, resource: Option<&str>) -> io::Result<bool> {
         match self {
             Containment::Groups(tree) => {
-                let wanted = wanted(tree, service, resource);
-                Ok(group_of(tree, service, resource).is_empty()?
-                    && !tree.escaped.is_one_left(&wanted)
-                    && self.escaped(tree, &wanted)?.is_empty())
+                if !group_of(tree, service, resource).is_empty()? {
+                    return Ok(false);
+                }
+                let wanted = self.wanted(tree, service, resource);
+                let Judged { found, silent } = tree.escaped.find(&wanted, leave)?;
+                match silent.filter(|_| found.is_empty()) {
+                    None => Ok(found.is_empty()),
+                    Some(silent) if crate::clock::boottime().since(silent.since) < SILENCE_MAX => {
+                        Ok(false)
+                    }
+                    Some(silent) => Err(silent.error()),
+                }
             }
             Containment::Marked { .. } => Ok(self.pids(service, resource)?.is_empty()),
         }
@@ -373,14 +396,18 @@ impl Containment {
     /// The living processes of a service, or of one resource.
     ///
     /// # Errors
-    /// When they cannot be listed.
+    /// When they cannot be listed; also when none is known, and one does not say whose it is.
     pub fn pids(&self, service: &str, resource: Option<&str>) -> io::Result<Vec<u32>> {
         match self {
             Containment::Groups(tree) => {
                 let mut pids = group_of(tree, service, resource).pids()?;
-                let escaped = self.escaped(tree, &wanted(tree, service, resource))?;
-                pids.extend(escaped.iter().map(|found| found.pid));
-                Ok(pids)
+                let wanted = self.wanted(tree, service, resource);
+                let Judged { found, silent } = tree.escaped.find(&wanted, leave)?;
+                pids.extend(found.iter().map(|found| found.pid));
+                match silent.filter(|_| pids.is_empty()) {
+                    None => Ok(pids),
+                    Some(silent) => Err(silent.error()),
+                }
             }
             Containment::Marked { .. } => search::pids(&self.marker(service, resource)),
         }
@@ -443,11 +470,15 @@ impl Containment {
                 for group in tree.groups()? {
                     alive += usize::from(!group.is_empty()?);
                 }
-                let wanted = Wanted { tree: tree.name(), of: None, everyone };
+                let wanted = self.wanted_all(tree, everyone);
                 // While their parents are there.
-                let escaped = tree.escaped.unasked(&wanted).map(|(escaped, _)| escaped);
+                let seen = tree.escaped.unasked(&wanted).map(drop);
                 tree.all().kill()?;
-                Ok(alive + self.kill_escaped(tree, &wanted, escaped?)?)
+                let (killed, silent) = seen.and(kill_escaped(tree, &wanted))?;
+                match silent {
+                    None => Ok(alive + killed),
+                    Some(silent) => Err(silent.error()),
+                }
             }
             Containment::Marked { tree, .. } => {
                 let marker = format!("{tree}/");
@@ -470,8 +501,15 @@ impl Containment {
     pub fn nothing_left(&self) -> io::Result<bool> {
         match self {
             Containment::Groups(tree) => {
-                let wanted = Wanted { tree: tree.name(), of: None, everyone: true };
-                Ok(tree.all().is_empty()? && self.escaped(tree, &wanted)?.is_empty())
+                if !tree.all().is_empty()? {
+                    return Ok(false);
+                }
+                let Judged { found, silent } =
+                    tree.escaped.find(&self.wanted_all(tree, true), leave)?;
+                match silent {
+                    None => Ok(found.is_empty()),
+                    Some(silent) => Err(silent.error()),
+                }
             }
             Containment::Marked { tree, .. } => {
                 let marker = format!("{tree}/");
@@ -508,39 +546,19 @@ impl Containment {
         }
     }
 
-    /// Who has left the groups of what is wanted, by all evidence that there is.
-    fn escaped(&self, tree: &Tree, wanted: &Wanted<'_>) -> io::Result<Vec<Found>> {
-        let (mut found, doubtful) = tree.escaped.unasked(wanted)?;
-        let mark = match wanted.of {
-            Some((service, resource)) => self.marker(service, resource),
-            None => format!("{}/", wanted.tree),
-        };
-        // Nobody's lock is held here: it may take long.
-        found.extend(doubtful.into_iter().filter(|found| found.has_mark(&mark)));
-        tree.escaped.note(wanted, &found);
-        Ok(found)
+    fn wanted(&self, tree: &Tree, service: &str, resource: Option<&str>) -> Wanted {
+        Wanted {
+            tree: tree.name().to_owned(),
+            of: Some((service.to_owned(), resource.map(str::to_owned))),
+            mark: self.marker(service, resource),
+            everyone: false,
+        }
     }
 
-    /// Kills those who have left, and whom these had started meanwhile; returns how many there were.
-    fn kill_escaped(
-        &self,
-        tree: &Tree,
-        wanted: &Wanted<'_>,
-        known: Vec<Found>,
-    ) -> io::Result<usize> {
-        let mut killed = known;
-        kill_each(&killed)?;
-        tree.escaped.note(wanted, &killed);
-        for _ in 0..search::ROUNDS_MAX {
-            let mut more = self.escaped(tree, wanted)?;
-            more.retain(|found| !killed.iter().any(|killed| killed.is_same(found)));
-            if more.is_empty() {
-                break;
-            }
-            kill_each(&more)?;
-            killed.extend(more);
-        }
-        Ok(killed.len())
+    /// All of the tree.
+    fn wanted_all(&self, tree: &Tree, everyone: bool) -> Wanted {
+        let mark = format!("{}/", tree.name());
+        Wanted { tree: tree.name().to_owned(), of: None, mark, everyone }
     }
 
     /// The marker of a resource's processes, or the beginning of that of all of a service's.
@@ -554,18 +572,43 @@ impl Containment {
     }
 }
 
-fn wanted<'a>(tree: &'a Tree, service: &'a str, resource: Option<&'a str>) -> Wanted<'a> {
-    Wanted { tree: tree.name(), of: Some((service, resource)), everyone: false }
-}
-
 fn group_of(tree: &Tree, service: &str, resource: Option<&str>) -> Group {
     let group = tree.service(service);
     resource.map_or(group.clone(), |resource| group.child(resource))
 }
 
-/// Kills all of them, also after an error.
-fn kill_each(found: &[Found]) -> io::Result<()> {
-    found.iter().map(Found::kill).fold(Ok(()), io::Result::and)
+/// Kills those who have left, and whom these had started meanwhile. Returns how many there were, and who does not say
+/// whether it is one of them.
+fn kill_escaped(tree: &Tree, wanted: &Wanted) -> io::Result<(usize, Option<Silent>)> {
+    let mut killed: Vec<Found> = Vec::new();
+    let mut unknown = None;
+    for _ in 0..search::ROUNDS_MAX {
+        let Judged { mut found, silent } = tree.escaped.find(wanted, Found::kill)?;
+        unknown = silent;
+        found.retain(|found| !killed.iter().any(|killed| killed.is_same(found)));
+        if found.is_empty() {
+            break;
+        }
+        killed.extend(found);
+    }
+    Ok((killed.len(), unknown))
+}
+
+/// Who only looks.
+#[expect(clippy::unnecessary_wraps, reason = "a deed among others")]
+fn leave(_: &Found) -> io::Result<()> {
+    Ok(())
+}
+
+/// Signals the process that has this number now; one that is gone is no error. Asks nobody.
+fn signal(pid: u32, signal: Signal) -> io::Result<()> {
+    let Some(number) = i32::try_from(pid).ok().and_then(Pid::from_raw) else { return Ok(()) };
+    let sent = pidfd_open(number, PidfdFlags::empty())
+        .and_then(|descriptor| pidfd_send_signal(&descriptor, signal));
+    match sent {
+        Ok(()) | Err(rustix::io::Errno::SRCH) => Ok(()),
+        Err(error) => Err(error.into()),
+    }
 }
 
 /// The beginning of the marker of all processes of a service.

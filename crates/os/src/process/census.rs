@@ -33,6 +33,8 @@ const DEPTH_MAX: usize = 256;
 const GROUPS_MAX: usize = 8_192;
 /// How the names of all trees begin: [`crate::cgroup::tree_name`].
 const TREES: &str = "mainstay-";
+/// The start of a process that hangs: no number that the kernel gives, and younger than whoever began its session.
+pub(super) const STARTED_UNKNOWN: u64 = u64::MAX;
 /// Of no owner that is known.
 const NOBODY: u16 = u16::MAX;
 /// Of a service of the tree that nobody has named.
@@ -50,7 +52,7 @@ enum Place {
 }
 
 #[derive(Clone, Copy, Debug)]
-struct Seen {
+pub(super) struct Seen {
     started: u64,
     /// Checksums of the names of the groups below the tree: of the service, and of service and resource.
     groups: [u64; 2],
@@ -159,10 +161,21 @@ impl Census {
     /// # Errors
     /// When `/proc` cannot be read, and when there are more than [`CENSUS_MAX`] processes (`E2BIG`).
     pub fn look(&mut self, tree: &str, reach: Reach<'_>, spared: u32) -> io::Result<()> {
+        self.look_with(tree, reach, spared, seen)
+    }
+
+    /// As [`Census::look`]; each process is looked at by `see`.
+    pub(super) fn look_with(
+        &mut self,
+        tree: &str,
+        reach: Reach<'_>,
+        spared: u32,
+        mut see: impl FnMut(u32, &OwnedFd) -> Option<Seen>,
+    ) -> io::Result<()> {
         self.seen.clear();
         let mut is_full = false;
         each_process(|pid, process| {
-            let Some(seen) = seen(pid, process) else { return };
+            let Some(seen) = see(pid, process) else { return };
             // Pushed in place only: this must not allocate.
             if self.seen.len() < self.seen.capacity() {
                 self.seen.push(seen);
@@ -386,8 +399,9 @@ fn open_process(pid: u32) -> Option<OwnedFd> {
     openat(CWD, &path[..6 + count], flags, Mode::empty()).ok()
 }
 
-/// What the kernel says of a living process.
-fn seen(pid: u32, process: &OwnedFd) -> Option<Seen> {
+/// What the kernel says of a living process. Kernels that guard `stat` against a concurrent execve(2) (6.18.44 does)
+/// wait here for one that hangs in it.
+pub(super) fn seen(pid: u32, process: &OwnedFd) -> Option<Seen> {
     let mut buffer = [0_u8; 1_024];
     let stat = open_below(process, c"stat").ok()?;
     let length = read(&stat, &mut buffer).ok()?;
@@ -396,18 +410,38 @@ fn seen(pid: u32, process: &OwnedFd) -> Option<Seen> {
         return None;
     }
     let number = |field| stat_field(stat, field).and_then(|number| u32::try_from(number).ok());
-    Some(Seen {
-        started: stat_field(stat, 22)?,
-        groups: [0; 2],
-        pid,
-        parent: number(4)?,
-        // The kernel's own threads have none.
-        session: number(6).unwrap_or(0),
-        owner: NOBODY,
-        place: Place::Outside,
-        is_reached: false,
-        is_beside: false,
-    })
+    // The kernel's own threads have no session.
+    Some(Seen::new(pid, stat_field(stat, 22)?, number(4)?, number(6).unwrap_or(0)))
+}
+
+/// The same of one that nobody waits for: `status` does not say when it started.
+pub(super) fn seen_hanging(pid: u32, process: &OwnedFd) -> Option<Seen> {
+    let mut buffer = [0_u8; 4_096];
+    let status = open_below(process, c"status").ok()?;
+    let length = read(&status, &mut buffer).ok()?;
+    let line = |name: &str| {
+        let mut lines = buffer[..length].split(|&byte| byte == b'\n');
+        let line = lines.find_map(|line| line.strip_prefix(name.as_bytes()))?;
+        // For sessions there is one number for each namespace, from that of `/proc` inwards.
+        std::str::from_utf8(line).ok()?.split_whitespace().next()?.parse().ok()
+    };
+    Some(Seen::new(pid, STARTED_UNKNOWN, line("PPid:")?, line("NSsid:").unwrap_or(0)))
+}
+
+impl Seen {
+    fn new(pid: u32, started: u64, parent: u32, session: u32) -> Seen {
+        Seen {
+            started,
+            groups: [0; 2],
+            pid,
+            parent,
+            session,
+            owner: NOBODY,
+            place: Place::Outside,
+            is_reached: false,
+            is_beside: false,
+        }
+    }
 }
 
 /// The group of a process in the version 2 hierarchy.

@@ -2,17 +2,27 @@
 //!
 //! It is remembered: whoever lost its parents between two looks is known from the former one. A look at all
 //! processes is shared by all who ask while it is waited for, so the end of many services at once takes few.
+//!
+//! Each look is [watched]: one that hangs is given up, and what it was to find is not known to be gone.
 
 use std::collections::BTreeMap;
 use std::io;
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, TryLockError};
+use std::time::Duration;
 
-use super::census::{Census, Evidence, Found, Groups, Owner, Reach};
+use super::census::{Census, Evidence, Found, Groups, Owner, Reach, STARTED_UNKNOWN};
+use super::census::{seen, seen_hanging};
+use super::watch::{self, Ended, Silent, Watch, watched};
 use crate::cgroup::group_name;
 use base::Instant;
 
 /// The asked one's number among owners.
 const ASKED: u16 = 0;
+/// One process is waited for as long; and one of all the machine's by a guard that starts, who has nothing else to do.
+const PATIENCE: Duration = Duration::from_millis(100);
+const PATIENCE_OF_GUARD: Duration = Duration::from_secs(5);
+/// Between two looks whether another one's is over.
+const TURN: Duration = Duration::from_millis(1);
 
 /// A resource of a service.
 type Unit = (String, String);
@@ -23,35 +33,56 @@ pub(crate) struct Escaped {
     /// The parent when this was made: the guard, for a daemon.
     guard: u32,
     known: Mutex<Known>,
+    /// Another one is put here when a look hangs with this.
+    looks: Mutex<Arc<Mutex<Looks>>>,
 }
 
+/// Nobody looks at a process while this is locked.
 #[derive(Debug, Default)]
 struct Known {
-    census: Census,
-    /// When the last look began.
-    looked: Option<Instant>,
-    everyone: bool,
     /// First processes: number and start.
     sessions: BTreeMap<Unit, (u32, u64)>,
     /// Who was found outside.
     left: BTreeMap<Unit, Vec<(u32, u64)>>,
 }
 
+#[derive(Debug, Default)]
+struct Looks {
+    census: Census,
+    /// When the last look began.
+    looked: Option<Instant>,
+    everyone: bool,
+}
+
 /// What to look for.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Wanted<'a> {
+#[derive(Clone, Debug)]
+pub(crate) struct Wanted {
     /// The name of the tree.
-    pub(crate) tree: &'a str,
+    pub(crate) tree: String,
     /// The service, and its resource; neither: all of the tree.
-    pub(crate) of: Option<(&'a str, Option<&'a str>)>,
+    pub(crate) of: Option<(String, Option<String>)>,
+    /// How its marks begin.
+    pub(crate) mark: String,
     /// Judge all processes of the machine, not only what is below guard and daemon: what a former guard left is
     /// below nobody. To look for marks among all of them is to wait for each.
     pub(crate) everyone: bool,
 }
 
+/// What is done to each that is found.
+pub(crate) type Deed = fn(&Found) -> io::Result<()>;
+
+/// What a look has found.
+#[derive(Debug, Default)]
+pub(crate) struct Judged {
+    /// Who belongs to it.
+    pub(crate) found: Vec<Found>,
+    /// Who may belong to it.
+    pub(crate) silent: Option<Silent>,
+}
+
 impl Default for Escaped {
     fn default() -> Escaped {
-        Escaped { guard: parent(), known: Mutex::default() }
+        Escaped { guard: parent(), known: Mutex::default(), looks: Mutex::default() }
     }
 }
 
@@ -74,56 +105,137 @@ impl Escaped {
         known.left.retain(|unit, _| keep(unit));
     }
 
-    /// Whether one of those lives who are known to have left: cheaper than [`Escaped::found`].
-    pub(crate) fn is_one_left(&self, wanted: &Wanted<'_>) -> bool {
-        let known = self.known();
-        known.left.iter().filter(|(unit, _)| is_asked(wanted, unit)).any(|(_, left)| {
-            left.iter().any(|&(pid, started)| {
-                Found { pid, started, owner: Owner::Known(ASKED) }.is_alive()
-            })
-        })
-    }
-
-    /// Who has left, by what can be seen without asking a process; and of whom only the mark can tell.
+    /// Who has left, by what can be seen without asking a process for its mark.
     ///
     /// # Errors
     /// When `/proc` cannot be read.
-    pub(crate) fn unasked(&self, wanted: &Wanted<'_>) -> io::Result<(Vec<Found>, Vec<Found>)> {
+    pub(crate) fn unasked(self: &Arc<Self>, wanted: &Wanted) -> io::Result<Judged> {
+        let (this, asked) = (self.clone(), wanted.clone());
+        self.watched(wanted, move |watch| {
+            let (found, _) = this.look(&asked, watch)?;
+            this.note(&asked, &found, watch)?;
+            Ok(Judged { found, silent: None })
+        })
+    }
+
+    /// Who has left, by all evidence that there is; and the deed is done to each, to those first of whom no mark has
+    /// to tell.
+    ///
+    /// # Errors
+    /// When `/proc` cannot be read, and those of the deed, which is done to the others all the same.
+    pub(crate) fn find(self: &Arc<Self>, wanted: &Wanted, deed: Deed) -> io::Result<Judged> {
+        let (this, asked) = (self.clone(), wanted.clone());
+        self.watched(wanted, move |watch| {
+            let (mut found, doubtful) = this.look(&asked, watch)?;
+            let mut done = Ok(());
+            let mut silent = None;
+            found.retain(|one| {
+                let is_silent = one.started == STARTED_UNKNOWN;
+                silent = silent.or(is_silent.then(|| silence(one.pid)));
+                !is_silent
+            });
+            for one in &found {
+                watch.step(one.pid)?;
+                done = done.and(deed(one));
+            }
+            this.note(&asked, &found, watch)?;
+            for one in doubtful {
+                if one.started == STARTED_UNKNOWN || is_silent(one.pid) {
+                    silent = silent.or(Some(silence(one.pid)));
+                    continue;
+                }
+                watch.step(one.pid)?;
+                if one.has_mark(&asked.mark) {
+                    done = done.and(deed(&one));
+                    found.push(one);
+                }
+            }
+            this.note(&asked, &found, watch)?;
+            done.map(|()| Judged { found, silent })
+        })
+    }
+
+    fn watched(
+        &self,
+        wanted: &Wanted,
+        work: impl FnOnce(&Watch) -> io::Result<Judged> + Send + 'static,
+    ) -> io::Result<Judged> {
+        let patience = if wanted.everyone { PATIENCE_OF_GUARD } else { PATIENCE };
+        Ok(match watched(patience, work)? {
+            Ended::Told(judged) => judged,
+            Ended::Waits(silent) => {
+                *self.looks.lock().unwrap_or_else(PoisonError::into_inner) = Arc::default();
+                Judged { found: Vec::new(), silent: Some(silent) }
+            }
+        })
+    }
+
+    /// Who belongs to it, and of whom only the mark can tell.
+    fn look(&self, wanted: &Wanted, watch: &Watch) -> io::Result<(Vec<Found>, Vec<Found>)> {
         let asked = crate::clock::boottime();
+        // Where somebody else looks he is waited for, until he is given up.
+        loop {
+            watch.step(0)?;
+            let looks = self.looks.lock().unwrap_or_else(PoisonError::into_inner).clone();
+            match looks.try_lock() {
+                Ok(mut looks) => return self.look_with(&mut looks, asked, wanted, watch),
+                Err(TryLockError::Poisoned(looks)) => {
+                    return self.look_with(&mut looks.into_inner(), asked, wanted, watch);
+                }
+                Err(TryLockError::WouldBlock) => std::thread::park_timeout(TURN),
+            }
+        }
+    }
+
+    fn look_with(
+        &self,
+        looks: &mut Looks,
+        asked: Instant,
+        wanted: &Wanted,
+        watch: &Watch,
+    ) -> io::Result<(Vec<Found>, Vec<Found>)> {
         let own = std::process::id();
         // Without its guard the orphans of this process are somebody else's.
         let everyone = wanted.everyone || parent() != self.guard;
-        let mut known = self.known();
-        let known = &mut *known;
-        if known.looked.is_none_or(|looked| looked < asked) || known.everyone != everyone {
+        if looks.looked.is_none_or(|looked| looked < asked) || looks.everyone != everyone {
             let began = crate::clock::boottime();
             let roots = [own, self.guard];
             let reach = if everyone { Reach::Everyone } else { Reach::Below(&roots) };
-            known.looked = None;
-            known.census.look(wanted.tree, reach, own)?;
-            (known.looked, known.everyone) = (Some(began), everyone);
+            looks.looked = None;
+            let silent: Vec<u32> = watch::silent().iter().map(|silent| silent.pid).collect();
+            let mut is_given_up = false;
+            looks.census.look_with(&wanted.tree, reach, own, |pid, process| {
+                is_given_up |= watch.step(pid).is_err();
+                match is_given_up {
+                    true => None,
+                    false if silent.contains(&pid) => seen_hanging(pid, process),
+                    false => seen(pid, process),
+                }
+            })?;
+            watch.step(0)?;
+            (looks.looked, looks.everyone) = (Some(began), everyone);
         } else {
-            known.census.disown();
+            looks.census.disown();
         }
+        let known = self.known();
         let sessions: Vec<_> = (known.sessions.iter())
             .filter(|(unit, _)| is_asked(wanted, unit))
             .map(|(_, &first)| first)
             .collect();
-        let processes: Vec<_> = (known.left.iter())
-            .filter(|(unit, _)| is_asked(wanted, unit))
-            .flat_map(|(_, left)| left.iter().copied())
-            .collect();
-        let names =
-            wanted.of.map(|(service, resource)| (group_name(service), resource.map(group_name)));
+        drop(known);
+        let processes = self.left(wanted);
+        let names = wanted.of.as_ref();
+        let names = names
+            .map(|(service, resource)| (group_name(service), resource.as_deref().map(group_name)));
         let groups = match &names {
             None => Groups::All,
             Some((service, None)) => Groups::Service(service),
             Some((service, Some(resource))) => Groups::Resource(service, resource),
         };
-        known.census.own(ASKED, &Evidence { sessions: &sessions, processes: &processes, groups });
-        known.census.settle();
+        looks.census.own(ASKED, &Evidence { sessions: &sessions, processes: &processes, groups });
+        looks.census.settle();
         let (mut found, mut doubtful) = (Vec::new(), Vec::new());
-        for one in known.census.found() {
+        for one in looks.census.found() {
             match one.owner {
                 Owner::Known(_) => found.push(one),
                 Owner::Another => {}
@@ -133,20 +245,38 @@ impl Escaped {
         Ok((found, doubtful))
     }
 
-    /// Writes down who has left.
-    pub(crate) fn note(&self, wanted: &Wanted<'_>, found: &[Found]) {
-        let Some((service, resource)) = wanted.of else { return };
-        let unit = (service.to_owned(), resource.unwrap_or("").to_owned());
+    /// Those who are known to have left.
+    fn left(&self, wanted: &Wanted) -> Vec<(u32, u64)> {
+        let known = self.known();
+        let asked = known.left.iter().filter(|(unit, _)| is_asked(wanted, unit));
+        asked.flat_map(|(_, left)| left.iter().copied()).collect()
+    }
+
+    /// Writes down who has left, and forgets who is gone.
+    fn note(&self, wanted: &Wanted, found: &[Found], watch: &Watch) -> io::Result<()> {
+        let Some((service, resource)) = &wanted.of else { return Ok(()) };
+        let unit = (service.clone(), resource.clone().unwrap_or_default());
+        let noted = self.known().left.get(&unit).cloned().unwrap_or_default();
+        let mut gone = Vec::new();
+        for (pid, started) in noted {
+            let one = Found { pid, started, owner: Owner::Known(ASKED) };
+            if is_silent(pid) || found.iter().any(|found| found.is_same(&one)) {
+                continue;
+            }
+            watch.step(pid)?;
+            if !one.is_alive() {
+                gone.push((pid, started));
+            }
+        }
         let mut known = self.known();
         let left = known.left.entry(unit).or_default();
-        left.retain(|&(pid, started)| {
-            Found { pid, started, owner: Owner::Known(ASKED) }.is_alive()
-        });
-        for one in found {
+        left.retain(|one| !gone.contains(one));
+        for one in found.iter().filter(|one| one.started != STARTED_UNKNOWN) {
             if !left.contains(&(one.pid, one.started)) {
                 left.push((one.pid, one.started));
             }
         }
+        Ok(())
     }
 
     fn known(&self) -> MutexGuard<'_, Known> {
@@ -154,11 +284,21 @@ impl Escaped {
     }
 }
 
+fn is_silent(pid: u32) -> bool {
+    watch::silent().iter().any(|silent| silent.pid == pid)
+}
+
+/// What is known of the silence of a process.
+fn silence(pid: u32) -> Silent {
+    let now = Silent { pid, since: crate::clock::boottime() };
+    watch::silent().into_iter().find(|silent| silent.pid == pid).unwrap_or(now)
+}
+
 /// Whether a unit is what was asked about, or a part of it.
-fn is_asked(wanted: &Wanted<'_>, unit: &Unit) -> bool {
-    match wanted.of {
+fn is_asked(wanted: &Wanted, unit: &Unit) -> bool {
+    match &wanted.of {
         None => true,
-        Some((service, None)) => unit.0 == service,
-        Some((service, Some(resource))) => unit.0 == service && unit.1 == resource,
+        Some((service, None)) => unit.0 == *service,
+        Some((service, Some(resource))) => unit.0 == *service && unit.1 == *resource,
     }
 }

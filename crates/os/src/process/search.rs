@@ -72,7 +72,7 @@ fn each(wanted: &Search<'_>, mut take: impl FnMut(u32, BorrowedFd<'_>)) -> io::R
     })
 }
 
-/// Opens `/proc/PID` of all processes but this one.
+/// Opens `/proc/PID` of all processes but this one. That waits for none of them; to read what is below may.
 pub(super) fn each_process(mut take: impl FnMut(u32, &OwnedFd)) -> io::Result<()> {
     let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
     let proc = openat(CWD, c"/proc", flags, Mode::empty())?;

@@ -39,14 +39,20 @@ pub(super) const STARTED_UNKNOWN: u64 = u64::MAX;
 const NOBODY: u16 = u16::MAX;
 /// Of a service of the tree that nobody has named.
 const ANOTHER: u16 = u16::MAX - 1;
+/// Of the node's other tree, where it is judged.
+const SIBLING: u16 = u16::MAX - 2;
+/// What the name of the tree of hooks ends with.
+const HOOKS: &str = "-hooks";
 
 /// Where a process is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Place {
     /// In a group of the tree.
     Inside,
-    /// Where this process and the roots are, or in another tree: there are processes that are no service's.
+    /// Where this process and the roots are, or in the tree of another node: there are processes that are no service's.
     Beside,
+    /// In a group of the node's other tree: that of hooks for services, that of services for hooks.
+    Sibling,
     /// Anywhere else.
     Outside,
 }
@@ -215,9 +221,9 @@ impl Census {
         }
     }
 
-    /// Says what belongs to `owner`, a number below 65,534.
+    /// Says what belongs to `owner`, a number below 65,533.
     pub fn own(&mut self, owner: u16, evidence: &Evidence<'_>) {
-        assert!(owner < ANOTHER, "two numbers are taken");
+        assert!(owner < SIBLING, "three numbers are taken");
         let wanted = match evidence.groups {
             Groups::All => None,
             Groups::Service(service) => Some((0, checksum(&[service]))),
@@ -260,6 +266,7 @@ impl Census {
                 is_beside |= found.place == Place::Beside;
                 owner = match (found.owner, found.place) {
                     (NOBODY, Place::Inside) => ANOTHER,
+                    (NOBODY, Place::Sibling) => SIBLING,
                     (owner, _) => owner,
                 };
                 if owner != NOBODY {
@@ -267,13 +274,18 @@ impl Census {
                 }
                 parent = self.parent(above);
             }
+            if owner == NOBODY && seen.place == Place::Sibling {
+                owner = SIBLING;
+            }
             (self.seen[at].owner, self.seen[at].is_beside) = (owner, is_beside);
         }
     }
 
-    /// Who has left its group, or never was in one: to be judged by its owner.
+    /// Who has left its group, or never was in one: to be judged by its owner. Not those who belong to the node's other
+    /// tree (hooks and services): they are judged there.
     pub fn found(&self) -> impl Iterator<Item = Found> + '_ {
-        let outside = |seen: &&Seen| seen.is_reached && seen.place != Place::Inside;
+        let outside =
+            |seen: &&Seen| seen.is_reached && seen.place != Place::Inside && seen.owner != SIBLING;
         self.seen.iter().filter(outside).map(|seen| Found {
             pid: seen.pid,
             started: seen.started,
@@ -319,6 +331,8 @@ impl Census {
             let (service, resource) = (names.next().unwrap_or(""), names.next().unwrap_or(""));
             seen.groups = [checksum(&[service]), checksum(&[service, resource])];
             seen.place = Place::Inside;
+        } else if path.split('/').any(|name| is_sibling(name, tree)) {
+            seen.place = Place::Sibling;
         } else if homes.contains(&checksum(&[path]))
             || path.split('/').any(|name| name.starts_with(TREES))
         {
@@ -377,6 +391,11 @@ impl Found {
         let now = seen(self.pid, &process)?;
         (now.started == self.started).then_some(process)
     }
+}
+
+/// Whether one is the tree of the hooks of the other.
+fn is_sibling(name: &str, tree: &str) -> bool {
+    name.strip_suffix(HOOKS) == Some(tree) || tree.strip_suffix(HOOKS) == Some(name)
 }
 
 fn open_process(pid: u32) -> Option<OwnedFd> {

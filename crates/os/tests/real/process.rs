@@ -296,6 +296,37 @@ fn what_has_left_its_group_is_found_and_killed() {
     }
 }
 
+/// A hook that has a service's mark is a hook all the same, and the other way round: nobody asks who is in the
+/// groups of the other tree.
+#[test]
+fn hooks_and_services_do_not_ask_each_other() {
+    let directory = tempfile::tempdir().unwrap();
+    let name = tree_name("os-beside", "n1", directory.path()).unwrap();
+    let open = |name: &str| Tree::open(name).map(Containment::Groups);
+    let (services, hooks) = match (open(&name), open(&format!("{name}-hooks"))) {
+        (Ok(services), Ok(hooks)) => (services, hooks),
+        (Err(error), _) | (_, Err(error)) => {
+            return println!("skipped: no control groups: {error}");
+        }
+    };
+    let both = [(&services, &hooks), (&hooks, &services)];
+    for (own, other) in both {
+        let command =
+            shell(&format!("exec env {MARKER}={} sleep 1000", own.marker("s", Some("r"))));
+        let process = other.spawn("s", "r", &program(&command)).unwrap();
+        let environment = format!("/proc/{}/cmdline", process.pid());
+        wait_for("sleep", || fs::read(&environment).unwrap().starts_with(b"sleep").then_some(()));
+        assert!(own.is_empty("s", Some("r")).unwrap());
+        own.kill("s", Some("r")).unwrap();
+        assert_eq!(process.exit().unwrap(), None, "it is not touched");
+        other.kill("s", Some("r")).unwrap();
+        wait_for("its end", || process.exit().unwrap());
+        wait_for("nothing", || other.is_empty("s", Some("r")).unwrap().then_some(()));
+    }
+    services.dissolve().unwrap();
+    hooks.dissolve().unwrap();
+}
+
 #[test]
 fn dying_threads_can_be_hurried() {
     let scene = Scene::new();

@@ -334,7 +334,7 @@ impl Containment {
         };
         let wanted = self.wanted(tree, service, resource);
         // While their parents are there.
-        let seen = tree.escaped.unasked(&wanted).map(drop);
+        let seen = tree.escaped.remember_left(&wanted);
         for pid in group_of(tree, service, resource).pids()? {
             signal(pid, Signal::TERM)?;
         }
@@ -351,7 +351,7 @@ impl Containment {
             Containment::Groups(tree) => {
                 let wanted = self.wanted(tree, service, resource);
                 // While their parents are there.
-                let seen = tree.escaped.unasked(&wanted).map(drop);
+                let seen = tree.escaped.remember_left(&wanted);
                 group_of(tree, service, resource).kill()?;
                 seen.and(kill_escaped(tree, &wanted).map(drop))
             }
@@ -472,7 +472,7 @@ impl Containment {
                 }
                 let wanted = self.wanted_all(tree, everyone);
                 // While their parents are there.
-                let seen = tree.escaped.unasked(&wanted).map(drop);
+                let seen = tree.escaped.remember_left(&wanted);
                 tree.all().kill()?;
                 let (killed, silent) = seen.and(kill_escaped(tree, &wanted))?;
                 match silent {
@@ -584,9 +584,11 @@ fn kill_escaped(tree: &Tree, wanted: &Wanted) -> io::Result<(usize, Option<Silen
     let mut unknown = None;
     for _ in 0..search::ROUNDS_MAX {
         let Judged { mut found, silent } = tree.escaped.find(wanted, Found::kill)?;
+        // Whom one that was given up just now hid is found in the next round.
+        let is_news = silent.is_some() && silent != unknown;
         unknown = silent;
         found.retain(|found| !killed.iter().any(|killed| killed.is_same(found)));
-        if found.is_empty() {
+        if found.is_empty() && !is_news {
             break;
         }
         killed.extend(found);

@@ -102,19 +102,33 @@ fn who_does_not_answer_holds_up_no_signal_and_is_named() {
     };
     let containment = Containment::Groups(tree);
     let command = ["/bin/sleep", "1000"].map(str::to_owned);
-    let start = |resource: &str| containment.spawn("s", resource, &program(&command));
-    let (told, killed) = (start("told").expect("it starts"), start("killed").expect("it starts"));
+    let start =
+        |resource: &str, command: &[String]| containment.spawn("s", resource, &program(command));
+    let told = start("told", &command).expect("it starts");
+    // One leaves the group, its session and its mark: only its parent gives it away, until that one is killed.
+    let Containment::Groups(tree) = &containment else { unreachable!("it was made of groups") };
+    let other = tree.path().with_file_name(format!("other-{name}"));
+    fs::create_dir(&other).expect("a group");
+    let entrance = other.join("cgroup.procs");
+    let away = format!("echo $$ >{}; exec /bin/sleep 1000", entrance.display());
+    let script = format!("env -i /usr/bin/setsid /bin/sh -c '{away}' & wait");
+    let killed =
+        start("killed", &["/bin/sh", "-c", &script].map(str::to_owned)).expect("it starts");
+    let others = || fs::read_to_string(&entrance).expect("its processes").lines().count();
+    wait_for("one to leave", || (others() == 1).then_some(()));
     let file = directory.path().join("file");
     fs::write(&file, "").expect("a file");
     let hanging = hang(&file);
     let there = hanging.as_ref().map(|(_, pid)| *pid);
 
-    let way = containment.clone();
-    within("SIGTERM", move || way.terminate("s", Some("told"))).expect("it is told");
-    assert_eq!(wait_for("its end", || told.exit().expect("it is a child")), Exit::Signal(15));
+    // The first look of all: nobody knows yet who hangs.
     let way = containment.clone();
     within("SIGKILL", move || way.kill("s", Some("killed"))).expect("it is killed");
     assert_eq!(wait_for("its end", || killed.exit().expect("it is a child")), Exit::Signal(9));
+    wait_for("the end of who has left", || (others() == 0).then_some(()));
+    let way = containment.clone();
+    within("SIGTERM", move || way.terminate("s", Some("told"))).expect("it is told");
+    assert_eq!(wait_for("its end", || told.exit().expect("it is a child")), Exit::Signal(15));
 
     if let Some(pid) = there {
         let named = format!("process {pid} does not answer");
@@ -148,4 +162,5 @@ fn who_does_not_answer_holds_up_no_signal_and_is_named() {
         });
     }
     containment.dissolve().expect("nothing is left");
+    wait_for("an empty group", || fs::remove_dir(&other).ok());
 }

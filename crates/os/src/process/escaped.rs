@@ -21,6 +21,8 @@ const ASKED: u16 = 0;
 /// One process is waited for as long; and one of all the machine's by a guard that starts, who has nothing else to do.
 const PATIENCE: Duration = Duration::from_millis(100);
 const PATIENCE_OF_GUARD: Duration = Duration::from_secs(5);
+/// Processes that one look before a signal gives up, one after the other: each holds up the signal by the patience.
+const PASSED_BY_MAX: usize = 8;
 /// Between two looks whether another one's is over.
 const TURN: Duration = Duration::from_millis(1);
 
@@ -105,17 +107,27 @@ impl Escaped {
         known.left.retain(|unit, _| keep(unit));
     }
 
-    /// Who has left, by what can be seen without asking a process for its mark.
+    /// Remembers who has left, by what can be seen without asking a process for its mark: whom only parents give
+    /// away is nobody's once these have ended.
     ///
     /// # Errors
-    /// When `/proc` cannot be read.
-    pub(crate) fn unasked(self: &Arc<Self>, wanted: &Wanted) -> io::Result<Judged> {
-        let (this, asked) = (self.clone(), wanted.clone());
-        self.watched(wanted, move |watch| {
-            let (found, _) = this.look(&asked, watch)?;
-            this.note(&asked, &found, watch)?;
-            Ok(Judged { found, silent: None })
-        })
+    /// When `/proc` cannot be read, and when too many hang: then not all were seen.
+    pub(crate) fn remember_left(self: &Arc<Self>, wanted: &Wanted) -> io::Result<()> {
+        let mut hanging = None;
+        for _ in 0..PASSED_BY_MAX {
+            let (this, asked) = (self.clone(), wanted.clone());
+            let seen = self.watched(wanted, move |watch| {
+                let (found, _) = this.look(&asked, watch)?;
+                this.note(&asked, &found, watch)?;
+                Ok(Judged { found, silent: None })
+            })?;
+            // Whom that one hid has to be seen too: again, past it.
+            hanging = seen.silent;
+            if hanging.is_none() {
+                break;
+            }
+        }
+        hanging.map_or(Ok(()), |silent| Err(silent.error()))
     }
 
     /// Who has left, by all evidence that there is; and the deed is done to each, to those first of whom no mark has
@@ -254,8 +266,9 @@ impl Escaped {
 
     /// Writes down who has left, and forgets who is gone.
     fn note(&self, wanted: &Wanted, found: &[Found], watch: &Watch) -> io::Result<()> {
-        let Some((service, resource)) = &wanted.of else { return Ok(()) };
-        let unit = (service.clone(), resource.clone().unwrap_or_default());
+        // What was looked for in all of the tree has no name, and belongs to all of the tree alone.
+        let (service, resource) = wanted.of.clone().unwrap_or_default();
+        let unit = (service, resource.unwrap_or_default());
         let noted = self.known().left.get(&unit).cloned().unwrap_or_default();
         let mut gone = Vec::new();
         for (pid, started) in noted {

@@ -296,6 +296,30 @@ fn what_has_left_its_group_is_found_and_killed() {
     }
 }
 
+/// Whoever did not start it knows no session of it: its parent alone gives one away, and that is killed first.
+#[test]
+fn what_somebody_else_has_started_is_found_and_killed() {
+    let scene = Scene::new();
+    for way in &scene.ways {
+        let Containment::Groups(tree) = way else { continue };
+        let other = tree.path().with_file_name(format!("other-{}", tree.name()));
+        fs::create_dir(&other).unwrap();
+        let entrance = other.join("cgroup.procs");
+        let away = format!("echo $$ >{}; exec /bin/sleep 1000", entrance.display());
+        let script = format!("env -i /usr/bin/setsid /bin/sh -c '{away}' & wait");
+        let process = way.spawn("s", "r", &program(&shell(&script))).unwrap();
+        let others = || fs::read_to_string(&entrance).unwrap().lines().count();
+        wait_for("one to leave", || (others() == 1).then_some(()));
+
+        let next = Containment::Groups(Tree::open(tree.name()).unwrap());
+        assert_eq!(next.kill_all().unwrap(), 2, "the service and who has left it");
+        wait_for("its end", || process.exit().unwrap());
+        wait_for("nothing", || next.nothing_left().unwrap().then_some(()));
+        assert_eq!(others(), 0, "none is left when it says so");
+        wait_for("an empty group", || fs::remove_dir(&other).ok());
+    }
+}
+
 /// A hook that has a service's mark is a hook all the same, and the other way round: nobody asks who is in the
 /// groups of the other tree.
 #[test]

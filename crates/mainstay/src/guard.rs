@@ -386,7 +386,13 @@ fn in_time<T: Send + 'static>(
     anyhow::ensure!(thread.join().is_ok(), "the look at all processes ended by a fault");
     let poll = Poll::new()?;
     let mut events = Events::with_capacity(1);
+    let until = os::clock::boottime() + LEFTOVERS_BUDGET;
     while !os::process::is_single_threaded()? {
+        anyhow::ensure!(
+            os::clock::boottime() < until,
+            "a thread that looks at all processes still waits for one after {LEFTOVERS_BUDGET:?}: `ps -eo pid,stat,comm` \
+             shows such a one with D: end what it waits for, or restart this machine"
+        );
         poll.wait(&mut events, Some(LEFTOVERS_TICK))?;
     }
     Ok(found)

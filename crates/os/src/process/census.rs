@@ -25,6 +25,9 @@ use rustix::process::{Signal, pidfd_send_signal};
 
 use super::search::{each_process, has_marker, is_alive, open_below, stat_field};
 
+#[cfg(test)]
+mod tests;
+
 /// Processes of a machine that can be told apart.
 pub const CENSUS_MAX: usize = 32_768;
 /// Parents of a process that are followed.
@@ -229,23 +232,39 @@ impl Census {
             Groups::Service(service) => Some((0, checksum(&[service]))),
             Groups::Resource(service, resource) => Some((1, checksum(&[service, resource]))),
         };
-        for seen in &mut self.seen {
+        for at in 0..self.seen.len() {
+            let seen = self.seen[at];
             let is_in_group = seen.is_reached
                 && seen.place == Place::Inside
                 && wanted.is_none_or(|(at, checksum)| seen.groups[at] == checksum);
             // The number of a session cannot be given to a new process while the session lives; but the
-            // recorded one may be over, and its number another session's now. Its members are younger.
-            let is_of_session = evidence
-                .sessions
-                .iter()
-                .any(|&(pid, started)| pid != 0 && seen.session == pid && seen.started >= started);
+            // recorded one may be over, and its number another session's now. Its members are younger, and so is
+            // who has the number.
+            let is_of_session = evidence.sessions.iter().any(|&(pid, started)| {
+                pid != 0
+                    && seen.session == pid
+                    && seen.started >= started
+                    && !self.is_anothers(pid, started)
+            });
             let is_named = evidence.processes.contains(&(seen.pid, seen.started));
             if is_in_group {
-                seen.owner = owner;
+                self.seen[at].owner = owner;
             } else if (is_of_session || is_named) && seen.place != Place::Inside {
-                (seen.owner, seen.is_reached) = (owner, true);
+                (self.seen[at].owner, self.seen[at].is_reached) = (owner, true);
             }
         }
+    }
+
+    /// Whether the number of a process that started then is that of a living one that started at another time. One
+    /// that hangs may be either.
+    fn is_anothers(&self, pid: u32, started: u64) -> bool {
+        self.at(pid)
+            .map(|at| self.seen[at].started)
+            .is_some_and(|now| now != started && now != STARTED_UNKNOWN)
+    }
+
+    fn at(&self, pid: u32) -> Option<usize> {
+        self.seen.binary_search_by_key(&pid, |seen| seen.pid).ok()
     }
 
     /// Gives what has no owner to that of its nearest parent who has one.
@@ -298,8 +317,7 @@ impl Census {
     }
 
     fn parent(&self, at: usize) -> Option<usize> {
-        let parent = self.seen[at].parent;
-        self.seen.binary_search_by_key(&parent, |seen| seen.pid).ok().filter(|&found| found != at)
+        self.at(self.seen[at].parent).filter(|&found| found != at)
     }
 
     fn is_below(&self, at: usize, roots: &[u32]) -> bool {

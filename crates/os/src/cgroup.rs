@@ -446,8 +446,8 @@ impl AsFd for Handle {
     }
 }
 
-/// The groups of which [`Lists`] has the processes.
-const LISTS_MAX: usize = 16;
+/// The groups of which [`Lists`] has the processes: a service, its resources, and some below.
+const LISTS_MAX: usize = 1 + base::limits::RESOURCES_PER_SERVICE_MAX + 15;
 
 /// Who is in a group and in those below it, open: what is needed at a deadline **waits for nobody**.
 ///
@@ -460,10 +460,8 @@ pub struct Lists {
 }
 
 impl Lists {
-    /// Files that it has open, at most.
-    pub const FILES_MAX: usize = LISTS_MAX + 1;
-
-    /// Opens the group at `path` and the first [`LISTS_MAX`] groups of its tree.
+    /// Opens the group at `path` and the groups of its tree, the upper ones first. Of those below what cannot be
+    /// opened is left out.
     ///
     /// # Errors
     /// The kernel's error; `ENOENT` when there is no such group.
@@ -472,12 +470,24 @@ impl Lists {
         let directory = openat(CWD, path, flags, Mode::empty())?;
         let events = open_below(directory.as_fd(), c"cgroup.events", OFlags::empty())?;
         let mut lists = Lists { events, processes: [const { None }; LISTS_MAX] };
-        let mut free = lists.processes.iter_mut();
-        each_group_below(directory.as_fd(), 0, &mut |group| {
-            let Some(place) = free.next() else { return Ok(()) };
-            *place = Some(open_below(group, c"cgroup.procs", OFlags::empty())?);
-            Ok(())
-        })?;
+        lists.is_empty()?;
+        let mut count = 0;
+        for is_upper in [true, false] {
+            let opened = each_group_below(directory.as_fd(), 0, &mut |group, depth| {
+                if (depth <= 1) != is_upper || count == LISTS_MAX {
+                    return Ok(());
+                }
+                let list = open_below(group, c"cgroup.procs", OFlags::empty())?;
+                // The first read gets the kernel's memory for all: not at the deadline.
+                each_number(list.as_fd(), &mut |_| Ok(()))?;
+                lists.processes[count] = Some(list);
+                count += 1;
+                Ok(())
+            });
+            if count == 0 {
+                opened?;
+            }
+        }
         Ok(lists)
     }
 
@@ -536,21 +546,21 @@ fn each_number_below(
     depth: usize,
     take: &mut dyn FnMut(i32) -> io::Result<()>,
 ) -> io::Result<()> {
-    each_group_below(directory, depth, &mut |group| {
+    each_group_below(directory, depth, &mut |group, _| {
         each_number(open_below(group, file, OFlags::empty())?.as_fd(), &mut *take)
     })
 }
 
-/// Takes the group and those below it. What fails spares no other; a group that was removed meanwhile is none.
+/// Takes the group and those below it, each with its depth. What fails spares no other; a group that was removed meanwhile is none.
 ///
 /// # Errors
 /// The first.
 fn each_group_below(
     directory: BorrowedFd<'_>,
     depth: usize,
-    take: &mut dyn FnMut(BorrowedFd<'_>) -> io::Result<()>,
+    take: &mut dyn FnMut(BorrowedFd<'_>, usize) -> io::Result<()>,
 ) -> io::Result<()> {
-    let mut result = take(directory).or_else(|e| if is_gone(&e) { Ok(()) } else { Err(e) });
+    let mut result = take(directory, depth).or_else(|e| if is_gone(&e) { Ok(()) } else { Err(e) });
     if depth == DEPTH_MAX {
         return result;
     }

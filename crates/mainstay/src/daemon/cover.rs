@@ -336,7 +336,9 @@ impl Cover {
         let is_fed = || Feeding::may(os::clock::boottime(), &self.shared.sight());
         if storage && self.shared.watchdog_timeout().is_some() && !is_fed() {
             // A feeding of the clean machine may be on its way: see `base::feeding`.
-            if is_new {
+            // What the guard has killed meanwhile is under it until it is gone.
+            let is_killed = |covered: &Covered| self.shared.killed(covered.slot).is_some();
+            if is_new && !self.services.get(service).is_some_and(is_killed) {
                 let covered = self.services.remove(service).expect("it was just entered");
                 self.shared.release(covered.slot);
             }

@@ -38,6 +38,9 @@ use super::marks::{MARK_MAX, Marks, Who, join};
 use super::network::Network;
 use super::outside::Outside;
 
+#[cfg(test)]
+mod tests;
+
 /// How often something that does not die is killed again.
 const AGAIN: Duration = Duration::from_millis(100);
 
@@ -46,7 +49,22 @@ const AGAIN: Duration = Duration::from_millis(100);
 struct Watched {
     /// Which use of the slot this is about; 0: none.
     generation: u64,
+    /// The deadline as it was seen last, since when, and whether half of the time to it has passed.
+    deadline: Instant,
+    pushed: Instant,
+    is_late: bool,
     dying: Option<Dying>,
+}
+
+impl Watched {
+    /// The deadline is still to come. True once, when it has not been pushed for half of its time: then it may pass.
+    fn wait(&mut self, deadline: Instant, now: Instant) -> bool {
+        if self.deadline != deadline {
+            (self.deadline, self.pushed, self.is_late) = (deadline, now, false);
+        }
+        let is_late = now.since(self.pushed) * 2 >= deadline.since(self.pushed);
+        is_late && !std::mem::replace(&mut self.is_late, true)
+    }
 }
 
 #[derive(Clone, Copy)]
@@ -61,6 +79,8 @@ struct Dying {
     unmarked: bool,
     /// Of one that stays.
     address_error: i32,
+    /// It was killed as a group.
+    was_done: bool,
     gone: bool,
     alarmed: bool,
 }
@@ -166,8 +186,12 @@ impl Entries {
                 continue;
             }
             if !all && now < held.deadline {
+                let is_late = self.watched[slot].wait(held.deadline, now);
                 if let Some(groups) = &self.groups {
                     groups.mind(slot, &held);
+                    if is_late {
+                        groups.reopen(slot);
+                    }
                 }
                 self.next_deadline = self.next_deadline.min(held.deadline);
                 continue;
@@ -280,6 +304,9 @@ impl Entries {
         shared.set_killed(slot, held.generation, now);
         self.killed = true;
         self.kill(shared, slot);
+        if let Some(groups) = &self.groups {
+            groups.kill(slot);
+        }
         let late = os::clock::boottime().since(held.deadline);
         self.watched[slot].dying = Some(Dying {
             since: now,
@@ -288,6 +315,7 @@ impl Entries {
             addresses_removed: false,
             unmarked: false,
             address_error: 0,
+            was_done: false,
             gone: false,
             alarmed: false,
         });
@@ -307,11 +335,7 @@ impl Entries {
 
     fn kill(&mut self, shared: &GuardSide, slot: usize) {
         let result = match &self.groups {
-            Some(groups) => {
-                let signalled = groups.signal(slot);
-                groups.kill(slot);
-                signalled
-            }
+            Some(groups) => groups.signal(slot, self.watched[slot].generation),
             None => self.kill_sessions(shared, slot).map(drop),
         };
         if let Err(error) = result {
@@ -386,6 +410,16 @@ impl Entries {
         if dying.asked.is_none() && (again || !dying.addresses_removed) {
             dying.asked = self.network.ask(slot, self.watched[slot].generation);
         }
+        let generation = self.watched[slot].generation;
+        // Before the group is looked at, because the kill opens it.
+        let is_done = self.groups.as_ref().is_none_or(|groups| groups.is_done(slot));
+        if is_done && !dying.was_done {
+            // Whoever has left it between the signals and the kill as a group.
+            dying.was_done = true;
+            if let Ungrouped::Left(outside) = &mut self.ungrouped {
+                outside.follow(slot);
+            }
+        }
         let none_outside = match &self.ungrouped {
             Ungrouped::Left(outside) => outside.is_empty(slot),
             Ungrouped::Marked(_) => dying.unmarked,
@@ -393,7 +427,8 @@ impl Entries {
         let empty = match &self.groups {
             Some(groups) => {
                 // What was empty stays so until it is seen to be otherwise.
-                let empty = groups.is_empty(slot).map(|empty| empty.unwrap_or(dying.gone));
+                let empty = groups.is_empty(slot, generation);
+                let empty = empty.map(|empty| empty.unwrap_or(dying.gone));
                 empty.map(|empty| empty && none_outside)
             }
             None => {
@@ -411,22 +446,27 @@ impl Entries {
                 self.subject.service()
             );
             shared.set_killed(slot, self.watched[slot].generation, now);
-            dying = Dying { since: now, gone: false, alarmed: false, ..dying };
+            dying = Dying { since: now, was_done: false, gone: false, alarmed: false, ..dying };
         }
-        let is_done = self.groups.as_ref().is_none_or(|groups| groups.is_done(slot));
         if again && !dying.gone && !(empty && is_done) {
             if let Some(error) = self.groups.as_ref().and_then(|groups| groups.error(slot)) {
                 let service = self.subject.service();
                 say!("{service}: its control group cannot be killed (error {error})");
             }
             self.kill(shared, slot);
-        } else if again && let Some(groups) = self.groups.as_ref().filter(|it| it.is_unseen(slot)) {
+            if let Some(groups) = &self.groups {
+                groups.kill_again(slot);
+            }
+        } else if again
+            && dying.gone
+            && let Some(groups) = self.groups.as_ref().filter(|it| it.is_unseen(slot, generation))
+        {
             // A daemon that was stopped in the middle of a start makes it when it goes on.
-            groups.kill(slot);
+            groups.kill_again(slot);
         } else if !is_done && let Some(groups) = &self.groups {
             // What was forked since does not run on while the group cannot be killed as one. What refuses is
             // said when it is killed again.
-            let _refused = groups.signal(slot);
+            let _refused = groups.signal(slot, generation);
         }
         let service = self.subject.service();
         if !dying.gone && empty && is_done && dying.addresses_removed {

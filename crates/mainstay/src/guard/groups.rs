@@ -9,12 +9,12 @@
 //! tries). The thread then kills all of the group, with what was forked since and what is in groups made since.
 //!
 //! **Rule:** words that have one writer each, bells, and a lock that the loop only tries; neither waits for the other.
-//! No service is gone before a kill as a group that was asked for after its deadline is done. Else that could
+//! No service is gone before a kill as a group that was asked for at its deadline is done. Else that could
 //! come later, and end what the daemon has started there next.
 
 use std::io;
 use std::path::PathBuf;
-use std::sync::atomic::{AtomicI32, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI32, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use anyhow::Context;
@@ -35,19 +35,30 @@ const _: () = assert!(PRIORITY < super::PRIORITY);
 const STACK: usize = 256 << 10;
 const TOUCHED: usize = 64 << 10;
 const BELL: Token = Token(0);
-/// Files that are open at most.
-pub(super) const OPEN_FILES: u64 = (ENTRIES_MAX * Lists::FILES_MAX) as u64;
+/// Files that are open for as many services as there may be, with six groups each.
+pub(super) const OPEN_FILES: u64 = 8 * ENTRIES_MAX as u64;
 /// The place of the group of all services.
 const ALL: usize = ENTRIES_MAX;
+
+/// What is open of a group.
+#[derive(Default)]
+struct Open {
+    /// For which use of the slot.
+    generation: u64,
+    /// `None`: there was no group.
+    lists: Option<Lists>,
+}
 
 /// What loop and thread share about one group.
 #[derive(Default)]
 struct Place {
-    /// What is open; replaced by the thread alone.
-    lists: Mutex<Option<Lists>>,
-    /// For which use of the slot, and which description of it, that was opened, or nothing was there.
+    /// Replaced by the thread alone.
+    open: Mutex<Open>,
+    /// For which use of the slot, and which description of it, the thread has opened it.
     generation: AtomicU64,
     described: AtomicU64,
+    /// It is to be opened once more.
+    is_stale: AtomicBool,
     /// Kills as a group, and why the last of them failed (0: it did not).
     asked: AtomicU64,
     done: AtomicU64,
@@ -62,6 +73,12 @@ impl Place {
     fn is_open_for(&self, held: &Held) -> bool {
         self.generation.load(Ordering::Relaxed) == held.generation
             && self.described.load(Ordering::Relaxed) == held.described
+    }
+
+    /// What is open for this use of the slot; `None`: nothing yet, or it is just being exchanged.
+    fn look<T>(&self, generation: u64, look: impl FnOnce(Option<&Lists>) -> T) -> Option<T> {
+        let open = self.open.try_lock().ok().filter(|open| open.generation == generation)?;
+        Some(look(open.lists.as_ref()))
     }
 }
 
@@ -104,29 +121,41 @@ impl Groups {
         }
     }
 
+    /// Has the group opened once more: groups may have been made in it that no description tells of.
+    pub(super) fn reopen(&self, slot: usize) {
+        self.desk.places[slot].is_stale.store(true, Ordering::Release);
+        self.desk.bell.ring();
+    }
+
     /// Signals each process of the service. What is not open is left to [the thread](Groups::kill).
     ///
     /// # Errors
     /// When a process cannot be killed.
-    pub(super) fn signal(&self, slot: usize) -> io::Result<()> {
-        // The thread has it for the moment of an exchange: the loop comes again.
-        let Ok(lists) = self.desk.places[slot].lists.try_lock() else { return Ok(()) };
-        lists.as_ref().map_or(Ok(()), Lists::kill)
+    pub(super) fn signal(&self, slot: usize, generation: u64) -> io::Result<()> {
+        let signal = |lists: Option<&Lists>| lists.map_or(Ok(()), Lists::kill);
+        self.desk.places[slot].look(generation, signal).unwrap_or(Ok(()))
     }
 
-    /// Has all of the group killed, unless that is under way: it was asked for after the deadline as well, and who
-    /// asks anew for as long as it takes would wait for ever.
+    /// Has all of the group killed, whatever was asked for before: its deadline has just passed.
     pub(super) fn kill(&self, slot: usize) {
         let place = &self.desk.places[slot];
-        if place.is_done() {
-            place.asked.store(place.asked.load(Ordering::Relaxed) + 1, Ordering::Release);
-        }
+        place.asked.store(place.asked.load(Ordering::Relaxed) + 1, Ordering::Release);
         self.desk.bell.ring();
+    }
+
+    /// Has it killed once more, unless that is under way: who asks anew for as long as it takes would wait for ever.
+    pub(super) fn kill_again(&self, slot: usize) {
+        if self.is_done(slot) {
+            self.kill(slot);
+        } else {
+            // It may have been refused.
+            self.desk.bell.ring();
+        }
     }
 
     /// The same for what no entry names.
     pub(super) fn kill_all(&self) {
-        self.kill(ALL);
+        self.kill_again(ALL);
     }
 
     /// Whether what was asked for is done.
@@ -145,18 +174,18 @@ impl Groups {
     }
 
     /// Whether the service has no group, as far as that is known: one that is made later has to be looked for.
-    pub(super) fn is_unseen(&self, slot: usize) -> bool {
-        self.desk.places[slot].lists.try_lock().is_ok_and(|lists| lists.is_none())
+    pub(super) fn is_unseen(&self, slot: usize, generation: u64) -> bool {
+        self.desk.places[slot].look(generation, |lists| lists.is_none()).unwrap_or(false)
     }
 
-    /// Whether nothing of the service lives in its group, as it is open; `None`: it is just being opened. What is
-    /// not open is known to be empty only when it was killed as a group: that opens it.
+    /// Whether nothing of the service lives in its group, as it was opened last; `None`: it was not, for this use of the
+    /// slot, or is just being opened. To be asked after [`Groups::is_done`]: a kill as a group opens it.
     ///
     /// # Errors
     /// When the kernel's file cannot be read.
-    pub(super) fn is_empty(&self, slot: usize) -> io::Result<Option<bool>> {
-        let Ok(lists) = self.desk.places[slot].lists.try_lock() else { return Ok(None) };
-        Ok(Some(lists.as_ref().map_or(Ok(true), Lists::is_empty)?))
+    pub(super) fn is_empty(&self, slot: usize, generation: u64) -> io::Result<Option<bool>> {
+        let is_empty = |lists: Option<&Lists>| lists.map_or(Ok(true), Lists::is_empty);
+        Ok(self.desk.places[slot].look(generation, is_empty).transpose()?)
     }
 }
 
@@ -187,9 +216,9 @@ impl Worker {
         }
     }
 
-    /// Kills what is asked for, one group after the other, and those that were asked for meanwhile in turn.
+    /// Kills what is asked for, one group after the other; first that of all, which ends the others with it.
     fn kill_due(&mut self) {
-        for slot in 0..=ALL {
+        for slot in std::iter::once(ALL).chain(0..ALL) {
             let desk = self.desk.clone();
             let place = &desk.places[slot];
             let asked = place.asked.load(Ordering::Acquire);
@@ -205,10 +234,11 @@ impl Worker {
                 say!("cannot kill all services (error {errno})");
             }
             place.error.store(errno, Ordering::Relaxed);
+            // After an error the loop comes again by itself.
             if errno == 0 {
                 place.done.store(asked, Ordering::Release);
+                self.shared.bell().ring();
             }
-            self.shared.bell().ring();
         }
     }
 
@@ -221,25 +251,32 @@ impl Worker {
             return Ok(());
         };
         // What the loop cannot see would be empty to it.
-        self.open(slot, &held)?;
+        let opened = self.open(slot, &held);
+        if !self.shared.read(slot, &mut self.subject) {
+            return Err(Errno::AGAIN.into());
+        }
         let shared = &self.shared;
         let is_due =
             || shared.held(slot).is_some_and(|now| now.generation == held.generation && now.killed);
-        match self.subject.group() {
+        let killed = match self.subject.group() {
             "" => Ok(()),
             group => kill(group, &mut self.can_hurry, is_due),
-        }
+        };
+        killed.and(opened)
     }
 
     /// Opens what was described since, and closes what is under the guard no more.
     fn open_due(&mut self) {
         for slot in 0..self.shared.used() {
+            // Each may have to wait for whoever makes a group there.
+            self.kill_due();
             let place = &self.desk.places[slot];
+            let is_stale = place.is_stale.swap(false, Ordering::AcqRel);
             match self.shared.held(slot) {
                 None if place.generation.load(Ordering::Relaxed) != 0 => {
                     self.exchange(slot, None, (0, 0));
                 }
-                Some(held) if !place.is_open_for(&held) => {
+                Some(held) if is_stale || !place.is_open_for(&held) => {
                     if let Err(error) = self.open(slot, &held)
                         && error.raw_os_error() != Some(Errno::AGAIN.raw_os_error())
                     {
@@ -265,7 +302,8 @@ impl Worker {
             "" => None,
             group => match Lists::open(group) {
                 Ok(lists) => Some(lists),
-                // It is described before it is made, and once more when something runs in it.
+                // It is described before it is made. What runs in it by then is opened when it is described as
+                // that, or when the deadline comes near.
                 Err(error) if error.raw_os_error() == Some(Errno::NOENT.raw_os_error()) => None,
                 Err(error) => return Err(error),
             },
@@ -276,8 +314,8 @@ impl Worker {
 
     fn exchange(&self, slot: usize, lists: Option<Lists>, (generation, described): (u64, u64)) {
         let place = &self.desk.places[slot];
-        let mut open = place.lists.lock().unwrap_or_else(PoisonError::into_inner);
-        let before = std::mem::replace(&mut *open, lists);
+        let mut open = place.open.lock().unwrap_or_else(PoisonError::into_inner);
+        let before = std::mem::replace(&mut *open, Open { generation, lists });
         drop(open);
         // Closing takes time, and nobody waits for it here.
         drop(before);
@@ -309,5 +347,7 @@ fn kill(
         say!("dying processes cannot be given a real-time class; they may take longer");
         *can_hurry = false;
     }
-    if is_due() { Ok(group.kill()?) } else { Ok(()) }
+    // Whoever enters an empty one now sees that its service was killed, see `os::shared::Permit`; and a write that waits
+    // could end what is started there next.
+    if is_due() && !group.is_empty()? { Ok(group.kill()?) } else { Ok(()) }
 }

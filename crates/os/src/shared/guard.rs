@@ -228,6 +228,10 @@ impl GuardSide {
         let deadline = Instant::from_nanos(hot[layout::DEADLINE].load(Ordering::Acquire));
         let described = hot[layout::DESCRIBED].load(Ordering::Acquire);
         let killed = get(hot, layout::KILLED_GENERATION) == generation;
+        if hot[layout::GENERATION].load(Ordering::Acquire) != generation {
+            // It was released meanwhile: the deadline may be that of the release.
+            return None;
+        }
         let gone = killed && get(hot, layout::GONE_AT) != 0;
         Some(Held { generation, deadline, described, killed, gone })
     }

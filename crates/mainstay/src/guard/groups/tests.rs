@@ -21,33 +21,40 @@ fn asked(groups: &Groups, slot: usize) -> u64 {
 }
 
 #[test]
-fn a_kill_is_asked_for_once_until_it_is_done() {
+fn a_kill_is_asked_for_again_only_when_it_is_done() {
     let groups = groups();
     assert!(groups.is_done(0) && groups.is_all_done(), "nothing was asked for");
     groups.kill(0);
     let first = asked(&groups, 0);
     assert!(!groups.is_done(0) && groups.is_done(1));
-    groups.kill(0);
+    groups.kill_again(0);
     assert_eq!(asked(&groups, 0), first, "who asks anew all the time would wait for ever");
     answer(&groups, 0, first);
     assert!(groups.is_done(0));
-    // Something came back.
+    groups.kill_again(0);
+    let second = asked(&groups, 0);
+    assert!(!groups.is_done(0), "the kill before says nothing about what came back");
+    // The slot is used anew, and its deadline passes, while that one is under way.
     groups.kill(0);
-    assert!(!groups.is_done(0), "the kill before says nothing about it");
+    answer(&groups, 0, second);
+    assert!(!groups.is_done(0), "another use of the slot");
     groups.kill_all();
     assert!(!groups.is_all_done());
 }
 
 #[test]
-fn what_is_just_being_opened_is_not_known() {
+fn what_is_not_open_for_this_use_of_the_slot_is_not_known() {
     let groups = groups();
-    assert_eq!(groups.is_empty(0).unwrap(), Some(true));
-    assert!(groups.is_unseen(0));
-    let held = groups.desk.places[0].lists.lock().unwrap();
-    groups.signal(0).expect("the loop comes again");
-    assert_eq!(groups.is_empty(0).unwrap(), None);
-    assert!(!groups.is_unseen(0));
-    drop(held);
+    assert_eq!(groups.is_empty(0, 1).unwrap(), None);
+    *groups.desk.places[0].open.lock().unwrap() = Open { generation: 1, lists: None };
+    assert_eq!(groups.is_empty(0, 1).unwrap(), Some(true));
+    assert!(groups.is_unseen(0, 1) && !groups.is_unseen(0, 3));
+    assert_eq!(groups.is_empty(0, 3).unwrap(), None, "what is open is another's");
+    let exchanged = groups.desk.places[0].open.lock().unwrap();
+    groups.signal(0, 1).expect("the loop comes again");
+    assert_eq!(groups.is_empty(0, 1).unwrap(), None);
+    assert!(!groups.is_unseen(0, 1));
+    drop(exchanged);
 }
 
 #[test]

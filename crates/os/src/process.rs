@@ -29,7 +29,6 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
-use std::time::Duration;
 
 use rustix::process::{
     Pid, PidfdFlags, Signal, WaitId, WaitIdOptions, pidfd_open, pidfd_send_signal, waitid,
@@ -41,18 +40,15 @@ use crate::sys;
 
 pub use census::{CENSUS_MAX, Census, Evidence, Found, Groups, Owner, Reach};
 pub(crate) use escaped::Escaped;
-use escaped::{Judged, Wanted};
+use escaped::{Judged, SILENCE_MAX, Wanted};
 pub use relaunch::{
     OpenFiles, Reaped, Relaunch, become_subreaper, hang_up, has_ended, interrupt_stop,
     is_single_threaded, kill, kill_group, raise_open_files, reap, terminate,
 };
 pub use search::{Search, search};
-use watch::Silent;
 
 /// The environment variable that marks a service's processes: `TREE/SERVICE/RESOURCE/`.
 pub const MARKER: &str = "MAINSTAY_UNIT";
-/// A process that may belong to what was killed is waited for as long, before that is an error.
-const SILENCE_MAX: Duration = Duration::from_secs(2);
 /// Where programs are found when nothing else is said.
 const DEFAULT_PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 
@@ -320,8 +316,8 @@ impl Containment {
     }
 
     /// Sends SIGTERM to all processes of a service, or of one resource; with control groups to those in the group
-    /// before anything is asked. Who does not say in a moment whether it belongs to it is left out:
-    /// [`Containment::is_empty`] tells.
+    /// before anything is asked. Who does not say in a moment whether it belongs to it is left out, and who is asked
+    /// after it: [`Containment::is_empty`] tells.
     ///
     /// # Errors
     /// When the processes cannot be listed.
@@ -334,7 +330,7 @@ impl Containment {
         };
         let wanted = self.wanted(tree, service, resource);
         // While their parents are there.
-        let seen = tree.escaped.remember_left(&wanted);
+        let seen = tree.escaped.remember_left(&wanted).map(drop);
         for pid in group_of(tree, service, resource).pids()? {
             signal(pid, Signal::TERM)?;
         }
@@ -353,7 +349,9 @@ impl Containment {
                 // While their parents are there.
                 let seen = tree.escaped.remember_left(&wanted);
                 group_of(tree, service, resource).kill()?;
-                seen.and(kill_escaped(tree, &wanted).map(drop))
+                tree.escaped.kill(&wanted)?;
+                // Who only may belong to it: `Containment::is_empty` tells.
+                seen?.map_or(Ok(()), |silent| Err(silent.error()))
             }
             Containment::Marked { .. } => {
                 let marker = self.marker(service, resource);
@@ -396,13 +394,13 @@ impl Containment {
     /// The living processes of a service, or of one resource.
     ///
     /// # Errors
-    /// When they cannot be listed; also when none is known, and one does not say whose it is.
+    /// When they cannot be listed; also when none is known, and one does not say for some time whose it is.
     pub fn pids(&self, service: &str, resource: Option<&str>) -> io::Result<Vec<u32>> {
         match self {
             Containment::Groups(tree) => {
                 let mut pids = group_of(tree, service, resource).pids()?;
                 let wanted = self.wanted(tree, service, resource);
-                let Judged { found, silent } = tree.escaped.find(&wanted, leave)?;
+                let Judged { found, silent } = tree.escaped.find_patiently(&wanted)?;
                 pids.extend(found.iter().map(|found| found.pid));
                 match silent.filter(|_| pids.is_empty()) {
                     None => Ok(pids),
@@ -474,8 +472,8 @@ impl Containment {
                 // While their parents are there.
                 let seen = tree.escaped.remember_left(&wanted);
                 tree.all().kill()?;
-                let (killed, silent) = seen.and(kill_escaped(tree, &wanted))?;
-                match silent {
+                let (killed, silent) = tree.escaped.kill(&wanted)?;
+                match seen?.or(silent) {
                     None => Ok(alive + killed),
                     Some(silent) => Err(silent.error()),
                 }
@@ -504,9 +502,9 @@ impl Containment {
                 if !tree.all().is_empty()? {
                     return Ok(false);
                 }
-                let Judged { found, silent } =
-                    tree.escaped.find(&self.wanted_all(tree, true), leave)?;
-                match silent {
+                let wanted = self.wanted_all(tree, true);
+                let Judged { found, silent } = tree.escaped.find_patiently(&wanted)?;
+                match silent.filter(|_| found.is_empty()) {
                     None => Ok(found.is_empty()),
                     Some(silent) => Err(silent.error()),
                 }
@@ -575,25 +573,6 @@ impl Containment {
 fn group_of(tree: &Tree, service: &str, resource: Option<&str>) -> Group {
     let group = tree.service(service);
     resource.map_or(group.clone(), |resource| group.child(resource))
-}
-
-/// Kills those who have left, and whom these had started meanwhile. Returns how many there were, and who does not say
-/// whether it is one of them.
-fn kill_escaped(tree: &Tree, wanted: &Wanted) -> io::Result<(usize, Option<Silent>)> {
-    let mut killed: Vec<Found> = Vec::new();
-    let mut unknown = None;
-    for _ in 0..search::ROUNDS_MAX {
-        let Judged { mut found, silent } = tree.escaped.find(wanted, Found::kill)?;
-        // Whom one that was given up just now hid is found in the next round.
-        let is_news = silent.is_some() && silent != unknown;
-        unknown = silent;
-        found.retain(|found| !killed.iter().any(|killed| killed.is_same(found)));
-        if found.is_empty() && !is_news {
-            break;
-        }
-        killed.extend(found);
-    }
-    Ok((killed.len(), unknown))
 }
 
 /// Who only looks.

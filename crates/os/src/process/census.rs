@@ -170,16 +170,17 @@ impl Census {
     /// # Errors
     /// When `/proc` cannot be read, and when there are more than [`CENSUS_MAX`] processes (`E2BIG`).
     pub fn look(&mut self, tree: &str, reach: Reach<'_>, spared: u32) -> io::Result<()> {
-        self.look_with(tree, reach, spared, seen)
+        self.look_with(tree, reach, spared, seen, |_| {})
     }
 
-    /// As [`Census::look`]; each process is looked at by `see`.
+    /// As [`Census::look`]; each process is looked at by `see`, and told to `step` before its groups are read.
     pub(super) fn look_with(
         &mut self,
         tree: &str,
         reach: Reach<'_>,
         spared: u32,
         mut see: impl FnMut(u32, &OwnedFd) -> Option<Seen>,
+        mut step: impl FnMut(u32),
     ) -> io::Result<()> {
         self.seen.clear();
         let mut is_full = false;
@@ -192,6 +193,7 @@ impl Census {
                 is_full = true;
             }
         })?;
+        step(0);
         if is_full {
             return Err(Errno::TOOBIG.into());
         }
@@ -211,6 +213,7 @@ impl Census {
                 Reach::Below(roots) => self.is_below(at, roots),
             };
             if self.seen[at].is_reached {
+                step(self.seen[at].pid);
                 self.place(at, tree, &homes, spared, &mut text);
             }
         }

@@ -12,13 +12,17 @@ use std::time::Duration;
 
 use super::census::{Census, Evidence, Found, Groups, Owner, Reach, STARTED_UNKNOWN};
 use super::census::{seen, seen_hanging};
-use super::watch::{self, Ended, Silent, Watch, watched};
+use super::search::ROUNDS_MAX;
+use super::watch::{self, Ended, GivenUp, Silent, Watch, watched};
 use crate::cgroup::group_name;
 use base::Instant;
 
 /// The asked one's number among owners.
 const ASKED: u16 = 0;
-/// One process is waited for as long; and one of all the machine's by a guard that starts, who has nothing else to do.
+/// A process that may belong to what is looked for is asked again for as long, before that is an error, this often.
+pub(super) const SILENCE_MAX: Duration = Duration::from_secs(2);
+const SILENCE_TICK: Duration = Duration::from_millis(20);
+/// One process is waited for as long; and its environment by a guard that starts, who has nothing else to do.
 const PATIENCE: Duration = Duration::from_millis(100);
 const PATIENCE_OF_GUARD: Duration = Duration::from_secs(5);
 /// Processes that one look before a signal gives up, one after the other: each holds up the signal by the patience.
@@ -110,24 +114,70 @@ impl Escaped {
     /// Remembers who has left, by what can be seen without asking a process for its mark: whom only parents give
     /// away is nobody's once these have ended.
     ///
+    ///
+    /// Returns who was not remembered: one that belongs to it and does not say since when it is there, or that others
+    /// may be behind it.
+    ///
     /// # Errors
-    /// When `/proc` cannot be read, and when too many hang: then not all were seen.
-    pub(crate) fn remember_left(self: &Arc<Self>, wanted: &Wanted) -> io::Result<()> {
+    /// When `/proc` cannot be read.
+    pub(crate) fn remember_left(self: &Arc<Self>, wanted: &Wanted) -> io::Result<Option<Silent>> {
         let mut hanging = None;
         for _ in 0..PASSED_BY_MAX {
             let (this, asked) = (self.clone(), wanted.clone());
-            let seen = self.watched(wanted, move |watch| {
+            let seen = self.watched(PATIENCE, move |watch| {
                 let (found, _) = this.look(&asked, watch)?;
                 this.note(&asked, &found, watch)?;
                 Ok(Judged { found, silent: None })
             })?;
+            let unknown = seen.found.iter().find(|found| found.started == STARTED_UNKNOWN);
+            hanging = seen.silent.or(unknown.map(|unknown| silence(unknown.pid)));
             // Whom that one hid has to be seen too: again, past it.
-            hanging = seen.silent;
-            if hanging.is_none() {
+            if seen.silent.is_none() {
                 break;
             }
         }
-        hanging.map_or(Ok(()), |silent| Err(silent.error()))
+        Ok(hanging)
+    }
+
+    /// As [`Escaped::find`]; when nobody is found, and one does not answer, it is looked again for [`SILENCE_MAX`].
+    ///
+    /// # Errors
+    /// As there.
+    pub(crate) fn find_patiently(self: &Arc<Self>, wanted: &Wanted) -> io::Result<Judged> {
+        let until = crate::clock::boottime() + SILENCE_MAX;
+        loop {
+            let judged = self.find(wanted, |_| Ok(()))?;
+            let is_known = judged.silent.is_none() || !judged.found.is_empty();
+            if is_known || crate::clock::boottime() >= until {
+                return Ok(judged);
+            }
+            std::thread::park_timeout(SILENCE_TICK);
+        }
+    }
+
+    /// Kills those who have left, and whom these had started meanwhile. Returns how many there were, and who does not
+    /// say for [`SILENCE_MAX`] whether it is one of them.
+    ///
+    /// # Errors
+    /// As of [`Escaped::find`].
+    pub(crate) fn kill(self: &Arc<Self>, wanted: &Wanted) -> io::Result<(usize, Option<Silent>)> {
+        let until = crate::clock::boottime() + SILENCE_MAX;
+        let mut killed: Vec<Found> = Vec::new();
+        for round in 1.. {
+            let Judged { mut found, silent } = self.find(wanted, Found::kill)?;
+            found.retain(|found| !killed.iter().any(|killed| killed.is_same(found)));
+            let goes_on = !found.is_empty() && round < ROUNDS_MAX;
+            killed.extend(found);
+            if goes_on {
+                continue;
+            }
+            if silent.is_none() || crate::clock::boottime() >= until {
+                return Ok((killed.len(), silent));
+            }
+            // It may answer; and whom one that was given up just now hid is found past it.
+            std::thread::park_timeout(SILENCE_TICK);
+        }
+        unreachable!("it ends with the time")
     }
 
     /// Who has left, by all evidence that there is; and the deed is done to each, to those first of whom no mark has
@@ -137,7 +187,8 @@ impl Escaped {
     /// When `/proc` cannot be read, and those of the deed, which is done to the others all the same.
     pub(crate) fn find(self: &Arc<Self>, wanted: &Wanted, deed: Deed) -> io::Result<Judged> {
         let (this, asked) = (self.clone(), wanted.clone());
-        self.watched(wanted, move |watch| {
+        let patience = if wanted.everyone { PATIENCE_OF_GUARD } else { PATIENCE };
+        self.watched(patience, move |watch| {
             let (mut found, doubtful) = this.look(&asked, watch)?;
             let mut done = Ok(());
             let mut silent = None;
@@ -156,7 +207,7 @@ impl Escaped {
                     silent = silent.or(Some(silence(one.pid)));
                     continue;
                 }
-                watch.step(one.pid)?;
+                watch.ask(one.pid)?;
                 if one.has_mark(&asked.mark) {
                     done = done.and(deed(&one));
                     found.push(one);
@@ -169,10 +220,9 @@ impl Escaped {
 
     fn watched(
         &self,
-        wanted: &Wanted,
+        patience: Duration,
         work: impl FnOnce(&Watch) -> io::Result<Judged> + Send + 'static,
     ) -> io::Result<Judged> {
-        let patience = if wanted.everyone { PATIENCE_OF_GUARD } else { PATIENCE };
         Ok(match watched(patience, work)? {
             Ended::Told(judged) => judged,
             Ended::Waits(silent) => {
@@ -214,16 +264,17 @@ impl Escaped {
             let roots = [own, self.guard];
             let reach = if everyone { Reach::Everyone } else { Reach::Below(&roots) };
             looks.looked = None;
-            let silent: Vec<u32> = watch::silent().iter().map(|silent| silent.pid).collect();
-            let mut is_given_up = false;
-            looks.census.look_with(&wanted.tree, reach, own, |pid, process| {
-                is_given_up |= watch.step(pid).is_err();
-                match is_given_up {
-                    true => None,
-                    false if silent.contains(&pid) => seen_hanging(pid, process),
-                    false => seen(pid, process),
-                }
-            })?;
+            // Whose environment hangs can be seen by many kernels; where it cannot, that is found out once.
+            let silent = watch::silent().into_iter().filter(|silent| !silent.is_asked);
+            let silent: Vec<u32> = silent.map(|silent| silent.pid).collect();
+            let see = |pid, process: &_| match watch.step(pid) {
+                Err(GivenUp) => None,
+                Ok(()) if silent.contains(&pid) => seen_hanging(pid, process),
+                Ok(()) => seen(pid, process),
+            };
+            // Whether it was given up is asked when that is over.
+            let step = |pid| drop(watch.step(pid));
+            looks.census.look_with(&wanted.tree, reach, own, see, step)?;
             watch.step(0)?;
             (looks.looked, looks.everyone) = (Some(began), everyone);
         } else {
@@ -303,7 +354,7 @@ fn is_silent(pid: u32) -> bool {
 
 /// What is known of the silence of a process.
 fn silence(pid: u32) -> Silent {
-    let now = Silent { pid, since: crate::clock::boottime() };
+    let now = Silent { pid, since: crate::clock::boottime(), is_asked: false };
     watch::silent().into_iter().find(|silent| silent.pid == pid).unwrap_or(now)
 }
 

@@ -5,10 +5,11 @@
 //! stays there. Nothing interrupts the wait. So a thread looks and tells where it is; whoever asked waits as long as
 //! it gets on, and goes his way when it does not. The thread ends when the process answers or ends.
 //!
-//! **Rule:** one process holds up one look. Those that come later pass it by, and say that nobody knows whose it is.
+//! **Rule:** one process holds up one look. Those that come later pass it by, and say that nobody knows whose it is. A
+//! thread that could run and is not let, on a machine with too much to do, waits for nobody.
 
 use std::io;
-use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI32, AtomicU32, AtomicU64, Ordering};
 use std::sync::mpsc::{RecvTimeoutError, channel};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -23,14 +24,21 @@ const GIVEN_UP_MAX: usize = 64;
 /// A look takes little; the stack is small.
 const STACK_SIZE: usize = 256 << 10;
 
+/// A thread that has not begun is waited for as long.
+const BEGIN_MAX: Duration = Duration::from_secs(2);
+
 /// Threads that nobody waits for any more.
 static GIVEN_UP: Mutex<Vec<(Instant, Arc<Watch>)>> = Mutex::new(Vec::new());
 
 /// Where a thread is.
 #[derive(Debug, Default)]
 pub(super) struct Watch {
+    /// The thread's number; 0: it has not begun.
+    thread: AtomicI32,
     /// The process that it looks at; 0: none.
     at: AtomicU32,
+    /// It reads its environment.
+    is_asking: AtomicBool,
     steps: AtomicU64,
     is_given_up: AtomicBool,
     is_over: AtomicBool,
@@ -53,6 +61,8 @@ pub(crate) struct Silent {
     pub(crate) pid: u32,
     /// When it was given up.
     pub(crate) since: Instant,
+    /// It was asked for its environment: what else there is to see of it may be seen.
+    pub(super) is_asked: bool,
 }
 
 /// How it ended.
@@ -66,9 +76,36 @@ pub(super) enum Ended<T> {
 impl Watch {
     /// The thread goes to the next process; 0: to none.
     pub(super) fn step(&self, pid: u32) -> Result<(), GivenUp> {
+        self.go_to(pid, false)
+    }
+
+    /// ... and asks it for its environment.
+    pub(super) fn ask(&self, pid: u32) -> Result<(), GivenUp> {
+        self.go_to(pid, true)
+    }
+
+    fn go_to(&self, pid: u32, is_asking: bool) -> Result<(), GivenUp> {
+        // Whoever was given up is known by the process that he waited for until he is over.
+        if self.is_given_up.load(Ordering::SeqCst) {
+            return Err(GivenUp);
+        }
         self.at.store(pid, Ordering::SeqCst);
+        self.is_asking.store(is_asking, Ordering::SeqCst);
         self.steps.fetch_add(1, Ordering::SeqCst);
-        if self.is_given_up.load(Ordering::SeqCst) { Err(GivenUp) } else { Ok(()) }
+        Ok(())
+    }
+
+    fn silent(&self, since: Instant) -> Silent {
+        let (pid, is_asked) =
+            (self.at.load(Ordering::SeqCst), self.is_asking.load(Ordering::SeqCst));
+        Silent { pid, since, is_asked }
+    }
+
+    /// Whether it could run, and is not let. In doubt it waits.
+    fn is_runnable(&self) -> bool {
+        let thread = self.thread.load(Ordering::SeqCst);
+        let stat = std::fs::read_to_string(format!("/proc/self/task/{thread}/stat"));
+        stat.is_ok_and(|stat| stat.rsplit_once(") ").is_some_and(|(_, rest)| rest.starts_with('R')))
     }
 }
 
@@ -97,26 +134,34 @@ pub(super) fn watched<T: Send + 'static>(
     let (sender, receiver) = channel();
     let over = Over(watch.clone());
     std::thread::Builder::new().name("look".into()).stack_size(STACK_SIZE).spawn(move || {
+        over.0.thread.store(rustix::thread::gettid().as_raw_nonzero().get(), Ordering::SeqCst);
         // Whoever asked has given up when this is too late.
         let _too_late = sender.send(work(&over.0));
     })?;
-    let mut steps = 0;
+    let began = crate::clock::boottime();
+    let (mut steps, mut last) = (0, began);
     loop {
-        match receiver.recv_timeout(patience) {
+        match receiver.recv_timeout(patience / 4) {
             Ok(told) => return told.map(Ended::Told),
             Err(RecvTimeoutError::Disconnected) => {
                 return Err(io::Error::other("the look at all processes ended by a fault"));
             }
             Err(RecvTimeoutError::Timeout) => {}
         }
-        let now = watch.steps.load(Ordering::SeqCst);
-        if std::mem::replace(&mut steps, now) != now {
+        let (now, gone) = (crate::clock::boottime(), watch.steps.load(Ordering::SeqCst));
+        let has_begun = watch.thread.load(Ordering::SeqCst) != 0;
+        let gets_on = std::mem::replace(&mut steps, gone) != gone
+            || has_begun && watch.is_runnable()
+            || !has_begun && now.since(began) < BEGIN_MAX;
+        if gets_on {
+            last = now;
+        }
+        if now.since(last) < patience {
             continue;
         }
         watch.is_given_up.store(true, Ordering::SeqCst);
-        let silent =
-            Silent { pid: watch.at.load(Ordering::SeqCst), since: crate::clock::boottime() };
-        given_up_threads().push((silent.since, watch));
+        let silent = watch.silent(now);
+        given_up_threads().push((now, watch));
         return Ok(Ended::Waits(silent));
     }
 }
@@ -125,10 +170,7 @@ pub(super) fn watched<T: Send + 'static>(
 pub(super) fn silent() -> Vec<Silent> {
     let mut given_up = given_up_threads();
     given_up.retain(|(_, watch)| !watch.is_over.load(Ordering::SeqCst));
-    let silent = given_up.iter();
-    silent
-        .map(|&(since, ref watch)| Silent { pid: watch.at.load(Ordering::SeqCst), since })
-        .collect()
+    given_up.iter().map(|(since, watch)| watch.silent(*since)).collect()
 }
 
 fn given_up_threads() -> MutexGuard<'static, Vec<(Instant, Arc<Watch>)>> {

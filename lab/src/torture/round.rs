@@ -266,8 +266,8 @@ impl Round<'_> {
         let lives = 1 + self.looks.said().lives();
         self.heal()?;
         let start = clock::now();
-        self.wait_until_whole().context("after all was healed")?;
-        let took = clock::now() - start;
+        let whole = self.wait_until_it_lasts(fence_wait).context("after all was healed")?;
+        let took = whole - start;
         let limit = limit(fence_wait, lives);
         ensure!(
             took <= limit,
@@ -402,6 +402,25 @@ impl Round<'_> {
             }
             Ok(self.agreed(&names).map(drop))
         })
+    }
+
+    /// The same, and it stays so for `rest`: the last blow may just have fallen, and nobody has noticed it yet. What it
+    /// ends is ended by then. When it began to be so.
+    fn wait_until_it_lasts(&mut self, rest: Duration) -> Result<Duration> {
+        let names = self.lab.node_names();
+        let until = clock::now() + PATIENCE;
+        loop {
+            self.wait_until_whole()?;
+            let (since, seen) = (clock::now(), self.agreed(&names));
+            clock::pause(rest);
+            if seen.is_some() && self.agreed(&names) == seen {
+                return Ok(since);
+            }
+            ensure!(
+                clock::now() < until,
+                "the cluster is whole now and then, and never for {rest:.1?}"
+            );
+        }
     }
 
     /// The generation and where each service runs, when all nodes are in one view and say the same of it.

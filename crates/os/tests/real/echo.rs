@@ -11,6 +11,8 @@ use rustix::thread::UnshareFlags;
 use crate::scene::{cable, isolate, set_up, wait_for};
 
 const PATIENCE: Duration = Duration::from_millis(200);
+/// ... and where an answer comes, on a machine with other things to do.
+const GENEROUS: Duration = Duration::from_secs(5);
 
 #[test]
 fn a_machine_answers_and_an_address_that_nobody_has_does_not() {
@@ -54,9 +56,9 @@ fn a_machine_answers_and_an_address_that_nobody_has_does_not() {
         ];
         let [answer, nothing, unsent] = [Heard::Answer, Heard::Nothing, Heard::Unsent];
         let expected = [answer, nothing, unsent, unsent, answer];
-        assert_eq!(answers(&questions, 12, PATIENCE).unwrap(), expected);
+        assert_eq!(answers(&questions, 12, GENEROUS).unwrap(), expected);
         let before = clock::boottime();
-        assert_eq!(answers(&questions[..1], 13, PATIENCE).unwrap(), [Heard::Answer]);
-        assert!(clock::boottime().since(before) < PATIENCE, "nobody else is waited for");
+        assert_eq!(answers(&questions[..1], 13, GENEROUS).unwrap(), [Heard::Answer]);
+        assert!(clock::boottime().since(before) < GENEROUS, "nobody else is waited for");
     }
 }

@@ -38,7 +38,7 @@
 //!   there is no usable configuration, only the addresses end by themselves, each with its lifetime
 //!   in the kernel: the lease in whole seconds and at most two more. Processes stay until a guard
 //!   starts.
-//! - *The daemon asks for a watchdog*: [a third thread](watchdog) arms it, and feeds it in turns of the loop,
+//! - *The daemon asks for a watchdog*: [a thread of its own](watchdog) arms it, and feeds it in turns of the loop,
 //!   while evidence is fresh or no storage service is here. It is what ends a storage service on a machine
 //!   on which nothing else can be believed any more.
 //! - *The daemon cannot use its configuration*: it has said why, and is not started again, because it

@@ -378,7 +378,7 @@ impl Containment {
                     return Ok(false);
                 }
                 let wanted = self.wanted(tree, service, resource);
-                let Judged { found, silent } = tree.escaped.find(&wanted, leave)?;
+                let Judged { found, silent } = tree.escaped.find(&wanted, |_| Ok(()))?;
                 match silent.filter(|_| found.is_empty()) {
                     None => Ok(found.is_empty()),
                     Some(silent) if crate::clock::boottime().since(silent.since) < SILENCE_MAX => {
@@ -573,12 +573,6 @@ impl Containment {
 fn group_of(tree: &Tree, service: &str, resource: Option<&str>) -> Group {
     let group = tree.service(service);
     resource.map_or(group.clone(), |resource| group.child(resource))
-}
-
-/// Who only looks.
-#[expect(clippy::unnecessary_wraps, reason = "a deed among others")]
-fn leave(_: &Found) -> io::Result<()> {
-    Ok(())
 }
 
 /// Signals the process that has this number now; one that is gone is no error. Asks nobody.

@@ -5,8 +5,8 @@
 //! daemon, may hold that for a grace period of RCU. On a busy machine the write took up to 202 ms, twice the time that
 //! preset `fast` allows the guard in all. Whoever makes or removes a group waits for that lock too, and meanwhile nobody
 //! can look a name up beside it. So the thread opens the [lists](os::cgroup::Lists) of a group in advance. At
-//! the deadline the loop reads these and signals each process, which waits for nobody (at most 0.6 ms in as many
-//! tries). The thread then kills all of the group, with what was forked since and what is in groups made since.
+//! the deadline the loop reads these and signals each process, which waits for nobody (at most 0.6 ms, as often
+//! tried). The thread then kills all of the group, with what was forked since and what is in groups made since.
 //!
 //! **Rule:** words that have one writer each, bells, and a lock that the loop only tries; neither waits for the other.
 //! No service is gone before a kill as a group that was asked for at its deadline is done. Else that could

@@ -114,7 +114,6 @@ impl Escaped {
     /// Remembers who has left, by what can be seen without asking a process for its mark: whom only parents give
     /// away is nobody's once these have ended.
     ///
-    ///
     /// Returns who was not remembered: one that belongs to it and does not say since when it is there, or that others
     /// may be behind it.
     ///
@@ -163,10 +162,12 @@ impl Escaped {
     pub(crate) fn kill(self: &Arc<Self>, wanted: &Wanted) -> io::Result<(usize, Option<Silent>)> {
         let until = crate::clock::boottime() + SILENCE_MAX;
         let mut killed: Vec<Found> = Vec::new();
-        for round in 1.. {
+        let mut rounds = 0;
+        loop {
+            rounds += 1;
             let Judged { mut found, silent } = self.find(wanted, Found::kill)?;
             found.retain(|found| !killed.iter().any(|killed| killed.is_same(found)));
-            let goes_on = !found.is_empty() && round < ROUNDS_MAX;
+            let goes_on = !found.is_empty() && rounds < ROUNDS_MAX;
             killed.extend(found);
             if goes_on {
                 continue;
@@ -177,7 +178,6 @@ impl Escaped {
             // It may answer; and whom one that was given up just now hid is found past it.
             std::thread::park_timeout(SILENCE_TICK);
         }
-        unreachable!("it ends with the time")
     }
 
     /// Who has left, by all evidence that there is; and the deed is done to each, to those first of whom no mark has

@@ -435,6 +435,12 @@ fn signal(signal: unix::Signal, pid: u32) {
 // The tests
 // ---------------------------------------------------------------------------------------------
 
+/// How many files a process may have open, by default and at most.
+fn open_files(process: &str) -> String {
+    let limits = fs::read_to_string(format!("/proc/{process}/limits")).unwrap();
+    limits.lines().find(|line| line.starts_with("Max open files")).unwrap().to_owned()
+}
+
 /// SIGKILL to the daemon: another one comes, and the service does not notice.
 fn killed_daemon_comes_back(place: Place) {
     let scene = Scene::new(place, &[("address", "")]);
@@ -442,6 +448,9 @@ fn killed_daemon_comes_back(place: Place) {
     let first = scene.line("start", 1);
     assert_eq!(first.text("exit"), "none");
     let mut daemon = first.number("pid");
+    // The guard gives itself more, and nobody whom it starts.
+    assert_eq!(open_files(&daemon.to_string()), open_files("self"), "of the daemon");
+    assert_eq!(open_files(&service.to_string()), open_files("self"), "of the service");
     for restart in 1..=3 {
         wait_for("a pushed deadline", || has(scene.path(), "deadline").then_some(()));
         signal(unix::Signal::KILL, daemon);

@@ -7,14 +7,19 @@
 //! given up ([`is_free`]).
 //!
 //! **[`users`], [`is_free`] and [`answers`] may wait for the device**, where no signal reaches them: they
-//! are for a process of their own that can be left behind.
+//! are for a process of their own that can be left behind. [`users`] waits for no other file system, and
+//! names the processes that do not let it look.
 
 use std::fs;
 use std::io;
 use std::os::unix::fs::{FileTypeExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use rustix::fs::{AtFlags, CWD, StatxFlags};
 
 use crate::block::{Aligned, Device};
+use crate::process::watch::{Ended, watched};
 
 #[cfg(test)]
 mod tests;
@@ -159,6 +164,9 @@ pub fn answers(device: &Path) -> io::Result<()> {
     Device::open_to_read(device)?.read(0, &mut Aligned::new(1))
 }
 
+/// A process is looked at for as long, and then left out.
+const LOOK_MAX: Duration = Duration::from_millis(100);
+
 /// A process that keeps a file system in use.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct User {
@@ -172,30 +180,56 @@ pub struct User {
     pub how: String,
 }
 
-/// The processes that use the file system of a directory, each with the first use that is found. May
-/// wait for the device.
+/// Who uses a file system.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Users {
+    /// The processes that do, by their number, each with the first use that was found.
+    pub known: Vec<User>,
+    /// Those that did not let anybody look in time, as one in the middle of execve(2) from a file system
+    /// that hangs: they may use it.
+    pub silent: Vec<u32>,
+}
+
+/// The processes that use the file system of a directory. May wait for its device.
 ///
 /// # Errors
-/// When the directory or `/proc` cannot be read. Processes that end meanwhile are left out.
-pub fn users(directory: &Path) -> io::Result<Vec<User>> {
-    let device = fs::metadata(directory)?.dev();
-    let mut users = Vec::new();
+/// When the directory or `/proc` cannot be read, or there is no thread to look. Processes that end
+/// meanwhile are left out.
+pub fn users(directory: &Path) -> io::Result<Users> {
+    let device = device(directory)?;
+    let mut users = Users::default();
     for entry in fs::read_dir("/proc")? {
         let entry = entry?;
         let Some(pid) = entry.file_name().to_str().and_then(|name| name.parse::<u32>().ok()) else {
             continue;
         };
-        let Some(how) = use_of(&entry.path(), device) else { continue };
-        let Some(started) = crate::process::started(pid)? else { continue };
-        let name = fs::read_to_string(entry.path().join("comm")).unwrap_or_default();
-        users.push(User { pid, started, name: name.trim().to_owned(), how });
+        let process = entry.path();
+        let look = watched(LOOK_MAX, move |watch| {
+            watch.step(pid)?;
+            let Some(how) = use_of(&process, device) else { return Ok(None) };
+            let Some(started) = crate::process::started(pid)? else { return Ok(None) };
+            let name = fs::read_to_string(process.join("comm")).unwrap_or_default();
+            Ok(Some(User { pid, started, name: name.trim().to_owned(), how }))
+        })?;
+        match look {
+            Ended::Told(user) => users.known.extend(user),
+            Ended::Waits(_) => users.silent.push(pid),
+        }
     }
-    users.sort_by_key(|user| user.pid);
+    users.known.sort_by_key(|user| user.pid);
+    users.silent.sort_unstable();
     Ok(users)
 }
 
-fn use_of(process: &Path, device: u64) -> Option<String> {
-    let is_on = |path: &Path| fs::metadata(path).is_ok_and(|metadata| metadata.dev() == device);
+/// The file system that a path leads to, as of stat(2). Asks no server: with `AT_STATX_DONT_SYNC`, and
+/// nothing else asked for, the kernel answers from memory, also for FUSE and NFS (statx(2)).
+fn device(path: &Path) -> io::Result<u64> {
+    let found = rustix::fs::statx(CWD, path, AtFlags::STATX_DONT_SYNC, StatxFlags::empty())?;
+    Ok(rustix::fs::makedev(found.stx_dev_major, found.stx_dev_minor))
+}
+
+fn use_of(process: &Path, on: u64) -> Option<String> {
+    let is_on = |path: &Path| device(path).is_ok_and(|device| device == on);
     let links =
         [("cwd", "works in it"), ("root", "has its root in it"), ("exe", "runs a program of it")];
     let link = links.iter().find(|(link, _)| is_on(&process.join(link)));
@@ -211,7 +245,7 @@ fn use_of(process: &Path, device: u64) -> Option<String> {
     }
     // address, permissions, offset, device, inode, path (proc_pid_maps(5))
     let maps = fs::read(process.join("maps")).unwrap_or_default();
-    let (major, minor) = (rustix::fs::major(device), rustix::fs::minor(device));
+    let (major, minor) = (rustix::fs::major(on), rustix::fs::minor(on));
     let on_device = format!("{major:02x}:{minor:02x}");
     String::from_utf8_lossy(&maps).lines().find_map(|line| {
         let mut fields = line.split_ascii_whitespace();

@@ -20,7 +20,7 @@ mod census;
 mod escaped;
 mod relaunch;
 mod search;
-mod watch;
+pub(crate) mod watch;
 
 use std::ffi::CString;
 use std::fs::{self, File, OpenOptions};

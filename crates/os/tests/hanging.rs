@@ -14,7 +14,7 @@ use os::process::{Containment, Exit, Output, Program};
 const PATIENCE: Duration = Duration::from_secs(30);
 
 /// Starts a process that hangs in execve(2): a descriptor that it closes then is of a file system that does not answer
-/// `FLUSH` until the standard input ends. Prints the number of the process.
+/// `FLUSH` until the standard input ends. Another process has the same file open, and goes on. Prints their numbers.
 const HANG: &str = "
 import ctypes, os, select, struct, sys
 libc = ctypes.CDLL(None, use_errno=True)
@@ -26,6 +26,11 @@ check(libc.mount(b'none', b'/', None, 0x44000, None))
 fuse = os.open('/dev/fuse', os.O_RDWR)
 options = b'fd=%d,rootmode=100000,user_id=0,group_id=0' % fuse
 check(libc.mount(b'hang', target, b'fuse', 0, options))
+other = os.fork()
+if other == 0:
+    os.open(target, os.O_RDONLY)
+    os.close(fuse)
+    select.select([], [], [], 1000)
 child = os.fork()
 if child == 0:
     os.open(target, os.O_RDONLY)
@@ -33,7 +38,7 @@ if child == 0:
     os.execv('/bin/sleep', ['sleep', '1000'])
 def answer(unique, error, body=b''):
     os.write(fuse, struct.pack('=IiQ', 16 + len(body), error, unique) + body)
-INIT, OPEN, FLUSH = 26, 14, 25
+INIT, OPEN, GETATTR, FLUSH = 26, 14, 3, 25
 while sys.stdin not in select.select([sys.stdin, fuse], [], [])[0]:
     code, unique = struct.unpack_from('=IQ', os.read(fuse, 1 << 18), 4)
     if code == INIT:
@@ -41,16 +46,18 @@ while sys.stdin not in select.select([sys.stdin, fuse], [], [])[0]:
     elif code == OPEN:
         answer(unique, 0, struct.pack('=QII', 1, 0, 0))
     elif code == FLUSH:
-        print(child, flush=True)
-    else:
+        print(child, other, flush=True)
+    elif code != GETATTR:
         answer(unique, -38)
-os.kill(child, 9)
+for pid in child, other:
+    os.kill(pid, 9)
 os.close(fuse)
-os.waitpid(child, 0)
+for pid in child, other:
+    os.waitpid(pid, 0)
 ";
 
-/// The program above, and the process that hangs; `None` where it cannot be had.
-fn hang(file: &std::path::Path) -> Option<(Child, u32)> {
+/// The program above, the process that hangs, and the other one; `None` where they cannot be had.
+fn hang(file: &std::path::Path) -> Option<(Child, u32, u32)> {
     let mut server = Command::new("python3")
         .args(["-c", HANG])
         .arg(file)
@@ -60,13 +67,12 @@ fn hang(file: &std::path::Path) -> Option<(Child, u32)> {
         .ok()?;
     let mut said = String::new();
     BufReader::new(server.stdout.take()?).read_line(&mut said).ok()?;
-    match said.trim().parse() {
-        Ok(pid) => Some((server, pid)),
-        Err(_) => {
-            server.wait().expect("it has ended");
-            None
-        }
+    let pids: Vec<u32> = said.split_whitespace().filter_map(|pid| pid.parse().ok()).collect();
+    if let [child, other] = pids[..] {
+        return Some((server, child, other));
     }
+    server.wait().expect("it has ended");
+    None
 }
 
 fn within<T: Send + 'static>(what: &str, work: impl FnOnce() -> T + Send + 'static) -> T {
@@ -119,7 +125,7 @@ fn who_does_not_answer_holds_up_no_signal_and_is_named() {
     let file = directory.path().join("file");
     fs::write(&file, "").expect("a file");
     let hanging = hang(&file);
-    let there = hanging.as_ref().map(|(_, pid)| *pid);
+    let there = hanging.as_ref().map(|(_, pid, other)| (*pid, *other));
 
     // The first look of all: nobody knows yet who hangs.
     let way = containment.clone();
@@ -130,7 +136,11 @@ fn who_does_not_answer_holds_up_no_signal_and_is_named() {
     within("SIGTERM", move || way.terminate("s", Some("told"))).expect("it is told");
     assert_eq!(wait_for("its end", || told.exit().expect("it is a child")), Exit::Signal(15));
 
-    if let Some(pid) = there {
+    if let Some((pid, other)) = there {
+        // Who has a file of the dead file system open lets everybody look at what else it uses; who hangs need not.
+        let look = || os::mount::users(std::path::Path::new("/dev/shm"));
+        let users = within("the users of a mount", look).expect("users");
+        assert!(users.silent.iter().all(|silent| *silent == pid), "{users:?}, {other} is well");
         let named = format!("process {pid} does not answer");
         let look = || {
             let way = containment.clone();
@@ -152,7 +162,7 @@ fn who_does_not_answer_holds_up_no_signal_and_is_named() {
         println!("skipped: no process that hangs can be made here");
     }
 
-    if let Some((mut server, _)) = hanging {
+    if let Some((mut server, ..)) = hanging {
         drop(server.stdin.take());
         server.wait().expect("it ends");
     }

@@ -48,7 +48,7 @@ fn a_user_of_a_file_system_is_found_with_its_use() {
     let child = std::process::Command::new("sleep").arg("60").current_dir("/dev/shm").spawn();
     let mut child = child.expect("sleep is there");
     let found = users(Path::new("/dev/shm")).expect("it is readable");
-    let user = found.iter().find(|user| user.pid == child.id());
+    let user = found.known.iter().find(|user| user.pid == child.id());
     child.kill().expect("it is ours");
     child.wait().expect("it is ours");
     let user = user.expect("it works there");

@@ -32,7 +32,7 @@ static GIVEN_UP: Mutex<Vec<(Instant, Arc<Watch>)>> = Mutex::new(Vec::new());
 
 /// Where a thread is.
 #[derive(Debug, Default)]
-pub(super) struct Watch {
+pub(crate) struct Watch {
     /// The thread's number; 0: it has not begun.
     thread: AtomicI32,
     /// The process that it looks at; 0: none.
@@ -46,7 +46,7 @@ pub(super) struct Watch {
 
 /// Nobody waits for the answer any more: there is nothing to go on for.
 #[derive(Debug)]
-pub(super) struct GivenUp;
+pub(crate) struct GivenUp;
 
 impl From<GivenUp> for io::Error {
     fn from(_: GivenUp) -> io::Error {
@@ -66,7 +66,7 @@ pub(crate) struct Silent {
 }
 
 /// How it ended.
-pub(super) enum Ended<T> {
+pub(crate) enum Ended<T> {
     /// With this.
     Told(T),
     /// It waits for this process.
@@ -75,7 +75,7 @@ pub(super) enum Ended<T> {
 
 impl Watch {
     /// The thread goes to the next process; 0: to none.
-    pub(super) fn step(&self, pid: u32) -> Result<(), GivenUp> {
+    pub(crate) fn step(&self, pid: u32) -> Result<(), GivenUp> {
         self.go_to(pid, false)
     }
 
@@ -122,7 +122,7 @@ impl Drop for Over {
 ///
 /// # Errors
 /// When there is no thread, and what the work says.
-pub(super) fn watched<T: Send + 'static>(
+pub(crate) fn watched<T: Send + 'static>(
     patience: Duration,
     work: impl FnOnce(&Watch) -> io::Result<T> + Send + 'static,
 ) -> io::Result<Ended<T>> {

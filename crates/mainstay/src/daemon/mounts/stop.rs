@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use base::Instant;
 use engine::{Act, Verb};
-use os::mount::User;
+use os::mount::{User, Users};
 use os::process::Process;
 
 use super::super::writers::question;
@@ -64,10 +64,10 @@ impl Mount {
                 Err(Fault::Interrupted) => return Err(Fault::Interrupted),
             }
             let users = self.users(inbox)?;
-            if !users.is_empty() {
-                last = format!("used by {}", named(&users));
+            if !users.known.is_empty() || !users.silent.is_empty() {
+                last = used_by(&users);
                 let force = os::clock::boottime() >= kill_at;
-                self.end_users(&users, force, &mut told);
+                self.end_users(&users.known, force, &mut told);
             }
             if inbox.is_interrupted(AGAIN) {
                 return Err(Fault::Interrupted);
@@ -185,14 +185,14 @@ impl Mount {
         self.await_device(until, inbox, last)
     }
 
-    fn users(&mut self, inbox: &mut Inbox) -> Result<Vec<User>, Fault> {
+    fn users(&mut self, inbox: &mut Inbox) -> Result<Users, Fault> {
         let until = os::clock::boottime() + LOOK_BUDGET;
         match self.desk.ask("users", &self.what.directory, until, inbox) {
             Ok(ended) => Ok(question::users(&ended.output)),
             // It waits for the device, or there is no memory: then nobody is known.
             Err(Fault::Said(reason)) => {
                 self.desk.say(&format!("cannot see who uses it: {reason}"));
-                Ok(Vec::new())
+                Ok(Users::default())
             }
             Err(Fault::Interrupted) => Err(Fault::Interrupted),
         }
@@ -233,6 +233,22 @@ impl Mount {
 
 fn shown(path: &Path) -> String {
     path.display().to_string()
+}
+
+/// With those that cannot be looked at, and perhaps use it: they may be why it cannot be unmounted.
+pub(super) fn used_by(users: &Users) -> String {
+    let mut used = Vec::new();
+    if !users.known.is_empty() {
+        used.push(format!("used by {}", named(&users.known)));
+    }
+    if !users.silent.is_empty() {
+        let pids: Vec<String> = users.silent.iter().take(NAMED_MAX).map(u32::to_string).collect();
+        used.push(format!(
+            "perhaps used by who cannot be looked at and waits for a disk or network file system (process {})",
+            pids.join(", ")
+        ));
+    }
+    used.join("; ")
 }
 
 /// `123 (mysqld), which has /srv/db/ibdata1 open`

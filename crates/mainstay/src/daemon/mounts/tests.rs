@@ -13,9 +13,18 @@ fn the_progress_of_a_check_is_read() {
 
 #[test]
 fn what_is_printed_of_users_is_read() {
-    let users = question::users("12\t99\tsh\tworks in it\nnonsense\n13\t7\tmy\tsqld\n");
-    assert_eq!(users.len(), 2);
-    assert_eq!((users[0].pid, users[0].started, users[0].how.as_str()), (12, 99, "works in it"));
+    let said = "12\t99\tsh\tworks in it\nnonsense\n13\t7\tmy\tsqld\n77\n";
+    let users = question::users(said);
+    let first = &users.known[0];
+    assert_eq!((first.pid, first.started, first.how.as_str()), (12, 99, "works in it"));
+    assert_eq!((users.known.len(), &users.silent[..]), (2, &[77][..]));
+    let used = stop::used_by(&users);
+    assert!(
+        used.starts_with(
+            "used by 12 (sh), which works in it; 13 (my), which sqld; perhaps used by"
+        )
+    );
+    assert!(used.ends_with("(process 77)"), "{used}");
 }
 
 #[test]

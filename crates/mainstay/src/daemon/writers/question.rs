@@ -2,7 +2,7 @@
 //!
 //! | words | does | exit code |
 //! |---|---|---|
-//! | `users DIRECTORY` | prints who uses the file system there: number, start, name, use; with tabs | 0 |
+//! | `users DIRECTORY` | prints who uses the file system there: number, start, name, use; with tabs. Of who cannot be looked at the number only | 0 |
 //! | `free DEVICE` | whether the kernel has given up the device | 0 yes, [`NO`] no, [`ABSENT`] none there |
 //! | `answers DEVICE` | reads its first block past every cache | 0 yes, [`NO`] no |
 //! | `reservation DISK` | prints the registered keys, and the reservation with its kind | 0 |
@@ -19,7 +19,7 @@ use std::process::{Child, Command, ExitStatus, Stdio};
 use std::time::Duration;
 
 use base::Instant;
-use os::mount::User;
+use os::mount::{User, Users};
 use os::reservation::{Disk, Key, Kind, State};
 
 /// The name of the hidden command.
@@ -38,9 +38,12 @@ const LOOK_INTERVAL: Duration = Duration::from_millis(5);
 pub fn main(word: &str, path: &Path, numbers: &[String]) -> i32 {
     let answer = match word {
         "users" => os::mount::users(path).map(|users| {
-            for User { pid, started, name, how } in users {
+            for User { pid, started, name, how } in users.known {
                 let (name, how) = (name.replace(['\t', '\n'], " "), how.replace(['\t', '\n'], " "));
                 println!("{pid}\t{started}\t{name}\t{how}");
+            }
+            for pid in users.silent {
+                println!("{pid}");
             }
             0
         }),
@@ -134,17 +137,21 @@ fn is_absent(error: &std::io::Error) -> bool {
 }
 
 /// What `users` has printed.
-pub(in crate::daemon) fn users(output: &str) -> Vec<User> {
-    let user = |line: &str| {
-        let mut fields = line.splitn(4, '\t');
-        Some(User {
-            pid: fields.next()?.parse().ok()?,
-            started: fields.next()?.parse().ok()?,
-            name: fields.next()?.to_owned(),
-            how: fields.next()?.to_owned(),
-        })
-    };
-    output.lines().filter_map(user).collect()
+pub(in crate::daemon) fn users(output: &str) -> Users {
+    let mut users = Users::default();
+    for line in output.lines() {
+        let fields: Vec<&str> = line.splitn(4, '\t').collect();
+        match fields[..] {
+            [pid] => users.silent.extend(pid.parse::<u32>()),
+            [pid, started, name, how] => {
+                if let (Ok(pid), Ok(started)) = (pid.parse(), started.parse()) {
+                    users.known.push(User { pid, started, name: name.into(), how: how.into() });
+                }
+            }
+            _ => {}
+        }
+    }
+    users
 }
 
 /// The program with a question.

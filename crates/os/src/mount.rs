@@ -7,8 +7,8 @@
 //! given up ([`is_free`]).
 //!
 //! **[`users`], [`is_free`] and [`answers`] may wait for the device**, where no signal reaches them: they
-//! are for a process of their own that can be left behind. [`users`] waits for no other file system, and
-//! names the processes that do not let it look.
+//! are for a process of their own that can be left behind. [`users`] waits for no other process longer than
+//! [`LOOK_MAX`], and names those that do not let it look.
 
 use std::fs;
 use std::io;
@@ -19,7 +19,7 @@ use std::time::Duration;
 use rustix::fs::{AtFlags, CWD, StatxFlags};
 
 use crate::block::{Aligned, Device};
-use crate::process::watch::{Ended, watched};
+use crate::process::watch::{Ended, Watch, watched};
 
 #[cfg(test)]
 mod tests;
@@ -164,7 +164,7 @@ pub fn answers(device: &Path) -> io::Result<()> {
     Device::open_to_read(device)?.read(0, &mut Aligned::new(1))
 }
 
-/// A process is looked at for as long, and then left out.
+/// A process that lets nobody get on with the look for as long is left out of it.
 const LOOK_MAX: Duration = Duration::from_millis(100);
 
 /// A process that keeps a file system in use.
@@ -180,24 +180,23 @@ pub struct User {
     pub how: String,
 }
 
-/// Who uses a file system.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Users {
-    /// The processes that do, by their number, each with the first use that was found.
-    pub known: Vec<User>,
-    /// Those that did not let anybody look in time, as one in the middle of execve(2) from a file system
-    /// that hangs: they may use it.
-    pub silent: Vec<u32>,
+/// What a look at a process has found.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Found {
+    /// It uses the file system; the first use of it.
+    User(User),
+    /// The process of this number did not let anybody look, as one in the middle of execve(2) from a
+    /// file system that hangs: it may use it.
+    Silent(u32),
 }
 
-/// The processes that use the file system of a directory. May wait for its device.
+/// Finds the processes that use the file system of a directory. Each is told as soon as it is found:
+/// what comes after it may take its time, or may wait for a device.
 ///
 /// # Errors
-/// When the directory or `/proc` cannot be read, or there is no thread to look. Processes that end
-/// meanwhile are left out.
-pub fn users(directory: &Path) -> io::Result<Users> {
+/// When the directory or `/proc` cannot be read. Processes that end meanwhile are left out.
+pub fn users(directory: &Path, mut found: impl FnMut(Found)) -> io::Result<()> {
     let device = device(directory)?;
-    let mut users = Users::default();
     for entry in fs::read_dir("/proc")? {
         let entry = entry?;
         let Some(pid) = entry.file_name().to_str().and_then(|name| name.parse::<u32>().ok()) else {
@@ -205,52 +204,57 @@ pub fn users(directory: &Path) -> io::Result<Users> {
         };
         let process = entry.path();
         let look = watched(LOOK_MAX, move |watch| {
-            watch.step(pid)?;
-            let Some(how) = use_of(&process, device) else { return Ok(None) };
+            let Some(how) = use_of(pid, &process, device, watch)? else { return Ok(None) };
             let Some(started) = crate::process::started(pid)? else { return Ok(None) };
             let name = fs::read_to_string(process.join("comm")).unwrap_or_default();
             Ok(Some(User { pid, started, name: name.trim().to_owned(), how }))
-        })?;
+        });
         match look {
-            Ended::Told(user) => users.known.extend(user),
-            Ended::Waits(_) => users.silent.push(pid),
+            Ok(Ended::Told(Some(user))) => found(Found::User(user)),
+            Ok(Ended::Told(None)) => {}
+            Ok(Ended::Waits(_)) | Err(_) => found(Found::Silent(pid)),
         }
     }
-    users.known.sort_by_key(|user| user.pid);
-    users.silent.sort_unstable();
-    Ok(users)
+    Ok(())
 }
 
-/// The file system that a path leads to, as of stat(2). Asks no server: with `AT_STATX_DONT_SYNC`, and
-/// nothing else asked for, the kernel answers from memory, also for FUSE and NFS (statx(2)).
+/// The file system that a path leads to, as of stat(2). With `AT_STATX_DONT_SYNC`, and nothing else asked
+/// for, the kernel answers from memory for FUSE and, as a rule, for NFS (statx(2)), where stat(2) asks
+/// the server. Others may wait all the same.
 fn device(path: &Path) -> io::Result<u64> {
     let found = rustix::fs::statx(CWD, path, AtFlags::STATX_DONT_SYNC, StatxFlags::empty())?;
     Ok(rustix::fs::makedev(found.stx_dev_major, found.stx_dev_minor))
 }
 
-fn use_of(process: &Path, on: u64) -> Option<String> {
-    let is_on = |path: &Path| device(path).is_ok_and(|device| device == on);
+/// What a process uses of the device `on`.
+fn use_of(pid: u32, process: &Path, on: u64, watch: &Watch) -> io::Result<Option<String>> {
+    let is_on = |path: &Path| -> io::Result<bool> {
+        watch.step(pid)?;
+        Ok(device(path).is_ok_and(|device| device == on))
+    };
     let links =
         [("cwd", "works in it"), ("root", "has its root in it"), ("exe", "runs a program of it")];
-    let link = links.iter().find(|(link, _)| is_on(&process.join(link)));
-    if let Some((_, how)) = link {
-        return Some((*how).to_owned());
+    for (link, how) in links {
+        if is_on(&process.join(link))? {
+            return Ok(Some(how.to_owned()));
+        }
     }
     let descriptors = fs::read_dir(process.join("fd")).into_iter().flatten().flatten();
     for descriptor in descriptors {
-        if is_on(&descriptor.path()) {
+        if is_on(&descriptor.path())? {
             let file = fs::read_link(descriptor.path()).unwrap_or_default();
-            return Some(format!("has {} open", file.display()));
+            return Ok(Some(format!("has {} open", file.display())));
         }
     }
+    watch.step(pid)?;
     // address, permissions, offset, device, inode, path (proc_pid_maps(5))
     let maps = fs::read(process.join("maps")).unwrap_or_default();
     let (major, minor) = (rustix::fs::major(on), rustix::fs::minor(on));
     let on_device = format!("{major:02x}:{minor:02x}");
-    String::from_utf8_lossy(&maps).lines().find_map(|line| {
+    Ok(String::from_utf8_lossy(&maps).lines().find_map(|line| {
         let mut fields = line.split_ascii_whitespace();
         let is_it = fields.nth(3)? == on_device;
         let file = fields.nth(1)?;
         is_it.then(|| format!("maps {file}"))
-    })
+    }))
 }

@@ -8,6 +8,7 @@ use std::sync::mpsc::channel;
 use std::time::Duration;
 
 use os::cgroup::{Tree, tree_name};
+use os::mount::Found;
 use os::process::{Containment, Exit, Output, Program};
 
 /// When a test gives up waiting: only tells a failure from a hang.
@@ -26,13 +27,16 @@ check(libc.mount(b'none', b'/', None, 0x44000, None))
 fuse = os.open('/dev/fuse', os.O_RDWR)
 options = b'fd=%d,rootmode=100000,user_id=0,group_id=0' % fuse
 check(libc.mount(b'hang', target, b'fuse', 0, options))
+is_open, has_opened = os.pipe()
 other = os.fork()
 if other == 0:
     os.open(target, os.O_RDONLY)
+    os.write(has_opened, b'.')
     os.close(fuse)
     select.select([], [], [], 1000)
 child = os.fork()
 if child == 0:
+    os.read(is_open, 1)
     os.open(target, os.O_RDONLY)
     os.close(fuse)
     os.execv('/bin/sleep', ['sleep', '1000'])
@@ -137,10 +141,15 @@ fn who_does_not_answer_holds_up_no_signal_and_is_named() {
     assert_eq!(wait_for("its end", || told.exit().expect("it is a child")), Exit::Signal(15));
 
     if let Some((pid, other)) = there {
-        // Who has a file of the dead file system open lets everybody look at what else it uses; who hangs need not.
-        let look = || os::mount::users(std::path::Path::new("/dev/shm"));
+        // Who has a file of the dead file system open lets everybody look at what else it uses; who hangs does not.
+        let look = || {
+            let mut all = Vec::new();
+            os::mount::users(std::path::Path::new("/dev/shm"), |found| all.push(found))
+                .map(|()| all)
+        };
         let users = within("the users of a mount", look).expect("users");
-        assert!(users.silent.iter().all(|silent| *silent == pid), "{users:?}, {other} is well");
+        assert!(users.contains(&Found::Silent(pid)), "{users:?}");
+        assert!(!users.contains(&Found::Silent(other)), "{users:?}");
         let named = format!("process {pid} does not answer");
         let look = || {
             let way = containment.clone();

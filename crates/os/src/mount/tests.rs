@@ -47,8 +47,12 @@ fn what_is_no_block_device_is_said_so() {
 fn a_user_of_a_file_system_is_found_with_its_use() {
     let child = std::process::Command::new("sleep").arg("60").current_dir("/dev/shm").spawn();
     let mut child = child.expect("sleep is there");
-    let found = users(Path::new("/dev/shm")).expect("it is readable");
-    let user = found.known.iter().find(|user| user.pid == child.id());
+    let mut user = None;
+    users(Path::new("/dev/shm"), |found| match found {
+        Found::User(found) if found.pid == child.id() => user = Some(found),
+        _ => {}
+    })
+    .expect("it is readable");
     child.kill().expect("it is ours");
     child.wait().expect("it is ours");
     let user = user.expect("it works there");

@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use base::Instant;
 use engine::{Act, Verb};
-use os::mount::{User, Users};
+use os::mount::{Found, User};
 use os::process::Process;
 
 use super::super::writers::question;
@@ -28,6 +28,14 @@ const LAST_WORD: Duration = Duration::from_millis(500);
 const LOOK_BUDGET: Duration = Duration::from_secs(2);
 /// Users that are named.
 const NAMED_MAX: usize = 8;
+
+/// Who uses a mount.
+#[derive(Debug, Default)]
+struct Users {
+    known: Vec<User>,
+    /// Processes that cannot be looked at, and perhaps use it.
+    silent: Vec<u32>,
+}
 
 impl Mount {
     pub(super) fn unmount(&mut self, act: &Act, inbox: &mut Inbox) -> Result<(), Fault> {
@@ -63,11 +71,14 @@ impl Mount {
                 Err(Fault::Said(reason)) => last = reason,
                 Err(Fault::Interrupted) => return Err(Fault::Interrupted),
             }
-            let users = self.users(inbox)?;
-            if !users.known.is_empty() || !users.silent.is_empty() {
-                last = used_by(&users);
+            let users = self.users(end, inbox)?;
+            if !users.known.is_empty() {
+                last = format!("used by {}", named(&users.known));
                 let force = os::clock::boottime() >= kill_at;
                 self.end_users(&users.known, force, &mut told);
+            }
+            if !users.silent.is_empty() {
+                last = format!("{last}; {}", perhaps(&users.silent));
             }
             if inbox.is_interrupted(AGAIN) {
                 return Err(Fault::Interrupted);
@@ -185,17 +196,24 @@ impl Mount {
         self.await_device(until, inbox, last)
     }
 
-    fn users(&mut self, inbox: &mut Inbox) -> Result<Users, Fault> {
-        let until = os::clock::boottime() + LOOK_BUDGET;
-        match self.desk.ask("users", &self.what.directory, until, inbox) {
-            Ok(ended) => Ok(question::users(&ended.output)),
-            // It waits for the device, or there is no memory: then nobody is known.
-            Err(Fault::Said(reason)) => {
-                self.desk.say(&format!("cannot see who uses it: {reason}"));
-                Ok(Users::default())
-            }
-            Err(Fault::Interrupted) => Err(Fault::Interrupted),
-        }
+    /// Those who were found by then.
+    fn users(&mut self, end: Instant, inbox: &mut Inbox) -> Result<Users, Fault> {
+        let until = end.min(os::clock::boottime() + LOOK_BUDGET);
+        let mut users = Users::default();
+        let mut hear = |line: &str| match question::user(line) {
+            Some(Found::User(user)) => users.known.push(user),
+            Some(Found::Silent(pid)) => users.silent.push(pid),
+            None => {}
+        };
+        let reason = match self.desk.hear("users", &self.what.directory, until, inbox, &mut hear) {
+            Ok(ended) if ended.code == Some(0) => return Ok(users),
+            Ok(ended) => ended.why(),
+            // It waits for a device, or there is no memory.
+            Err(Fault::Said(reason)) => reason,
+            Err(Fault::Interrupted) => return Err(Fault::Interrupted),
+        };
+        self.desk.say(&format!("not all who use it can be seen: {reason}"));
+        Ok(users)
     }
 
     fn end_users(&self, users: &[User], force: bool, told: &mut Vec<(u32, bool)>) {
@@ -235,20 +253,17 @@ fn shown(path: &Path) -> String {
     path.display().to_string()
 }
 
-/// With those that cannot be looked at, and perhaps use it: they may be why it cannot be unmounted.
-pub(super) fn used_by(users: &Users) -> String {
-    let mut used = Vec::new();
-    if !users.known.is_empty() {
-        used.push(format!("used by {}", named(&users.known)));
+/// They may be why it cannot be unmounted.
+pub(super) fn perhaps(silent: &[u32]) -> String {
+    let mut pids: Vec<String> = silent.iter().take(NAMED_MAX).map(u32::to_string).collect();
+    if silent.len() > NAMED_MAX {
+        pids.push(format!("and {} more", silent.len() - NAMED_MAX));
     }
-    if !users.silent.is_empty() {
-        let pids: Vec<String> = users.silent.iter().take(NAMED_MAX).map(u32::to_string).collect();
-        used.push(format!(
-            "perhaps used by who cannot be looked at and waits for a disk or network file system (process {})",
-            pids.join(", ")
-        ));
-    }
-    used.join("; ")
+    format!(
+        "perhaps used by what cannot be looked at, as when its disk or network file system does not answer \
+         (process {})",
+        pids.join(", ")
+    )
 }
 
 /// `123 (mysqld), which has /srv/db/ibdata1 open`

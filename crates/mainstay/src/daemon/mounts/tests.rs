@@ -1,5 +1,7 @@
 //! What is read from programs; the way through the kernel is in `tests/mount.rs`.
 
+use os::mount::Found;
+
 use super::*;
 
 #[test]
@@ -13,18 +15,20 @@ fn the_progress_of_a_check_is_read() {
 
 #[test]
 fn what_is_printed_of_users_is_read() {
-    let said = "12\t99\tsh\tworks in it\nnonsense\n13\t7\tmy\tsqld\n77\n";
-    let users = question::users(said);
-    let first = &users.known[0];
-    assert_eq!((first.pid, first.started, first.how.as_str()), (12, 99, "works in it"));
-    assert_eq!((users.known.len(), &users.silent[..]), (2, &[77][..]));
-    let used = stop::used_by(&users);
-    assert!(
-        used.starts_with(
-            "used by 12 (sh), which works in it; 13 (my), which sqld; perhaps used by"
-        )
-    );
-    assert!(used.ends_with("(process 77)"), "{used}");
+    let (name, how) = ("my".to_owned(), "has a\tb open".to_owned());
+    let user = os::mount::User { pid: 13, started: 7, name, how };
+    assert_eq!(question::user("13\t7\tmy\thas a\tb open"), Some(Found::User(user)));
+    assert_eq!(question::user("77"), Some(Found::Silent(77)));
+    for other in ["nonsense", "", "1\t2", "x\t7\tmy\tuse"] {
+        assert_eq!(question::user(other), None, "{other:?}");
+    }
+}
+
+#[test]
+fn those_who_cannot_be_looked_at_are_named_up_to_a_number() {
+    assert!(stop::perhaps(&[7, 9]).ends_with("(process 7, 9)"));
+    let many: Vec<u32> = (1..=10).collect();
+    assert!(stop::perhaps(&many).ends_with("8, and 2 more)"), "{}", stop::perhaps(&many));
 }
 
 #[test]

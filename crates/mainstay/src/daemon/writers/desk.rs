@@ -84,9 +84,21 @@ impl Desk {
         until: Instant,
         inbox: &mut Inbox,
     ) -> Result<Ended, Fault> {
+        self.hear(word, path, until, inbox, &mut |_| {})
+    }
+
+    /// ... and `progress` gets each line of the answer as it comes, also of one that does not end in time.
+    pub(in crate::daemon) fn hear(
+        &mut self,
+        word: &str,
+        path: &Path,
+        until: Instant,
+        inbox: &mut Inbox,
+        progress: &mut dyn FnMut(&str),
+    ) -> Result<Ended, Fault> {
         self.await_answer(path, until, inbox)?;
         let mut command = self.question(word, path);
-        self.carry_out(&mut command, Some(path), None, until, inbox, &mut |_| {})
+        self.carry_out(&mut command, Some(path), None, until, inbox, progress)
     }
 
     /// Runs a command that changes something about a path, once what was asked about it has ended.

@@ -2,7 +2,7 @@
 //!
 //! | words | does | exit code |
 //! |---|---|---|
-//! | `users DIRECTORY` | prints who uses the file system there: number, start, name, use; with tabs. Of who cannot be looked at the number only | 0 |
+//! | `users DIRECTORY` | prints each who uses the file system there as it is found: number, start, name, use; with tabs. Of who cannot be looked at the number only | 0 |
 //! | `free DEVICE` | whether the kernel has given up the device | 0 yes, [`NO`] no, [`ABSENT`] none there |
 //! | `answers DEVICE` | reads its first block past every cache | 0 yes, [`NO`] no |
 //! | `reservation DISK` | prints the registered keys, and the reservation with its kind | 0 |
@@ -19,7 +19,7 @@ use std::process::{Child, Command, ExitStatus, Stdio};
 use std::time::Duration;
 
 use base::Instant;
-use os::mount::{User, Users};
+use os::mount::{Found, User};
 use os::reservation::{Disk, Key, Kind, State};
 
 /// The name of the hidden command.
@@ -37,16 +37,14 @@ const LOOK_INTERVAL: Duration = Duration::from_millis(5);
 #[must_use]
 pub fn main(word: &str, path: &Path, numbers: &[String]) -> i32 {
     let answer = match word {
-        "users" => os::mount::users(path).map(|users| {
-            for User { pid, started, name, how } in users.known {
+        "users" => os::mount::users(path, |found| match found {
+            Found::User(User { pid, started, name, how }) => {
                 let (name, how) = (name.replace(['\t', '\n'], " "), how.replace(['\t', '\n'], " "));
                 println!("{pid}\t{started}\t{name}\t{how}");
             }
-            for pid in users.silent {
-                println!("{pid}");
-            }
-            0
-        }),
+            Found::Silent(pid) => println!("{pid}"),
+        })
+        .map(|()| 0),
         "free" => match os::mount::is_free(path) {
             Ok(free) => Ok(if free { 0 } else { NO }),
             Err(error) if is_absent(&error) => {
@@ -136,22 +134,19 @@ fn is_absent(error: &std::io::Error) -> bool {
     matches!(error.raw_os_error(), Some(6 | 19 | 123))
 }
 
-/// What `users` has printed.
-pub(in crate::daemon) fn users(output: &str) -> Users {
-    let mut users = Users::default();
-    for line in output.lines() {
-        let fields: Vec<&str> = line.splitn(4, '\t').collect();
-        match fields[..] {
-            [pid] => users.silent.extend(pid.parse::<u32>()),
-            [pid, started, name, how] => {
-                if let (Ok(pid), Ok(started)) = (pid.parse(), started.parse()) {
-                    users.known.push(User { pid, started, name: name.into(), how: how.into() });
-                }
-            }
-            _ => {}
-        }
+/// A line that `users` has printed.
+pub(in crate::daemon) fn user(line: &str) -> Option<Found> {
+    let fields: Vec<&str> = line.splitn(4, '\t').collect();
+    match fields[..] {
+        [pid] => pid.parse().ok().map(Found::Silent),
+        [pid, started, name, how] => Some(Found::User(User {
+            pid: pid.parse().ok()?,
+            started: started.parse().ok()?,
+            name: name.to_owned(),
+            how: how.to_owned(),
+        })),
+        _ => None,
     }
-    users
 }
 
 /// The program with a question.

@@ -5,8 +5,9 @@
 //! here the lab looks into its own `/proc`: which responders run, in which machine.
 //!
 //! A responder counts while it can still do something: not when it is stopped, dead, or has been told by the
-//! kernel to die and has not got to it. It counts only where a guard has been running for [`GRACE`]: where
-//! there is none, or it is stopped, nobody can end anything, which is known and documented.
+//! kernel to die and has not got to it. It counts only where a guard has been running for [`GRACE`], or for as long a
+//! daemon without one, which stands in for it: where both are gone or stopped nobody can end anything, which is
+//! known and documented.
 //! **Running on two machines at two looks in a row is one too many.** When which guard was at work is kept
 //! ([`Guarded`]), for who has other evidence of a process to judge.
 
@@ -27,7 +28,8 @@ use crate::worker;
 
 /// How often is looked: a scan of some dozens of processes.
 const INTERVAL: Duration = Duration::from_millis(50);
-/// How long a guard that has just begun, or goes on, may take to end what it finds.
+/// How long a guard that has just begun, or goes on, may take to end what it finds, and a daemon that has just lost
+/// its guard.
 const GRACE: Duration = Duration::from_secs(2);
 /// Looks in a row at which a process must run on two nodes: one may be between a kill and its effect.
 const LOOKS: u32 = 2;
@@ -47,11 +49,11 @@ pub(crate) struct Double {
     pub(crate) at: Duration,
 }
 
-/// When which node's guard was at work, as far as it was seen.
+/// When which node's guard, or its daemon without one, was at work, as far as it was seen.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(crate) struct Guarded(Vec<Duty>);
 
-/// A guard at work without a pause.
+/// One of them at work without a pause.
 #[derive(Debug, Clone, PartialEq, Eq)]
 struct Duty {
     machine: String,
@@ -62,7 +64,7 @@ struct Duty {
 }
 
 impl Guarded {
-    /// A guard is seen at work; `is_new` when it was not at the look before.
+    /// One is seen at work; `is_new` when it was not at the look before.
     pub(crate) fn note(&mut self, machine: &str, node: &str, at: Duration, is_new: bool) {
         let known = self.0.iter_mut().rev().find(|duty| duty.machine == machine);
         match known.filter(|_| !is_new) {
@@ -74,7 +76,7 @@ impl Guarded {
         }
     }
 
-    /// Whether the guard of a node was seen at work for [`GRACE`] before that time (nanoseconds since boot), and
+    /// Whether one of a node was seen at work for [`GRACE`] before that time (nanoseconds since boot), and
     /// still afterwards: then it must have ended what may not run.
     pub(crate) fn covers(&self, node: &str, at: u64) -> bool {
         let at = Duration::from_nanos(at);
@@ -161,16 +163,30 @@ impl Drop for Census {
 #[derive(Debug, Default)]
 struct Look {
     at: Duration,
-    /// Machines with a guard that is not stopped, and their names.
-    guards: BTreeMap<String, String>,
+    /// Machines with somebody at work who ends what has no lease, and who that is.
+    keepers: BTreeMap<String, Keeper>,
     /// Machines where a responder at that port runs.
     runs: BTreeMap<String, BTreeSet<String>>,
 }
 
+/// Who ends what has no lease on a node, in the order of precedence.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+enum Keeper {
+    Daemon(String),
+    Guard(String),
+}
+
+impl Keeper {
+    fn node(&self) -> &str {
+        let (Self::Daemon(node) | Self::Guard(node)) = self;
+        node
+    }
+}
+
 #[derive(Debug, Default)]
 struct Judge {
-    /// Since when guards have been running without a pause.
-    since: BTreeMap<String, Duration>,
+    /// Since when they have been at work without a pause.
+    since: BTreeMap<String, (Keeper, Duration)>,
     /// For how many looks in a row each port has been in use on two machines.
     strikes: BTreeMap<String, u32>,
     count: Count,
@@ -178,22 +194,22 @@ struct Judge {
 
 impl Judge {
     fn note(&mut self, look: &Look) {
-        self.since.retain(|machine, _| look.guards.contains_key(machine));
-        for (machine, node) in &look.guards {
+        self.since.retain(|machine, (keeper, _)| look.keepers.get(machine) == Some(keeper));
+        for (machine, keeper) in &look.keepers {
             let is_new = !self.since.contains_key(machine);
-            self.count.guarded.note(machine, node, look.at, is_new);
-            self.since.entry(machine.clone()).or_insert(look.at);
+            self.count.guarded.note(machine, keeper.node(), look.at, is_new);
+            self.since.entry(machine.clone()).or_insert_with(|| (keeper.clone(), look.at));
         }
         self.strikes.retain(|port, _| look.runs.contains_key(port));
-        self.count.looks += u64::from(!look.runs.is_empty() && !look.guards.is_empty());
+        self.count.looks += u64::from(!look.runs.is_empty() && !look.keepers.is_empty());
         for (port, machines) in &look.runs {
             let counts = |machine: &&String| {
-                self.since.get(*machine).is_some_and(|since| *since + GRACE <= look.at)
+                self.since.get(*machine).is_some_and(|(_, since)| *since + GRACE <= look.at)
             };
             let nodes: Vec<String> = machines
                 .iter()
                 .filter(counts)
-                .map(|machine| look.guards[machine].clone())
+                .map(|machine| look.keepers[machine].node().to_owned())
                 .collect();
             let strikes = self.strikes.entry(port.clone()).or_default();
             *strikes = if nodes.len() > 1 { *strikes + 1 } else { 0 };
@@ -208,8 +224,8 @@ impl Judge {
 /// Who a process is, by its arguments.
 #[derive(Debug, PartialEq, Eq)]
 enum Role {
-    /// Of that node.
-    Guard(String),
+    /// A guard or a daemon.
+    Keeper(Keeper),
     /// At that port.
     Responder(String),
 }
@@ -222,14 +238,17 @@ impl Role {
             .filter(|word| !word.is_empty())
             .collect();
         match words[..] {
-            [_, "--root", root, "run"] => {
-                let name = Path::new(root).file_name()?;
-                Some(Self::Guard(name.to_str()?.to_owned()))
-            }
+            [_, "--root", root, "run"] => Some(Self::Keeper(Keeper::Guard(node_at(root)?))),
+            [_, "daemon", "--root", root, ..] => Some(Self::Keeper(Keeper::Daemon(node_at(root)?))),
             [_, "lab", "responder", "--port", port, ..] => Some(Self::Responder(port.to_owned())),
             _ => None,
         }
     }
+}
+
+/// A node's directory has its name.
+fn node_at(root: &str) -> Option<String> {
+    Some(Path::new(root).file_name()?.to_str()?.to_owned())
 }
 
 /// Whether a process can do something, by its `stat` and `status`.
@@ -273,7 +292,10 @@ fn look(proc: &Path) -> Result<Look> {
         }
         let machine = machine.display().to_string();
         match role {
-            Role::Guard(node) => drop(look.guards.insert(machine, node)),
+            Role::Keeper(keeper) => {
+                let known = look.keepers.entry(machine).or_insert_with(|| keeper.clone());
+                *known = keeper.max(known.clone());
+            }
             Role::Responder(port) => drop(look.runs.entry(port).or_default().insert(machine)),
         }
     }

@@ -15,6 +15,7 @@ mod cards;
 mod fences;
 mod frozen;
 mod gate;
+mod guardless;
 mod interfaces;
 mod many;
 mod media;
@@ -100,6 +101,10 @@ pub enum Scenario {
     /// SIGSTOP of everything on the active node at once; then it is cut off from the others, but not
     /// from those outside.
     FrozenOwner,
+    /// SIGSTOP of the guard; 3 s later the active node is cut off from the others.
+    StopGuard,
+    /// The active node is cut off from the others, and its guard is killed at once.
+    KillGuard,
     /// kill -9 of the daemon.
     KillDaemon,
     /// No power for the active node.
@@ -165,7 +170,7 @@ pub enum Scenario {
 
 impl Scenario {
     /// All, in the order of the acceptance criteria.
-    pub const ALL: [Self; 37] = [
+    pub const ALL: [Self; 39] = [
         Self::CutOneNetwork,
         Self::ServiceNetwork,
         Self::SwitchOff,
@@ -174,6 +179,8 @@ impl Scenario {
         Self::StopDaemon,
         Self::StopDaemonAndGuard,
         Self::FrozenOwner,
+        Self::StopGuard,
+        Self::KillGuard,
         Self::KillDaemon,
         Self::PowerOff,
         Self::Move,
@@ -216,6 +223,8 @@ impl Scenario {
             Self::StopDaemon => "stop-daemon",
             Self::StopDaemonAndGuard => "stop-daemon-and-guard",
             Self::FrozenOwner => "frozen-owner",
+            Self::StopGuard => "stop-guard",
+            Self::KillGuard => "kill-guard",
             Self::KillDaemon => "kill-daemon",
             Self::PowerOff => "power-off",
             Self::Move => "move",
@@ -324,6 +333,7 @@ impl Scenario {
             Self::Preferences => false,
             Self::CutAllNetworks | Self::Partition | Self::Move | Self::PowerOff => true,
             Self::StopDaemon | Self::StopDaemonAndGuard | Self::FrozenOwner => true,
+            Self::StopGuard | Self::KillGuard => true,
             Self::FloodedTakeover | Self::FenceRungs | Self::ServiceNetwork => true,
             Self::BothCards | Self::NetworkDown => true,
             Self::ManyAddresses | Self::ThousandAddresses => true,
@@ -331,9 +341,10 @@ impl Scenario {
         }
     }
 
-    /// Nothing of ours runs on the active node meanwhile.
+    /// No guard of ours runs on the active node meanwhile.
     fn stops_the_guard(self) -> bool {
-        matches!(self, Self::StopDaemonAndGuard | Self::FrozenOwner)
+        use Scenario::*;
+        matches!(self, StopDaemonAndGuard | FrozenOwner | StopGuard | KillGuard)
     }
 
     /// Where processes run is looked at meanwhile: where a node that is not heard goes on to run, and its guard
@@ -342,7 +353,14 @@ impl Scenario {
         use Scenario::*;
         matches!(
             self,
-            CutAllNetworks | Partition | StopDaemon | StopDaemonAndGuard | FenceRungs | Move
+            CutAllNetworks
+                | Partition
+                | StopDaemon
+                | StopDaemonAndGuard
+                | StopGuard
+                | KillGuard
+                | FenceRungs
+                | Move
         )
     }
 
@@ -415,6 +433,8 @@ impl Scenario {
                 let must_close = gate.as_ref().is_some_and(Gate::must_close);
                 frozen::frozen_owner(scene, &active, must_close)
             }
+            Self::StopGuard => guardless::stopped(scene, &active).map(Played::from),
+            Self::KillGuard => guardless::killed(scene, &active).map(Played::from),
             Self::KillDaemon => kill_daemon(scene, &active).map(Played::from),
             Self::PowerOff => power_off(scene, &active).map(Played::from),
             Self::Move => wished_move(scene, &active).map(Played::from),

@@ -74,10 +74,10 @@ use anyhow::Context;
 use base::Instant;
 use os::event::{Events, Interest, Poll, Timer, Token};
 use os::gate::{Gate, GateError};
-use os::lock::{Lock, LockError};
+use os::lock::{Heir, Lock, LockError};
 use os::netlink::Netlink;
 use os::notify::Init;
-use os::process::{Containment, Exit, Relaunch, raise_open_files};
+use os::process::{Containment, Exit, Process, Relaunch, State, raise_open_files};
 use os::shared::{DaemonSide, GUARD_TICK, Gated, GuardSide, Promises};
 use os::signal::{Signal, Signals};
 
@@ -421,7 +421,8 @@ fn await_leftovers(containment: &Containment, count: usize) -> anyhow::Result<()
 }
 
 /// Takes the lock of this node. What was killed or told to end a moment ago may still hold it: it
-/// gets [`LOCK_BUDGET`] to be gone.
+/// gets [`LOCK_BUDGET`] to be gone. A daemon of a former guard that runs ends its services by itself, when their
+/// lease is over; one that is stopped would never, so it is ended.
 fn take_lock(path: &Path) -> anyhow::Result<Lock> {
     let own = format!("mainstay guard, process {}", std::process::id());
     let poll = Poll::new()?;
@@ -429,8 +430,10 @@ fn take_lock(path: &Path) -> anyhow::Result<Lock> {
     let until = os::clock::boottime() + LOCK_BUDGET;
     let mut is_told = false;
     loop {
-        let held = match Lock::take(path, &own) {
-            Err(held @ LockError::Held { .. }) if os::clock::boottime() < until => held,
+        let (held, daemon) = match Lock::take(path, &own) {
+            Err(held @ LockError::Held { daemon, .. }) if os::clock::boottime() < until => {
+                (held, daemon)
+            }
             Err(held @ LockError::Held { .. }) => {
                 return Err(held).context("another mainstay runs on this node");
             }
@@ -440,8 +443,26 @@ fn take_lock(path: &Path) -> anyhow::Result<Lock> {
             say!("{held}; waiting up to {LOCK_BUDGET:?} for its end");
             is_told = true;
         }
+        if let Some(daemon) = daemon
+            && end_stopped(daemon).context("cannot end the stopped daemon of a former guard")?
+        {
+            say!("the daemon of a former guard, process {}, is stopped: it was ended", daemon.pid);
+        }
         poll.wait(&mut events, Some(LOCK_TICK))?;
     }
+}
+
+/// Ends a daemon that has lost its guard and is stopped; whether it was one.
+fn end_stopped(daemon: Heir) -> std::io::Result<bool> {
+    let Some(process) = Process::adopt(daemon.pid, daemon.started)? else { return Ok(false) };
+    let Some(State { parent, is_stopped }) = os::process::state(daemon.pid)? else {
+        return Ok(false);
+    };
+    if parent == daemon.guard || !is_stopped {
+        return Ok(false);
+    }
+    process.kill()?;
+    Ok(true)
 }
 
 #[derive(Clone, Copy, Debug)]

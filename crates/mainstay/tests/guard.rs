@@ -605,6 +605,26 @@ fn next_guard_ends_leftovers(place: Place) {
     assert!(is_gone(service));
 }
 
+/// A guard was killed, and its daemon is stopped: it would never leave, so the next guard ends it. One that has its
+/// guard is left alone.
+fn next_guard_ends_a_stopped_daemon(place: Place) {
+    let mut scene = Scene::new(place, &[]);
+    let service = scene.line("service", 1).number("pid");
+    let daemon = scene.line("start", 1).number("pid");
+    signal(unix::Signal::STOP, daemon);
+    let mut second = Scene::start(place, scene.path());
+    assert_eq!(second.wait().unwrap().code(), Some(99));
+    assert!(!is_gone(daemon), "it has its guard");
+    scene.guard.kill().unwrap();
+    scene.guard.wait().unwrap();
+    fs::write(scene.path().join("idle"), "").unwrap();
+    scene.guard = Scene::start(place, scene.path());
+    scene.line("start", 2);
+    assert!(is_gone(daemon) && is_gone(service));
+    let said = format!("process {daemon}, is stopped: it was ended");
+    assert!(scene.log().contains(&said), "{}", scene.log());
+}
+
 /// Without control groups and the real-time class the daemon can read that, and people can.
 fn powerless_says_so() {
     let scene = Scene::new(Place::Powerless, &[("idle", "")]);
@@ -655,7 +675,7 @@ fn refusal(place: Place) -> Option<String> {
 
 fn run_tests(filter: Option<&String>) -> ExitCode {
     type Test = (&'static str, Place, fn(Place));
-    let tests: [Test; 18] = [
+    let tests: [Test; 19] = [
         ("killed_daemon_comes_back", Place::Network, killed_daemon_comes_back),
         ("killed_daemon_comes_back_powerless", Place::Powerless, killed_daemon_comes_back),
         ("stopped_daemon_loses_its_services", Place::Network, stopped_daemon_loses_its_services),
@@ -670,6 +690,7 @@ fn run_tests(filter: Option<&String>) -> ExitCode {
         ("leaves_in_order", Place::Network, |_| leaves_in_order()),
         ("ends_what_does_not_leave", Place::Network, |_| ends_what_does_not_leave()),
         ("next_guard_ends_leftovers", Place::Here, next_guard_ends_leftovers),
+        ("next_guard_ends_a_stopped_daemon", Place::Here, next_guard_ends_a_stopped_daemon),
         ("unusable_configuration_is_said_once", Place::Network, |_| {
             unusable_configuration_is_said_once();
         }),

@@ -80,6 +80,15 @@ fn an_owner_without_daemon_and_guard_answers_nothing_when_its_service_is_elsewhe
     told_of_the_gate(&said);
 }
 
+#[test]
+fn a_daemon_stands_in_for_a_guard_that_is_stopped_or_gone() {
+    for scenario in ["stop-guard", "kill-guard"] {
+        let said = lab(&["scenario", scenario, "--times", "1"]);
+        check(&said, 1);
+        told_of_the_gate(&said);
+    }
+}
+
 /// Each figure says which gate was judged, or that there can be none.
 fn told_of_the_gate(said: &str) {
     for figure in said.lines().filter(|line| line.contains("probes")) {

@@ -714,6 +714,32 @@ pub fn started(pid: u32) -> io::Result<Option<u64>> {
     Ok(search::stat_field(&text, 22))
 }
 
+/// What a process does.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct State {
+    /// The number of its parent: another one than before when that has ended.
+    pub parent: u32,
+    /// By a signal or a debugger.
+    pub is_stopped: bool,
+}
+
+/// What the process with this number does; `None` when there is none.
+///
+/// # Errors
+/// When `/proc` cannot be read.
+pub fn state(pid: u32) -> io::Result<Option<State>> {
+    let text = match fs::read(format!("/proc/{pid}/stat")) {
+        Ok(text) => text,
+        Err(error) if matches!(error.raw_os_error(), Some(libc::ENOENT | libc::ESRCH)) => {
+            return Ok(None);
+        }
+        Err(error) => return Err(error),
+    };
+    let is_stopped = matches!(search::stat_state(&text), Some(b'T' | b't'));
+    let parent = search::stat_field(&text, 4).and_then(|parent| u32::try_from(parent).ok());
+    Ok(parent.map(|parent| State { parent, is_stopped }))
+}
+
 /// Keeps a log that somebody appends to at or below about `limit` bytes: the newer half is kept as
 /// `PATH.1` and the file is emptied in place, because its writer has it open. True if it did.
 ///

@@ -1,15 +1,19 @@
 use super::*;
 
-/// Looks every 50 ms, each as (machines with a guard, machines with a responder).
+/// Looks every 50 ms, each as (machines with a guard, or with a daemon alone as in `-n1`, machines with a responder).
 fn count(
     looks: impl IntoIterator<Item = (&'static [&'static str], &'static [&'static str])>,
 ) -> Count {
     let mut judge = Judge::default();
     for (number, (guards, runs)) in (0..).zip(looks) {
         let names = |list: &[&str]| list.iter().map(|name| (*name).to_owned()).collect::<Vec<_>>();
-        let guards = names(guards).into_iter().map(|name| (name.clone(), name)).collect();
+        let keeper = |name: String| match name.strip_prefix('-') {
+            Some(alone) => (alone.to_owned(), Keeper::Daemon(alone.to_owned())),
+            None => (name.clone(), Keeper::Guard(name)),
+        };
+        let keepers = names(guards).into_iter().map(keeper).collect();
         let machines: BTreeSet<String> = names(runs).into_iter().collect();
-        let mut look = Look { at: INTERVAL * number, guards, ..Look::default() };
+        let mut look = Look { at: INTERVAL * number, keepers, ..Look::default() };
         if !machines.is_empty() {
             look.runs.insert("7700".to_owned(), machines);
         }
@@ -41,6 +45,14 @@ fn without_a_guard_nobody_can_end_anything() {
     let goes_on = |looks| quiet.into_iter().chain(stopped).chain(vec![(BOTH, BOTH); looks]);
     assert_eq!(count(goes_on(30)).doubles, []);
     assert_eq!(count(goes_on(50)).doubles.len(), 1);
+}
+
+#[test]
+fn a_daemon_without_its_guard_has_a_while_to_end_it() {
+    let quiet = [(BOTH, &["n1"][..]); 50];
+    let alone = |looks| quiet.into_iter().chain(vec![(&["-n1", "n2"][..], BOTH); looks]);
+    assert_eq!(count(alone(40)).doubles, []);
+    assert_eq!(count(alone(50)).doubles.len(), 1);
 }
 
 #[test]
@@ -81,8 +93,12 @@ fn what_is_ending_or_stopped_does_not_run() {
 #[test]
 fn roles() {
     let role = |words: &str| Role::of(words.replace(' ', "\0").as_bytes());
-    assert_eq!(role("/m --root /run/lab/n1 run "), Some(Role::Guard("n1".to_owned())));
-    assert_eq!(role("mainstay daemon --root /run/lab/n1 --shared-fd 12 "), None);
+    assert_eq!(
+        role("/m --root /run/lab/n1 run "),
+        Some(Role::Keeper(Keeper::Guard("n1".to_owned())))
+    );
+    let daemon = Role::Keeper(Keeper::Daemon("n1".to_owned()));
+    assert_eq!(role("mainstay daemon --root /run/lab/n1 --shared-fd 12 "), Some(daemon));
     assert_eq!(role("/m lab responder --port 7710 "), Some(Role::Responder("7710".to_owned())));
     let writes = "/m lab responder --port 7712 --stamps /run/lab/stamps/s1 ";
     assert_eq!(role(writes), Some(Role::Responder("7712".to_owned())));

@@ -206,6 +206,15 @@ impl Cover {
         Ok(())
     }
 
+    /// Services of which processes are here, or may be, and that the guard has not killed; each with its deadline.
+    pub(super) fn unended(&self) -> impl Iterator<Item = (&str, Instant)> {
+        self.services.iter().filter_map(|(name, covered)| {
+            let has_any = !covered.description.processes.is_empty() || !covered.starting.is_empty();
+            let is_unended = has_any && self.shared.killed(covered.slot).is_none();
+            is_unended.then(|| (name.as_str(), self.shared.deadline(covered.slot)))
+        })
+    }
+
     /// The right to start something of a service that was entered.
     pub(super) fn permit(&self, service: &str) -> Option<Permit> {
         self.services.get(service).map(|covered| self.shared.permit(covered.slot))

@@ -40,6 +40,7 @@ mod probing;
 mod records;
 mod replaced;
 mod reservations;
+mod stand_in;
 mod standby;
 mod status;
 mod watchdog;

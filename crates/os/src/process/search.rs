@@ -158,7 +158,7 @@ pub(super) fn is_alive(stat: &[u8]) -> bool {
     }
 }
 
-fn stat_state(stat: &[u8]) -> Option<u8> {
+pub(super) fn stat_state(stat: &[u8]) -> Option<u8> {
     after_name(stat)?.first().copied()
 }
 

@@ -17,7 +17,7 @@ use super::{
     SharedError, Slot,
 };
 use crate::event::Bell;
-use crate::lock::Lock;
+use crate::lock::{Heir, Lock};
 use crate::sys::{self, Mapping};
 
 /// The memory as the daemon has it.
@@ -64,7 +64,14 @@ impl DaemonSide {
         let bell = descriptor(get(words, layout::BELL)).map_err(failed("take its bell"))?;
         let lock = match get(words, layout::LOCK) {
             0 => None,
-            word => Some(Lock::from(descriptor(word).map_err(failed("take the lock"))?)),
+            word => {
+                let mut lock = Lock::from(descriptor(word).map_err(failed("take the lock"))?);
+                let (pid, guard) = (std::process::id(), parent.cast_unsigned());
+                let started = crate::process::started(pid).map_err(failed("look at itself"))?;
+                let heir = Heir { pid, started: started.unwrap_or_default(), guard };
+                lock.hand_over(heir).map_err(failed("write the lock's file"))?;
+                Some(lock)
+            }
         };
         put(words, layout::DAEMON_PID, u64::from(std::process::id()));
         Ok(DaemonSide::with(mapping, Bell::from_descriptor(bell), lock))

@@ -4,7 +4,7 @@ use std::os::unix::net::UnixStream;
 use std::time::Duration;
 
 use os::event::{Bell, Events, Interest, Poll, SendError, Timer, Token, queue};
-use os::lock::{Lock, LockError};
+use os::lock::{Heir, Lock, LockError};
 
 fn ready(poll: &Poll, timeout: Option<Duration>) -> Vec<Token> {
     let mut events = Events::with_capacity(8);
@@ -107,6 +107,14 @@ fn a_lock_has_one_holder_and_says_who() {
     lock.describe("renamed").unwrap();
     let error = Lock::take(&path, "the fourth").unwrap_err();
     assert!(error.to_string().ends_with("held by renamed"), "{error}");
+    assert!(matches!(error, LockError::Held { daemon: None, .. }), "{error:?}");
+    for pid in [12, 3] {
+        lock.hand_over(Heir { pid, started: 77, guard: 11 }).unwrap();
+        let error = Lock::take(&path, "the fifth").unwrap_err();
+        assert!(error.to_string().ends_with("held by renamed"), "{error}");
+        let LockError::Held { daemon: Some(heir), .. } = error else { panic!("{error:?}") };
+        assert_eq!(heir, Heir { pid, started: 77, guard: 11 });
+    }
     assert!(matches!(
         Lock::take(&directory.path().join("no/such"), "x"),
         Err(LockError::Io { operation: "open", .. })

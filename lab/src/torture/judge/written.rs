@@ -3,10 +3,10 @@
 //! A process must have ended before a successor starts: once a younger life of a service has written a stamp, an
 //! older one writes none. The order is that of the file, so no clock is asked.
 //!
-//! Where a node has no guard, or it is stopped, nobody can end a process there; that is known and documented, and the
-//! kernel closes the address alone, which the other rules judge. So a late stamp is excused exactly where the
-//! [census](crate::census) excuses a process: unless the guard of the node was seen at work for its whole time of
-//! grace before, and once more afterwards.
+//! Where guard and daemon of a node are both gone or stopped, nobody can end a process there; that is known and
+//! documented, and the kernel closes the address alone, which the other rules judge. So a late stamp is excused exactly
+//! where the [census](crate::census) excuses a process: unless the guard of the node, or its daemon without one, was seen
+//! at work for the whole time of grace before, and once more afterwards.
 
 use std::collections::BTreeMap;
 

@@ -28,6 +28,7 @@ use super::goodbyes::Goodbyes;
 use super::journal::Journal;
 use super::media::{DiskFrames, Media, NETWORKS, Taken};
 use super::probing::Probing;
+use super::stand_in::StandIn;
 use super::writers::{PROGRAM, Writers};
 use super::{Done, addresses, convert, discovery, health};
 use crate::config::hosts::Hosts;
@@ -107,7 +108,7 @@ pub(super) struct Daemon {
     pub(super) root: files::Root,
     containment: Containment,
     _server: serve::Server,
-    guard: Process,
+    pub(super) guard: Process,
     pub(super) poll: Poll,
     timer: Timer,
     /// What the timer is set to; none after it has fired.
@@ -136,6 +137,7 @@ pub(super) struct Daemon {
     follow_ups: VecDeque<Input>,
     is_carrying_out: bool,
     pub(super) leaving: Option<super::leaving::Leaving>,
+    pub(super) stand_in: StandIn,
     /// A look at the interfaces did not fit into the queue.
     look_again: bool,
     /// What the thread of the addresses does not put back.
@@ -206,6 +208,8 @@ impl Daemon {
         let (fencing, fence_trouble) =
             Fencing::start(&root, done.clone()).context("remember what was fenced")?;
         let agents = Agents::new(containment.clone(), logs, done.clone());
+        let stand_in = StandIn::start(containment.clone(), done.clone())
+            .context("start the thread that stands in for the guard")?;
         let writers =
             Writers::new(PROGRAM.into(), keys, records, containment.clone(), done.clone());
         if let Some(pusher) = pusher {
@@ -299,6 +303,7 @@ impl Daemon {
             follow_ups: VecDeque::new(),
             is_carrying_out: false,
             leaving: None,
+            stand_in,
             look_again: false,
             foreign,
             left: false,
@@ -387,6 +392,7 @@ impl Daemon {
             self.feed(Input::Turn { drained });
             self.push_leases();
             self.push_evidence();
+            self.stand_in();
             self.mind_watchdog();
             self.settle();
             self.note_view();
@@ -409,6 +415,7 @@ impl Daemon {
                 self.errands.deadline(),
                 self.aliases.deadline(),
                 self.leaving_deadline(),
+                self.stand_in.deadline(),
                 self.fence_checks_deadline(),
                 self.hooks.deadline(),
             ];
@@ -493,17 +500,7 @@ impl Daemon {
         Ok(true)
     }
 
-    /// Without its guard this daemon can promise nothing: services move away, and it ends.
-    fn guard_ended(&mut self) {
-        if self.guard.exit().is_ok_and(|exit| exit.is_some()) {
-            // Only once: the descriptor stays readable.
-            let _was_watched = self.poll.remove(&self.guard);
-            self.journal.say("the guard is gone: this node leaves, and must be started again");
-            self.leave();
-        }
-    }
-
-    fn leave(&mut self) {
+    pub(super) fn leave(&mut self) {
         self.limit_leave();
         self.feed(Input::Command { request: 0, command: node::Command::Leave });
     }

@@ -567,8 +567,8 @@ impl Figure {
             demand(lost.is_empty(), format!("{} probes had no answer{first}", lost.len()));
             demand(pids == 1, format!("{pids} processes answered instead of one"));
         }
-        // Nothing of ours runs on a node whose guard is stopped: if its kernel does not close the address
-        // either, the overlap is a figure.
+        // No guard of ours removes an address there: if the node's kernel does not close it either, the
+        // overlap is a figure.
         if played.must_close || !scenario.stops_the_guard() {
             let late = verdict.late_answers;
             demand(late == 0, format!("{late} answers of a second owner"));

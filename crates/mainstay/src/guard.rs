@@ -77,7 +77,7 @@ use os::gate::{Gate, GateError};
 use os::lock::{Heir, Lock, LockError};
 use os::netlink::Netlink;
 use os::notify::Init;
-use os::process::{Containment, Exit, Process, Relaunch, State, raise_open_files};
+use os::process::{Containment, Exit, Process, Relaunch, raise_open_files};
 use os::shared::{DaemonSide, GUARD_TICK, Gated, GuardSide, Promises};
 use os::signal::{Signal, Signals};
 
@@ -108,6 +108,8 @@ const FINISH_BUDGET: Duration = Duration::from_secs(10);
 const INIT_MARGIN: Duration = Duration::from_secs(15);
 /// How long a former guard or its daemon may take to be gone before this one is refused.
 const LOCK_BUDGET: Duration = Duration::from_secs(5);
+/// A daemon that is stopped for as long is not one that is traced, which stops again and again.
+const STOPPED_MIN: Duration = Duration::from_millis(500);
 /// How often its lock is tried meanwhile.
 const LOCK_TICK: Duration = Duration::from_millis(20);
 /// How often stale services of a former guard are looked at.
@@ -150,7 +152,15 @@ pub struct Options {
 /// # Errors
 /// When the number is not a guard's memory, or the guard is not this process's parent.
 pub fn attach(number: i32) -> anyhow::Result<DaemonSide> {
-    DaemonSide::inherit(number).context("this daemon must be started by its guard: mainstay run")
+    let mut side = DaemonSide::inherit(number)
+        .context("this daemon must be started by its guard: mainstay run")?;
+    if let Err(error) = side.name_itself() {
+        eprintln!(
+            "mainstay: the lock's file cannot be written ({error}): if the guard were killed and this \
+             daemon stopped, the next guard would not know it"
+        );
+    }
+    Ok(side)
 }
 
 /// Is the guard until it is told to end, or the daemon ends for good.
@@ -428,7 +438,7 @@ fn take_lock(path: &Path) -> anyhow::Result<Lock> {
     let poll = Poll::new()?;
     let mut events = Events::with_capacity(1);
     let until = os::clock::boottime() + LOCK_BUDGET;
-    let mut is_told = false;
+    let (mut is_told, mut stopped_since) = (false, None);
     loop {
         let (held, daemon) = match Lock::take(path, &own) {
             Err(held @ LockError::Held { daemon, .. }) if os::clock::boottime() < until => {
@@ -443,26 +453,34 @@ fn take_lock(path: &Path) -> anyhow::Result<Lock> {
             say!("{held}; waiting up to {LOCK_BUDGET:?} for its end");
             is_told = true;
         }
-        if let Some(daemon) = daemon
-            && end_stopped(daemon).context("cannot end the stopped daemon of a former guard")?
-        {
-            say!("the daemon of a former guard, process {}, is stopped: it was ended", daemon.pid);
+        let stopped = match daemon.map_or(Ok(None), stopped_orphan) {
+            Ok(stopped) => stopped,
+            Err(error) => {
+                say!("the daemon of a former guard cannot be looked at: {error}");
+                None
+            }
+        };
+        let now = os::clock::boottime();
+        match (stopped, stopped_since) {
+            (None, _) => stopped_since = None,
+            (Some(_), None) => stopped_since = Some(now),
+            (Some(daemon), Some(since)) if now.since(since) >= STOPPED_MIN => {
+                let pid = daemon.pid();
+                daemon.kill().context("cannot end the stopped daemon of a former guard")?;
+                say!("the daemon of a former guard, process {pid}, is stopped: it was ended");
+            }
+            (Some(_), Some(_)) => {}
         }
         poll.wait(&mut events, Some(LOCK_TICK))?;
     }
 }
 
-/// Ends a daemon that has lost its guard and is stopped; whether it was one.
-fn end_stopped(daemon: Heir) -> std::io::Result<bool> {
-    let Some(process) = Process::adopt(daemon.pid, daemon.started)? else { return Ok(false) };
-    let Some(State { parent, is_stopped }) = os::process::state(daemon.pid)? else {
-        return Ok(false);
-    };
-    if parent == daemon.guard || !is_stopped {
-        return Ok(false);
-    }
-    process.kill()?;
-    Ok(true)
+/// A daemon that has lost its guard, if it is stopped.
+fn stopped_orphan(daemon: Heir) -> std::io::Result<Option<Process>> {
+    let Some(process) = Process::adopt(daemon.pid, daemon.started)? else { return Ok(None) };
+    let state = os::process::state(daemon.pid)?;
+    let is_one = state.is_some_and(|state| state.parent != daemon.guard && state.is_stopped);
+    Ok(is_one.then_some(process))
 }
 
 #[derive(Clone, Copy, Debug)]

@@ -5,7 +5,7 @@
 //! has been for some time, no process of the service may run beside the new owner's; where the guard is killed, none
 //! after its time of grace.
 
-use anyhow::Result;
+use anyhow::{Result, ensure};
 use rustix::process::Signal;
 
 use super::WATCH;
@@ -18,6 +18,8 @@ pub(super) fn stopped(scene: &mut Scene, active: &str) -> Result<Seen> {
     let start = clock::now();
     scene.lab.stop(active, Which::Guard)?;
     clock::pause(WATCH);
+    let owner = scene.wait_until_quiet()?;
+    ensure!(owner == active, "the service went to {owner} because a guard was stopped");
     cut_off(scene, active)?;
     let taken = scene.wait_for_another(active, PATIENCE);
     clock::pause(WATCH);

@@ -21,6 +21,8 @@ pub(super) struct Cover {
     shared: DaemonSide,
     gate: Option<DaemonGate>,
     services: BTreeMap<String, Covered>,
+    /// Those that this daemon is ending in the guard's place.
+    ending: BTreeSet<String>,
 }
 
 struct Covered {
@@ -66,7 +68,7 @@ impl Cover {
                 (name, covered)
             })
             .collect();
-        Cover { shared, gate, services }
+        Cover { shared, gate, services, ending: BTreeSet::new() }
     }
 
     pub(super) fn gate(&mut self) -> Option<&mut DaemonGate> {
@@ -206,13 +208,30 @@ impl Cover {
         Ok(())
     }
 
-    /// Services of which processes are here, or may be, and that the guard has not killed; each with its deadline.
+    /// Services of which processes are here, or may be, and the guard does not say that they are gone; each with the
+    /// moment from which on nothing of it may run.
     pub(super) fn unended(&self) -> impl Iterator<Item = (&str, Instant)> {
         self.services.iter().filter_map(|(name, covered)| {
             let has_any = !covered.description.processes.is_empty() || !covered.starting.is_empty();
-            let is_unended = has_any && self.shared.killed(covered.slot).is_none();
-            is_unended.then(|| (name.as_str(), self.shared.deadline(covered.slot)))
+            let deadline = self.shared.deadline(covered.slot);
+            let end = match self.shared.killed(covered.slot) {
+                Some(killed) if killed.gone.is_some() => return None,
+                Some(killed) => killed.at.min(deadline),
+                None => deadline,
+            };
+            has_any.then_some((name.as_str(), end))
         })
+    }
+
+    /// This daemon is about to end a service in the guard's place: until that is done it stays entered, and nothing of it
+    /// is started.
+    pub(super) fn is_ending(&mut self, service: &str) {
+        self.ending.insert(service.to_owned());
+    }
+
+    /// ... and has done so.
+    pub(super) fn has_ended(&mut self, service: &str) {
+        self.ending.remove(service);
     }
 
     /// The right to start something of a service that was entered.
@@ -283,7 +302,7 @@ impl Cover {
 
     /// Takes out services of which nothing is left; those in `held` stay for what comes.
     pub(super) fn settle(&mut self, is_held: impl Fn(&str) -> bool) {
-        let shared = &mut self.shared;
+        let (shared, ending) = (&mut self.shared, &self.ending);
         self.services.retain(|name, covered| {
             let description = &covered.description;
             let is_empty = description.addresses.is_empty()
@@ -291,6 +310,7 @@ impl Cover {
                 && covered.starting.is_empty();
             // What the guard has killed is under it until it says that it is gone: its kill may be under way.
             let done = is_empty
+                && !ending.contains(name)
                 && match shared.killed(covered.slot) {
                     Some(killed) => killed.gone.is_some(),
                     None => !is_held(name),
@@ -314,6 +334,10 @@ impl Cover {
     ) -> Result<&mut Covered, Refused> {
         if until == Instant::ZERO {
             return Err(Refused::NotNow("this node has no lease".into()));
+        }
+        if self.ending.contains(service) {
+            let reason = "this daemon is just stopping this service in its guard's place";
+            return Err(Refused::NotNow(reason.into()));
         }
         let is_new = !self.services.contains_key(service);
         if let Some(covered) = self.services.get_mut(service) {

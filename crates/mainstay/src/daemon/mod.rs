@@ -94,6 +94,8 @@ enum Done {
     },
     /// Nothing of a resource is left, or it could not be stopped.
     Stopped { id: engine::ActionId, result: Result<(), String> },
+    /// What was killed of a service in the guard's place, with what could not be.
+    StoodIn { service: String, trouble: Option<String> },
     /// The hosts file has changed.
     Hosts(config::hosts::Hosts),
     /// The interfaces among those asked about that take only what would be answered over the same one.

@@ -5,8 +5,9 @@
 //! daemon knows the same deadlines. So it looks whether the guard does its work, and does it when not: after half of
 //! the time that the guard has for it, or at once when there is none.
 //!
-//! **Rule:** whoever may have got the lease back meanwhile is not killed: the right of a service is asked once more right
-//! before. Addresses need nobody here: the kernel's gate closes them. What stands in for daemon and guard together
+//! **Rule:** what is being killed stays entered and nothing of it is started until the kill is over, so no kill meets what
+//! was started later. The lease may come back between the last look at it and the signal: then the service ends without
+//! need, as it does when the guard does it. Addresses need nobody here: the kernel's gate closes them. What stands in for daemon and guard together
 //! is the next guard, the watchdog, or nothing (`docs/reference/processes.md`).
 
 use std::collections::BTreeMap;
@@ -14,7 +15,7 @@ use std::sync::mpsc::{Receiver, Sender, channel};
 use std::time::Duration;
 
 use base::Instant;
-use os::cgroup::Lists;
+use os::cgroup::{Group, Lists};
 use os::event;
 use os::process::Containment;
 use os::shared::Permit;
@@ -25,10 +26,10 @@ use super::drive::Daemon;
 /// Real-time priority of the thread: below the loop's.
 const PRIORITY: u8 = 45;
 const STACK_SIZE: usize = 256 << 10;
-/// What is not gone by then is killed again.
+/// What is not gone by then, after a kill, is killed again.
 const AGAIN: Duration = Duration::from_secs(1);
 
-/// A service that must not run, as long as it has no right to.
+/// A service to be killed, if it has no right to run.
 struct Task {
     service: String,
     permit: Permit,
@@ -39,7 +40,7 @@ pub(super) struct StandIn {
     tasks: Sender<Task>,
     /// There is no guard.
     is_alone: bool,
-    /// Services that were killed, and when they are looked at again.
+    /// Services that were killed, and when they are looked at again; never, while the kill is under way.
     killed: BTreeMap<String, Instant>,
     /// The next look.
     due: Option<Instant>,
@@ -95,25 +96,38 @@ impl Daemon {
                 match self.stand_in.killed.get(service) {
                     Some(again) if *again > now => at = *again,
                     known => {
-                        at = now + AGAIN;
-                        over.push((service.to_owned(), known.is_none(), at));
+                        at = Instant::FAR;
+                        over.push((service.to_owned(), known.is_none()));
                     }
                 }
             }
             due = Some(due.map_or(at, |due| due.min(at)));
         }
         self.stand_in.due = due;
-        for (service, is_new, again) in over {
+        for (service, is_new) in over {
             let Some(permit) = self.cover.permit(&service) else { continue };
             if is_new {
                 self.journal.say(&format!(
                     "{service}: its lease is over and the guard has not ended it: this daemon ends it"
                 ));
             }
-            self.stand_in.killed.insert(service.clone(), again);
+            self.stand_in.killed.insert(service.clone(), Instant::FAR);
+            self.cover.is_ending(&service);
             let task = Task { service, permit };
             self.stand_in.tasks.send(task).expect("its thread lives as long as its queue");
         }
+    }
+
+    /// A kill is over.
+    pub(super) fn stood_in(&mut self, service: &str, trouble: Option<String>) {
+        if let Some(trouble) = trouble {
+            self.say_once(format!("{service}: its lease is over, and: {trouble}"));
+        }
+        self.cover.has_ended(service);
+        if let Some(again) = self.stand_in.killed.get_mut(service) {
+            *again = os::clock::boottime() + AGAIN;
+        }
+        self.settle();
     }
 }
 
@@ -122,18 +136,26 @@ fn work(tasks: &Receiver<Task>, containment: &Containment, done: &event::Sender<
     let _less = os::realtime::round_robin(PRIORITY);
     while let Ok(first) = tasks.recv() {
         let all: Vec<Task> = std::iter::once(first).chain(tasks.try_iter()).collect();
-        // To signal who is listed takes no time; to kill a group may have to wait for the kernel's one lock of all groups.
-        for task in all.iter().filter(|task| !task.permit.is_valid()) {
-            let listed = containment.group_path(&task.service).map(Lists::open);
-            if let Some(Ok(lists)) = listed {
-                // Who is missed is in the group, which is killed next.
-                let _missed = lists.kill();
-            }
+        let over = || all.iter().filter(|task| task.permit.is_over());
+        let group = |task: &Task| containment.group_path(&task.service);
+        // First what waits for few, then for the kernel's one lock of all groups, then for processes.
+        for lists in over().filter_map(group).filter_map(|path| Lists::open(path).ok()) {
+            // Who is missed is in the group, which is killed next.
+            let _missed = lists.kill();
         }
-        for task in all.iter().filter(|task| !task.permit.is_valid()) {
-            if let Err(error) = containment.kill(&task.service, None) {
-                let said = format!("{}: its lease is over, and: {error}", task.service);
-                let _ending = done.send_waiting(Done::Said(said));
+        for path in over().filter_map(group) {
+            // Said by the next step, which does it once more.
+            let _refused = Group::at(&path).kill();
+        }
+        for task in all {
+            let killed = match task.permit.is_over() {
+                true => containment.kill(&task.service, None),
+                false => Ok(()),
+            };
+            let trouble = killed.err().map(|error| error.to_string());
+            let report = Done::StoodIn { service: task.service, trouble };
+            if done.send_waiting(report).is_err() {
+                return;
             }
         }
     }

@@ -26,7 +26,7 @@ pub struct DaemonSide {
     pub(super) mapping: Arc<Mapping>,
     pub(super) bell: Bell,
     /// Held as long as this daemon lives.
-    _lock: Option<Lock>,
+    lock: Option<Lock>,
 }
 
 impl DaemonSide {
@@ -64,21 +64,26 @@ impl DaemonSide {
         let bell = descriptor(get(words, layout::BELL)).map_err(failed("take its bell"))?;
         let lock = match get(words, layout::LOCK) {
             0 => None,
-            word => {
-                let mut lock = Lock::from(descriptor(word).map_err(failed("take the lock"))?);
-                let (pid, guard) = (std::process::id(), parent.cast_unsigned());
-                let started = crate::process::started(pid).map_err(failed("look at itself"))?;
-                let heir = Heir { pid, started: started.unwrap_or_default(), guard };
-                lock.hand_over(heir).map_err(failed("write the lock's file"))?;
-                Some(lock)
-            }
+            word => Some(Lock::from(descriptor(word).map_err(failed("take the lock"))?)),
         };
         put(words, layout::DAEMON_PID, u64::from(std::process::id()));
         Ok(DaemonSide::with(mapping, Bell::from_descriptor(bell), lock))
     }
 
+    /// Tells later guards, in the file of the lock, that this process has it, too.
+    ///
+    /// # Errors
+    /// When the file system does not take the few bytes, or the kernel does not say when this process started.
+    pub fn name_itself(&mut self) -> io::Result<()> {
+        let Some(lock) = &mut self.lock else { return Ok(()) };
+        let pid = std::process::id();
+        let Some(started) = crate::process::started(pid)? else { return Ok(()) };
+        let guard = get(self.mapping.words(), layout::GUARD_PID);
+        lock.hand_over(Heir { pid, started, guard: u32::try_from(guard).unwrap_or_default() })
+    }
+
     pub(super) fn with(mapping: Mapping, bell: Bell, lock: Option<Lock>) -> DaemonSide {
-        DaemonSide { mapping: Arc::new(mapping), bell, _lock: lock }
+        DaemonSide { mapping: Arc::new(mapping), bell, lock }
     }
 
     /// The right of what is registered there now, for whoever starts something of it on another
@@ -347,6 +352,14 @@ impl Permit {
         let killed = hot[layout::KILLED_GENERATION].load(Ordering::Acquire) == self.generation;
         let deadline = hot[layout::DEADLINE].load(Ordering::Acquire);
         in_use && !killed && crate::clock::boottime() < Instant::from_nanos(deadline)
+    }
+
+    /// Whether the service is still entered for the same use, and must not run any more: its deadline is over, or the
+    /// guard has killed it. Not the opposite of [`Permit::is_valid`]: what was released is nobody's.
+    #[must_use]
+    pub fn is_over(&self) -> bool {
+        let hot = hot(self.mapping.words(), self.slot);
+        hot[layout::GENERATION].load(Ordering::Acquire) == self.generation && !self.is_valid()
     }
 }
 

@@ -42,6 +42,24 @@ fn tried(shared: DaemonSide) {
     cover.ended("db", "server");
     cover.settle(|_| false);
 
+    // What this daemon ends in the guard's place stays entered, and is not started again, until that is over.
+    start(&mut cover, "web", false).expect("it is contained");
+    assert_eq!(cover.unended().collect::<Vec<_>>(), [("web", until)]);
+    let permit = cover.permit("web").expect("it was entered");
+    cover.is_ending("web");
+    let refused = start(&mut cover, "web", false).expect_err("it is being ended");
+    assert!(matches!(refused, Refused::NotNow(_)), "{refused:?}");
+    cover.ended("web", "server");
+    cover.settle(|_| false);
+    assert_eq!((cover.unended().count(), cover.shared().entries().len()), (0, 1));
+    assert!(permit.is_valid() && !permit.is_over());
+    cover.push("web", Instant::from_nanos(1));
+    assert!(!permit.is_valid() && permit.is_over());
+    cover.has_ended("web");
+    cover.settle(|_| false);
+    assert_eq!(cover.shared().entries().len(), 0);
+    assert!(!permit.is_valid() && !permit.is_over(), "what was released is nobody's");
+
     // What becomes one of storage while it runs.
     start(&mut cover, "web", false).expect("it is contained");
     cover.mark_storage(|service| service == "db");

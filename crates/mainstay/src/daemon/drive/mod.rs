@@ -665,6 +665,7 @@ impl Daemon {
             Done::Hook(report) => self.hook_ended(report),
             Done::HooksOver { operation } => self.hooks_over(operation),
             Done::Said(text) => self.journal.say(&text),
+            Done::StoodIn { service, trouble } => self.stood_in(&service, trouble),
             Done::Hosts(hosts) => self.hosts_changed(hosts),
             Done::Strict(interfaces) => self.strict_seen(interfaces),
             Done::Fence { run, answer } => self.fence_ended(run, answer),

@@ -90,15 +90,15 @@ impl Daemon {
         let mut over = Vec::new();
         for (service, deadline) in self.cover.unended() {
             let mut at = deadline + patience;
-            if at > now {
-                self.stand_in.killed.remove(service);
-            } else {
-                match self.stand_in.killed.get(service) {
-                    Some(again) if *again > now => at = *again,
-                    known => {
-                        at = Instant::FAR;
-                        over.push((service.to_owned(), known.is_none()));
-                    }
+            match self.stand_in.killed.get(service) {
+                // One kill at a time, also when the lease came back and ended again meanwhile.
+                Some(again) if *again == Instant::FAR => at = *again,
+                Some(_) if at > now => drop(self.stand_in.killed.remove(service)),
+                Some(again) if *again > now => at = *again,
+                None if at > now => {}
+                known => {
+                    at = Instant::FAR;
+                    over.push((service.to_owned(), known.is_none()));
                 }
             }
             due = Some(due.map_or(at, |due| due.min(at)));

@@ -8,7 +8,7 @@
 //!
 //! **[`users`], [`is_free`] and [`answers`] may wait for the device**, where no signal reaches them: they
 //! are for a process of their own that can be left behind. [`users`] waits for no other process longer than
-//! [`LOOK_MAX`], and names those that do not let it look.
+//! 0.1 s, and names those that do not let it look.
 
 use std::fs;
 use std::io;

@@ -704,14 +704,16 @@ impl AsFd for Process {
 /// # Errors
 /// When `/proc` cannot be read.
 pub fn started(pid: u32) -> io::Result<Option<u64>> {
-    let text = match fs::read(format!("/proc/{pid}/stat")) {
-        Ok(text) => text,
-        Err(error) if matches!(error.raw_os_error(), Some(libc::ENOENT | libc::ESRCH)) => {
-            return Ok(None);
-        }
-        Err(error) => return Err(error),
-    };
-    Ok(search::stat_field(&text, 22))
+    Ok(stat(pid)?.and_then(|text| search::stat_field(&text, 22)))
+}
+
+/// `/proc/PID/stat`; `None` when there is no such process.
+fn stat(pid: u32) -> io::Result<Option<Vec<u8>>> {
+    match fs::read(format!("/proc/{pid}/stat")) {
+        Ok(text) => Ok(Some(text)),
+        Err(error) if matches!(error.raw_os_error(), Some(libc::ENOENT | libc::ESRCH)) => Ok(None),
+        Err(error) => Err(error),
+    }
 }
 
 /// What a process does.
@@ -728,13 +730,7 @@ pub struct State {
 /// # Errors
 /// When `/proc` cannot be read.
 pub fn state(pid: u32) -> io::Result<Option<State>> {
-    let text = match fs::read(format!("/proc/{pid}/stat")) {
-        Ok(text) => text,
-        Err(error) if matches!(error.raw_os_error(), Some(libc::ENOENT | libc::ESRCH)) => {
-            return Ok(None);
-        }
-        Err(error) => return Err(error),
-    };
+    let Some(text) = stat(pid)? else { return Ok(None) };
     let is_stopped = matches!(search::stat_state(&text), Some(b'T' | b't'));
     let parent = search::stat_field(&text, 4).and_then(|parent| u32::try_from(parent).ok());
     Ok(parent.map(|parent| State { parent, is_stopped }))

@@ -225,12 +225,12 @@ impl Cover {
 
     /// This daemon is about to end a service in the guard's place: until that is done it stays entered, and nothing of it
     /// is started.
-    pub(super) fn is_ending(&mut self, service: &str) {
+    pub(super) fn begin_ending(&mut self, service: &str) {
         self.ending.insert(service.to_owned());
     }
 
     /// ... and has done so.
-    pub(super) fn has_ended(&mut self, service: &str) {
+    pub(super) fn finish_ending(&mut self, service: &str) {
         self.ending.remove(service);
     }
 

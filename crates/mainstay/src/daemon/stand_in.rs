@@ -112,7 +112,7 @@ impl Daemon {
                 ));
             }
             self.stand_in.killed.insert(service.clone(), Instant::FAR);
-            self.cover.is_ending(&service);
+            self.cover.begin_ending(&service);
             let task = Task { service, permit };
             self.stand_in.tasks.send(task).expect("its thread lives as long as its queue");
         }
@@ -123,7 +123,7 @@ impl Daemon {
         if let Some(trouble) = trouble {
             self.say_once(format!("{service}: its lease is over, and: {trouble}"));
         }
-        self.cover.has_ended(service);
+        self.cover.finish_ending(service);
         if let Some(again) = self.stand_in.killed.get_mut(service) {
             *again = os::clock::boottime() + AGAIN;
         }

@@ -46,7 +46,7 @@ fn tried(shared: DaemonSide) {
     start(&mut cover, "web", false).expect("it is contained");
     assert_eq!(cover.unended().collect::<Vec<_>>(), [("web", until)]);
     let permit = cover.permit("web").expect("it was entered");
-    cover.is_ending("web");
+    cover.begin_ending("web");
     let refused = start(&mut cover, "web", false).expect_err("it is being ended");
     assert!(matches!(refused, Refused::NotNow(_)), "{refused:?}");
     cover.ended("web", "server");
@@ -55,7 +55,7 @@ fn tried(shared: DaemonSide) {
     assert!(permit.is_valid() && !permit.is_over());
     cover.push("web", Instant::from_nanos(1));
     assert!(!permit.is_valid() && permit.is_over());
-    cover.has_ended("web");
+    cover.finish_ending("web");
     cover.settle(|_| false);
     assert_eq!(cover.shared().entries().len(), 0);
     assert!(!permit.is_valid() && !permit.is_over(), "what was released is nobody's");

@@ -17,3 +17,5 @@ pub mod probe;
 pub mod render;
 pub mod risks;
 pub mod serve;
+#[cfg(test)]
+mod testing;

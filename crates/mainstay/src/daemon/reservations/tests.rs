@@ -2,7 +2,6 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
-use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::sync::mpsc::channel;
 use std::time::Duration;
@@ -264,8 +263,7 @@ fn what_a_disk_says_comes_through_another_process() {
 fn a_disk_that_never_answers_is_asked_once_until_it_does() {
     let root = tempfile::tempdir().expect("a directory");
     let asker = root.path().join("asker");
-    fs::write(&asker, SILENT).expect("room");
-    fs::set_permissions(&asker, PermissionsExt::from_mode(0o755)).expect("it is ours");
+    crate::testing::write_program(&asker, SILENT);
     let asked = root.path().join("asked");
     let times = || fs::read_to_string(&asked).map_or(0, |asked| asked.lines().count());
     let (done, _reports) = os::event::queue(8).expect("a queue");

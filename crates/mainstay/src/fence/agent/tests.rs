@@ -1,7 +1,6 @@
 //! Agents that are shell scripts.
 
 use std::collections::BTreeMap;
-use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 
 use base::NodeId;
@@ -12,9 +11,7 @@ const BUDGET: Duration = Duration::from_secs(30);
 
 fn script(directory: &Path, text: &str) -> Fence {
     let file = directory.join("agent");
-    std::fs::write(&file, format!("#!/bin/sh\n{text}\n")).expect("it can be written");
-    let mode = std::fs::Permissions::from_mode(0o755);
-    std::fs::set_permissions(&file, mode).expect("it is ours");
+    crate::testing::write_program(&file, &format!("#!/bin/sh\n{text}\n"));
     Fence {
         node: NodeId(2),
         level: 1,

@@ -1,16 +1,13 @@
 //! What is said of agents that do not answer, with agents that are shell scripts.
 
 use std::collections::BTreeMap;
-use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 
 use super::*;
 
 fn script(directory: &Path, level: u8, text: &str) -> Fence {
     let file = directory.join(format!("fence_{level}"));
-    std::fs::write(&file, format!("#!/bin/sh\n{text}\n")).expect("it can be written");
-    let mode = std::fs::Permissions::from_mode(0o755);
-    std::fs::set_permissions(&file, mode).expect("it is ours");
+    crate::testing::write_program(&file, &format!("#!/bin/sh\n{text}\n"));
     Fence {
         node: NodeId(2),
         level,

@@ -211,6 +211,8 @@ impl Drop for Tty {
         let _ = tcflush(&self.device, QueueSelector::IOFlush);
         let _ = tcsetattr(&self.device, OptionalActions::Now, &self.former);
         let _ = ioctl_tiocnxcl(&self.device);
+        // A child that was just forked has the descriptor until its own execve(2), and the lock with it.
+        let _ = flock(&self.device, FlockOperation::Unlock);
     }
 }
 

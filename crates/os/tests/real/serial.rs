@@ -128,8 +128,11 @@ fn one_program_at_a_time() {
     busy();
     ioctl_tiocnxcl(&other).unwrap();
     let tty = Tty::open(&path, 9_600, false).unwrap();
+    // A child that was forked has a copy until its own execve(2); the port is free all the same.
+    let copy = rustix::io::dup(&tty).unwrap();
     drop(tty);
     drop(Tty::open(&path, 9_600, false).unwrap());
+    drop(copy);
 }
 
 #[test]

@@ -15,6 +15,7 @@ use ring::rand::{SecureRandom, SystemRandom};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{Notify, Semaphore};
+use tokio::task::JoinSet;
 use tokio::time::Instant;
 
 use super::plan::{Plan, plan};
@@ -60,7 +61,8 @@ struct Shared {
     /// A token was made or used up: the listeners look whether they are still needed.
     changed: Notify,
     connections: Semaphore,
-    listening: Mutex<bool>,
+    /// Held while ports are opened or closed.
+    listening: tokio::sync::Mutex<bool>,
 }
 
 struct Issued {
@@ -82,7 +84,7 @@ impl Joins {
             tokens: Mutex::new(BTreeMap::new()),
             changed: Notify::new(),
             connections: Semaphore::new(CONNECTIONS_MAX),
-            listening: Mutex::new(false),
+            listening: tokio::sync::Mutex::new(false),
         };
         Joins { shared: Arc::new(shared) }
     }
@@ -172,12 +174,9 @@ impl Joins {
 
     /// Opens the port on all addresses, unless it is open.
     async fn listen(&self, addresses: &[SocketAddr]) -> io::Result<()> {
-        {
-            let mut listening = self.shared.listening.lock().expect("no holder panics");
-            if *listening {
-                return Ok(());
-            }
-            *listening = true;
+        let mut listening = self.shared.listening.lock().await;
+        if *listening {
+            return Ok(());
         }
         let mut listeners = Vec::new();
         let mut failure = None;
@@ -191,24 +190,25 @@ impl Joins {
         }
         // One address that works is enough: the others may be down just now.
         if listeners.is_empty() {
-            *self.shared.listening.lock().expect("no holder panics") = false;
             return Err(failure.expect("there is at least one address"));
         }
-        let stop = Arc::new(Notify::new());
+        *listening = true;
+        let mut accepting = JoinSet::new();
         for listener in listeners {
-            let (shared, stop) = (self.shared.clone(), stop.clone());
-            tokio::spawn(async move {
-                tokio::select! {
-                    () = accept(listener, shared) => {}
-                    () = stop.notified() => {}
-                }
-            });
+            accepting.spawn(accept(listener, self.shared.clone()));
         }
         let shared = self.shared.clone();
         tokio::spawn(async move {
-            shared.wait_until_unneeded().await;
-            *shared.listening.lock().expect("no holder panics") = false;
-            stop.notify_waiters();
+            loop {
+                shared.wait_until_unneeded().await;
+                // A token that is asked for now waits until the ports are free.
+                let mut listening = shared.listening.lock().await;
+                if shared.tokens().is_empty() {
+                    accepting.shutdown().await;
+                    *listening = false;
+                    return;
+                }
+            }
         });
         Ok(())
     }

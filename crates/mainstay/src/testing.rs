@@ -8,17 +8,27 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::Path;
 use std::process::{Command, Stdio};
 
+use tokio::net::TcpSocket;
+
 /// Nobody listens there: tcpmux, of RFC 1078, is not used any more.
 pub(crate) const DEAF: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 1);
 
-/// A TCP port of loopback that nobody has.
+/// A TCP port of loopback that nobody else has as long as it is held.
 ///
-/// It was bound and never listened to, so a child that still holds it does not stand in the way.
-pub(crate) fn free_port() -> u16 {
-    let socket = tokio::net::TcpSocket::new_v4().expect("a socket");
-    socket.set_reuseaddr(true).expect("it is new");
-    socket.bind(SocketAddr::from(([127, 0, 0, 1], 0))).expect("loopback works");
-    socket.local_addr().expect("it is bound").port()
+/// It is bound and nobody listens there, so who says SO_REUSEADDR, as all servers do, can listen.
+pub(crate) struct FreePort(TcpSocket);
+
+impl FreePort {
+    pub(crate) fn new() -> FreePort {
+        let socket = TcpSocket::new_v4().expect("a socket");
+        socket.set_reuseaddr(true).expect("it is new");
+        socket.bind(SocketAddr::from(([127, 0, 0, 1], 0))).expect("loopback works");
+        FreePort(socket)
+    }
+
+    pub(crate) fn number(&self) -> u16 {
+        self.0.local_addr().expect("it is bound").port()
+    }
 }
 
 /// Writes a program that can be run at once.

@@ -69,7 +69,11 @@ fn run_guard(directory: &Path) -> ExitCode {
         // Without any the guard leaves the interfaces of this machine alone.
         addresses: has(directory, "address").then_some(ADDRESS).into_iter().collect(),
         release_budget: Duration::from_secs(5),
-        leave_budget: Duration::from_millis(500),
+        // Only who does not leave at all is waited for so long.
+        leave_budget: match has(directory, "stubborn") {
+            true => Duration::from_millis(500),
+            false => PATIENCE,
+        },
     };
     guard::run(&options).unwrap_or_else(|error| {
         eprintln!("guard: {error:#}");
@@ -452,15 +456,18 @@ fn killed_daemon_comes_back(place: Place) {
     // The guard gives itself more, and nobody whom it starts.
     assert_eq!(open_files(&daemon.to_string()), open_files("self"), "of the daemon");
     assert_eq!(open_files(&service.to_string()), open_files("self"), "of the service");
+    wait_for("a pushed deadline", || has(scene.path(), "deadline").then_some(()));
     for restart in 1..=3 {
-        wait_for("a pushed deadline", || has(scene.path(), "deadline").then_some(()));
         signal(unix::Signal::KILL, daemon);
         let next = scene.line("start", restart + 1);
+        let before = scene.deadline();
         assert_ne!(next.number("pid"), daemon);
         assert_eq!(next.number("restarts") as usize, restart);
         assert_eq!(next.text("exit"), "9", "wait(2) says: ended by signal 9");
         let adopted = scene.line("adopted", restart);
         assert_eq!((adopted.number("pid"), adopted.text("alive")), (service, "true"));
+        // Each daemon pushes before it is killed: the lease is for one restart, not for three.
+        wait_for("a push of this daemon", || (scene.deadline() > before).then_some(()));
         daemon = next.number("pid");
     }
     assert!(scene.pids().contains(&service), "the service is the one that was started first");

@@ -1,5 +1,6 @@
 use std::io::Write;
 use std::net::{SocketAddr, TcpStream};
+use std::time::Duration;
 
 use api::client::Client;
 use api::v1;
@@ -15,7 +16,7 @@ use crate::config::{self, files::Key};
 use crate::serve::access::Access;
 use crate::serve::tests::FakeCore;
 use crate::serve::{self, ServerConfig};
-use crate::testing::{DEAF, free_port};
+use crate::testing::{DEAF, FreePort};
 
 fn token() -> Token {
     Token {
@@ -205,14 +206,16 @@ struct Member {
     client: Client,
     _server: serve::Server,
     _directory: tempfile::TempDir,
+    _port: FreePort,
 }
 
 /// A member that really listens, on a port that nobody has.
 fn member() -> Member {
-    let port = free_port();
+    let port = FreePort::new();
     let directory = tempfile::tempdir().expect("temporary files can be written");
     let socket = directory.path().join("api.sock");
-    let (core, handle, _inbox) = FakeCore::start(&CONFIG.replace("PORT", &port.to_string()));
+    let (core, handle, _inbox) =
+        FakeCore::start(&CONFIG.replace("PORT", &port.number().to_string()));
     let config = ServerConfig {
         socket: socket.clone(),
         node: "n1".into(),
@@ -220,7 +223,13 @@ fn member() -> Member {
         access: Access::new(rustix::process::geteuid().as_raw(), None),
     };
     let server = serve::start(config, handle).expect("nobody listens there");
-    Member { core, client: Client::new(socket), _server: server, _directory: directory }
+    Member {
+        core,
+        client: Client::new(socket),
+        _server: server,
+        _directory: directory,
+        _port: port,
+    }
 }
 
 impl Member {
@@ -248,6 +257,26 @@ fn a_machine_joins_once_with_its_token() {
     assert!(again.message.contains("does not know this token"), "{again}");
     let repeated = join(&other, &asked).expect("an earlier join was cut short");
     assert_eq!(repeated.node_id, 2);
+}
+
+/// With its last token the port is closed; the next token opens it again.
+#[test]
+fn the_port_is_open_while_a_token_is_outstanding() {
+    let member = member();
+    for node in ["n2", "n3"] {
+        let token = member.token();
+        let address = token.addresses[0];
+        TcpStream::connect(address).expect("it listens");
+        let number = node.trim_start_matches('n');
+        let asked = ask(node, &[(None, format!("127.0.0.{number}/8").as_str())]);
+        join(&token, &asked).expect("the token is good");
+        let start = os::clock::boottime();
+        while TcpStream::connect(address).is_ok() {
+            let waited = os::clock::boottime().since(start);
+            assert!(waited < Duration::from_secs(30), "open after {waited:?}");
+            std::thread::park_timeout(Duration::from_millis(20));
+        }
+    }
 }
 
 #[test]
@@ -279,7 +308,7 @@ fn strangers_get_nothing_and_stop_nobody() {
 fn where_nobody_listens_the_answer_says_what_to_look_at() {
     let token = Token { addresses: vec![DEAF], ..token() };
     let error = join(&token, &ask("n2", &[])).expect_err("nobody is there");
-    assert!(error.message.contains(&DEAF.to_string()), "{error}");
+    assert!(error.message.contains(&format!("{DEAF}: ")), "{error}");
     assert!(error.help.expect("there is advice").contains("firewall"));
 }
 

@@ -106,7 +106,10 @@ fn a_lock_has_one_holder_and_says_who() {
     assert!(matches!(&error, LockError::Held { holder, .. } if holder == "the first"), "{error}");
     drop(lock);
     // A child that another test has forked holds it until its own execve(2).
-    let mut lock = wait_for("the lock", || Lock::take(&path, "the third").ok());
+    let mut lock = wait_for("the lock", || match Lock::take(&path, "the third") {
+        Err(LockError::Held { .. }) => None,
+        taken => Some(taken.unwrap()),
+    });
     lock.describe("renamed").unwrap();
     let error = Lock::take(&path, "the fourth").unwrap_err();
     assert!(error.to_string().ends_with("held by renamed"), "{error}");

@@ -8,13 +8,14 @@ use group::{Answer, Ballot, Scope};
 use tempfile::TempDir;
 
 use super::*;
-use crate::testing::{DEAF, free_port};
+use crate::testing::{DEAF, FreePort};
 
 /// A server of one member on loopback, until it is dropped.
 struct Server {
     child: Child,
     endpoint: String,
     data: TempDir,
+    _ports: [FreePort; 2],
 }
 
 impl Drop for Server {
@@ -27,17 +28,19 @@ impl Drop for Server {
 impl Server {
     fn start() -> Option<Server> {
         let data = tempfile::tempdir().expect("a directory");
-        let (client, peer) = (free_port(), free_port());
+        let ports = [FreePort::new(), FreePort::new()];
+        let [client, peer] = [&ports[0], &ports[1]].map(FreePort::number);
         let endpoint = format!("http://127.0.0.1:{client}");
         let child = Server::spawn(data.path(), &endpoint, peer, &[])?;
-        Some(Server { child, endpoint, data })
+        Some(Server { child, endpoint, data, _ports: ports })
     }
 
     /// One that speaks TLS, and takes only those who have a certificate of its authority.
     fn start_with_tls() -> Option<Server> {
         let data = tempfile::tempdir().expect("a directory");
         make_certificates(data.path())?;
-        let (client, peer) = (free_port(), free_port());
+        let ports = [FreePort::new(), FreePort::new()];
+        let [client, peer] = [&ports[0], &ports[1]].map(FreePort::number);
         let endpoint = format!("https://127.0.0.1:{client}");
         let file = |name: &str| data.path().join(name).display().to_string();
         let words = [
@@ -47,7 +50,7 @@ impl Server {
             "--client-cert-auth".to_owned(),
         ];
         let child = Server::spawn(data.path(), &endpoint, peer, &words)?;
-        Some(Server { child, endpoint, data })
+        Some(Server { child, endpoint, data, _ports: ports })
     }
 
     fn spawn(data: &Path, endpoint: &str, peer: u16, words: &[String]) -> Option<Child> {
@@ -91,7 +94,7 @@ impl Server {
             budget: Duration::from_secs(5),
         };
         // The first one is a port where nobody listens.
-        let endpoints = vec![format!("http://127.0.0.1:{}", free_port()), self.endpoint.clone()];
+        let endpoints = vec![format!("http://{DEAF}"), self.endpoint.clone()];
         Etcd::new(tie::Etcd { endpoints, login, tls }, &asker).expect("a runtime")
     }
 

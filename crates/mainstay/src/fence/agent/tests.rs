@@ -59,12 +59,14 @@ fn one_that_hangs_is_killed_with_all_that_it_has_started() {
     let fence = script(directory.path(), &text);
     let (stop, stopped) = channel();
     let thread = std::thread::spawn(move || run(&fence, "n2", "off", BUDGET, &stopped));
+    let end = os::clock::boottime() + BUDGET;
     let pid = loop {
+        assert!(os::clock::boottime() < end, "it has not begun");
         let written = std::fs::read_to_string(&child).unwrap_or_default();
         if let Some(pid) = written.strip_suffix('\n') {
             break pid.to_owned();
         }
-        std::thread::yield_now();
+        std::thread::park_timeout(LOOK_INTERVAL);
     };
     drop(stop);
     let error = thread.join().expect("no panic").expect_err("it was stopped");
@@ -74,8 +76,10 @@ fn one_that_hangs_is_killed_with_all_that_it_has_started() {
         Ok(stat) => stat.contains(") Z ") || stat.contains(") X "),
         Err(_) => true,
     };
+    let end = os::clock::boottime() + BUDGET;
     while !is_gone() {
-        std::thread::yield_now();
+        assert!(os::clock::boottime() < end, "{pid} lives");
+        std::thread::park_timeout(LOOK_INTERVAL);
     }
 }
 

@@ -16,7 +16,7 @@
 //!     ├ ─ ─ ─ ─ ─ ─ ─ ─ ─ ─ ─ ─ ─ ─ ─ ─ ─ ─ ─ ─►│
 //! ```
 //!
-//! - **Counting** ([`test`]): half of the probes are short, half as long as the longest datagram of
+//! - **Counting** ([`test`](mod@test)): half of the probes are short, half as long as the longest datagram of
 //!   the transport. What came back gives round trips; the tally of the other side, which may come
 //!   over any path, tells loss on the way there from loss on the way back.
 //! - **Searching**: the largest datagram that passes without being cut into fragments, each

@@ -3,7 +3,7 @@
 //! A service is a list of resources on a list of nodes. Everything that matters for where it runs
 //! is known by **delivered entries** alone: who is a member, what each member says that it runs,
 //! what operators wish, what failed. So every member has the same [`Observation`], computes the
-//! same [`plan`], and carries out only its own actions. There is no leader: when a node is lost,
+//! same [`plan`](fn@plan), and carries out only its own actions. There is no leader: when a node is lost,
 //! nothing has to be handed over but the services.
 //!
 //! ```text

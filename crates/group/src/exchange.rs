@@ -33,7 +33,7 @@ pub enum Input {
     Message {
         /// The sender.
         from: Member,
-        /// The bytes of one [`Message`].
+        /// The bytes of one [`Message`](crate::wire::Message).
         bytes: Vec<u8>,
     },
     /// What [`Output::Persist`] asked for is on the disk.

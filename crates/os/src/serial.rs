@@ -52,7 +52,7 @@ const BAUD_ERROR_MAX: u64 = 20;
 /// A serial port that is ours.
 #[derive(Debug)]
 pub struct Tty {
-    device: OwnedFd,
+    device: Locked,
     path: PathBuf,
     former: Termios,
 }
@@ -88,7 +88,7 @@ impl Tty {
         if !isatty(&device) {
             return Err(not_terminal());
         }
-        flock(&device, FlockOperation::NonBlockingLockExclusive).map_err(|error| match error {
+        let device = Locked::new(device).map_err(|error| match error {
             Errno::WOULDBLOCK => in_use(path),
             other => failed(other.into()),
         })?;
@@ -211,8 +211,31 @@ impl Drop for Tty {
         let _ = tcflush(&self.device, QueueSelector::IOFlush);
         let _ = tcsetattr(&self.device, OptionalActions::Now, &self.former);
         let _ = ioctl_tiocnxcl(&self.device);
-        // A child that was just forked has the descriptor until its own execve(2), and the lock with it.
-        let _ = flock(&self.device, FlockOperation::Unlock);
+    }
+}
+
+/// A device that others see taken, and that is free when this is dropped: a child that was just forked has
+/// the descriptor until its own execve(2), and the lock of flock(2) with it.
+#[derive(Debug)]
+struct Locked(OwnedFd);
+
+impl Locked {
+    fn new(device: OwnedFd) -> Result<Locked, Errno> {
+        flock(&device, FlockOperation::NonBlockingLockExclusive)?;
+        Ok(Locked(device))
+    }
+}
+
+impl AsFd for Locked {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.0.as_fd()
+    }
+}
+
+impl Drop for Locked {
+    fn drop(&mut self) {
+        // What is not locked any more is what is wanted.
+        let _ = flock(&self.0, FlockOperation::Unlock);
     }
 }
 

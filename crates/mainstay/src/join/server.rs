@@ -12,6 +12,7 @@ use std::time::Duration;
 
 use api::v1;
 use ring::rand::{SecureRandom, SystemRandom};
+use rustix::net::{Shutdown, shutdown};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{Notify, Semaphore};
@@ -151,6 +152,8 @@ impl Joins {
             refused(format!("can not listen for the new node: {error}"))
                 .help("another program has the TCP port of the cluster: look with `ss -tlnp`")
         })?;
+        // Nothing is waited for between this and the token's place among the others: a port is closed only
+        // where there is none.
         let token = Token { cluster: cluster.id, addresses: addresses.clone(), secret };
         {
             let mut tokens = shared.tokens();
@@ -195,7 +198,7 @@ impl Joins {
         *listening = true;
         let mut accepting = JoinSet::new();
         for listener in listeners {
-            accepting.spawn(accept(listener, self.shared.clone()));
+            accepting.spawn(accept(Listener(listener), self.shared.clone()));
         }
         let shared = self.shared.clone();
         tokio::spawn(async move {
@@ -214,12 +217,23 @@ impl Joins {
     }
 }
 
-async fn accept(listener: TcpListener, shared: Arc<Shared>) {
+/// Nobody listens any more when this is dropped, though a child that was just forked has the socket until its
+/// own execve(2).
+struct Listener(TcpListener);
+
+impl Drop for Listener {
+    fn drop(&mut self) {
+        // A socket that does not listen is what is wanted.
+        let _ = shutdown(&self.0, Shutdown::Both);
+    }
+}
+
+async fn accept(listener: Listener, shared: Arc<Shared>) {
     loop {
-        let permit = shared.connections.acquire().await.expect("it is never closed");
-        match listener.accept().await {
+        match listener.0.accept().await {
             Ok((stream, peer)) => {
-                permit.forget();
+                // One that waits here waits for a place; those behind it wait in the kernel.
+                shared.connections.acquire().await.expect("it is never closed").forget();
                 let shared = shared.clone();
                 tokio::spawn(async move {
                     // A stranger's broken connection is nobody's error here; the new node tells

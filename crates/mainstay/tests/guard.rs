@@ -69,10 +69,10 @@ fn run_guard(directory: &Path) -> ExitCode {
         // Without any the guard leaves the interfaces of this machine alone.
         addresses: has(directory, "address").then_some(ADDRESS).into_iter().collect(),
         release_budget: Duration::from_secs(5),
-        // Only who does not leave at all is waited for so long.
+        // Used up only by a daemon that does not leave.
         leave_budget: match has(directory, "stubborn") {
             true => Duration::from_millis(500),
-            false => PATIENCE,
+            false => PATIENCE / 2,
         },
     };
     guard::run(&options).unwrap_or_else(|error| {

@@ -93,6 +93,7 @@ wait_for shows athena "lltstat -n" "1 zeus CONNWAIT 0"
 echo "== and back"
 say zeus lltconfig -c
 wait_for shows athena "lltstat -n" "1 zeus OPEN 2"
+wait_for shows zeus "lltstat -n" "0 athena OPEN 2"
 say zeus lltstat -n
 "#;
 

@@ -211,11 +211,15 @@ struct Member {
 
 /// A member that really listens, on a port that nobody has.
 fn member() -> Member {
+    member_with(CONFIG)
+}
+
+fn member_with(config: &str) -> Member {
     let port = FreePort::new();
     let directory = tempfile::tempdir().expect("temporary files can be written");
     let socket = directory.path().join("api.sock");
     let (core, handle, _inbox) =
-        FakeCore::start(&CONFIG.replace("PORT", &port.number().to_string()));
+        FakeCore::start(&config.replace("PORT", &port.number().to_string()));
     let config = ServerConfig {
         socket: socket.clone(),
         node: "n1".into(),
@@ -257,6 +261,23 @@ fn a_machine_joins_once_with_its_token() {
     assert!(again.message.contains("does not know this token"), "{again}");
     let repeated = join(&other, &asked).expect("an earlier join was cut short");
     assert_eq!(repeated.node_id, 2);
+}
+
+/// Also when there are more of them than machines may join at one time.
+#[test]
+fn each_address_takes_a_connection() {
+    let network = |number| {
+        format!(
+            "[[network]]\nname = \"more{number}\"\nnodes = {{ n1 = \"127.1.{number}.1/24\" }}\n"
+        )
+    };
+    let more: String = (0..10).map(network).collect();
+    let member = member_with(&format!("{CONFIG}{more}"));
+    let token = member.token();
+    let last = *token.addresses.last().expect("there are some");
+    assert_eq!((token.addresses.len(), last.ip().to_string().as_str()), (12, "127.1.9.1"));
+    let token = Token { addresses: vec![last], ..token };
+    join(&token, &ask("n2", &[(None, "127.0.0.2/8")])).expect("it is taken");
 }
 
 /// With its last token the port is closed; the next token opens it again.
